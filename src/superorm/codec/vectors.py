@@ -1,0 +1,49 @@
+"""Many stored vectors at once; one at a time: `schema.vector_binary`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from bson import Binary
+from numpy.typing import NDArray
+
+from superorm.schema.vector_binary import Vector, decode_vector, encode_vector
+
+__all__ = ["Matrix", "Vector", "decode_rows", "decode_vector", "encode_vector", "value_at"]
+
+Matrix: TypeAlias = NDArray[np.float32]
+"""Rows of float32, shape (n, dim)."""
+
+_SUBTYPE = 9
+
+
+def value_at(document: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; None where it is missing."""
+    value: Any = document
+    for name in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = cast("Mapping[str, Any]", value).get(name)
+    return value
+
+
+def decode_rows(values: Sequence[Any], dim: int) -> tuple[Matrix, list[int]]:
+    """The vectors of `dim` numbers among stored values: rows of shape (m, dim), and the position of each in `values`.
+
+    What is no vector, or has another dimension, is left out.
+    """
+    size = 2 + 4 * dim
+    if values and all(type(v) is Binary and v.subtype == _SUBTYPE and len(v) == size for v in values):
+        raw = np.frombuffer(b"".join(cast("Sequence[bytes]", values)), np.uint8).reshape(len(values), size)
+        if bool((raw[:, 0] == 0x27).all() and (raw[:, 1] == 0).all()):
+            return np.ascontiguousarray(raw[:, 2:]).view("<f4").astype(np.float32, copy=False), list(range(len(values)))
+    rows: list[Vector] = []
+    positions: list[int] = []
+    for position, value in enumerate(values):
+        vector = decode_vector(value)
+        if vector is not None and vector.size == dim:
+            rows.append(vector)
+            positions.append(position)
+    return np.array(rows, np.float32).reshape(len(rows), dim), positions

@@ -1,0 +1,43 @@
+"""What a statement becomes: plain data that a backend executes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+
+__all__ = ["Aggregate", "Count", "Find", "Read"]
+
+
+@frozen
+class Find:
+    """A plain find; faster than a pipeline where it does the job."""
+
+    collection: str
+    filter: Mapping[str, Any] = field(factory=dict[str, Any])
+    projection: Mapping[str, Any] | None = None
+    sort: Sequence[tuple[str, int]] = ()
+    skip: int = 0
+    limit: int = 0
+    """0 means no limit."""
+
+
+@frozen
+class Aggregate:
+    """An aggregation pipeline."""
+
+    collection: str
+    pipeline: Sequence[Mapping[str, Any]]
+
+
+@frozen
+class Count:
+    """The number of documents that match, counted no further than `limit` (0: all); read as `[{"n": number}]`."""
+
+    collection: str
+    filter: Mapping[str, Any] = field(factory=dict[str, Any])
+    limit: int = 0
+
+
+Read: TypeAlias = Find | Aggregate | Count

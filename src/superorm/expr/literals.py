@@ -1,0 +1,107 @@
+"""Python values as BSON literals: a value can never become an operator or a field path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+
+from superorm.exc import StatementError
+
+__all__ = ["finite", "literal", "register_literal"]
+
+_NATIVE = {type(None), bool, float, bytes, UUID}
+_BSON = {Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp}
+_PLAIN = frozenset(_NATIVE | _BSON)
+
+_registered: list[tuple[type, Callable[[Any], Any]]] = []
+
+
+def register_literal(kind: type, convert: Callable[[Any], Any]) -> None:
+    """Let instances of `kind` stand in statements; `convert` gives the BSON value."""
+    _registered.append((kind, convert))
+
+
+def literal(value: object) -> Any:
+    """The BSON value of a Python value in a statement.
+
+    Raises `StatementError` for what BSON cannot hold.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Enum):
+        return literal(value.value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise StatementError(f"{value} does not fit into 64 bits; MongoDB has no larger integers")
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, (date, Decimal)):
+        return _moment(value) if isinstance(value, date) else _decimal(value)
+    if isinstance(value, np.generic):
+        return literal(cast("Any", value).item())
+    return _container(value)
+
+
+def _container(value: object) -> Any:
+    for kind, convert in _registered:
+        if isinstance(value, kind):
+            return convert(value)
+    if isinstance(value, Mapping):
+        return {_key(key): literal(item) for key, item in cast("Mapping[object, object]", value).items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [literal(item) for item in cast("list[object]", value)]
+    raise StatementError(
+        f"a {type(value).__name__} cannot stand in a statement: {value!r:.80}; give a value that BSON can hold"
+    )
+
+
+def _text(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise StatementError(f"{value!r} holds a lone surrogate and is no valid text") from None
+    return str.__str__(value)
+
+
+def _moment(value: date) -> datetime:
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value.tzinfo is None:
+        raise StatementError(f"{value!r} has no time zone; use an aware datetime such as utcnow()")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise StatementError(f"{value!r} is beyond the years that UTC datetimes have") from None
+
+
+def _decimal(value: Decimal) -> Decimal128:
+    try:
+        return Decimal128(value)
+    except ArithmeticError:
+        raise StatementError(f"{value!r} has more than the 34 digits that MongoDB's decimals have") from None
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str) or "\0" in key:
+        raise StatementError(f"{key!r} cannot be a key of a document: keys are strings without NUL")
+    return _text(key)
+
+
+def finite(value: float, what: str) -> float:
+    """The value itself; raises `StatementError` unless it is a finite number."""
+    given: Any = value
+    if type(given) is bool or not isinstance(given, (int, float, np.number)) or not math.isfinite(value):
+        raise StatementError(f"{what} must be a finite number, not {value!r}")
+    return float(value)

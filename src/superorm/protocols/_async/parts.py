@@ -1,0 +1,116 @@
+"""The four replaceable parts of a DB, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm.compile.plan import Read
+    from superorm.protocols.capabilities import Capabilities
+    from superorm.unitofwork.writes import Write, WriteResult
+
+__all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore"]
+
+
+@runtime_checkable
+class AsyncDataBackend(Protocol):
+    """One database: reads and writes plans.
+
+    `session` is the server session of a transaction or of a snapshot.
+    A backend without transactions is never given one.
+    Implementations raise superorm's errors: ``DuplicateKeyError``, ``WriteError``, ``UnsupportedError``.
+    """
+
+    name: str
+    """The database's name."""
+
+    async def capabilities(self) -> Capabilities:
+        """What the backend can do (asked of the server once, then remembered)."""
+        ...
+
+    async def read(self, plan: Read, *, session: AsyncClientSession | None = None) -> list[dict[str, Any]]:
+        """All documents that the plan yields, decoded with aware UTC datetimes and standard UUIDs."""
+        ...
+
+    def stream(
+        self, plan: Read, *, session: AsyncClientSession | None = None, batch_size: int = 1000
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """The same in batches, so that memory stays constant."""
+        ...
+
+    async def explain(self, plan: Read) -> dict[str, Any]:
+        """The server's own plan for a read. Raises ``UnsupportedError`` where there is none."""
+        ...
+
+    async def write(self, write: Write, *, session: AsyncClientSession | None = None) -> WriteResult:
+        """Carry out a write; raises at the first operation that the server refuses."""
+        ...
+
+    async def collection_names(self) -> set[str]: ...
+
+    async def create_collection(self, name: str) -> None:
+        """Make the collection unless it exists."""
+        ...
+
+    async def create_index(
+        self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
+    ) -> str:
+        """Make the index unless one with the same keys and options exists; its name."""
+        ...
+
+    async def indexes(self, collection: str) -> list[dict[str, Any]]:
+        """The server's own description of the collection's indexes."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncClientSession]:
+        """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
+
+        The commit is repeated while its result is unknown.
+        """
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[AsyncClientSession]:
+        """A session all of whose reads see one committed state."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class AsyncMetaDataStore(AsyncDataBackend, Protocol):
+    """Where components, the blob registry and jobs are recorded: a database too, perhaps the documents' own."""
+
+    def shares_transactions_with(self, backend: AsyncDataBackend) -> bool:
+        """Whether the backend's server sessions work here too: the same client."""
+        ...
+
+
+@runtime_checkable
+class AsyncArtifactStore(Protocol):
+    """Blobs under physical keys. A key is used once and never written again."""
+
+    uri: str
+    """Where it is, without passwords."""
+
+    async def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
+        ...
+
+    def get(self, key: str) -> AsyncIterator[bytes]:
+        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove the blob; nothing happens where there is none."""
+        ...
+
+    async def keys(self) -> list[tuple[str, datetime]]:
+        """Every physical key, with the time (UTC) of its upload."""
+        ...
+
+    async def close(self) -> None: ...

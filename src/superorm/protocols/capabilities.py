@@ -1,0 +1,22 @@
+"""What a data backend can do, as data."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+__all__ = ["Capabilities"]
+
+
+@frozen
+class Capabilities:
+    """What a backend, or a DB of four parts, can do."""
+
+    backend: str
+    """The name used in errors: ``mongodb``, ``mongomock``."""
+    transactions: bool
+    """Multi-document transactions and snapshot reads (a replica set or a sharded cluster)."""
+    change_streams: bool = False
+    shared_metadata_transaction: bool = True
+    """Whether metadata takes part in the documents' transaction: False where it lives on another cluster."""
+    unsupported_stages: frozenset[str] = frozenset()
+    """Aggregation stages that the backend cannot run."""

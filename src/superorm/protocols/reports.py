@@ -1,0 +1,91 @@
+"""What the checks of a DB report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from attrs import frozen
+
+from superorm.compile.plan import Aggregate, Count, Find, Read
+
+__all__ = ["CheckReport", "CreateReport", "Explanation"]
+
+_SHOWN = 3
+"""How much of a long list is printed."""
+
+
+@frozen
+class CheckReport:
+    """The outcome of `DB.check`."""
+
+    problems: Sequence[str] = ()
+    """What is wrong, one sentence each: dangling references, bad hashes, vectors that differ, indexes that differ."""
+    orphans: Sequence[str] = ()
+    """Blobs that nothing refers to, which is no problem."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        lines = ["ok" if self.ok else f"{len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)]
+        if self.orphans:
+            lines.append(f"{len(self.orphans)} blobs that nothing refers to")
+        return "\n".join(lines)
+
+
+@frozen
+class CreateReport:
+    """The outcome of `DB.create_all`."""
+
+    created: Sequence[str] = ()
+    """Collections, indexes and vector indexes that were made."""
+    differences: Sequence[str] = ()
+    """What is there but not as the classes say; nothing of it was changed."""
+
+
+@frozen
+class Explanation:
+    """How a statement runs."""
+
+    strategy: str
+    """``find``, or how the vector search went."""
+    reads: Sequence[Read]
+    """The reads that were sent, in order."""
+    engine: str | None = None
+    """The vector engine."""
+    details: Mapping[str, Any] | None = None
+    """Counts of a vector search, or the server's own plan."""
+
+    def __str__(self) -> str:
+        lines = [f"strategy: {self.strategy}"]
+        if self.engine is not None:
+            lines.append(f"engine: {self.engine}")
+        for name, value in (self.details or {}).items():
+            lines.append(f"{name}: {value}")
+        lines += [f"read: {_shown(read)}" for read in self.reads]
+        return "\n".join(lines)
+
+
+def _shown(read: Read) -> str:
+    """The read in the server's own terms, long lists cut."""
+    match read:
+        case Aggregate(collection, pipeline):
+            return f"{collection} aggregate {_short(list(pipeline))!r}"
+        case Count(collection, filter, limit):
+            return f"{collection} count {_short(filter)!r}" + (f" limit {limit}" if limit else "")
+        case Find(collection, filter, projection, sort, skip, limit):
+            parts = [("", filter), ("project ", projection), ("sort ", dict(sort)), ("skip ", skip), ("limit ", limit)]
+            return f"{collection} find " + " ".join(f"{name}{_short(value)!r}" for name, value in parts if value)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value)
+        return {key: _short(item) for key, item in items.items()}
+    if isinstance(value, list):
+        found = cast("list[Any]", value)
+        return [_short(item) for item in found] if len(found) <= _SHOWN else [*found[:_SHOWN], Ellipsis]
+    return value

@@ -1,0 +1,53 @@
+"""Whether a value has changed since it was stored, and the smallest update that stores it. Pure functions over BSON."""
+
+from __future__ import annotations
+
+from math import copysign
+from typing import Any, TypeGuard
+
+from bson import Int64
+
+from superorm.expr.narrow import is_dict, is_list
+
+__all__ = ["diff_value", "same"]
+
+_NUMBERS = (int, float, Int64)
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether two BSON values are the same to MongoDB: numbers by value and sign, everything else by type and value."""
+    if old is new:
+        return True
+    if type(old) in _NUMBERS and type(new) in _NUMBERS:
+        if old == new:
+            return bool(old) or copysign(1, old) == copysign(1, new)
+        return bool(old != old and new != new)
+    if is_dict(old):
+        return is_dict(new) and list(old) == list(new) and all(map(same, old.values(), new.values()))
+    if is_list(old):
+        return is_list(new) and len(old) == len(new) and all(map(same, old, new))
+    return type(old) is type(new) and bool(old == new)
+
+
+def diff_value(path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict[str, Any]) -> None:
+    """Add what ``$set`` and ``$unset`` turn the stored value `old` at `path` into `new`.
+
+    Only documents are compared part by part; a list that differs is set whole,
+    and so is a document in which a key cannot stand in a path.
+    """
+    if same(old, new):
+        return
+    if _is_pathable(old) and _is_pathable(new) and (list(old) == list(new) or old.keys() != new.keys()):
+        for key, value in new.items():
+            if key in old:
+                diff_value(f"{path}.{key}", old[key], value, sets, unsets)
+            else:
+                sets[f"{path}.{key}"] = value
+        unsets.update((f"{path}.{key}", "") for key in old if key not in new)
+    else:
+        sets[path] = Int64(new) if type(old) is Int64 and type(new) is int else new
+
+
+def _is_pathable(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it is a document with keys, each of which can stand in a path."""
+    return is_dict(value) and bool(value) and not any(not key or "." in key or key[0] == "$" for key in value)

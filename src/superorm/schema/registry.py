@@ -1,0 +1,26 @@
+"""The classes that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from superorm.schema.mapping import ClassMap
+
+__all__ = ["Registry", "default_registry"]
+
+
+class Registry:
+    """Document classes by qualified name; a class defined again under the same name replaces the old one."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, ClassMap] = {}
+
+    def add(self, mapping: ClassMap) -> None:
+        self._classes[f"{mapping.cls.__module__}.{mapping.cls.__qualname__}"] = mapping
+
+    def __iter__(self) -> Iterator[ClassMap]:
+        return iter(list(self._classes.values()))
+
+
+default_registry = Registry()
+"""The registry of `Document` itself."""

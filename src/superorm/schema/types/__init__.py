@@ -1,0 +1,1 @@
+"""How values of each declared type are checked, stored and read."""

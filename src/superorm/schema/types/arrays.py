@@ -1,0 +1,77 @@
+"""Types of numpy arrays: vectors, and arrays of any shape."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from bson import Binary
+
+from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.vector_binary import decode_vector, encode_vector
+
+__all__ = ["ArrayType", "VectorType"]
+
+_STORABLE = "biufcmMSU"
+"""The kinds of dtypes that their name and bytes tell all about."""
+
+
+class ArrayType(BsonType):
+    """A numpy array of any shape that is no vector field, stored as ``{dtype, shape, data}``."""
+
+    name = "numpy array"
+    reads = frozenset({dict})
+    hashable = False
+
+    def from_bson(self, value: Any) -> Any:
+        try:
+            dtype = np.dtype(cast("str", value["dtype"]))
+            if dtype.kind in _STORABLE:
+                return np.frombuffer(value["data"], dtype).reshape(value["shape"]).copy()
+        except (TypeError, KeyError, ValueError):
+            pass
+        raise Misfit(value, self.name)
+
+    def to_bson(self, value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            raise Misfit(value, self.name)
+        array = cast("np.ndarray[Any, np.dtype[Any]]", value)
+        if array.dtype.kind not in _STORABLE:
+            raise Misfit(value, f"{self.name} of numbers, texts or times, not of {array.dtype}")
+        return {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
+
+
+class VectorType(BsonType):
+    """A float32 array of shape (dim,), stored as BSON Binary of subtype 9."""
+
+    reads = frozenset({Binary, list})
+    hashable = False
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.name = f"vector of {dim} numbers"
+
+    def from_bson(self, value: Any) -> Any:
+        vector = decode_vector(value)
+        if vector is None or vector.shape != (self.dim,):
+            raise Misfit(value, self.name)
+        return vector
+
+    def to_bson(self, value: Any) -> Binary:
+        try:
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+                vector = np.asarray(value, np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise Misfit(value, self.name) from None
+        if vector.shape != (self.dim,):
+            raise Misfit(value, f"{self.name}, not of shape {vector.shape}")
+        if not np.isfinite(vector).all():
+            raise Misfit(value, f"{self.name}, all finite")
+        return encode_vector(vector)
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        before = decode_vector(raw)
+        if before is None or type(value) is not np.ndarray:
+            return before is not None and super().unchanged(value, raw)
+        now = cast("np.ndarray[Any, np.dtype[Any]]", value)
+        return now.dtype == np.float32 and now.shape == before.shape and now.tobytes() == before.tobytes()

@@ -1,0 +1,100 @@
+"""The types of fields: how a value is checked, stored and read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from superorm.schema.compare import same
+
+if TYPE_CHECKING:
+    from superorm.schema.mapping import MappedField
+
+__all__ = ["BsonType", "Misfit", "Rejected"]
+
+
+class Misfit(Exception):
+    """A value does not fit its type; the path to it grows as the exception climbs out of containers."""
+
+    def __init__(self, value: Any, expected: str) -> None:
+        super().__init__(value, expected)
+        self.value = value
+        self.expected = expected
+        self.path: list[str] = []
+
+    def within(self, part: str | int) -> Misfit:
+        """The same, seen from the container that holds it under `part`."""
+        self.path.insert(0, str(part))
+        return self
+
+    def describe(self) -> str:
+        """What is wrong, without where."""
+        text = repr(self.value)
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        return f"expected {self.expected}, got {type(self.value).__name__} {shown}"
+
+
+class Rejected(Misfit):
+    """A value that the field's own converter or validator refuses."""
+
+    def __init__(self, value: Any, error: Exception) -> None:
+        super().__init__(value, "")
+        self.error = error
+
+    def describe(self) -> str:
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+class BsonType:
+    """How values of one declared type are stored."""
+
+    name: str
+    """For messages: ``int``, ``list[str]``."""
+    plain: bool = False
+    """Whether the decoded BSON value is used as it is: such fields are loaded eagerly, others at first access."""
+    same_value: bool = False
+    """Whether a decoded BSON value that fits is read as an equal Python value (``str``, ``Literal["a"]``)."""
+    reads: frozenset[type] = frozenset()
+    """The types of decoded BSON values that it reads, but for widening; by them members of unions are told apart."""
+    hashable: bool = True
+    """Whether its values can be in a set."""
+
+    def load_check(self, v: str) -> str:
+        """A Python expression over the variable `v` that is true where a decoded value fits as it is (plain types)."""
+        raise NotImplementedError
+
+    def dump_check(self, v: str) -> str:
+        """A Python expression over the variable `v` that is true where a value can be stored as it is (plain types)."""
+        return self.load_check(v)
+
+    def from_bson(self, value: Any) -> Any:
+        """The Python value of a decoded BSON value. Raises `Misfit`."""
+        raise NotImplementedError
+
+    def to_bson(self, value: Any) -> Any:
+        """The BSON value of a Python value. Raises `Misfit`."""
+        raise NotImplementedError
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        """Whether a Python value is what the stored BSON value reads as."""
+        try:
+            new = self.to_bson(value)
+            return same(raw, new) or same(self.to_bson(self.from_bson(raw)), new)
+        except Misfit:
+            return False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the field holds a list, set or tuple."""
+        return False
+
+    @property
+    def embedded(self) -> type | None:
+        """The class of the embedded documents that it holds, as its value or in a list."""
+        return None
+
+    def member(self, name: str) -> MappedField:
+        """A field of that class, by its attribute's name. Raises `AttributeError`."""
+        raise AttributeError(f"a field of type {self.name} has no part {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"

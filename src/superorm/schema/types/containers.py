@@ -1,0 +1,305 @@
+"""Types made of types: unions, lists, dicts and embedded documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import numpy as np
+from bson import Binary, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+
+from superorm.expr.narrow import is_dict, is_list, is_tuple
+from superorm.schema.compare import same
+from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.scalars import DatetimeType, IntType
+
+if TYPE_CHECKING:
+    from superorm.schema.mapping import ClassMap, MappedField
+
+__all__ = ["AnyType", "DictType", "EmbeddedType", "ListType", "TupleType", "UnionType"]
+
+
+_NATIVE = {type(None), str, bool, float, bytes, UUID}
+_BSON = {Binary, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp}
+_AS_IS = frozenset(_NATIVE | _BSON)
+
+
+class AnyType(BsonType):
+    """Anything that BSON holds, kept as it is; containers are copied."""
+
+    name = "Any"
+    _int = IntType()
+    _datetime = DatetimeType()
+
+    def from_bson(self, value: Any) -> Any:
+        if is_dict(value):
+            return {key: self.from_bson(item) for key, item in value.items()}
+        return [self.from_bson(item) for item in value] if is_list(value) else value
+
+    def to_bson(self, value: Any) -> Any:
+        if type(value) in _AS_IS:
+            return value
+        if type(value) is int:
+            return self._int.to_bson(value)
+        if is_dict(value):
+            return _each_item(self.to_bson, _checked_keys(value))
+        if is_list(value) or is_tuple(value):
+            return _each(self.to_bson, value)
+        if isinstance(value, datetime):
+            return self._datetime.to_bson(value)
+        if isinstance(value, np.generic):
+            return self.to_bson(value.item())
+        raise Misfit(value, "a value that BSON holds")
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        return same(raw, value) or super().unchanged(value, raw)
+
+
+class UnionType(BsonType):
+    """One of some types; plain where all members are.
+
+    What is stored is told apart by its BSON type, so no two members may read the same one.
+    """
+
+    def __init__(self, members: tuple[BsonType, ...]) -> None:
+        self.members = members
+        self.name = " | ".join(member.name for member in members)
+        self.plain = all(member.plain for member in members)
+        self.same_value = all(member.same_value for member in members)
+        self.reads = frozenset[type]().union(*(member.reads for member in members))
+        self.hashable = all(member.hashable for member in members)
+        self._optional = type(None) in self.reads
+        self._others = [member for member in members if not member.reads <= {type(None)}]
+        self._others.sort(key=lambda member: float in member.reads)  # a float field takes ints too
+
+    def load_check(self, v: str) -> str:
+        return "(" + " or ".join(member.load_check(v) for member in self.members) + ")"
+
+    def dump_check(self, v: str) -> str:
+        return "(" + " or ".join(member.dump_check(v) for member in self.members) + ")"
+
+    def from_bson(self, value: Any) -> Any:
+        if value is None and self._optional:
+            return None
+        kind = cast("type", type(value))
+        return self._first("from_bson", value, [member for member in self._others if kind in member.reads])
+
+    def to_bson(self, value: Any) -> Any:
+        if value is None and self._optional:
+            return None
+        return self._first("to_bson", value, ())
+
+    def _first(self, way: str, value: Any, likely: Iterable[BsonType]) -> Any:
+        if len(self._others) == 1:
+            return getattr(self._others[0], way)(value)
+        deepest: Misfit | None = None
+        for member in [*likely, *self._others]:
+            try:
+                return getattr(member, way)(value)
+            except Misfit as misfit:  # a misfit deep inside says more than "expected A | B"
+                if misfit.path and (deepest is None or len(misfit.path) > len(deepest.path)):
+                    deepest = misfit
+        raise deepest or Misfit(value, self.name)
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        if value is None or raw is None:
+            return value is raw
+        return any(member.unchanged(value, raw) for member in self.members)
+
+    @property
+    def is_list(self) -> bool:
+        return any(member.is_list for member in self.members)
+
+    @property
+    def embedded(self) -> type | None:
+        return next((member.embedded for member in self.members if member.embedded is not None), None)
+
+    def member(self, name: str) -> MappedField:
+        for member in self.members:
+            if member.embedded is not None:
+                return member.member(name)
+        return super().member(name)
+
+
+class ListType(BsonType):
+    """A list, set, frozenset or tuple of any length, stored as an array."""
+
+    reads = frozenset({list})
+
+    def __init__(self, container: type, element: BsonType) -> None:
+        self.container = container
+        self.element = element
+        self.name = f"{container.__name__}[{element.name}]"
+        self.hashable = container in (tuple, frozenset) and element.hashable
+
+    def from_bson(self, value: Any) -> Any:
+        if not is_list(value):
+            raise Misfit(value, self.name)
+        items = _each(self.element.from_bson, value)
+        try:
+            return self.container(items)
+        except TypeError:  # a set of what cannot be hashed
+            raise Misfit(value, self.name) from None
+
+    def to_bson(self, value: Any) -> Any:
+        if not isinstance(value, self.container):
+            raise Misfit(value, self.name)
+        return _each(self.element.to_bson, cast("Iterable[Any]", value))
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        if not is_list(raw) or not isinstance(value, self.container):
+            return False
+        if issubclass(self.container, (set, frozenset)):
+            try:
+                return bool(self.from_bson(raw) == value)
+            except Misfit:
+                return False
+        values = cast("list[Any]", value)
+        return len(values) == len(raw) and all(map(self.element.unchanged, values, raw))
+
+    @property
+    def is_list(self) -> bool:
+        return True
+
+    @property
+    def embedded(self) -> type | None:
+        return self.element.embedded
+
+    def member(self, name: str) -> MappedField:
+        return self.element.member(name)
+
+
+class TupleType(BsonType):
+    """A tuple of fixed types, stored as an array."""
+
+    reads = frozenset({list})
+
+    def __init__(self, elements: tuple[BsonType, ...]) -> None:
+        self.elements = elements
+        self.name = f"tuple[{', '.join(element.name for element in elements)}]"
+        self.hashable = all(element.hashable for element in elements)
+
+    def from_bson(self, value: Any) -> Any:
+        if not is_list(value):
+            raise Misfit(value, self.name)
+        return tuple(self._each("from_bson", value))
+
+    def to_bson(self, value: Any) -> Any:
+        if not is_tuple(value):
+            raise Misfit(value, self.name)
+        return self._each("to_bson", value)
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        if not is_list(raw) or not is_tuple(value) or not len(self.elements) == len(value) == len(raw):
+            return False
+        return all(element.unchanged(*pair) for element, *pair in zip(self.elements, value, raw, strict=True))
+
+    def _each(self, way: str, values: list[Any] | tuple[Any, ...]) -> list[Any]:
+        if len(values) != len(self.elements):
+            raise Misfit(values, self.name)
+        result: list[Any] = []
+        for position, (element, value) in enumerate(zip(self.elements, values, strict=True)):
+            try:
+                result.append(getattr(element, way)(value))
+            except Misfit as misfit:
+                raise misfit.within(position) from None
+        return result
+
+    @property
+    def is_list(self) -> bool:
+        return True
+
+
+class DictType(BsonType):
+    """A dict with string keys, none of which has a dot, a dollar sign or NUL in it."""
+
+    reads = frozenset({dict})
+    hashable = False
+
+    def __init__(self, value: BsonType) -> None:
+        self.value = value
+        self.name = f"dict[str, {value.name}]"
+
+    def from_bson(self, value: Any) -> Any:
+        if not is_dict(value):
+            raise Misfit(value, self.name)
+        return _each_item(self.value.from_bson, value)
+
+    def to_bson(self, value: Any) -> Any:
+        if not is_dict(value):
+            raise Misfit(value, self.name)
+        return _each_item(self.value.to_bson, _checked_keys(value))
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        if not is_dict(raw) or not is_dict(value):
+            return False
+        return list(value) == list(raw) and all(map(self.value.unchanged, value.values(), raw.values()))
+
+
+class EmbeddedType(BsonType):
+    """An embedded document of a class."""
+
+    reads = frozenset({dict})
+    hashable = False
+
+    def __init__(self, mapping: ClassMap) -> None:
+        self.mapping = mapping
+        self.name = mapping.name
+
+    def from_bson(self, value: Any) -> Any:
+        if not is_dict(value):
+            raise Misfit(value, self.name)
+        return self.mapping.load(value)
+
+    def to_bson(self, value: Any) -> Any:
+        if type(value) is not self.mapping.cls:
+            raise Misfit(value, self.name)
+        return self.mapping.dump(value)
+
+    def unchanged(self, value: Any, raw: Any) -> bool:
+        return is_dict(raw) and type(value) is self.mapping.cls and self.mapping.unchanged(value, raw)
+
+    @property
+    def embedded(self) -> type | None:
+        return self.mapping.cls
+
+    def member(self, name: str) -> MappedField:
+        part = self.mapping.by_attribute.get(name)
+        if part is None:
+            known = ", ".join(self.mapping.by_attribute)
+            raise AttributeError(f"{self.name} has no field {name!r}; it has {known}")
+        return part
+
+
+def _checked_keys(items: dict[Any, Any]) -> dict[str, Any]:
+    """The same dict. Raises `Misfit` for a key that no stored dict may have."""
+    for key in items:
+        if not isinstance(key, str) or "." in key or "$" in key or "\0" in key:
+            raise Misfit(key, "a key that is a string without dots, dollar signs and NUL")
+    return items
+
+
+def _each_item(convert: Callable[[Any], Any], items: dict[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, item in items.items():
+        try:
+            result[key] = convert(item)
+        except Misfit as misfit:
+            raise misfit.within(key) from None
+    return result
+
+
+def _each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+    try:
+        return [convert(value) for value in values]
+    except Misfit:
+        pass
+    result: list[Any] = []  # again, to find the position
+    for position, value in enumerate(values):
+        try:
+            result.append(convert(value))
+        except Misfit as misfit:
+            raise misfit.within(position) from None
+    return result

@@ -1,0 +1,38 @@
+"""float32 vectors as BSON Binary of subtype 9, and back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from bson import Binary
+from numpy.typing import NDArray
+
+from superorm.expr.narrow import is_list
+
+__all__ = ["Vector", "decode_vector", "encode_vector"]
+
+Vector: TypeAlias = NDArray[np.float32]
+
+_SUBTYPE = 9
+_FLOAT32 = b"\x27\x00"  # element type FLOAT32, no padding (BSON specification, binary vector)
+
+
+def encode_vector(vector: Vector) -> Binary:
+    """The Binary of a float32 array of shape (dim,)."""
+    return Binary(_FLOAT32 + vector.astype("<f4", copy=False).tobytes(), _SUBTYPE)
+
+
+def decode_vector(value: Any) -> Vector | None:
+    """A float32 array of shape (dim,) of its own; None where the stored value is no vector.
+
+    Arrays of numbers, as other programs write them, are read too.
+    """
+    if isinstance(value, Binary):
+        if value.subtype == _SUBTYPE and value[:2] == _FLOAT32 and len(value) % 4 == 2:
+            return np.frombuffer(value, "<f4", offset=2).astype(np.float32)
+        return None
+    if is_list(value) and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
+        with np.errstate(over="ignore"):
+            return np.array(value, np.float32)
+    return None

@@ -1,0 +1,200 @@
+"""Documents as BSON: encoded once, measured, and cut into messages that the server takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from struct import Struct
+from typing import Any, TypeGuard
+
+import bson
+from attrs import frozen
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+
+from superorm.exc import ValidationError
+
+__all__ = ["CODEC_OPTIONS", "MAX_DOCUMENT_BYTES", "Encoded", "encode_documents", "encode_operations"]
+
+CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
+    tz_aware=True,
+    uuid_representation=UuidRepresentation.STANDARD,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+"""How superorm reads and writes BSON: aware UTC datetimes, standard UUIDs, dates beyond Python's as ``DatetimeMS``."""
+
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+MAX_MESSAGE_BYTES = MAX_DOCUMENT_BYTES
+"""What goes into one command: a server takes 48 MB, but PyMongo sends none of more than 16 MiB and 16,382 bytes."""
+MAX_MESSAGE_OPERATIONS = 100_000
+
+_OPERATION_OVERHEAD = 8 * 1024
+"""What an operation may hold beside a document of the greatest size."""
+_CHUNK = 64
+"""Documents encoded in one call, which is faster than one by one; together they stay below 2 GiB."""
+_HEAD = 4 + len(b"\x04\x00") + 4
+"""Where the elements of the array begin in the encoding of ``{"": array}``."""
+_ELEMENT_HEADS = [1 + len(str(index)) + 1 for index in range(_CHUNK)]
+"""The bytes before each of the array's documents: its type and its index as a C string."""
+_MAX_DEPTH = 100
+_length = Struct("<i").unpack_from
+_REFUSALS = (BSONError, ArithmeticError, ValueError, TypeError, RecursionError)
+"""What `bson` raises of a value that it cannot encode."""
+
+
+@frozen
+class Encoded:
+    """Encoded documents or operations, in order, and the size of each in bytes."""
+
+    documents: list[RawBSONDocument]
+    sizes: list[int]
+
+    def batches(self) -> Iterator[list[RawBSONDocument]]:
+        """The same in runs, each of which fits into one command."""
+        start = total = 0
+        for end, size in enumerate(self.sizes):
+            full = total + size > MAX_MESSAGE_BYTES or end - start == MAX_MESSAGE_OPERATIONS
+            if full and end > start:
+                yield self.documents[start:end]
+                start, total = end, 0
+            total += size
+        if start < len(self.documents):
+            yield self.documents[start:]
+
+
+def encode_documents(documents: Sequence[Mapping[str, Any]]) -> Encoded:
+    """Encode whole documents.
+
+    Raises ``ValidationError`` with the document's ``_id`` and the stored path of the value
+    where one cannot be encoded, or the document is over 16 MiB.
+    """
+    encoded, culprit = _encode(documents, MAX_DOCUMENT_BYTES)
+    if culprit is not None:
+        document = documents[culprit]
+        raise _refusal(document, document.get("_id"), strip=0)
+    return encoded
+
+
+def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
+    """Encode the elements of an ``update`` or ``delete`` command: filters under ``q``, updates under ``u``.
+
+    Raises as `encode_documents` does; the ``_id`` is the one that the filter names.
+    """
+    encoded, culprit = _encode(operations, MAX_DOCUMENT_BYTES + _OPERATION_OVERHEAD)
+    if culprit is not None:
+        operation = operations[culprit]
+        raise _refusal(operation, operation["q"].get("_id"), strip=1)
+    return encoded
+
+
+def _encode(documents: Sequence[Mapping[str, Any]], limit: int) -> tuple[Encoded, int | None]:
+    """The encoded documents, or the index of the first that is refused."""
+    encoded: list[RawBSONDocument] = []
+    sizes: list[int] = []
+    for start in range(0, len(documents), _CHUNK):
+        chunk = documents[start : start + _CHUNK]
+        try:
+            data = bson.encode({"": chunk}, codec_options=CODEC_OPTIONS)
+        except _REFUSALS:
+            for index, document in enumerate(chunk, start):
+                if (alone := _encode_one(document)) is None or len(alone.raw) > limit:
+                    return Encoded([], []), index
+                encoded.append(alone)
+                sizes.append(len(alone.raw))
+            continue
+        position = _HEAD
+        for head in _ELEMENT_HEADS[: len(chunk)]:
+            position += head
+            size: int = _length(data, position)[0]
+            if size > limit:
+                return Encoded([], []), len(encoded)
+            encoded.append(RawBSONDocument(data[position : position + size]))
+            sizes.append(size)
+            position += size
+    return Encoded(encoded, sizes), None
+
+
+def _encode_one(document: Mapping[str, Any]) -> RawBSONDocument | None:
+    try:
+        return RawBSONDocument(bson.encode(document, codec_options=CODEC_OPTIONS))
+    except _REFUSALS:
+        return None
+
+
+def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationError:
+    """The error that says what is wrong with a document, found by encoding its parts one by one.
+
+    `strip` is 1 for operations, whose paths begin with ``q`` or ``u`` and an operator.
+    """
+    path, reason = _culprit(document, ()) or (_largest(document), "takes the document over 16 MiB")
+    if strip:
+        path = tuple(part for part in path[1:] if not part.startswith("$"))
+    field = ".".join(path)
+    return ValidationError(f"document {key!r}, field {field!r}: {reason}", key=key, field=field)
+
+
+def _culprit(value: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], str] | None:
+    """The path and the fault of the first value that cannot be encoded."""
+    if len(path) > _MAX_DEPTH:
+        return path[:3], f"nested more than {_MAX_DEPTH} levels deep"
+    if isinstance(value, RawBSONDocument):
+        return None
+    if _is_mapping(value):
+        for key, part in value.items():
+            if fault := _key_fault(key):
+                return (*path, ascii(key).strip("'")), fault
+            if found := _culprit(part, (*path, key)):
+                return found
+        return None
+    if _is_array(value):
+        faults = (_culprit(element, (*path, str(index))) for index, element in enumerate(value))
+        return next(filter(None, faults), None)
+    try:
+        bson.encode({"": value}, codec_options=CODEC_OPTIONS)
+    except _REFUSALS as error:
+        return path, _value_fault(value, error)
+    return None
+
+
+def _largest(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The path of the value that takes the most room, one level down in an operation's ``u`` as well."""
+    path: tuple[str, ...] = ()
+    value: Any = document
+    while _is_mapping(value) and value and (not path or path[-1] == "u" or path[-1].startswith("$")):
+        key = max(value, key=lambda name: len(bson.encode({"": value[name]}, codec_options=CODEC_OPTIONS)))
+        path, value = (*path, key), value[key]
+    return path
+
+
+def _key_fault(key: object) -> str | None:
+    if not isinstance(key, str):
+        return "a key that is not a string"
+    if "\0" in key:
+        return "a key with a NUL character"
+    return None if _is_unicode(key) else "a key with a lone surrogate, which is no valid text"
+
+
+def _value_fault(value: Any, error: Exception) -> str:
+    if isinstance(value, int):
+        return "an integer of more than 64 bits"
+    if isinstance(value, str) and not _is_unicode(value):
+        return "text with a lone surrogate, which is not valid Unicode"
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"a value of type {name} cannot be stored ({type(error).__name__})"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_array(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)

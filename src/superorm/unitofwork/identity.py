@@ -1,0 +1,61 @@
+"""The identity map: one object for one document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from bson import Decimal128, Int64, ObjectId
+from bson.errors import BSONError
+
+from superorm.codec.keys import decode_key, encode_key
+from superorm.exc import ValidationError
+from superorm.schema.mapping import ClassMap
+
+__all__ = ["IdentityMap", "identities", "identity"]
+
+_AS_THEY_ARE = frozenset({ObjectId, str, int, UUID})
+_NUMBERS = (float, Int64, Decimal128)
+
+
+def identity(key: object) -> Any:
+    """A hashable stand-in for a stored key: equal exactly where MongoDB takes two keys for the same.
+
+    To MongoDB 1, 1.0 and Decimal128("1") are one key and True is another; to Python 1, 1.0 and True are equal.
+    Raises `ValidationError` for what BSON cannot hold.
+    """
+    kind = type(key)
+    if kind in _AS_THEY_ARE:
+        return key
+    try:
+        encoded = encode_key(key)
+    except (BSONError, ArithmeticError, ValueError, TypeError) as error:
+        raise ValidationError(f"{key!r:.80} cannot be a key: {error}", key=key) from error
+    number = decode_key(encoded) if kind in _NUMBERS else None
+    return number if isinstance(number, (int, float)) and number == number else ("", encoded)
+
+
+def identities(keys: list[Any]) -> list[Any]:
+    """The `identity` of each key."""
+    return keys if _AS_THEY_ARE.issuperset(map(type, keys)) else [identity(key) for key in keys]
+
+
+class IdentityMap:
+    """The tracked objects of a session, strongly held, one dict a class."""
+
+    def __init__(self) -> None:
+        self._maps: dict[ClassMap, dict[Any, Any]] = {}
+
+    def of(self, mapping: ClassMap) -> dict[Any, Any]:
+        """The objects of a class by `identity`."""
+        return self._maps.setdefault(mapping, {})
+
+    def discard(self, mapping: ClassMap, key: Any) -> None:
+        self.of(mapping).pop(identity(key), None)
+
+    def __iter__(self) -> Iterator[tuple[ClassMap, dict[Any, Any]]]:
+        return iter(list(self._maps.items()))
+
+    def clear(self) -> None:
+        self._maps.clear()
