@@ -1,0 +1,73 @@
+"""The URLs of a DB's parts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from superorm.exc import ConfigurationError, UnsupportedError
+
+__all__ = ["cluster_name", "lance_directory", "path_of_url", "scheme_of", "unknown_scheme"]
+
+KNOWN: Mapping[str, Mapping[str, str]] = {
+    "data backend": {
+        "mongodb": "mongodb://host/database",
+        "mongodb+srv": "mongodb+srv://host/database",
+        "mongod": "mongod://path",
+        "mongomock": "mongomock://name",
+    },
+    "metadata store": {"mongodb": "mongodb://host/database", "mongodb+srv": "mongodb+srv://host/database"},
+    "artifact store": {"gridfs": "gridfs://", "memory": "memory://"},
+    "vector database": {"lancedb": "lancedb://path", "memory": "memory://"},
+    "compute engine": {"local": "local://"},
+}
+LATER: Mapping[str, frozenset[str]] = {
+    "artifact store": frozenset({"s3", "file"}),
+    "vector database": frozenset({"atlas", "http", "https"}),
+    "compute engine": frozenset({"dask"}),
+}
+
+
+def scheme_of(url: str) -> str:
+    """What stands before ``://``; the URL itself where nothing does, so that ``local`` is ``local://``."""
+    return url.partition("://")[0]
+
+
+def path_of_url(url: str) -> Path:
+    """The path of a ``scheme://path`` URL, ``~`` expanded. Raises `ConfigurationError` where there is none."""
+    path = url.partition("://")[2]
+    if not path:
+        raise ConfigurationError(f"{url!r} names no path; write {scheme_of(url)}://./data, for example")
+    if "\0" in path:
+        raise ConfigurationError(f"{url!r} is no path: it has a NUL character")
+    return Path(path).expanduser()
+
+
+def unknown_scheme(part: str, url: str) -> NoReturn:
+    """Raise the error for a URL that no part of that kind has: `UnsupportedError` for what is to come."""
+    scheme = scheme_of(url)
+    known = ", ".join(KNOWN[part].values())
+    if scheme in LATER.get(part, ()):
+        raise UnsupportedError(f"the {part} {scheme}:// is not supported yet; there are {known}")
+    shown = scheme if "://" in url else "without a scheme"
+    raise ConfigurationError(f"no {part} has URLs of the form {shown!r}; the known ones are {known}")
+
+
+def cluster_name(url: str) -> str:
+    """A short, stable name for what a data backend's URL names, fit for a directory."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "mongod":
+        where = str(path_of_url(url).resolve())
+    else:
+        where = rest.rpartition("@")[2].partition("/")[0].partition("?")[0]
+        where = ",".join(sorted(where.split(",")))
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", where).strip("-")[-40:]
+    return f"{scheme}-{readable}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+
+
+def lance_directory(data_directory: Path, url: str, database: str) -> Path:
+    """Where the vectors of a database are kept unless a URL says otherwise."""
+    return data_directory / "lance" / cluster_name(url) / database

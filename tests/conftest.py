@@ -1,0 +1,24 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from superorm.backends.mongod import open_mongod, wait_stopped
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri() -> Iterator[str]:
+    """The URI of a real replica set: ``SUPERORM_TEST_MONGODB``, or a private mongod started here."""
+    given = os.environ.get("SUPERORM_TEST_MONGODB")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="superorm-tests-") as directory:
+        with open_mongod(directory) as lease:
+            yield lease.uri
+        assert wait_stopped(directory)
