@@ -1,0 +1,303 @@
+"""A database on a MongoDB server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from pymongo import DeleteMany, ReadPreference, UpdateMany, UpdateOne, WriteConcern
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from superorm.backends.errors import has_error_label, reading, writing
+from superorm.compile.plan import Aggregate, Count
+from superorm.exc import UnsupportedError
+from superorm.protocols.capabilities import Capabilities
+from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
+from superorm.unitofwork.writes import Delete, Insert, Update, WriteResult
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.command_cursor import AsyncCommandCursor
+    from pymongo.asynchronous.cursor import AsyncCursor
+    from pymongo.asynchronous.mongo_client import AsyncMongoClient
+
+    from superorm.compile.plan import Find, Read
+    from superorm.protocols._async.parts import AsyncDataBackend
+    from superorm.unitofwork.encode import Encoded
+    from superorm.unitofwork.writes import Write
+
+__all__ = ["AsyncMongoDatabackend", "AsyncMongoMetaDataStore"]
+
+_COMMIT_SECONDS = 120
+"""How long a commit with an unknown result is repeated, as PyMongo's ``with_transaction`` does."""
+_NAMESPACE_EXISTS = 48
+_MAX_TIME_MS_EXPIRED = 50
+_SNAPSHOT_WIRE_VERSION = 13
+
+
+@frozen
+class _Server:
+    """What the server said of itself."""
+
+    capabilities: Capabilities
+    snapshots: bool
+
+
+class AsyncMongoDatabackend:
+    """A database on a MongoDB server: standalone, replica set, sharded cluster or Atlas.
+
+    Reads go to the primary with read concern ``local``, so they see every acknowledged write;
+    writes wait for the majority.
+    The client's own settings for these, for time zones and for UUIDs do not matter.
+    `lost` is called when the connection is lost, and may raise an error that says why.
+    """
+
+    def __init__(
+        self,
+        client: AsyncMongoClient[dict[str, Any]],
+        name: str,
+        *,
+        owns_client: bool = False,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.client = client
+        self._owns_client = owns_client
+        self._lost = lost
+        self._server: _Server | None = None
+        self._db = client.get_database(
+            name,
+            codec_options=CODEC_OPTIONS,
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("local"),
+            write_concern=WriteConcern("majority"),
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+    async def capabilities(self) -> Capabilities:
+        """What the server can do: transactions and change streams need a replica set or a sharded cluster."""
+        return (await self._ask_server()).capabilities
+
+    async def _ask_server(self) -> _Server:
+        if self._server is None:
+            hello = await self.client.admin.command("hello")
+            clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
+            self._server = _Server(
+                Capabilities("mongodb", transactions=clustered, change_streams=clustered),
+                snapshots=clustered and hello["maxWireVersion"] >= _SNAPSHOT_WIRE_VERSION,
+            )
+        return self._server
+
+    async def read(self, plan: Read, *, session: AsyncClientSession | None = None) -> list[dict[str, Any]]:
+        """All documents that the plan yields."""
+        with reading(self._namespace(plan.collection), lost=self._lost):
+            if isinstance(plan, Count):
+                limit = {"limit": plan.limit} if plan.limit else {}
+                number = await self._db[plan.collection].count_documents(plan.filter, session=session, **limit)
+                return [{"n": number}]
+            cursor = await self._cursor(plan, session)
+            return await cursor.to_list()
+
+    async def stream(
+        self, plan: Read, *, session: AsyncClientSession | None = None, batch_size: int = 1000
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """The same in batches."""
+        if isinstance(plan, Count):
+            yield await self.read(plan, session=session)
+            return
+        with reading(self._namespace(plan.collection), lost=self._lost):
+            async with await self._cursor(plan, session, batch_size) as cursor:
+                while batch := await cursor.to_list(batch_size):
+                    yield batch
+
+    async def _cursor(
+        self, plan: Find | Aggregate, session: AsyncClientSession | None, batch_size: int = 0
+    ) -> AsyncCursor[dict[str, Any]] | AsyncCommandCursor[dict[str, Any]]:
+        collection = self._db[plan.collection]
+        if isinstance(plan, Aggregate):
+            return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or None)
+        return collection.find(
+            plan.filter,
+            plan.projection,
+            plan.skip,
+            plan.limit,
+            sort=list(plan.sort) or None,
+            batch_size=batch_size,
+            session=session,
+        )
+
+    async def explain(self, plan: Read) -> dict[str, Any]:
+        """The server's own plan for a read: the answer of its ``explain``, at verbosity ``queryPlanner``."""
+        command: dict[str, Any]
+        if isinstance(plan, Aggregate):
+            command = {"aggregate": plan.collection, "pipeline": plan.pipeline, "cursor": {}}
+        elif isinstance(plan, Count):
+            command = {"count": plan.collection, "query": plan.filter, "limit": plan.limit}
+        else:
+            command = {"find": plan.collection, "filter": plan.filter, "skip": plan.skip, "limit": plan.limit}
+            command |= {"sort": dict(plan.sort), "projection": plan.projection or {}}
+        with reading(self._namespace(plan.collection), lost=self._lost):
+            return await self._db.command("explain", command, verbosity="queryPlanner", codec_options=CODEC_OPTIONS)
+
+    async def write(self, write: Write, *, session: AsyncClientSession | None = None) -> WriteResult:
+        """Carry out a write, in order, up to the first operation that the server refuses.
+
+        Everything is encoded before anything is sent: a document that cannot be is a ``ValidationError``.
+        Inside a transaction these are plain commands, outside retryable bulk writes.
+        """
+        encoded, key_of = _encode(write)
+        with writing(self._namespace(write.collection), key_of, lost=self._lost):
+            if not encoded.documents:
+                return WriteResult(0)
+            if session is not None and session.in_transaction:
+                return await self._command(write, encoded, session)
+            return await self._bulk(write, encoded, session)
+
+    async def _command(self, write: Write, encoded: Encoded, session: AsyncClientSession) -> WriteResult:
+        """Send the operations as plain commands.
+
+        A command does not raise for the operations that the server refused: they stand in its reply.
+        """
+        command, argument = _COMMANDS[type(write)]
+        done = matched = modified = 0
+        for batch in encoded.batches():
+            arguments: dict[str, Any] = {argument: batch}
+            reply = await self._db.command(
+                command, write.collection, session=session, codec_options=CODEC_OPTIONS, **arguments
+            )
+            if refused := reply.get("writeErrors"):
+                raise BulkWriteError({**reply, "writeErrors": [{**refused[0], "index": done + refused[0]["index"]}]})
+            done += len(batch)
+            matched += reply["n"]
+            modified += reply.get("nModified", 0)
+        return WriteResult(matched, modified)
+
+    async def _bulk(self, write: Write, encoded: Encoded, session: AsyncClientSession | None) -> WriteResult:
+        collection = self._db[write.collection]
+        if isinstance(write, Insert):
+            await collection.insert_many(encoded.documents, session=session)
+            return WriteResult(len(encoded.documents))
+        requests: list[UpdateOne | UpdateMany | DeleteMany]
+        if isinstance(write, Update):
+            requests = [(UpdateMany if op.multi else UpdateOne)(op.filter, op.update, op.upsert) for op in write.ops]
+        else:
+            requests = [DeleteMany(filter) for filter in write.filters]
+        result = await collection.bulk_write(requests, session=session)
+        matched = result.matched_count + result.upserted_count + result.deleted_count
+        return WriteResult(matched, result.modified_count)
+
+    async def collection_names(self) -> set[str]:
+        """The names of the database's collections."""
+        return set(await self._db.list_collection_names())
+
+    async def create_collection(self, name: str) -> None:
+        """Make the collection unless it exists; any number of processes may do so at once."""
+        with writing(self._namespace(name), lost=self._lost):
+            try:
+                await self._db.create_collection(name, check_exists=False)
+            except OperationFailure as error:
+                if error.code != _NAMESPACE_EXISTS:
+                    raise
+
+    async def create_index(
+        self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
+    ) -> str:
+        """Make the index unless one with the same keys and options exists; its name.
+
+        Raises ``WriteError`` where one exists with other options, ``DuplicateKeyError`` where documents break it.
+        """
+        if unique:
+            options["unique"] = True
+        with writing(self._namespace(collection), lost=self._lost):
+            return await self._db[collection].create_index(list(keys), **options)
+
+    async def indexes(self, collection: str) -> list[dict[str, Any]]:
+        """The server's own description of the collection's indexes; none where there is no such collection."""
+        cursor = await self._db[collection].list_indexes()
+        return [dict(index) for index in await cursor.to_list()]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[AsyncClientSession]:
+        """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
+
+        The commit is repeated while its result is unknown, for two minutes at most.
+        Raises ``UnsupportedError`` on a standalone server.
+        """
+        if not (await self.capabilities()).transactions:
+            raise UnsupportedError(f"{self.name}: transactions need a replica set or a sharded cluster")
+        async with self.client.start_session(causal_consistency=True) as session:
+            await session.start_transaction(
+                read_concern=ReadConcern("snapshot"),
+                write_concern=WriteConcern("majority"),
+                read_preference=ReadPreference.PRIMARY,
+            )
+            try:
+                yield session
+            except BaseException:
+                with suppress(PyMongoError):
+                    await session.abort_transaction()
+                raise
+            with writing(self._namespace("the commit"), lost=self._lost):
+                await _commit(session)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[AsyncClientSession]:
+        """A session all of whose reads see one committed state.
+
+        Raises ``UnsupportedError`` on a standalone server and on servers before 5.0.
+        """
+        if not (await self._ask_server()).snapshots:
+            raise UnsupportedError(f"{self.name}: snapshot reads need a replica set or sharded cluster of MongoDB 5.0")
+        async with self.client.start_session(snapshot=True) as session:
+            yield session
+
+    async def close(self) -> None:
+        """Close the client, where it belongs to this object."""
+        if self._owns_client:
+            await self.client.close()
+
+    def _namespace(self, collection: str) -> str:
+        return f"{self.name}.{collection}"
+
+
+class AsyncMongoMetaDataStore(AsyncMongoDatabackend):
+    """Where components, the blob registry and jobs are recorded, on a MongoDB server."""
+
+    def shares_transactions_with(self, backend: AsyncDataBackend) -> bool:
+        """Whether the backend's server sessions work here too: the same client."""
+        return isinstance(backend, AsyncMongoDatabackend) and backend.client is self.client
+
+
+_COMMANDS = {Insert: ("insert", "documents"), Update: ("update", "updates"), Delete: ("delete", "deletes")}
+
+
+def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
+    """What a write command holds, encoded, and how to find the ``_id`` of the operation at an index."""
+    if isinstance(write, Insert):
+        documents = write.documents
+        return encode_documents(documents), lambda index: documents[index].get("_id")
+    if isinstance(write, Update):
+        operations: list[dict[str, Any]] = [
+            {"q": op.filter, "u": op.update, "multi": op.multi, "upsert": op.upsert} for op in write.ops
+        ]
+    else:
+        operations = [{"q": filter, "limit": 0} for filter in write.filters]
+    return encode_operations(operations), lambda index: operations[index]["q"].get("_id")
+
+
+async def _commit(session: AsyncClientSession) -> None:
+    """Commit, again and again while the result is unknown."""
+    deadline = time.monotonic() + _COMMIT_SECONDS
+    while True:
+        try:
+            return await session.commit_transaction()
+        except PyMongoError as error:
+            unknown = has_error_label(error, "UnknownTransactionCommitResult")
+            if not unknown or getattr(error, "code", None) == _MAX_TIME_MS_EXPIRED or time.monotonic() > deadline:
+                raise

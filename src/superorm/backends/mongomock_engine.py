@@ -1,0 +1,273 @@
+"""A mongomock database under superorm's terms: one call at a time, types as a server would return them.
+
+mongomock is untyped, and what it stores are the caller's own objects.
+So everything that goes in is a decoded copy of its BSON, and so is everything that comes out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+import bson
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+from pymongo.errors import CollectionInvalid, OperationFailure
+from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
+
+from superorm.backends.errors import duplicate_key_error
+from superorm.compile.plan import Aggregate, Count, Read
+from superorm.exc import DuplicateKeyError, StatementError, SuperormError, UnsupportedError, WriteError
+from superorm.protocols.capabilities import Capabilities
+from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
+from superorm.unitofwork.writes import Delete, Insert, UpdateOp, Write, WriteResult
+
+__all__ = ["CAPABILITIES", "LOCK", "MongomockEngine", "mongomock_client"]
+
+LOCK = threading.RLock()
+"""Held through every operation on any mongomock database: mongomock itself checks and writes in two steps."""
+
+_UNSUPPORTED = """
+    $bucketAuto $changeStream $collStats $currentOp $densify $documents $fill $geoNear $indexStats $listLocalSessions
+    $listSampledQueries $listSearchIndexes $listSessions $merge $planCacheStats $rankFusion $redact $replaceWith
+    $scoreFusion $search $searchMeta $setWindowFields $shardedDataDistribution $sortByCount $unionWith $unset
+    $vectorSearch
+"""
+CAPABILITIES = Capabilities("mongomock", transactions=False, unsupported_stages=frozenset(_UNSUPPORTED.split()))
+
+_STORED: CodecOptions[dict[str, Any]] = CodecOptions(
+    uuid_representation=UuidRepresentation.UNSPECIFIED, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+"""How mongomock keeps documents: naive UTC datetimes; UUIDs as binary, the only form that it can encode."""
+
+_CLIENTS: dict[str, Any] = {}
+
+
+def mongomock_client(name: str) -> Any:
+    """The process's own mongomock client of that name: the same name is the same data."""
+    import mongomock
+
+    with LOCK:
+        if name not in _CLIENTS:
+            _CLIENTS[name] = mongomock.MongoClient()
+        return _CLIENTS[name]
+
+
+class MongomockEngine:
+    """The operations of a data backend, synchronous, over one database of a mongomock client."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
+        self.name = name
+        self._db = client[name]
+        self._collections: dict[str, Any] = {}
+
+    def read(self, plan: Read) -> list[dict[str, Any]]:
+        """All documents that the plan yields."""
+        if isinstance(plan, Aggregate):
+            _refuse_stages(plan.pipeline)
+        with LOCK, _errors(f"{self.name}.{plan.collection}", StatementError):
+            collection = self._collection(plan.collection)
+            if isinstance(plan, Count):
+                limit = {"limit": plan.limit} if plan.limit else {}
+                return [{"n": collection.count_documents(_copy(plan.filter), **limit)}]
+            if isinstance(plan, Aggregate):
+                found = collection.aggregate(_copy({"": plan.pipeline})[""])
+            else:
+                projection = None if plan.projection is None else _copy(plan.projection)
+                sort = list(plan.sort) or None
+                found = collection.find(_copy(plan.filter), projection, plan.skip, plan.limit, sort=sort)
+            return [_copy(document, CODEC_OPTIONS) for document in found]
+
+    def write(self, write: Write) -> WriteResult:
+        """Carry out a write, in order, up to the first operation that is refused.
+
+        All of it is encoded first, so a document that cannot be is a ``ValidationError`` before anything is written.
+        """
+        with LOCK:
+            if isinstance(write, Insert):
+                documents = [_decode(raw.raw, _STORED) for raw in encode_documents(write.documents).documents]
+                for document in documents:
+                    self._insert(write.collection, document)
+                return WriteResult(len(documents))
+            if isinstance(write, Delete):
+                encode_operations([{"q": filter} for filter in write.filters])
+                return WriteResult(sum(self._delete(write.collection, _copy(filter)) for filter in write.filters))
+            encode_operations([{"q": op.filter, "u": op.update} for op in write.ops])
+            results = [self._update(write.collection, op) for op in write.ops]
+            return WriteResult(sum(matched for matched, _ in results), sum(modified for _, modified in results))
+
+    def _insert(self, collection: str, document: dict[str, Any]) -> None:
+        key = document.pop("_id") if "_id" in document else bson.ObjectId()
+        document = {"_id": key, **document}
+        with self._writing(collection, document):
+            self._collection(collection).insert_one(document)
+
+    def _delete(self, collection: str, filter: dict[str, Any]) -> int:
+        with self._writing(collection, filter):
+            deleted: int = self._collection(collection).delete_many(filter).deleted_count
+            return deleted
+
+    def _update(self, collection: str, op: UpdateOp) -> tuple[int, int]:
+        """Update the matching documents one by one, each with a copy of the update; their number, and how many changed.
+
+        Left to itself mongomock would store one object in all of them, and leave a failed update half done.
+        """
+        target = self._collection(collection)
+        sets: dict[str, Any] = {} if isinstance(op.update, Sequence) else dict(op.update.get("$set", {}))
+        with self._writing(collection, op.filter):
+            matching = list(target.find(_copy(op.filter), limit=0 if op.multi else 1))
+        if not matching and op.upsert:
+            with self._writing(collection, {**op.filter, **sets}):
+                target.update_one(_copy(op.filter), _copy({"": op.update})[""], upsert=True)
+            return 1, 0
+        modified = 0
+        for document in matching:
+            update = _copy({"": op.update})[""]
+            with self._writing(collection, {**document, **sets, "_id": document["_id"]}):
+                _refuse_paths_through_scalars(document, update)
+                try:
+                    filter = {**_copy(op.filter), "_id": document["_id"]}
+                    modified += target.update_one(filter, update).modified_count
+                except Exception:
+                    target.replace_one({"_id": document["_id"]}, document)
+                    raise
+        return len(matching), modified
+
+    def collection_names(self) -> set[str]:
+        """The names of the collections that exist."""
+        with LOCK:
+            return set(self._db.list_collection_names())
+
+    def create_collection(self, name: str) -> None:
+        """Make the collection unless it exists."""
+        with LOCK, suppress(CollectionInvalid):
+            self._db.create_collection(name)
+
+    def create_index(
+        self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
+    ) -> str:
+        """Make the index unless one with the same keys and options exists; its name."""
+        fields = ", ".join(path for path, _ in keys)
+        namespace = f"{self.name}.{collection}"
+        with LOCK, _errors(namespace, WriteError):
+            try:
+                name: str = self._collection(collection).create_index(list(keys), unique=unique, **_copy(options))
+            except PyMongoDuplicateKeyError as error:
+                message = f"{namespace}: documents with the same {fields} exist already"
+                raise DuplicateKeyError(message, field=fields) from error
+            return name
+
+    def indexes(self, collection: str) -> list[dict[str, Any]]:
+        """A description of the collection's indexes in the server's form."""
+        with LOCK:
+            return list(self._collection(collection).list_indexes())
+
+    def _collection(self, name: str) -> Any:
+        if name not in self._collections:
+            self._collections[name] = _seeking(self._db[name])
+        return self._collections[name]
+
+    @contextmanager
+    def _writing(self, collection: str, document: Mapping[str, Any]) -> Generator[None]:
+        """Raise mongomock's errors as superorm's. The document, as it would become, says what is there twice."""
+        namespace = f"{self.name}.{collection}"
+        key = document.get("_id")
+        with _errors(namespace, WriteError, key):
+            try:
+                yield
+            except PyMongoDuplicateKeyError as error:
+                taken = self._taken(collection, document) or {"_id": key}
+                raise duplicate_key_error(namespace, _copy(taken, CODEC_OPTIONS), key) from error
+
+    def _taken(self, collection: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a unique index that another document has too; mongomock does not say."""
+        target = self._collection(collection)
+        for index in target.list_indexes():
+            if index.get("unique"):
+                values = {path: _value(document, path) for path in index["key"]}
+                if target.count_documents({"_id": {"$ne": document.get("_id")}, **values}):
+                    return values
+        return {}
+
+
+@contextmanager
+def _errors(namespace: str, refused: type[SuperormError], key: Any = None) -> Generator[None]:
+    """Raise what mongomock refuses as `refused`, what it cannot do as ``UnsupportedError``."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise UnsupportedError(f"{namespace}: mongomock cannot do this: {error}", key=key) from error
+    except (OperationFailure, BSONError, TypeError, ValueError, LookupError, AttributeError) as error:
+        where = namespace if key is None else f"{namespace}, document {key!r}"
+        raise refused(f"{where}: mongomock refused: {str(error) or type(error).__name__}", key=key) from error
+
+
+def _copy(document: Mapping[str, Any], options: CodecOptions[dict[str, Any]] = _STORED) -> dict[str, Any]:
+    return _decode(bson.encode(document, codec_options=CODEC_OPTIONS), options)
+
+
+def _decode(data: bytes | memoryview, options: CodecOptions[dict[str, Any]]) -> dict[str, Any]:
+    return bson.decode(data, options)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _refuse_stages(pipeline: Sequence[Mapping[str, Any]]) -> None:
+    for name in (name for stage in pipeline for name in stage):
+        if name in CAPABILITIES.unsupported_stages:
+            raise UnsupportedError(f"mongomock has no stage {name}")
+
+
+def _refuse_paths_through_scalars(document: Mapping[str, Any], update: Any) -> None:
+    """Refuse ``$set: {"a.b": 1}`` where ``a`` is null, as a server does; mongomock would do nothing."""
+    if isinstance(update, list):
+        return
+    for operator, fields in update.items():
+        for path in fields if operator != "$unset" else ():
+            *parents, _ = path.split(".")
+            holder: Any = document
+            for depth, part in enumerate(parents, 1):
+                if part not in holder:
+                    break
+                holder = holder[part]
+                if holder.__class__ is list:
+                    break
+                if holder.__class__ is not dict:
+                    raise OperationFailure(f"{operator} of {path!r}: {'.'.join(parents[:depth])!r} is {holder!r}")
+
+
+def _value(document: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, which may be a key of its own; None where there is none."""
+    if path in document:
+        return document[path]
+    value: Any = document
+    try:
+        for part in path.split("."):
+            value = value[part]
+    except (TypeError, LookupError):
+        return None
+    return value
+
+
+def _seeking(collection: Any) -> Any:
+    """The collection, taught to find documents by ``_id`` without looking at all of them."""
+    if "_iter_documents" in vars(collection):  # by another engine over the same client
+        return collection
+    filter_applies: Any = import_module("mongomock.filtering").filter_applies
+    scan: Callable[[Mapping[str, Any]], Iterator[Any]] = collection._iter_documents
+
+    def iter_documents(filter: Mapping[str, Any]) -> Iterator[Any]:
+        key: Any = filter.get("_id")
+        keys: list[Any] = key["$in"] if key.__class__ is dict and set(key) == {"$in"} else [key]
+        if not all(isinstance(key, str | int | bytes | bson.ObjectId) for key in keys):
+            return scan(filter)
+        store = collection._store
+        found = [store[key] for key in dict.fromkeys(keys) if key in store]
+        others = {path: condition for path, condition in filter.items() if path != "_id"}
+        return (document for document in found if filter_applies(others, document))
+
+    collection._iter_documents = iter_documents
+    return collection
