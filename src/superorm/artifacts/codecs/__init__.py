@@ -1,0 +1,8 @@
+"""Codecs: objects to bytes and back."""
+
+from __future__ import annotations
+
+from superorm.artifacts.codecs.base import Codec
+from superorm.artifacts.codecs.registry import codec_for, codec_named
+
+__all__ = ["Codec", "codec_for", "codec_named"]

@@ -1,0 +1,193 @@
+"""What every artifact store does alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import gridfs
+import mongomock
+import pytest
+import pytest_asyncio
+from pymongo import AsyncMongoClient, MongoClient
+
+from superorm.artifacts._async.gridfs import BUCKET, AsyncMongoArtifactStore
+from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
+from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
+from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
+from superorm.protocols._async.parts import AsyncArtifactStore
+
+DATA = os.urandom(3_000_000)
+
+
+@pytest_asyncio.fixture(params=["gridfs", "mongomock", "memory"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[AsyncArtifactStore]:
+    """An empty store."""
+    name = f"_filesystem:test_{uuid4().hex}"
+    if request.param == "memory":
+        yield AsyncMemoryArtifactStore(name)
+    elif request.param == "mongomock":
+        yield AsyncMongomockArtifactStore(mongomock.MongoClient(), name)
+    else:
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(request.getfixturevalue("mongodb_uri"))
+        yield AsyncMongoArtifactStore(client, name)
+        await client.drop_database(name)
+        await client.close()
+
+
+async def read(store: AsyncArtifactStore, key: str) -> bytes:
+    return b"".join([chunk async for chunk in store.get(key)])
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[], [b""], [b"x"], [DATA], [DATA[:1_500_000], b"", DATA[1_500_000:]], [DATA[: 1 << 20]], [b"ab"] * 1000],
+    ids=["none", "empty", "one byte", "large", "two chunks", "one chunk", "small chunks"],
+)
+async def test_round_trip(store: AsyncArtifactStore, chunks: list[bytes]) -> None:
+    """What was put comes back, and its length is told."""
+    assert isinstance(store, AsyncArtifactStore)
+    data = b"".join(chunks)
+    assert len(data) == await store.put("k", iter(chunks))
+    assert data == await read(store, "k")
+
+
+async def test_keys(store: AsyncArtifactStore) -> None:
+    """Every key is listed with the time of its upload, until it is deleted."""
+    assert [] == await store.keys()
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    for key in "a", "b":
+        await store.put(key, [key.encode()])
+    keys = dict(await store.keys())
+    assert {"a", "b"} == set(keys)
+    assert all(before <= uploaded <= datetime.now(UTC) for uploaded in keys.values())
+    await store.delete("a")
+    await store.delete("a")
+    assert {"b"} == set(dict(await store.keys()))
+    assert b"b" == await read(store, "b")
+
+
+async def test_missing(store: AsyncArtifactStore) -> None:
+    """A key that is not there is an error that names store and key."""
+    with pytest.raises(ArtifactNotFoundError, match="no blob nothing") as caught:
+        await read(store, "nothing")
+    assert store.uri in str(caught.value)
+
+
+async def test_a_key_is_used_once(store: AsyncArtifactStore) -> None:
+    """A second upload under a key is refused and leaves the first alone."""
+    await store.put("k", [DATA])
+    for chunks in [DATA], [b"other"], []:
+        with pytest.raises(ArtifactSavingError, match="in use"):
+            await store.put("k", chunks)
+    assert DATA == await read(store, "k")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+async def test_a_failed_upload_leaves_nothing(store: AsyncArtifactStore, error: type[BaseException]) -> None:
+    """Where the bytes cannot be had, those already written are removed."""
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(40):
+            yield DATA[: 1 << 20]
+        raise error("broken")
+
+    with pytest.raises(error, match="broken"):
+        await store.put("k", chunks())
+    assert [] == await store.keys()
+    with pytest.raises(ArtifactNotFoundError):
+        await read(store, "k")
+    assert 5 == await store.put("k", [b"again"])
+
+
+async def test_the_same_name_is_the_same_data(store: AsyncArtifactStore) -> None:
+    """Another object for the same place sees the same blobs."""
+    await store.put("k", [b"x"])
+    others: dict[type, Any] = {
+        AsyncMemoryArtifactStore: lambda: AsyncMemoryArtifactStore(store.uri.partition("://")[2]),
+        AsyncMongomockArtifactStore: lambda: AsyncMongomockArtifactStore(store.client, store.name),
+        AsyncMongoArtifactStore: lambda: AsyncMongoArtifactStore(store.client, store.name),
+    }
+    other = others[type(store)]()
+    await store.close()
+    assert b"x" == await read(other, "k")
+    assert store.uri == other.uri
+    assert repr(store) == repr(other)
+
+
+@pytest.fixture
+def database(store: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The store's database by a plain synchronous client."""
+    if isinstance(store, AsyncMongoArtifactStore):
+        with MongoClient[dict[str, Any]](request.getfixturevalue("mongodb_uri")) as client:
+            yield client[store.name]
+    elif isinstance(store, AsyncMongomockArtifactStore):
+        yield store.client[store.name]
+    else:
+        yield None
+
+
+async def test_plain_gridfs_reads_it(store: AsyncArtifactStore, database: Any) -> None:
+    """A blob is a GridFS file named by its key, in the bucket that the documentation names."""
+    if database is None:
+        return
+    await store.put("k", [DATA])
+    plain = gridfs.GridFS(database, "_superorm_artifacts")
+    assert DATA == plain.get_last_version("k").read()
+    plain.put(b"from outside", _id="o", filename="o", chunkSize=5)
+    assert b"from outside" == await read(store, "o")
+
+
+@pytest.mark.parametrize("damage", ["first", "middle", "last", "all", "order", "cut"])
+async def test_damage(store: AsyncArtifactStore, database: Any, damage: str) -> None:
+    """A blob with chunks missing or cut is corrupt, never short."""
+    if database is None:
+        return
+    await store.put("k", [DATA])
+    chunks = database[f"{BUCKET}.chunks"]
+    n = {"first": 0, "middle": 1, "last": 2}.get(damage, 1)
+    if damage == "all":
+        chunks.delete_many({})
+    elif damage == "order":
+        chunks.update_one({"n": n}, {"$set": {"n": 7}})
+    elif damage == "cut":
+        chunks.update_one({"n": n}, {"$set": {"data": b"short"}})
+    else:
+        chunks.delete_one({"n": n})
+    with pytest.raises(CorruptArtifactError, match="blob k is damaged") as caught:
+        await read(store, "k")
+    assert store.uri in str(caught.value)
+    await store.delete("k")
+    assert 0 == chunks.count_documents({})
+
+
+async def test_half_written_uploads_are_listed(mongodb_uri: str) -> None:
+    """What a killed process left of an upload has a key and a time, and can be deleted."""
+    name = f"_filesystem:test_{uuid4().hex}"
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongodb_uri)
+    store = AsyncMongoArtifactStore(client, name, owns_client=True)
+    await store.put("whole", [b"x"])
+    chunks = client[name][f"{BUCKET}.chunks"]
+    await chunks.insert_many([{"files_id": "half", "n": n, "data": b"x"} for n in range(2)])
+    keys = dict(await store.keys())
+    assert {"whole", "half"} == set(keys)
+    assert timedelta(seconds=-1) < datetime.now(UTC) - keys["half"] < timedelta(minutes=1)
+    with pytest.raises(ArtifactSavingError, match="in use"):
+        await store.put("half", [b"x"])
+    await store.delete("half")
+    assert ["whole"] == await chunks.distinct("files_id")
+    await client.drop_database(name)
+    await store.close()
+
+
+async def test_a_server_that_is_gone() -> None:
+    """Where nothing can be stored the error says so, without the password."""
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient("mongodb://user:secret@localhost/", connect=False)
+    await client.close()
+    store = AsyncMongoArtifactStore(client, "x")
+    with pytest.raises(ArtifactSavingError, match="blob k cannot be stored") as caught:
+        await store.put("k", [b"x"])
+    assert "secret" not in str(caught.value) + repr(store)
