@@ -1,0 +1,252 @@
+"""The vector indexes of a DB: kept equal to the documents, and searched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from attrs import frozen
+
+from superorm._async.vector_memory import AsyncMemoryCopies
+from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_search import AsyncVectorSearch
+from superorm._async.vector_tables import AsyncTableCopies
+from superorm._async.vector_view import AsyncVectorCopies
+from superorm._io import aio
+from superorm._io.progress import Progress
+from superorm.codec.keys import decode_key
+from superorm.exc import SuperormError
+from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.writes import Insert, Update, UpdateOp
+from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from superorm.vectors.errors import EngineBusy, VersionLost
+from superorm.vectors.owner import is_dead, open_here, owner
+from superorm.vectors.records import COLLECTION, Need, new_records
+from superorm.vectors.request import Hits, Problem, SearchRequest
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm.protocols._async.parts import AsyncDataBackend
+    from superorm.vectors._async.protocol import AsyncVectorDatabase
+
+__all__ = ["AsyncVectorIndexes"]
+
+_log = logging.getLogger("superorm.vectors")
+
+_PAUSE = 0.25
+"""Seconds between two runs of the applier: each publication makes every reader's version stale."""
+_PATIENCE = 2.0
+"""Seconds that a search waits for another applier before it ranks what is pending itself."""
+_ATTEMPTS = 4
+
+T = TypeVar("T")
+
+
+@frozen
+class _Done(Generic[T]):
+    """What a search gave."""
+
+    result: T
+
+
+class AsyncVectorIndexes:
+    """Keeps the copies of one vector database equal to the documents of one data backend, and searches them."""
+
+    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> None:
+        self.backend = backend
+        self.records_of = AsyncVectorRecords(backend)
+        self.copies: AsyncVectorCopies = (
+            AsyncMemoryCopies(backend, engine)
+            if isinstance(engine, AsyncMemoryVectorIndex)
+            else AsyncTableCopies(backend, engine)
+        )
+        self._kind = engine.kind
+        self._ensured: set[VectorSpec] = set()
+        self._waiting: set[VectorSpec] = set()
+        self._failed: dict[str, Exception] = {}
+        self._applier = aio.Background(self._apply_waiting, _PAUSE)
+
+    async def ensure(self, spec: VectorSpec) -> None:
+        """Have the engine know the index: its state registered, and its copy there or built from the documents.
+
+        Raises ``ConfigurationError`` where the vector database cannot be used.
+        """
+        if spec not in self._ensured:
+            await self.copies.ensure(spec)
+            self._ensured.add(spec)
+
+    def records(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> list[Insert]:
+        """The records of a flush in a transaction, to be written last, by the ``_id`` values touched in each index."""
+        documents = [document for spec, keys in touched.items() for document in new_records(spec.name, keys)]
+        return [Insert(COLLECTION, documents)] if documents else []
+
+    @asynccontextmanager
+    async def recording(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> AsyncGenerator[None]:
+        """Around the writing of documents where there are no transactions: the records are open until it is done.
+
+        They are marked done even when the writing fails: some of the documents may have been written.
+        """
+        name = owner()
+        documents = [d for spec, keys in touched.items() for d in new_records(spec.name, keys, owner=name)]
+        ids = [document["_id"] for document in documents]
+        open_here.update(ids)
+        try:
+            if documents:
+                await self.backend.write(Insert(COLLECTION, documents))
+            try:
+                yield
+            finally:
+                await self._close_records(ids)
+        finally:
+            open_here.difference_update(ids)
+
+    def notify(self, specs: Iterable[VectorSpec]) -> None:
+        """After a commit: have the background applier apply its records soon."""
+        self._waiting.update(specs)
+        if self._waiting:
+            self._applier.wake()
+
+    async def apply(self, spec: VectorSpec) -> None:
+        """Apply all records of the index, now."""
+        await self.ensure(spec)
+        await self.copies.apply(spec)
+
+    async def search(
+        self,
+        request: SearchRequest,
+        finish: Callable[[Hits, AsyncClientSession | None], Awaitable[T]],
+        *,
+        session: AsyncClientSession | None = None,
+    ) -> T:
+        """Find the nearest documents and give them to `finish`, all in one snapshot.
+
+        `session` is that of a transaction, whose snapshot is then searched.
+        Without transactions, state and records are read again at the end, and all is repeated when they changed:
+        `finish` must only read.
+        """
+        if session is not None:
+            return await self._settle(request, finish, False, session)
+        await self.ensure(request.spec)
+        tried: set[Need | None] = {None}
+        for _ in range(_ATTEMPTS):
+            outcome = await self.records_of.in_snapshot(partial(self._attempt, request, finish, tried))
+            if isinstance(outcome, _Done):
+                return outcome.result
+            if outcome is not None:
+                tried.add(outcome)
+                await self._mend(request.spec, outcome)
+        return await self.records_of.in_snapshot(partial(self._settle, request, finish, True))
+
+    async def _attempt(
+        self,
+        request: SearchRequest,
+        finish: Callable[[Hits, AsyncClientSession | None], Awaitable[T]],
+        tried: set[Need | None],
+        session: AsyncClientSession | None,
+    ) -> _Done[T] | Need | None:
+        """One attempt of a search outside transactions: its result, or what to mend, or None: try again."""
+        view = await self.copies.view(request.spec, session, outside=True)
+        if view.need not in tried:
+            return view.need
+        try:
+            hits = await AsyncVectorSearch(self.backend, self._kind, view, request, session).run()
+        except VersionLost as error:
+            _log.warning("%s", error)
+            return "build"
+        result = await finish(hits, session)
+        if session is None:
+            engine = await self.copies.engine()
+            if await self.records_of.look(request.spec.name, engine, since=view.since) != view.look:
+                return None
+        return _Done(result)
+
+    async def _settle(
+        self,
+        request: SearchRequest,
+        finish: Callable[[Hits, AsyncClientSession | None], Awaitable[T]],
+        documents_only: bool,
+        session: AsyncClientSession | None,
+    ) -> T:
+        """A search that mends nothing: where the engine cannot answer, the documents are ranked."""
+        view = await self.copies.view(request.spec, session, outside=False)
+        search = AsyncVectorSearch(self.backend, self._kind, view, request, session)
+        try:
+            hits = await search.run(documents_only=documents_only)
+        except VersionLost:
+            hits = await search.run(documents_only=True)
+        return await finish(hits, session)
+
+    async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
+        """Build the index anew from the documents' vectors, beside writers."""
+        await self.copies.rebuild(spec, progress)
+        self._ensured.add(spec)
+
+    async def check(self, spec: VectorSpec) -> list[Problem]:
+        """What is wrong with the index.
+
+        Open records of processes that died are released, so that their keys are applied.
+        """
+        name = spec.name
+        problems = [
+            Problem(name, "applier", message=f"the last run of the applier failed: {error}")
+            for index, error in self._failed.items()
+            if index == name
+        ]
+        await self.ensure(spec)
+        for record in (await self.records_of.look(name, await self.copies.engine())).records.values():
+            if record.open and is_dead(record.id, record.owner):
+                await self._close_records([record.id])
+                problems += [
+                    Problem(name, "released", key, "a process died while it wrote this document") for key in record.keys
+                ]
+        await self.copies.apply(spec)
+        try:
+            differences = await self.copies.differences(spec)
+        except VersionLost as error:
+            return [*problems, Problem(name, "unreadable", message=str(error))]
+        return problems + [
+            Problem(name, kind, decode_key(key), f"its vector in the engine is {kind}")
+            for key, kind in sorted(differences.items())
+        ]
+
+    async def close(self) -> None:
+        """Apply what is pending and stop the applier."""
+        await self._applier.stop()
+        await self._apply_waiting()
+
+    async def _mend(self, spec: VectorSpec, need: Need) -> None:
+        """Do what a search needs first; where records cannot be applied now, the search ranks their keys itself."""
+        if need == "build":
+            self._ensured.discard(spec)
+            await self.ensure(spec)
+            return
+        try:
+            await self.copies.apply(spec, patience=_PATIENCE)
+        except EngineBusy as error:
+            _log.info("%s", error)
+        except (SuperormError, OSError) as error:
+            self._fail(spec, error)
+
+    async def _apply_waiting(self) -> None:
+        while self._waiting:
+            spec = self._waiting.pop()
+            try:
+                await self.apply(spec)
+            except Exception as error:  # noqa: BLE001 - kept, logged, and reported by check
+                self._fail(spec, error)
+            else:
+                self._failed.pop(spec.name, None)
+
+    def _fail(self, spec: VectorSpec, error: Exception) -> None:
+        """Keep an error that must not fail the caller: nothing is lost, as searches rank what is not applied."""
+        self._failed[spec.name] = error
+        _log.error("vectors of %s could not be applied: %s", spec.name, error, exc_info=error)
+
+    async def _close_records(self, ids: Sequence[Any]) -> None:
+        if ids:
+            done = UpdateOp({"_id": {"$in": list(ids)}}, {"$unset": {"open": "", "owner": ""}}, multi=True)
+            await self.backend.write(Update(COLLECTION, [done]))

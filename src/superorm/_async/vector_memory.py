@@ -1,0 +1,153 @@
+"""Keeping the vectors of an index in process memory equal to the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_view import Answer
+from superorm._io import aio
+from superorm._io.progress import Progress
+from superorm.codec.keys import encode_key
+from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.records import Look, Need, batch, need_of
+from superorm.vectors.request import SearchRequest
+from superorm.vectors.rows import Rows
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm.protocols._async.parts import AsyncDataBackend
+
+__all__ = ["AsyncMemoryCopies", "AsyncMemoryView"]
+
+_ENGINE = "memory"
+_ALL = 1_000_000
+
+
+@define
+class AsyncMemoryView:
+    """Memory as one snapshot sees it."""
+
+    copy: MemoryCopy | None
+    look: Look
+    since: int | None
+    need: Need | None
+
+    async def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
+        """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
+        if self.copy is None or self.look.state is None:
+            return None
+        leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
+        found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out)
+        return None if found is None else Answer(*found)
+
+
+class AsyncMemoryCopies:
+    """The indexes of one data backend in this process's memory.
+
+    All processes with an index in memory share one engine id, whose publications only bound what is read;
+    each remembers for itself which records its rows include.
+    """
+
+    def __init__(self, backend: AsyncDataBackend, engine: AsyncMemoryVectorIndex) -> None:
+        engine.serve(backend)
+        self.backend = backend
+        self.memory = engine
+        self.records = AsyncVectorRecords(backend)
+
+    async def engine(self) -> str:
+        """The engine's id."""
+        return _ENGINE
+
+    async def ensure(self, spec: VectorSpec) -> None:
+        """Register the index; its vectors are loaded at first use."""
+        await self.records.register(spec.name, _ENGINE)
+
+    async def view(self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool) -> AsyncMemoryView:
+        """What a search sees in the session; outside transactions memory is loaded or brought forward first."""
+        copy = self._copy(spec)
+        since = None if copy is None else copy.n
+        look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
+        if look.state is not None and (copy is None or copy.stale(look)):
+            copy = await self.load(spec, session if outside else None, older_than=copy)
+            since = None if copy is None else copy.n
+            look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
+        if copy is None or look.state is None:
+            return AsyncMemoryView(None, look, None, "build")
+        if outside:
+            await self.bring_forward(spec, copy, look, session)
+        return AsyncMemoryView(copy, look, since, need_of(look))
+
+    async def load(
+        self,
+        spec: VectorSpec,
+        session: AsyncClientSession | None,
+        *,
+        older_than: MemoryCopy | None = None,
+        progress: Progress | None = None,
+    ) -> MemoryCopy | None:
+        """Read all vectors, in the session's snapshot or one of its own; never in a transaction.
+
+        One task at a time loads; what another loaded meanwhile, in place of `older_than`, is taken.
+        """
+        async with self.memory.loading:
+            copy = self._copy(spec)
+            if copy is not None and copy is not older_than:
+                return copy
+            read = partial(self._read, spec, None, progress)
+            look, rows = await self.records.in_snapshot(read, session)
+            if look.state is None:
+                return None
+            monotone = not (await self.backend.capabilities()).transactions
+            copy = self.memory.copies[spec.name] = MemoryCopy(rows, look, monotone=monotone)
+            return copy
+
+    async def bring_forward(
+        self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: AsyncClientSession | None
+    ) -> bool:
+        """Bring memory to what a snapshot outside transactions sees; False where nothing is new, or another did."""
+        step = copy.forward(look)
+        if step is None:
+            return False
+        keys, rows = await self.records.vectors(spec, step.keys.values(), session=session)
+        return copy.install(step, look, keys, rows)
+
+    async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
+        """Stamp the records: every process reads them by their stamps or their ids."""
+        look = await self.records.look(spec.name, _ENGINE)
+        records = batch(look.records.values(), _ALL)
+        if look.state is not None and records:
+            await self.records.publish(spec.name, _ENGINE, look.state, [record.id for record in records], {})
+            await self.records.prune(spec.name)
+
+    async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
+        """Load the index anew from the documents."""
+        await self.ensure(spec)
+        self.memory.copies.pop(spec.name, None)
+        await self.load(spec, None, progress=progress)
+
+    async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
+        """The canonical keys where memory differs from the documents, each with how; nothing unless it is loaded."""
+        copy = self._copy(spec)
+        if copy is None:
+            return {}
+        look, documents = await self.records.in_snapshot(partial(self._read, spec, copy.n, None))
+        return {} if look.state is None else copy.compare(look, documents)
+
+    async def _read(
+        self, spec: VectorSpec, since: int | None, progress: Progress | None, session: AsyncClientSession | None
+    ) -> tuple[Look, Rows]:
+        look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
+        return look, await self.records.rows(spec, session=session, progress=progress)
+
+    def _copy(self, spec: VectorSpec) -> MemoryCopy | None:
+        """The copy in memory, if it holds vectors of this kind."""
+        copy = self.memory.copies.get(spec.name)
+        return copy if copy is not None and copy.serves(spec.dim, spec.metric) else None

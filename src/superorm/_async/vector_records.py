@@ -1,0 +1,214 @@
+"""Reading and writing the records and states of vector indexes, and the vectors of documents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bson import ObjectId
+from pymongo.errors import OperationFailure
+
+from superorm._io import aio
+from superorm._io.progress import Progress
+from superorm.backends.errors import has_error_label
+from superorm.codec.keys import encode_key
+from superorm.codec.vectors import Matrix, decode_rows, value_at
+from superorm.compile.plan import Count, Find
+from superorm.exc import DuplicateKeyError, SuperormError, WriteError
+from superorm.protocols._async.parts import AsyncDataBackend
+from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from superorm.vectors.records import COLLECTION, Look, State, prunable, state_id
+from superorm.vectors.rows import Rows
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+__all__ = ["READERS", "AsyncVectorRecords", "split", "vectors_of"]
+
+READERS = timedelta(minutes=10)
+"""How long a reader may need what has been superseded; snapshots of the server live shorter."""
+_LATE = timedelta(days=7)
+"""How long records wait for an engine that does not come."""
+_INDEX_MS = 500
+"""How long making an index may wait for open transactions, while every other reader waits behind it."""
+_MAX_TIME_MS_EXPIRED = 50
+_ATTEMPTS = 8
+_IDS = 4_000
+_SNAPSHOT_UNAVAILABLE = 246
+T = TypeVar("T")
+
+
+class _Moved(Exception):
+    """The state is not the one that was read."""
+
+
+class AsyncVectorRecords:
+    """The collection of records of one data backend."""
+
+    def __init__(self, backend: AsyncDataBackend) -> None:
+        self.backend = backend
+
+    async def in_snapshot(
+        self,
+        body: Callable[[AsyncClientSession | None], Awaitable[T]],
+        session: AsyncClientSession | None = None,
+    ) -> T:
+        """What `body`, which only reads, gives in the given session, or in a snapshot; with None if there are none.
+
+        It is repeated while the snapshot is older than a collection or an index that was made a moment ago.
+        """
+        if session is not None or not (await self.backend.capabilities()).transactions:
+            return await body(session)
+        pause = 0.002
+        while True:
+            try:
+                async with self.backend.snapshot() as snapshot:
+                    return await body(snapshot)
+            except OperationFailure as error:
+                if error.code != _SNAPSHOT_UNAVAILABLE or pause > 1:
+                    raise
+            await aio.sleep(pause)
+            pause *= 2
+
+    async def look(
+        self, index: str, engine: str, *, since: int | None = None, session: AsyncClientSession | None = None
+    ) -> Look:
+        """The state and the records not stamped, with those stamped after `since`, in one find."""
+        stamp = f"seq.{engine}"
+        filter: dict[str, Any] = {"i": index, stamp: None}
+        if since is not None:
+            filter = {"i": index, "$or": [{stamp: None}, {stamp: {"$gt": since}}]}
+        return Look.of(await self.backend.read(Find(COLLECTION, filter), session=session), engine)
+
+    async def everything(self, index: str, engine: str, *, session: AsyncClientSession | None = None) -> Look:
+        """The state and all records that are kept."""
+        return Look.of(await self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
+
+    async def register(self, index: str, engine: str) -> None:
+        """Make the collection and its index, and the engine's state, unless they are there."""
+        await self.backend.create_collection(COLLECTION)
+        await self._index(engine)
+        key = state_id(index, engine)
+        if await self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
+            return
+        state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
+        try:
+            await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
+        except DuplicateKeyError:
+            return
+
+    async def _index(self, engine: str) -> None:
+        """Make the index that searches read by, unless open transactions are in the way: without it they are slower."""
+        keys = [("i", 1), (f"seq.{engine}", 1)]
+        if not (await self.backend.capabilities()).transactions:
+            await self.backend.create_index(COLLECTION, keys)
+            return
+        try:
+            await self.backend.create_index(COLLECTION, keys, maxTimeMS=_INDEX_MS)
+        except WriteError as error:
+            if getattr(error.__cause__, "code", None) != _MAX_TIME_MS_EXPIRED:
+                raise
+
+    async def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
+        """Change what searches do not read."""
+        await self.backend.write(Update(COLLECTION, [UpdateOp({"_id": state_id(index, engine)}, update)]))
+
+    async def publish(
+        self, index: str, engine: str, state: State, ids: Sequence[ObjectId], update: Mapping[str, Any]
+    ) -> bool:
+        """Make publication ``n + 1``: the state, and the stamps of exactly these records, at once.
+
+        False where the state is not the one that was read any more: nothing is changed then.
+        Without transactions the state comes first, then the stamps.
+        """
+        n = state.n + 1
+        changed = {**update, "$set": {**update.get("$set", {}), "n": n}}
+        first = Update(COLLECTION, [UpdateOp({"_id": state_id(index, engine), "n": state.n}, changed)])
+        stamp = {"$set": {f"seq.{engine}": n}}
+        second = Update(COLLECTION, [UpdateOp({"_id": {"$in": part}}, stamp, multi=True) for part in split(ids)])
+        return await self._together([(first, True), (second, False)])
+
+    async def prune(self, index: str) -> None:
+        """Remove records that no reader needs, and states of engines that did not come for a long time."""
+        now = datetime.now(UTC)
+        old = {"i": index, "kind": "record", "_id": {"$lt": ObjectId.from_datetime(now - READERS)}}
+        records = await self.backend.read(Find(COLLECTION, old, {"seq": 1, "open": 1}, limit=20_000))
+        states = await self.backend.read(Find(COLLECTION, {"i": index, "kind": "state"}))
+        if any(at > now + READERS for state in states for at in State.of(state).drop.values()):
+            return  # a table is being built, and will read what is recorded meanwhile
+        ids, floors, lost = prunable(records, states, now - _LATE)
+        if not ids:
+            return
+        ns = {state["_id"]: state["n"] for state in states}
+        raised = [UpdateOp({"_id": key, "n": ns[key]}, {"$max": {"floor": floor}}) for key, floor in floors.items()]
+        writes: list[tuple[Update | Delete, bool]] = [(Update(COLLECTION, [op]), True) for op in raised]
+        if lost:
+            writes.append((Delete(COLLECTION, [{"_id": {"$in": lost}}]), False))
+        writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in split(ids)]), False))
+        await self._together(writes)
+
+    async def _together(self, writes: Sequence[tuple[Update | Delete, bool]]) -> bool:
+        """Write in one transaction where there are any; False as soon as a write that must match matches nothing."""
+        if not (await self.backend.capabilities()).transactions:
+            return await self._in_order(writes, None)
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self.backend.transaction() as session:
+                    if not await self._in_order(writes, session):
+                        raise _Moved
+                return True
+            except _Moved:
+                return False
+            except SuperormError as error:
+                if attempt + 1 == _ATTEMPTS or not has_error_label(error, "TransientTransactionError"):
+                    raise
+            await aio.sleep(random.random() * 0.01 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def _in_order(
+        self, writes: Sequence[tuple[Update | Delete, bool]], session: AsyncClientSession | None
+    ) -> bool:
+        for write, must in writes:
+            result = await self.backend.write(write, session=session)
+            if must and not result.matched:
+                return False
+        return True
+
+    async def vectors(
+        self, spec: VectorSpec, keys: Iterable[Any], *, session: AsyncClientSession | None = None
+    ) -> tuple[list[str], Matrix]:
+        """The vectors (n, dim) of those documents that are there and have one, under their canonical keys."""
+        documents: list[dict[str, Any]] = []
+        for part in split(list(keys)):
+            plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
+            documents += await self.backend.read(plan, session=session)
+        return vectors_of(spec, documents)
+
+    async def rows(
+        self, spec: VectorSpec, *, session: AsyncClientSession | None = None, progress: Progress | None = None
+    ) -> Rows:
+        """The vectors of all documents, in memory."""
+        rows, done, total = Rows(spec.dim, spec.metric), 0, 0
+        if progress is not None:
+            total = (await self.backend.read(Count(spec.collection)))[0]["n"]
+        async for part in self.backend.stream(Find(spec.collection, {}, {spec.path: 1}), session=session):
+            keys, vectors = vectors_of(spec, part)
+            rows.replace((), keys, vectors)
+            if progress is not None:
+                done += len(part)
+                progress(done, max(done, total), spec.name)
+        return rows
+
+
+def vectors_of(spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], Matrix]:
+    """The vectors (n, dim) of the documents that have one, under their canonical keys."""
+    rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
+    return [encode_key(documents[position]["_id"]) for position in positions], rows
+
+
+def split(items: Sequence[T]) -> list[Sequence[T]]:
+    """The items in parts that one statement takes."""
+    return [items[start : start + _IDS] for start in range(0, len(items), _IDS)]

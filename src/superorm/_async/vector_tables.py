@@ -1,0 +1,291 @@
+"""Keeping the tables of a vector engine equal to the documents: apply, publish, rebuild."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import define
+from bson import ObjectId
+
+from superorm._async.vector_records import READERS, AsyncVectorRecords, vectors_of
+from superorm._async.vector_view import Answer
+from superorm._io.progress import Progress
+from superorm.codec.keys import encode_key
+from superorm.codec.vectors import Matrix
+from superorm.compile.plan import Count, Find
+from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors._async.protocol import AsyncVectorTables
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.records import Look, Need, State, batch, keys_of, need_of
+from superorm.vectors.request import SearchRequest
+from superorm.vectors.rows import Rows
+from superorm.vectors.scores import prepare
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm.protocols._async.parts import AsyncDataBackend
+
+__all__ = ["AsyncTableCopies", "AsyncTableView"]
+
+_KEYS_PER_PUBLICATION = 20_000
+_TIDY_EVERY = 32
+"""Publications between two compactions."""
+_BUILDING = timedelta(days=1)
+"""How long a build may take before its table counts as left behind."""
+_ATTEMPTS = 5
+
+
+@define
+class AsyncTableView:
+    """A table at exactly the version that the snapshot's state names."""
+
+    spec: VectorSpec
+    engine: AsyncVectorTables
+    look: Look
+    usable: bool
+    need: Need | None
+    since: int | None = None
+
+    async def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
+        """The `limit` nearest keys of the table, without the pending ones."""
+        state = self.look.state
+        if not self.usable or state is None or state.ver is None or state.table is None:
+            return None
+        pending = self.look.pending
+        leave_out = pending.keys() if request.leave_out is None else pending.keys() | {encode_key(request.leave_out)}
+        spec = self.spec
+        nearest = await self.engine.nearest(state.table, state.ver, request.query, spec.metric, limit, leave_out)
+        return Answer(nearest, pending)
+
+
+class AsyncTableCopies:
+    """The tables that an engine of versioned tables keeps for one data backend."""
+
+    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
+        self.backend = backend
+        self.tables = engine
+        self.records = AsyncVectorRecords(backend)
+        self._engine: str | None = None
+
+    async def engine(self) -> str:
+        """The engine's id; opens the engine."""
+        if self._engine is None:
+            self._engine = await self.tables.open()
+        return self._engine
+
+    async def ensure(self, spec: VectorSpec) -> None:
+        """Register the engine for the index, and build its table unless it can be read."""
+        await self.records.register(spec.name, await self.engine())
+        await self._build_unless(spec)
+
+    async def view(self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool) -> AsyncTableView:
+        """What a search sees of the index in the session."""
+        look = await self.records.look(spec.name, await self.engine(), session=session)
+        usable = self._usable(spec, look.state)
+        return AsyncTableView(spec, self.tables, look, usable, need_of(look) if usable else "build")
+
+    async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
+        """Bring the table to the documents as they are, publish it and stamp the records, until none is left.
+
+        Raises ``EngineBusy`` where another process applies for longer than `patience` seconds.
+        """
+        try:
+            async with self.tables.lock(self.prefix(spec), patience=patience):
+                while await self.apply_some(spec):
+                    pass
+        except VersionLost:
+            await self._build_unless(spec)
+
+    async def apply_some(self, spec: VectorSpec) -> bool:
+        """Apply some of the records, in one publication; False where none was left. Call it under the lock."""
+        step = await self.read_step(spec)
+        if step is None:
+            return False
+        ver = await self.write_step(spec, step)
+        await self.publish_step(spec, step, ver)
+        return True
+
+    async def read_step(self, spec: VectorSpec) -> Step | None:
+        """Read state, records and the records' documents, in one snapshot; None where nothing is to be applied."""
+        return await self.records.in_snapshot(partial(self._read_step, spec))
+
+    async def _read_step(self, spec: VectorSpec, session: AsyncClientSession | None) -> Step | None:
+        look = await self.records.look(spec.name, await self.engine(), session=session)
+        if look.state is None or not self._usable(spec, look.state):
+            raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
+        records = batch(look.records.values(), _KEYS_PER_PUBLICATION)
+        if not records:
+            return None
+        touched = keys_of(records)
+        keys, rows = await self.records.vectors(spec, touched.values(), session=session)
+        return Step(look.state, [record.id for record in records], list(touched), keys, rows)
+
+    async def write_step(self, spec: VectorSpec, step: Step) -> int:
+        """Write what was read to the table, from its published version on; the version made."""
+        state = step.state
+        assert state.table is not None
+        rows, usable = prepare(step.rows, spec.metric)
+        kept = [key for key, use in zip(step.keys, usable, strict=True) if use]
+        tidy = (_superseded(state) or 0) if self._tidies(state) else None
+        return await self.tables.write(state.table, state.ver, step.touched, kept, rows[usable], tidy=tidy)
+
+    async def publish_step(self, spec: VectorSpec, step: Step, ver: int) -> bool:
+        """Publish the version and stamp exactly the records read; False, and nothing done, where the state moved."""
+        state, engine = step.state, await self.engine()
+        update: dict[str, Any] = {"$set": {"ver": ver}}
+        if self._tidies(state):
+            now = datetime.now(UTC)
+            if state.mark is None or _superseded(state) is not None:
+                update["$set"]["mark"] = {"ver": ver, "at": now}
+            over = [name for name, at in state.drop.items() if at < now]
+            for name in over:
+                await self.tables.drop(f"{self.prefix(spec)}-{name}")
+            if over:
+                update["$unset"] = {f"drop.{name}": "" for name in over}
+        published = await self.records.publish(spec.name, engine, state, step.ids, update)
+        if published and self._tidies(state):
+            await self.records.prune(spec.name)
+        return published
+
+    async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
+        """Build the table anew from the documents, beside writers."""
+        self._engine = None
+        await self.records.register(spec.name, await self.engine())
+        await self._build(spec, progress)
+
+    async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
+        """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
+        look, documents = await self.records.in_snapshot(partial(self._read_all, spec))
+        state = look.state
+        if state is None or state.table is None or state.ver is None or not self._usable(spec, state):
+            raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
+        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
+        return documents.compare(held, look.pending)
+
+    async def _read_all(self, spec: VectorSpec, session: AsyncClientSession | None) -> tuple[Look, Rows]:
+        look = await self.records.look(spec.name, await self.engine(), session=session)
+        return look, await self.records.rows(spec, session=session)
+
+    async def _build_unless(self, spec: VectorSpec) -> None:
+        """Build the table unless it can be read, by one process at a time."""
+        if await self._served(spec):
+            return
+        self._engine = None
+        await self.records.register(spec.name, await self.engine())
+        async with self.tables.lock(f"{self.prefix(spec)}.build"):
+            if not await self._served(spec):
+                await self._build(spec, None)
+
+    async def _served(self, spec: VectorSpec) -> bool:
+        state = (await self.records.look(spec.name, await self.engine())).state
+        if not self._usable(spec, state) or state is None or state.table is None or state.ver is None:
+            return False
+        return await self.tables.has(state.table, state.ver)
+
+    async def _build(self, spec: VectorSpec, progress: Progress | None) -> None:
+        """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish."""
+        engine, name = await self.engine(), str(ObjectId())
+        table, now = f"{self.prefix(spec)}-{name}", datetime.now(UTC)
+        await self.records.update_state(spec.name, engine, {"$set": {f"drop.{name}": now + _BUILDING}})
+        noted = await self.records.everything(spec.name, engine)
+        await self.tables.create(table, spec.dim)
+        await self.fill(spec, table, progress)
+        async with self.tables.lock(self.prefix(spec)):
+            for _ in range(_ATTEMPTS):
+                if await self.finish_build(spec, table, noted):
+                    return
+        raise VersionLost(f"{spec.name}: its table in {self.tables.uri} could not be built, as its state kept changing")
+
+    async def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> None:
+        """Append the vectors of all documents to a new table."""
+        done, total = 0, 0
+        if progress is not None:
+            total = (await self.backend.read(Count(spec.collection)))[0]["n"]
+        keys: list[str] = []
+        rows: list[Matrix] = []
+        async for part in self.backend.stream(Find(spec.collection, {}, {spec.path: 1})):
+            some, vectors = vectors_of(spec, part)
+            prepared, usable = prepare(vectors, spec.metric)
+            keys += [key for key, use in zip(some, usable, strict=True) if use]
+            rows.append(prepared[usable])
+            if len(keys) >= _KEYS_PER_PUBLICATION:
+                await self.tables.append(table, keys, np.concatenate(rows))
+                keys, rows = [], []
+            if progress is not None:
+                done += len(part)
+                progress(done, max(done, total), spec.name)
+        if keys:
+            await self.tables.append(table, keys, np.concatenate(rows))
+
+    async def finish_build(self, spec: VectorSpec, table: str, noted: Look) -> bool:
+        """Read again the keys of all records not noted, and publish the table. Call it under the lock."""
+        look, touched, found, vectors = await self.records.in_snapshot(partial(self._read_news, spec, noted))
+        state = look.state
+        if state is None or noted.state is None or state.floor > noted.state.n:
+            raise VersionLost(f"{spec.name}: records went while its table in {self.tables.uri} was built")
+        prepared, usable = prepare(vectors, spec.metric)
+        kept = [key for key, use in zip(found, usable, strict=True) if use]
+        ver = await self.tables.write(table, None, touched, kept, prepared[usable])
+        now, name = datetime.now(UTC), table.rpartition("-")[2]
+        served: dict[str, Any] = {
+            "ver": ver,
+            "table": table,
+            "dim": spec.dim,
+            "metric": spec.metric,
+            "mark": {"ver": ver, "at": now},
+        }
+        if state.ver is not None and state.table is not None:
+            served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
+        ids = [record.id for record in look.unstamped if not record.open]
+        return await self.records.publish(
+            spec.name, await self.engine(), state, ids, {"$set": served, "$unset": {f"drop.{name}": ""}}
+        )
+
+    async def _read_news(
+        self, spec: VectorSpec, noted: Look, session: AsyncClientSession | None
+    ) -> tuple[Look, list[str], list[str], Matrix]:
+        look = await self.records.everything(spec.name, await self.engine(), session=session)
+        known = {record.id for record in noted.records.values() if not record.open}
+        touched = keys_of(record for record in look.records.values() if record.id not in known)
+        found, vectors = await self.records.vectors(spec, touched.values(), session=session)
+        return look, list(touched), found, vectors
+
+    def prefix(self, spec: VectorSpec) -> str:
+        """How the names of the index's tables begin; also the name of its lock."""
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self.backend.name}.{spec.name}")[:150]
+
+    def _usable(self, spec: VectorSpec, state: State | None) -> bool:
+        """Whether the state names a table of this database that holds vectors of this kind."""
+        return (
+            state is not None
+            and state.ver is not None
+            and (state.table or "").startswith(f"{self.prefix(spec)}-")
+            and (state.dim, state.metric) == (spec.dim, spec.metric)
+        )
+
+    def _tidies(self, state: State) -> bool:
+        return (state.n + 1) % _TIDY_EVERY == 0
+
+
+@define
+class Step:
+    """What an applier read, and is about to write and publish."""
+
+    state: State
+    ids: Sequence[ObjectId]
+    touched: Sequence[str]
+    keys: Sequence[str]
+    rows: Matrix
+
+
+def _superseded(state: State) -> int | None:
+    """A version that was published so long ago that no reader needs those before it."""
+    if state.mark is None or state.mark["at"] > datetime.now(UTC) - READERS:
+        return None
+    return int(state.mark["ver"])

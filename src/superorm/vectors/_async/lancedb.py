@@ -1,0 +1,108 @@
+"""Vectors in a local LanceDB directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from superorm._io import aio
+from superorm.codec.vectors import Matrix, Vector
+from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.schema.vector_spec import Metric
+from superorm.vectors.errors import EngineBusy
+from superorm.vectors.file_lock import FileLock
+from superorm.vectors.lance_directory import LanceDirectory
+from superorm.vectors.rows import Nearest, Rows
+
+__all__ = ["AsyncLanceVectorIndex"]
+
+
+class AsyncLanceVectorIndex:
+    """The vector database of a DB in a directory: one LanceDB table an index, a copy that can always be rebuilt.
+
+    Tables whose vectors take up to `cache_bytes` in memory are ranked there.
+    Raises ``UnsupportedError`` for a directory that is not local.
+    """
+
+    kind = "lancedb"
+
+    def __init__(self, uri: str = "~/.lancedb", *, cache_bytes: int = 128 << 20) -> None:
+        if "://" in uri:
+            raise UnsupportedError(
+                f"LanceDB at {uri.partition('://')[0]}://: this release opens local directories only"
+            )
+        self.uri = str(Path(uri).expanduser().absolute())
+        self._directory = LanceDirectory(Path(self.uri), cache_bytes)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(uri={self.uri!r})"
+
+    async def open(self) -> str:
+        """Make the directory if need be; its engine id. Raises ``ConfigurationError``."""
+        return await aio.in_thread(self._directory.open)
+
+    @asynccontextmanager
+    async def lock(self, name: str, *, patience: float | None = None) -> AsyncGenerator[None]:
+        """Hold an index's writer lock. Raises ``EngineBusy`` after `patience` seconds of waiting."""
+        lock, start, pause = FileLock(self._directory.path / f"{name}.lock"), time.monotonic(), 0.002
+        try:
+            while not lock.acquire():
+                if patience is not None and time.monotonic() - start > patience:
+                    raise EngineBusy(f"{self.uri}: another writer of {name} holds its lock")
+                await aio.sleep(pause)
+                pause = min(2 * pause, 0.05)
+        except OSError as error:
+            raise ConfigurationError(f"the vector directory {self.uri} cannot be used: {error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    async def has(self, table: str, ver: int) -> bool:
+        """Whether the table can be read at that version."""
+        return await aio.in_thread(self._directory.has, table, ver)
+
+    async def create(self, table: str, dim: int) -> None:
+        """Make an empty table."""
+        await aio.in_thread(self._directory.create, table, dim)
+
+    async def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None:
+        """Add rows (n, dim), of keys that the table does not hold."""
+        await aio.in_thread(self._directory.append, table, keys, rows)
+
+    async def write(
+        self,
+        table: str,
+        ver: int | None,
+        touched: Sequence[str],
+        keys: Sequence[str],
+        rows: Matrix,
+        *,
+        tidy: int | None = None,
+    ) -> int:
+        """Restore `ver`, replace what the table holds of the touched keys by rows (n, dim); the version made.
+
+        With `tidy`, small files are put together and versions before that one removed.
+        Call it under the lock. Raises ``VersionLost``.
+        """
+        return await aio.in_thread(self._directory.write, table, ver, touched, keys, rows, tidy)
+
+    async def drop(self, table: str) -> None:
+        """Remove the table, if it is there."""
+        await aio.in_thread(self._directory.drop, table)
+
+    async def nearest(
+        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+    ) -> Nearest:
+        """The `limit` nearest rows at exactly that version, without the keys left out. Raises ``VersionLost``."""
+        return await aio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out)
+
+    async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
+        """All rows of a version. Raises ``VersionLost``."""
+        return await aio.in_thread(self._directory.read, table, ver, dim, metric)
+
+    async def close(self) -> None:
+        """Forget what is open."""
+        self._directory.close()

@@ -1,0 +1,35 @@
+"""Vectors in the memory of the process."""
+
+from __future__ import annotations
+
+from superorm._io import aio
+from superorm.exc import ConfigurationError
+from superorm.vectors.memory_copy import MemoryCopy
+
+__all__ = ["AsyncMemoryVectorIndex"]
+
+
+class AsyncMemoryVectorIndex:
+    """The vector database of a DB in process memory: loaded from the documents at first use, and always exact."""
+
+    kind = "memory"
+    uri = "memory://"
+
+    def __init__(self) -> None:
+        self.copies: dict[str, MemoryCopy] = {}
+        self.loading = aio.Lock()
+        self._owner: object = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def serve(self, owner: object) -> None:
+        """Bind the index to one data backend. Raises ``ConfigurationError`` where it serves another already."""
+        if self._owner is not None and self._owner is not owner:
+            raise ConfigurationError("a memory vector index serves one data backend; give each DB its own")
+        self._owner = owner
+
+    async def close(self) -> None:
+        """Free the memory."""
+        self.copies.clear()
+        self._owner = None

@@ -1,0 +1,59 @@
+"""What a vector database must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from superorm.codec.vectors import Matrix, Vector
+from superorm.schema.vector_spec import Metric
+from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from superorm.vectors.rows import Nearest, Rows
+
+__all__ = ["AsyncVectorDatabase", "AsyncVectorTables"]
+
+
+@runtime_checkable
+class AsyncVectorTables(Protocol):
+    """An engine of versioned tables of (key, vector), read at exact versions and written under a lock.
+
+    Vectors are stored as `superorm.vectors.scores.prepare` makes them. See `AsyncLanceVectorIndex` for each method.
+    """
+
+    kind: str
+    uri: str
+
+    async def open(self) -> str: ...
+
+    def lock(self, name: str, *, patience: float | None = None) -> AbstractAsyncContextManager[None]: ...
+
+    async def has(self, table: str, ver: int) -> bool: ...
+
+    async def create(self, table: str, dim: int) -> None: ...
+
+    async def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None: ...
+
+    async def write(
+        self,
+        table: str,
+        ver: int | None,
+        touched: Sequence[str],
+        keys: Sequence[str],
+        rows: Matrix,
+        *,
+        tidy: int | None = None,
+    ) -> int: ...
+
+    async def drop(self, table: str) -> None: ...
+
+    async def nearest(
+        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+    ) -> Nearest: ...
+
+    async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
+
+    async def close(self) -> None: ...
+
+
+AsyncVectorDatabase: TypeAlias = AsyncVectorTables | AsyncMemoryVectorIndex

@@ -1,0 +1,262 @@
+"""A LanceDB directory: the thin edge over lancedb, which is only partly typed. Blocking; safe for threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bson import ObjectId
+
+from superorm.codec.vectors import Matrix, Vector
+from superorm.exc import ConfigurationError
+from superorm.schema.vector_spec import Metric
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.file_lock import FileLock
+from superorm.vectors.rows import Nearest, Rows
+from superorm.vectors.scores import prepare, rounding
+
+__all__ = ["LanceDirectory"]
+
+_IDENTITY = "superorm.json"
+_IDS_PER_DELETE = 4_000
+_HANDLES = 16
+_MARGIN = timedelta(seconds=1)
+
+
+class LanceDirectory:
+    """Tables of (key, vector) below one directory, read at exact versions.
+
+    Tables whose vectors take less than `cache_bytes` are ranked in memory by numpy,
+    from rows read once a version: reading a version costs no more than one flat scan of LanceDB's does.
+    """
+
+    def __init__(self, path: Path, cache_bytes: int) -> None:
+        self.path = path
+        self._cache_bytes = cache_bytes
+        self._engine: str | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._connection: Any = None
+        self._handles: dict[tuple[str, int], tuple[Any, int]] = {}
+        self._rows: dict[tuple[str, int], Rows] = {}
+
+    def open(self) -> str:
+        """Make the directory if need be; its engine id.
+
+        The id lies in the directory with the number of the directory's inode:
+        a copy of the directory is another engine.
+        Raises ``ConfigurationError`` where lancedb is missing or the directory cannot be used.
+        """
+        try:
+            import lancedb  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        except ImportError as error:
+            raise ConfigurationError(
+                'the vector database lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"'
+            ) from error
+        file, lock = self.path / _IDENTITY, FileLock(self.path / "superorm.lock")
+        try:
+            while not lock.acquire():
+                time.sleep(0.005)
+            try:
+                inode = self.path.stat().st_ino
+                known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+                if known.get("inode") != inode:
+                    known = {"engine": self._engine or f"lance_{ObjectId()}", "inode": inode}
+                    fresh = file.with_suffix(".new")
+                    fresh.write_text(json.dumps(known))
+                    fresh.replace(file)
+            finally:
+                lock.release()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"the vector directory {self.path} cannot be used: {error}") from error
+        self._engine = str(known["engine"])
+        return self._engine
+
+    def close(self) -> None:
+        """Forget connection, handles and rows."""
+        self._forget()
+
+    def has(self, table: str, ver: int) -> bool:
+        """Whether the table can be read at that version."""
+        try:
+            self._pinned(table, ver)
+        except VersionLost:
+            return False
+        return True
+
+    def create(self, table: str, dim: int) -> None:
+        """Make an empty table."""
+        self._connect().create_table(table, schema=_schema(dim))
+
+    def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None:
+        """Add rows (n, dim), of keys that the table does not hold."""
+        if keys:
+            self._connect().open_table(table).add(_arrow(keys, rows))
+
+    def write(
+        self,
+        table: str,
+        ver: int | None,
+        touched: Sequence[str],
+        keys: Sequence[str],
+        rows: Matrix,
+        tidy: int | None = None,
+    ) -> int:
+        """Replace what the table holds of the touched keys by rows (n, dim) under `keys`; the version made.
+
+        Where the latest version is not `ver`, somebody died in the middle: `ver` is restored first.
+        With `tidy`, small files are put together and versions before that one removed.
+        Call it under the writer's lock. Raises ``VersionLost``.
+        """
+        try:
+            handle = self._connect().open_table(table)
+            if ver is not None and handle.version != ver:
+                handle.checkout(ver)
+                handle.restore()
+            for start in range(0, len(touched), _IDS_PER_DELETE):
+                ids = ", ".join(f"'{key}'" for key in touched[start : start + _IDS_PER_DELETE])
+                handle.delete(f"key IN ({ids})")
+            if keys:
+                handle.add(_arrow(keys, rows))
+            if tidy is not None:
+                handle.optimize(cleanup_older_than=_age(handle, tidy), delete_unverified=True)
+            made = int(handle.version)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._lost(table, ver, error) from error
+        with self._guard():
+            held = None if ver is None else self._rows.get((table, ver))
+            if held is not None:
+                self._keep(table, made, held.changed(touched, keys, rows))
+        return made
+
+    def drop(self, table: str) -> None:
+        """Remove the table, if it is there."""
+        self._connect().drop_table(table, ignore_missing=True)
+
+    def nearest(
+        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+    ) -> Nearest:
+        """The `limit` nearest rows of a version to a query (dim,), without the keys left out.
+
+        Raises ``VersionLost``.
+        """
+        rows = self._cached(table, ver, query.size, metric)
+        if rows is not None:
+            return rows.nearest(query, limit, leave_out)
+        handle, _ = self._pinned(table, ver)
+        asked = limit + len(leave_out)
+        target = prepare(query[None], metric)[0][0]
+        search = handle.search(target, vector_column_name="vector", query_type="vector")
+        try:
+            found = (
+                search.distance_type("l2" if metric == "euclidean" else "dot")
+                .select(["key", "_distance"])
+                .limit(asked)
+                .to_arrow()
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._lost(table, ver, error) from error
+        keys: list[str] = found["key"].to_pylist()
+        distances = found["_distance"].to_numpy() - (1 if metric == "dot" else 0)
+        if leave_out:
+            kept = [position for position, key in enumerate(keys) if key not in leave_out]
+            keys, distances = [keys[position] for position in kept], distances[kept]
+        scale = 1.0 if metric == "cosine" else 4 * float(np.abs(distances).max(initial=0))
+        return Nearest(keys[:limit], distances[:limit], found.num_rows < asked, rounding(query.size, scale))
+
+    def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
+        """All rows of a version. Raises ``VersionLost``."""
+        handle, _ = self._pinned(table, ver)
+        rows = Rows(dim, metric)
+        try:
+            for batch in handle.to_arrow().to_batches():
+                vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
+                rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._lost(table, ver, error) from error
+        return rows
+
+    def _cached(self, table: str, ver: int, dim: int, metric: Metric) -> Rows | None:
+        with self._guard():
+            rows = self._rows.pop((table, ver), None)
+            if rows is None:
+                if self._pinned(table, ver)[1] * dim * 4 > self._cache_bytes:
+                    return None
+                rows = self.read(table, ver, dim, metric)
+            self._keep(table, ver, rows)
+            return rows
+
+    def _keep(self, table: str, ver: int, rows: Rows) -> None:
+        """Hold the rows of a version: the last two of each table, and of all tables as many as there is room for."""
+        self._rows[table, ver] = rows
+        for other in [key for key in self._rows if key[0] == table][:-2]:
+            del self._rows[other]
+        while len(self._rows) > 1 and sum(r.nbytes for r in self._rows.values()) > 2 * self._cache_bytes:
+            del self._rows[next(iter(self._rows))]
+
+    def _pinned(self, table: str, ver: int) -> tuple[Any, int]:
+        """A handle that reads the table at that version, and the number of rows."""
+        with self._guard():
+            pinned = self._handles.get((table, ver))
+            if pinned is None:
+                try:
+                    handle = self._connect().open_table(table)
+                    handle.checkout(ver)
+                    pinned = handle, int(handle.count_rows())
+                except (OSError, RuntimeError, ValueError) as error:
+                    raise self._lost(table, ver, error) from error
+                self._handles[table, ver] = pinned
+                while len(self._handles) > _HANDLES:
+                    del self._handles[next(iter(self._handles))]
+            return pinned
+
+    def _guard(self) -> threading.RLock:
+        """The lock of this process: after a fork everything is opened anew."""
+        if self._pid != os.getpid():
+            self._forget()
+        return self._lock
+
+    def _connect(self) -> Any:
+        self._guard()
+        if self._connection is None:
+            import lancedb
+
+            self._connection = lancedb.connect(str(self.path))
+        return self._connection
+
+    def _lost(self, table: str, ver: int | None, error: Exception) -> VersionLost:
+        self._forget()
+        return VersionLost(f"{self.path}: table {table} cannot be read at version {ver}: {error}")
+
+
+def _arrow_library() -> Any:
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
+
+    return pyarrow
+
+
+def _schema(dim: int) -> Any:
+    pa = _arrow_library()
+    return pa.schema([pa.field("key", pa.string(), False), pa.field("vector", pa.list_(pa.float32(), dim), False)])
+
+
+def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
+    pa = _arrow_library()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
+    return pa.Table.from_arrays([pa.array(keys, pa.string()), vectors], schema=_schema(rows.shape[1]))
+
+
+def _age(handle: Any, ver: int) -> timedelta:
+    """An age that the version has not yet, but those before it have, save for a margin."""
+    made = {version["version"]: version["timestamp"] for version in handle.list_versions()}
+    return timedelta(seconds=time.time() - made[ver].timestamp()) + _MARGIN if ver in made else timedelta(days=36_500)

@@ -1,0 +1,197 @@
+"""The records that keep vector engines equal to the documents, and what is decided from them. Nothing here does I/O.
+
+The collection `COLLECTION` beside the documents holds, per vector index `i` and engine, a *state*::
+
+    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, mark, drop}
+
+`n` counts publications, `ver` is the version of the engine's `table` that publication `n` made,
+records stamped above `floor` are all kept. And per commit *records* of the keys it touched::
+
+    {_id: ObjectId, kind: "record", i, keys: [...], seq: {<engine>: n}}
+
+A missing stamp means: not applied to that engine.
+Without transactions a record is also ``open: true``, with its `owner`, until its documents are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+from bson import ObjectId
+
+from superorm.codec.keys import encode_key
+
+__all__ = [
+    "COLLECTION",
+    "Look",
+    "Need",
+    "Record",
+    "State",
+    "batch",
+    "keys_of",
+    "need_of",
+    "new_records",
+    "prunable",
+    "state_id",
+]
+
+COLLECTION = "_superorm_records"
+KEYS_PER_RECORD = 5_000
+MANY_RECORDS = 50
+MANY_KEYS = 2_000
+
+Need: TypeAlias = Literal["build", "apply"]
+"""What is to be done before a search: build the copy, or apply the many records."""
+
+
+@frozen
+class State:
+    """How far one engine is with one index."""
+
+    n: int
+    floor: int
+    ver: int | None
+    """None until the first build, and always for an engine in memory."""
+    table: str | None
+    dim: int | None = None
+    metric: str | None = None
+    mark: Mapping[str, Any] | None = None
+    """A published version and its time: once that is old, no reader needs the versions before it."""
+    drop: Mapping[str, datetime] = field(factory=dict[str, datetime])
+    """Tables that do not serve, or not yet, by the end of their names, each with the time from which none needs it."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> State:
+        get = document.get
+        return cls(
+            document["n"],
+            document["floor"],
+            get("ver"),
+            get("table"),
+            get("dim"),
+            get("metric"),
+            get("mark"),
+            get("drop") or {},
+        )
+
+
+@frozen
+class Record:
+    """The keys that one commit touched."""
+
+    id: ObjectId
+    keys: Sequence[Any]
+    seq: int | None
+    """The publication of this engine that applied the record; None: not applied."""
+    open: bool = False
+    """Whether its documents may not be written yet."""
+    owner: str | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], engine: str) -> Record:
+        seq = _stamps(document).get(engine)
+        return cls(document["_id"], document["keys"], seq, bool(document.get("open")), document.get("owner"))
+
+
+@frozen
+class Look:
+    """State and records of one index and engine, read in one find."""
+
+    state: State | None
+    records: Mapping[ObjectId, Record] = field(factory=dict[ObjectId, Record])
+
+    @classmethod
+    def of(cls, documents: Iterable[Mapping[str, Any]], engine: str) -> Look:
+        """Of what the find yielded; states of other engines and documents of other kinds are left out."""
+        state: State | None = None
+        records: dict[ObjectId, Record] = {}
+        for document in documents:
+            if document.get("kind") == "record":
+                records[document["_id"]] = Record.of(document, engine)
+            elif document.get("kind") == "state" and document.get("engine") == engine:
+                state = State.of(document)
+        return cls(state, records)
+
+    @property
+    def unstamped(self) -> list[Record]:
+        return [record for record in self.records.values() if record.seq is None]
+
+    @property
+    def pending(self) -> dict[str, Any]:
+        """The keys that the published version may not show as the documents are."""
+        return keys_of(self.unstamped)
+
+
+def state_id(index: str, engine: str) -> str:
+    """The ``_id`` of a state."""
+    return f"{index}@{engine}"
+
+
+def keys_of(records: Iterable[Record]) -> dict[str, Any]:
+    """Canonical keys, each with the ``_id`` it stands for."""
+    return {encode_key(key): key for record in records for key in record.keys}
+
+
+def new_records(index: str, keys: Iterable[Any], *, owner: str | None = None) -> list[dict[str, Any]]:
+    """Records of the keys, each once; with an owner they are open."""
+    distinct = list({encode_key(key): key for key in keys}.values())
+    extra = {} if owner is None else {"open": True, "owner": owner}
+    return [
+        {"_id": ObjectId(), "kind": "record", "i": index, "keys": distinct[start : start + KEYS_PER_RECORD], **extra}
+        for start in range(0, len(distinct), KEYS_PER_RECORD)
+    ]
+
+
+def batch(records: Iterable[Record], limit: int) -> list[Record]:
+    """The records to apply in one publication: done, not stamped, and of about `limit` keys together."""
+    chosen: list[Record] = []
+    for record in records:
+        if record.seq is None and not record.open:
+            chosen.append(record)
+            limit -= len(record.keys)
+            if limit <= 0:
+                break
+    return chosen
+
+
+def _stamps(document: Mapping[str, Any]) -> Mapping[str, int]:
+    return document.get("seq") or {}
+
+
+def need_of(look: Look) -> Need | None:
+    """Whether so many records are pending that they are to be applied before a search."""
+    unstamped = look.unstamped
+    if len(unstamped) >= MANY_RECORDS or sum(len(record.keys) for record in unstamped) > MANY_KEYS:
+        return "apply"
+    return None
+
+
+def prunable(
+    documents: Sequence[Mapping[str, Any]], states: Sequence[Mapping[str, Any]], late: datetime
+) -> tuple[list[ObjectId], dict[str, int], list[str]]:
+    """Which old records can go, the floor this gives each engine, and the states that are so far behind that they go.
+
+    `documents` are records older than any reader. A record goes when every engine has stamped it;
+    one older than `late` goes in any case, and an engine that has not stamped it must start anew.
+    """
+    lost = {
+        state["_id"]
+        for state in states
+        for document in documents
+        if document["_id"].generation_time < late
+        and not document.get("open")
+        and state["engine"] not in _stamps(document)
+    }
+    kept = [state for state in states if state["_id"] not in lost]
+    ids: list[ObjectId] = []
+    floors: dict[str, int] = {}
+    for document in documents:
+        stamps = _stamps(document)
+        if not document.get("open") and all(state["engine"] in stamps for state in kept):
+            ids.append(document["_id"])
+            for state in kept:
+                floors[state["_id"]] = max(floors.get(state["_id"], 0), stamps[state["engine"]])
+    return ids, floors, sorted(lost)

@@ -1,0 +1,105 @@
+"""What a vector search asks, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import field, frozen
+
+from superorm.codec.vectors import Vector
+from superorm.exc import StatementError, VectorError
+from superorm.schema.vector_spec import VectorSpec
+
+if TYPE_CHECKING:
+    from superorm.compile.plan import Read
+
+__all__ = ["Explanation", "Hit", "Hits", "Problem", "SearchRequest"]
+
+
+def _float32(query: Any) -> Vector:
+    return np.asarray(query, np.float32)
+
+
+@frozen(eq=False)
+class SearchRequest:
+    """The `k` documents nearest to a query, among those that the filter matches.
+
+    Raises ``VectorError`` where the query is no finite vector of shape (dim,), or zero under cosine.
+    """
+
+    spec: VectorSpec
+    query: Vector = field(converter=_float32)
+    k: int = 10
+    filter: Mapping[str, Any] | None = None
+    exact: bool = False
+    min_score: float | None = None
+    leave_out: Any = None
+    """The ``_id`` of a document that is not to be found; None: none."""
+    projection: Mapping[str, Any] | None = None
+    """Of the documents found; None: whole."""
+
+    def __attrs_post_init__(self) -> None:
+        name, dim = self.spec.name, self.spec.dim
+        if self.query.shape != (dim,):
+            raise VectorError(f"{name}: the query has shape {self.query.shape}, but the index has {dim} dimensions")
+        if not np.isfinite(self.query).all():
+            raise VectorError(f"{name}: the query vector is not finite")
+        if self.spec.metric == "cosine" and not self.query.any():
+            raise VectorError(f"{name}: a zero vector has no direction, so nothing is near it under cosine")
+        if self.k < 1:
+            raise StatementError(f"{name}: k is {self.k}, but at least one result must be asked for")
+
+
+@frozen
+class Hit:
+    """A document found: `key` is its ``_id``."""
+
+    key: Any
+    score: float
+    document: dict[str, Any]
+
+
+@frozen
+class Explanation:
+    """How a search went."""
+
+    engine: str
+    strategy: str
+    """``engine``: the engine ranked; ``documents``: all that match were ranked from the documents themselves."""
+    version: int | None
+    """The version of the engine's table."""
+    pending: int
+    """Keys that the engine had not applied yet, ranked from the documents."""
+    candidates: int
+    """Keys that the engine gave, all calls together."""
+    read: int
+    """Documents read and ranked."""
+    calls: int
+    """Calls of the engine."""
+    reads: Sequence[Read]
+    """What was sent to the data backend."""
+
+
+class Hits(list[Hit]):
+    """Hits, nearest first, ties by ``_id``, and how they were found."""
+
+    def __init__(self, hits: Sequence[Hit], explanation: Explanation) -> None:
+        super().__init__(hits)
+        self.explanation = explanation
+
+
+@frozen
+class Problem:
+    """A vector of an engine that differs from its document, or something else that is wrong with an index."""
+
+    index: str
+    kind: str
+    """``missing``, ``extra``, ``different``, ``unreadable``, ``released`` or ``applier``."""
+    key: Any = None
+    message: str = ""
+
+    def __str__(self) -> str:
+        where = self.index if self.key is None else f"{self.index}, document {self.key!r}"
+        return f"{where}: {self.message or self.kind}"

@@ -1,0 +1,142 @@
+"""Vectors of one index in memory, ranked by numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from math import sqrt
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from superorm.codec.vectors import Matrix, Vector
+from superorm.schema.vector_spec import Metric
+from superorm.vectors.scores import prepare, rounding
+
+__all__ = ["Nearest", "Rows"]
+
+_FAR = float(np.finfo(np.float32).max)
+
+
+@frozen
+class Nearest:
+    """What an engine found: keys, nearest first, with their distances of shape (n,)."""
+
+    keys: Sequence[str]
+    distances: NDArray[np.floating]
+    complete: bool
+    """Whether the engine has no further row."""
+    tolerance: float
+    """How far a distance may be from the exact one."""
+
+
+class Rows:
+    """Contiguous float32 rows as `prepare` makes them, with a free list and a map from key to row.
+
+    Not safe for threads by itself.
+    """
+
+    def __init__(self, dim: int, metric: Metric) -> None:
+        self.dim = dim
+        self.metric: Metric = metric
+        self._matrix: Matrix = np.zeros((0, dim), np.float32)
+        self._squares: NDArray[np.float32] = np.zeros(0, np.float32)
+        self._keys: list[str] = []
+        self._where: dict[str, int] = {}
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    @property
+    def nbytes(self) -> int:
+        return self._matrix.nbytes
+
+    def compare(self, other: Rows, leave_out: Container[str] = ()) -> dict[str, str]:
+        """Where an engine's rows, `other`, differ from these of the documents: missing, extra or different."""
+        problems = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
+        problems |= dict.fromkeys(other._where.keys() - self._where.keys(), "extra")
+        for key in self._where.keys() & other._where.keys():
+            if not np.array_equal(self._matrix[self._where[key]], other._matrix[other._where[key]]):
+                problems[key] = "different"
+        return {key: problem for key, problem in problems.items() if key not in leave_out}
+
+    def put(self, keys: Sequence[str], rows: Matrix) -> None:
+        """Insert or replace rows (n, dim) that are prepared already."""
+        fresh = sum(key not in self._where for key in keys)
+        self._reserve(len(self._keys) + max(0, fresh - len(self._free)))
+        slots: list[int] = []
+        for key in keys:
+            slot = self._where.get(key)
+            if slot is None:
+                slot = self._free.pop() if self._free else len(self._keys)
+                if slot == len(self._keys):
+                    self._keys.append(key)
+                self._keys[slot] = key
+                self._where[key] = slot
+            slots.append(slot)
+        self._matrix[slots] = rows
+        self._squares[slots] = np.einsum("ij,ij->i", rows, rows)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Remove the rows of those keys that are there."""
+        for key in keys:
+            slot = self._where.pop(key, None)
+            if slot is not None:
+                self._free.append(slot)
+
+    def replace(self, touched: Iterable[str], keys: Sequence[str], rows: Matrix) -> None:
+        """Bring the touched keys to what the documents say: `rows` (n, dim), not prepared, under `keys`; others go."""
+        prepared, usable = prepare(rows, self.metric)
+        kept = [key for key, use in zip(keys, usable, strict=True) if use]
+        self.drop(set(touched).difference(kept))
+        self.put(kept, prepared[usable])
+
+    def changed(self, touched: Iterable[str], keys: Sequence[str], rows: Matrix) -> Rows:
+        """A copy in which the touched keys have the rows (n, dim), prepared already, under `keys`; others go."""
+        result = Rows(self.dim, self.metric)
+        result._matrix, result._squares = self._matrix.copy(), self._squares.copy()
+        result._keys, result._where, result._free = self._keys.copy(), self._where.copy(), self._free.copy()
+        result.drop(set(touched).difference(keys))
+        result.put(keys, rows)
+        return result
+
+    def nearest(self, query: Vector, limit: int, leave_out: Iterable[str] = ()) -> Nearest:
+        """The `limit` nearest rows to a query (dim,) that is not prepared, without the keys left out."""
+        used = len(self._keys)
+        target = prepare(query[None], self.metric)[0][0]
+        with np.errstate(all="ignore"):
+            products = self._matrix[:used] @ target
+            if self.metric == "euclidean":
+                distances = np.maximum(self._squares[:used] + np.dot(target, target) - 2 * products, 0)
+            else:
+                distances = 1 - products if self.metric == "cosine" else -products
+        hidden: list[int] = [*self._free, *(self._where[key] for key in leave_out if key in self._where)]
+        distances = np.nan_to_num(distances, copy=False, nan=_FAR, posinf=_FAR, neginf=-_FAR)
+        distances[hidden] = np.inf
+        alive = used - len(set(hidden))
+        count = min(limit, alive)
+        order = np.argpartition(distances, count - 1)[:count] if 0 < count < used else np.arange(used)
+        order = order[np.argsort(distances[order], kind="stable")][:count]
+        slots: list[int] = order.tolist()
+        return Nearest(
+            [self._keys[slot] for slot in slots],
+            distances[order],
+            count == alive,
+            rounding(self.dim, self._scale(target)),
+        )
+
+    def _scale(self, target: Vector) -> float:
+        if self.metric == "cosine":
+            return 1.0
+        largest, length = sqrt(float(self._squares.max(initial=0))), sqrt(float(np.dot(target, target)))
+        return largest * length if self.metric == "dot" else (largest + length) ** 2
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self._matrix):
+            size = max(size, len(self._matrix) * 3 // 2)
+            matrix = np.zeros((size, self.dim), np.float32)
+            matrix[: len(self._matrix)] = self._matrix
+            squares = np.zeros(size, np.float32)
+            squares[: len(self._squares)] = self._squares
+            self._matrix, self._squares = matrix, squares

@@ -1,0 +1,69 @@
+"""Distances and scores: what ranks, and what users see.
+
+A *distance* ranks, smaller is nearer: 1 - cos, -dot, or the squared Euclidean distance.
+A *score* is what users see, larger is nearer: (1 + cos) / 2, (1 + dot) / 2, or 1 / (1 + d).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superorm.codec.vectors import Matrix, Vector
+from superorm.schema.vector_spec import Metric
+
+__all__ = ["distance_of", "exact_distances", "prepare", "rounding", "score_of"]
+
+
+def prepare(rows: Matrix, metric: Metric) -> tuple[Matrix, NDArray[np.bool_]]:
+    """Rows (n, dim) as engines hold them, of unit length under cosine, and which of the n can be ranked at all.
+
+    Rows that are not finite, or zero under cosine, cannot; what stands in their place is of no meaning.
+    """
+    usable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(rows), axis=1)
+    if metric != "cosine":
+        return rows, usable
+    with np.errstate(all="ignore"):
+        wide = rows.astype(np.float64)
+        norms = np.sqrt((wide * wide).sum(axis=1))
+        usable &= norms > 0
+        return (wide / norms[:, None]).astype(np.float32), usable
+
+
+def exact_distances(rows: Matrix, query: Vector, metric: Metric) -> NDArray[np.float64]:
+    """The distance of each row (n, dim) of a document to the query (dim,), in float64.
+
+    Each row is summed by itself, so that equal vectors get equal distances. NaN where a row cannot be ranked.
+    """
+    with np.errstate(all="ignore"):
+        wide, q = rows.astype(np.float64), query.astype(np.float64)
+        if metric == "euclidean":
+            result: NDArray[np.float64] = ((wide - q) ** 2).sum(axis=1)
+        elif metric == "dot":
+            result = -(wide * q).sum(axis=1)
+        else:
+            norms = np.sqrt((wide * wide).sum(axis=1)) * math.sqrt(float((q * q).sum()))
+            result = 1 - np.clip((wide * q).sum(axis=1) / norms, -1, 1)
+        result[~np.logical_and.reduce(np.isfinite(rows), axis=1)] = np.nan
+        return result
+
+
+def score_of(distance: float, metric: Metric) -> float:
+    """The score of a distance."""
+    if metric == "euclidean":
+        return 1 / (1 + math.sqrt(distance))
+    return 1 - distance / 2 if metric == "cosine" else (1 - distance) / 2
+
+
+def distance_of(score: float, metric: Metric) -> float:
+    """The distance of a score; infinite where every distance has at least that score."""
+    if metric == "euclidean":
+        return math.inf if score <= 0 else (1 / score - 1) ** 2 if score <= 1 else -1.0
+    return 2 - 2 * score if metric == "cosine" else 1 - 2 * score
+
+
+def rounding(dim: int, scale: float) -> float:
+    """How far a sum of `dim` products in float32 may be from the exact one; `scale` bounds the sum of their sizes."""
+    return (dim + 16) * 2.0**-23 * scale

@@ -1,0 +1,176 @@
+"""LanceDB directories: damaged, gone, copied, shared and tidied."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from superorm._async import vector_records, vector_tables
+from superorm._io import aio
+from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.vectors import lance_directory
+from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from tests.vectors._async.world import AsyncWorld
+from tests.vectors.brute import DIM
+
+VECTORS = np.random.default_rng(0).standard_normal((40, DIM)).astype("f4")
+
+
+@pytest_asyncio.fixture(params=["lancedb-mongod", "lancescan-mongod"])
+async def filled(request: pytest.FixtureRequest, make_world: Callable[[str], AsyncWorld]) -> AsyncWorld:
+    """Forty documents, applied and searched."""
+    world = make_world(request.param)
+    await world.indexes.ensure(world.spec)
+    await world.put(dict(enumerate(VECTORS)))
+    await world.indexes.apply(world.spec)
+    await world.agrees(VECTORS[0], 5)
+    return world
+
+
+@pytest.mark.parametrize("opened_anew", [False, True])
+@pytest.mark.parametrize("damage", ["directory", "tables", "data", "truncated", "versions"])
+async def test_damage(
+    filled: AsyncWorld, make_world: Callable[[str], AsyncWorld], tmp_path: Path, damage: str, opened_anew: bool
+) -> None:
+    """A damaged or vanished table is built anew from the documents; no answer is ever silently empty."""
+    root = tmp_path / "lance"
+    (table,) = root.glob("*.lance")
+    if damage == "directory":
+        shutil.rmtree(root)
+    elif damage == "tables":
+        shutil.rmtree(table)
+    elif damage == "versions":
+        shutil.rmtree(table / "_versions")
+    else:
+        for file in (table / "data").iterdir():
+            if damage == "data":
+                file.unlink()
+            else:
+                file.write_bytes(file.read_bytes()[:100])
+    world = filled
+    if opened_anew:
+        world = make_world("lancescan-mongod")
+    await world.agrees(VECTORS[1], 5)
+    await world.put({0: -VECTORS[0], 1: None})
+    await world.agrees(VECTORS[1], 5)
+    await world.indexes.rebuild(world.spec)
+    await world.put({2: None})
+    await world.indexes.apply(world.spec)
+    await world.agrees(VECTORS[1], 5)
+    assert [] == await world.indexes.check(world.spec)
+
+
+async def test_writes_after_the_directory_went(filled: AsyncWorld, tmp_path: Path) -> None:
+    """Applying to a directory that went builds it anew."""
+    shutil.rmtree(tmp_path / "lance")
+    await filled.put({0: -VECTORS[0]})
+    await filled.indexes.apply(filled.spec)
+    await filled.agrees(VECTORS[1], 5)
+    assert [] == await filled.indexes.check(filled.spec)
+
+
+async def test_a_copied_directory_is_another_engine(
+    filled: AsyncWorld, make_world: Callable[[str], AsyncWorld], tmp_path: Path
+) -> None:
+    """A copy of a directory does not share the original's state."""
+    shutil.copytree(tmp_path / "lance", tmp_path / "copy")
+    first = AsyncLanceVectorIndex(str(tmp_path / "lance"))
+    second = AsyncLanceVectorIndex(str(tmp_path / "copy"))
+    assert await first.open() != await second.open()
+    assert await second.open() == await AsyncLanceVectorIndex(str(tmp_path / "copy")).open()
+
+
+async def test_two_databases_in_one_directory(filled: AsyncWorld, make_world: Any, tmp_path: Path) -> None:
+    """Databases that share a directory do not share tables."""
+    world = make_world("lancedb-mongomock")
+    await world.put({1: VECTORS[2]})
+    assert [1] == [hit.key for hit in await world.agrees(VECTORS[1], 5)]
+    await world.indexes.apply(world.spec)
+    await world.agrees(VECTORS[1], 5)
+    await filled.agrees(VECTORS[1], 5)
+    assert [] == await filled.indexes.check(filled.spec)
+
+
+async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
+    monkeypatch.setattr(lance_directory, "_MARGIN", timedelta(milliseconds=50))
+    monkeypatch.setattr(vector_tables, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_tables, "READERS", timedelta(0))
+    monkeypatch.setattr(vector_records, "READERS", timedelta(0))
+    await filled.indexes.rebuild(filled.spec)
+    assert 2 == len(list((tmp_path / "lance").glob("*.lance")))
+    for step in range(24):
+        await filled.put({step: -VECTORS[step]})
+        await filled.indexes.apply(filled.spec)
+        await filled.agrees(VECTORS[5], 5)
+        if step == 14:
+            await aio.sleep(1.1)  # the ids of records know seconds
+    (table,) = (tmp_path / "lance").glob("*.lance")
+    assert len(list((table / "data").iterdir())) < 20
+    assert len(list((table / "_versions").iterdir())) < 30
+    records = filled.plain["_superorm_records"]
+    assert records.count_documents({"kind": "record"}) < 20
+    (state,) = records.find({"kind": "state"})
+    assert 0 < state["floor"] <= state["n"]
+    assert [] == await filled.indexes.check(filled.spec)
+
+
+async def test_versions_that_readers_need_stay(filled: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compaction alone removes no version that was published a moment ago."""
+    monkeypatch.setattr(vector_tables, "_TIDY_EVERY", 2)
+    async with filled.backend.transaction() as session:
+        await filled.search(VECTORS[1], session=session)
+        for step in range(8):
+            await filled.put({step: -VECTORS[step]})
+            await filled.indexes.apply(filled.spec)
+        hits = await filled.search(VECTORS[1], session=session)
+        assert (1, "engine") == (hits[0].key, hits.explanation.strategy)
+
+
+async def test_another_kind_of_vector(filled: AsyncWorld) -> None:
+    """An index whose dimension or metric changed is built anew."""
+    from attrs import evolve
+
+    filled.spec = evolve(filled.spec, metric="euclidean")
+    await filled.agrees(VECTORS[1], 5)
+    assert [] == await filled.indexes.check(filled.spec)
+
+
+async def test_bad_directories(make_world: Callable[[str], AsyncWorld], tmp_path: Path) -> None:
+    """A remote URI is unsupported, a path that is no directory a configuration error that names it."""
+    with pytest.raises(UnsupportedError, match="s3://"):
+        AsyncLanceVectorIndex("s3://bucket/vectors")
+    (tmp_path / "lance").write_text("a file")
+    world = make_world("lancedb-mongod")
+    with pytest.raises(ConfigurationError, match="lance"):
+        await world.search(VECTORS[0])
+
+
+async def test_background_applier(filled: AsyncWorld) -> None:
+    """What was notified is applied soon, or on close; an error of the applier is reported by a check."""
+    records = filled.plain["_superorm_records"]
+    await filled.put({0: -VECTORS[0]})
+    filled.indexes.notify([filled.spec])
+    for _ in range(200):
+        if not records.count_documents({"kind": "record", "seq": {"$exists": False}}):
+            break
+        await aio.sleep(0.02)
+    else:
+        pytest.fail("the applier did not come")
+    copies: Any = filled.indexes.copies
+    apply, copies.apply = copies.apply, lambda *a, **k: 1 / 0
+    await filled.put({1: -VECTORS[1]})
+    filled.indexes.notify([filled.spec])
+    await filled.indexes.close()
+    copies.apply = apply
+    assert ["applier"] == [problem.kind for problem in await filled.indexes.check(filled.spec)]
+    filled.indexes.notify([filled.spec])
+    await filled.indexes.close()
+    assert [] == await filled.indexes.check(filled.spec)

@@ -1,0 +1,251 @@
+"""A small model of the vector protocol, explored exhaustively: as it is it holds, and each rule is needed.
+
+Two documents, k0 at distance 3 and k1 at 5, in a table of versions; searches ask for the nearest one.
+A step of an actor is one operation that is atomic in MongoDB or in the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import pytest
+
+Values = tuple[int | None, ...]
+
+
+class World(NamedTuple):
+    """Everything that the actors share."""
+
+    docs: Values = (3, 5)
+    records: frozenset[tuple[int, int, int | None, bool]] = frozenset()
+    """(id, key, publication that applied it, open)"""
+    n: int = 0
+    ver: int = 0
+    table: tuple[Values, ...] = ((3, 5),)
+    """The content of each version."""
+    ids: int = 0
+    lock: int | None = None
+    crashes: int = 1
+    seen: tuple[frozenset[int | None], ...] = ()
+    """The values that each key had since the search began."""
+    states: frozenset[Values] = frozenset()
+    """The states of all documents since then."""
+
+    def commit(self, key: int, value: int | None, **changes: Any) -> World:
+        """Change a document."""
+        docs = (*self.docs[:key], value, *self.docs[key + 1 :])
+        seen = tuple(values | {docs[k]} for k, values in enumerate(self.seen))
+        states = self.states | {docs} if self.seen else self.states
+        return self._replace(docs=docs, seen=seen, states=states, **changes)
+
+    def stamped(self, ids: frozenset[int]) -> frozenset[tuple[int, int, int | None, bool]]:
+        """The records, with these ids stamped by the next publication."""
+        return frozenset((i, k, self.n if i in ids else seq, o) for i, k, seq, o in self.records)
+
+    @property
+    def pending(self) -> frozenset[tuple[int, int, int | None, bool]]:
+        return frozenset(record for record in self.records if record[2] is None)
+
+
+def nearest(values: Values, among: frozenset[int] = frozenset((0, 1))) -> tuple[int, int] | None:
+    """The least value and its key."""
+    return min(((value, key) for key, value in enumerate(values) if key in among and value is not None), default=None)
+
+
+class Wrong(Exception):
+    """A search answered what no state of the documents explains."""
+
+
+Step = Iterator[tuple[World, tuple[Any, ...] | None]]
+"""The worlds that a step may lead to, each with what the actor does next."""
+
+
+def writer(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
+    """Commits values: ids are taken before, so that they may become visible in another order."""
+    pc, writes, *rest = at
+    (key, value), *later = writes
+    after = ("id", tuple(later)) if later else None
+    if pc == "id":
+        yield w._replace(ids=w.ids + 1), ("open" if "standalone" in broken else "commit", writes, w.ids)
+    elif pc == "commit":
+        yield w.commit(key, value, records=w.records | {(rest[0], key, None, False)}), after
+    elif pc == "open":
+        yield w._replace(records=w.records | {(rest[0], key, None, "s1" not in broken)}), ("write", writes, *rest)
+    elif pc == "write":
+        yield w.commit(key, value), ("done", writes, *rest)
+    else:
+        records = frozenset((i, k, seq, o and i != rest[0]) for i, k, seq, o in w.records)
+        yield w._replace(records=records), after
+
+
+def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
+    """Lock, read, restore, write, publish; may die after each."""
+    pc, rounds, *rest = at
+    if pc == "lock":
+        if w.lock is None or "lock" in broken:
+            yield w._replace(lock=me), ("read", rounds)
+        return
+    free = w._replace(lock=None)
+    if w.crashes:
+        yield free._replace(crashes=0), None
+    if pc == "read":
+        todo = frozenset((i, k) for i, k, _, still_open in w.pending if not still_open)
+        values = tuple((k, w.docs[k]) for k in sorted({k for _, k in todo}))
+        ids = frozenset(i for i, _ in todo)
+        yield (w, ("restore", rounds, w.n, w.ver, ids, values)) if todo else (free, None)
+        return
+    n, ver, ids, values = rest
+    if pc == "restore":
+        restored = w if w.ver == len(w.table) - 1 else w._replace(table=(*w.table, w.table[ver]))
+        yield restored, ("write", rounds, *rest)
+    elif pc == "write":
+        content = list(w.table[-1])
+        for k, value in values:
+            content[k] = value
+        yield w._replace(table=(*w.table, tuple(content))), ("publish", rounds, n, len(w.table), ids, values)
+    elif pc == "publish":
+        if w.n != n and "fence" not in broken:
+            yield free, None
+            return
+        if "order" in broken:
+            ids = frozenset(range(max(ids) + 1))
+        published = w._replace(n=w.n + 1, ver=ver)
+        if broken & {"together", "standalone"}:
+            halfway = published if "standalone" in broken else w._replace(records=w.stamped(ids))
+            yield halfway, ("stamp", rounds, n, ver, ids, values)
+            return
+        published = published._replace(records=published.stamped(ids), lock=None)
+        yield published, ("lock", rounds - 1) if rounds > 1 else None
+    else:
+        free = w._replace(lock=None)
+        yield (
+            (free._replace(records=w.stamped(ids)) if "standalone" in broken else free._replace(n=n + 1, ver=ver)),
+            None,
+        )
+
+
+def rebuild(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
+    """Note the records, scan, lock, read again what was recorded since, publish."""
+    pc, *rest = at
+    if pc == "note":
+        yield w, ("scan", frozenset(record[0] for record in w.records))
+    elif pc == "scan":
+        yield w, ("scan1", *rest, w.docs[0])
+    elif pc == "scan1":
+        yield w, ("lock", *rest, w.docs[1])
+    elif pc == "lock":
+        if w.lock is None:
+            yield w._replace(lock=me), ("read", *rest)
+    elif pc == "read":
+        noted, *values = rest
+        fresh = {k for i, k, _, _ in w.records if i not in noted and "rescan" not in broken}
+        content = tuple(w.docs[k] if k in fresh else value for k, value in enumerate(values))
+        yield w, ("publish", content, frozenset(record[0] for record in w.pending))
+    else:
+        content, ids = rest
+        built = w._replace(n=w.n + 1, ver=len(w.table), table=(*w.table, content), lock=None)
+        yield built._replace(records=built.stamped(ids)), None
+
+
+def search(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
+    """Read records and state, ask the engine, read documents; without transactions read the records again."""
+    pc, *rest = at
+    if pc == "look":
+        begun = w._replace(seen=tuple(frozenset((v,)) for v in w.docs), states=frozenset((w.docs,)))
+        yield begun, ("ask", w.docs, w.pending, w.n, w.ver)
+        return
+    docs, pending, n, ver, *more = rest
+    leave_out = frozenset(record[1] for record in pending)
+    if pc == "ask":
+        content = w.table[-1] if "pin" in broken else w.table[ver]
+        yield w, ("fetch", *rest, nearest(content, frozenset((0, 1)) - leave_out))
+    elif pc == "fetch":
+        among = leave_out | ({more[0][1]} if more[0] else set())
+        answer = nearest(w.docs if broken & {"snapshot", "standalone"} else docs, among)
+        if "standalone" in broken and "s3" not in broken:
+            yield w, ("again", *rest, answer)
+            return
+        yield judge(w, answer, docs, broken), None
+    elif (pending, n) != (w.pending, w.n):
+        yield w, ("ask", w.docs, w.pending, w.n, w.ver)
+    else:
+        yield judge(w, more[-1], docs, broken), None
+
+
+def judge(w: World, answer: tuple[int, int] | None, docs: Values, broken: frozenset[str]) -> World:
+    """The world after a search, unless its snapshot, or without snapshots no mix of fresh values, gives the answer."""
+    explained = product(*w.seen) if "standalone" in broken else w.states if "snapshot" in broken else [docs]
+    if answer not in {nearest(values) for values in explained}:
+        raise Wrong
+    return w._replace(seen=(), states=frozenset())
+
+
+ACTORS = {"W": writer, "A": applier, "R": rebuild, "S": search}
+
+
+def explore(actors: dict[str, tuple[Any, ...]], broken: frozenset[str]) -> int:
+    """Visit every state; their number. Raises ``Wrong``."""
+    start = (World(), tuple(actors.values()))
+    kinds = [ACTORS[name[0]] for name in actors]
+    todo, visited = [start], {start}
+    while todo:
+        world, ats = todo.pop()
+        for me, at in enumerate(ats):
+            if at is None:
+                continue
+            for after, following in kinds[me](world, me, at, broken):
+                state = after, (*ats[:me], following, *ats[me + 1 :])
+                if state not in visited:
+                    visited.add(state)
+                    todo.append(state)
+        settled = not world.pending and all(at is None for name, at in zip(actors, ats, strict=True) if name[0] in "WR")
+        if settled and world.lock is None and world.table[world.ver] != world.docs:
+            raise Wrong
+    return len(visited)
+
+
+UPDATES = {"W1": ("id", ((0, 9), (1, 2))), "W2": ("id", ((0, 1),)), "S": ("look",)}
+APPLIED = UPDATES | {"A1": ("lock", 1), "A2": ("lock", 1)}
+DELETES = {
+    "W1": ("id", ((0, None), (0, 9))),
+    "W2": ("id", ((1, 2),)),
+    "A1": ("lock", 2),
+    "A2": ("lock", 1),
+    "S": ("look",),
+}
+REBUILT = {"W1": ("id", ((0, 9), (1, 2))), "A1": ("lock", 2), "R": ("note",), "S": ("look",)}
+
+
+@pytest.mark.parametrize("actors", [APPLIED, DELETES, REBUILT], ids=["updates", "deletes", "rebuild"])
+def test_protocol(actors: dict[str, tuple[Any, ...]]) -> None:
+    """With transactions every search answers as one committed state, and what is applied equals the documents."""
+    assert explore(actors, frozenset()) > 5000
+
+
+def test_protocol_without_transactions() -> None:
+    """Without transactions no search answers for a key as it was before the search."""
+    one = {"W1": ("id", ((0, 9),)), "A1": ("lock", 2), "S": ("look",)}
+    two = {"W1": ("id", ((0, 9),)), "W2": ("id", ((0, 1),)), "A1": ("lock", 1), "S": ("look",)}
+    for actors in (one, two):
+        assert explore(actors, frozenset({"standalone"})) > 200
+
+
+@pytest.mark.parametrize(
+    ("trace", "actors", "broken"),
+    [
+        ("A", APPLIED, {"snapshot"}),
+        ("B: not pinned", APPLIED, {"pin"}),
+        ("B: version and stamps apart", APPLIED, {"together"}),
+        ("C", APPLIED, {"lock", "fence"}),
+        ("D", APPLIED, {"order"}),
+        ("E", REBUILT, {"rescan"}),
+        ("s1", APPLIED, {"standalone", "s1"}),
+        ("s3", APPLIED, {"standalone", "s3"}),
+    ],
+)
+def test_each_rule_is_needed(trace: str, actors: dict[str, tuple[Any, ...]], broken: set[str]) -> None:
+    """The model finds the trace that a broken rule lets through."""
+    with pytest.raises(Wrong):
+        explore(actors, frozenset(broken))

@@ -1,0 +1,122 @@
+"""The pure parts: rows, scores, records and locks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bson import Binary, ObjectId
+
+from superorm.codec.vectors import decode_rows
+from superorm.vectors.file_lock import FileLock
+from superorm.vectors.owner import is_dead, open_here, owner
+from superorm.vectors.records import KEYS_PER_RECORD, Look, Record, batch, new_records, prunable
+from superorm.vectors.rows import Rows
+from superorm.vectors.scores import distance_of, exact_distances, prepare, score_of
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_rows(metric: Any) -> None:
+    """Rows put, replaced, dropped and put again rank as numpy does, without those left out."""
+    rng = np.random.default_rng(0)
+    rows, model = Rows(4, metric), {}
+    for step in range(300):
+        names = [str(n) for n in set(rng.integers(0, 50, 3).tolist())]
+        vectors = rng.standard_normal((len(names), 4)).astype("f4")
+        if step % 3 == 0:
+            rows.drop(names)
+            model = {name: vector for name, vector in model.items() if name not in names}
+        else:
+            rows.replace(names, names, vectors)
+            model |= dict(zip(names, vectors, strict=True))
+        assert len(model) == len(rows)
+        query = rng.standard_normal(4).astype("f4")
+        left = [name for name in model if name not in names]
+        found = rows.nearest(query, 5, names)
+        exact = dict(
+            zip(model, exact_distances(np.array(list(model.values())).reshape(-1, 4), query, metric), strict=True)
+        )
+        assert sorted(left, key=exact.__getitem__)[:5] == found.keys
+        assert np.allclose([exact[name] for name in found.keys], found.distances, atol=found.tolerance)
+        assert (len(left) <= 5) == found.complete
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_scores(metric: Any) -> None:
+    """Scores are on the scale of vectorSearchScore, and lead back to distances."""
+    a, b = np.array([3, 4], np.float32), np.array([4, -3], np.float32)
+    expected = {"cosine": [1, 0.5], "dot": [13, 0.5], "euclidean": [1, 1 / (1 + 50**0.5)]}[metric]
+    distances = exact_distances(np.array([a, b]), a, metric)
+    assert np.allclose(expected, [score_of(float(distance), metric) for distance in distances])
+    assert np.allclose(distances, [distance_of(score_of(float(d), metric), metric) for d in distances])
+
+
+def test_what_cannot_be_ranked() -> None:
+    """Rows that are not finite, and zero ones under cosine, are not usable; huge and tiny ones are."""
+    rows = np.array([[0, 0], [np.nan, 1], [np.inf, 1], [1e38, 1e38], [1e-40, 0]], np.float32)
+    prepared, usable = prepare(rows, "cosine")
+    assert [False, False, False, True, True] == usable.tolist()
+    assert np.allclose(1, np.linalg.norm(prepared[usable], axis=1))
+    assert [True, False, False, True, True] == prepare(rows, "euclidean")[1].tolist()
+    assert [True, True, True, False, False] == np.isnan(exact_distances(rows, rows[3], "cosine")).tolist()
+
+
+def test_decode_rows() -> None:
+    """Binaries and arrays are read, everything else is left out, with the positions of what was read."""
+    good = Binary(b"\x27\x00" + np.array([1, 2], "<f4").tobytes(), 9)
+    values = [good, None, [1, 2.5], "x", Binary(good, 0), Binary(b"\x03\x00ab", 9), [1, "x"], [1, 2, 3], good]
+    rows, positions = decode_rows(values, 2)
+    assert ([0, 2, 8], [[1, 2], [1, 2.5], [1, 2]]) == (positions, rows.tolist())
+    assert [[1, 2], [1, 2]] == decode_rows([good, good], 2)[0].tolist()
+    assert (0, 2) == decode_rows([], 2)[0].shape
+
+
+def test_records() -> None:
+    """Keys are recorded once each, in parts; what is open or stamped is not applied."""
+    documents = new_records("a.b", [*range(KEYS_PER_RECORD + 10), 1.0, True])
+    assert [KEYS_PER_RECORD, 11] == [len(document["keys"]) for document in documents]
+    look = Look.of([*documents, {"kind": "index", "i": "a.b"}], "e")
+    assert look.state is None
+    assert KEYS_PER_RECORD + 11 == len(look.pending)
+    assert 1 == len(batch(look.records.values(), 100))
+    other = [Record(ObjectId(), [1], None, open=True), Record(ObjectId(), [1], 3)]
+    assert 2 == len(batch([*other, *look.records.values()], 100_000))
+
+
+def test_prunable() -> None:
+    """A record goes when all engines stamped it; one that waited too long goes, and the engine behind starts anew."""
+    now = datetime.now(UTC)
+    late, recent = ObjectId.from_datetime(now - timedelta(days=9)), ObjectId.from_datetime(now)
+    states = [{"_id": "i@a", "engine": "a"}, {"_id": "i@b", "engine": "b"}]
+    both = {"_id": recent, "seq": {"a": 3, "b": 5}}
+    one = {"_id": recent, "seq": {"a": 4}}
+    assert ([recent], {"i@a": 3, "i@b": 5}, []) == prunable([both, one], states, now - timedelta(days=7))
+    assert ([late], {"i@a": 4}, ["i@b"]) == prunable([one | {"_id": late}], states, now - timedelta(days=7))
+    assert ([], {}, []) == prunable([one | {"_id": late, "open": True}], states, now - timedelta(days=7))
+
+
+def test_file_lock(tmp_path: Path) -> None:
+    """A lock excludes other takings, in this process too, until it is released."""
+    first, second = FileLock(tmp_path / "x" / "lock"), FileLock(tmp_path / "x" / "lock")
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_owner() -> None:
+    """This process lives, save for records it no longer has open; a number that is free, or used anew, is dead."""
+    record = ObjectId()
+    host, pid, _ = owner().rsplit(":", 2)
+    open_here.add(record)
+    assert not is_dead(record, owner())
+    open_here.discard(record)
+    assert is_dead(record, owner())
+    assert is_dead(record, f"{host}:{pid}:12")
+    assert is_dead(record, f"{host}:4194999:12")
+    assert not is_dead(record, "elsewhere:4194999:12")
+    assert not is_dead(record, None)
