@@ -1,1 +1,146 @@
 """superorm: typed documents, vectors and models on MongoDB, with the manners of SQLAlchemy 2.0."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+
+from superorm._sync.db import DB
+from superorm._sync.session import Session
+from superorm.artifacts._sync.gridfs import MongoArtifactStore
+from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
+from superorm.components.model import Model
+from superorm.connect import build_datalayer, connect, connect_async, superduper
+from superorm.exc import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    ArtifactSavingError,
+    ComponentError,
+    ComponentInUseError,
+    ComponentNotFoundError,
+    ConfigurationError,
+    CorruptArtifactError,
+    DuplicateKeyError,
+    MappingError,
+    MongodError,
+    MultipleResultsFound,
+    NoResultFound,
+    NotLoadedError,
+    PendingRollbackError,
+    PredictionError,
+    SessionError,
+    StaleDocumentError,
+    StatementError,
+    SuperormError,
+    UnsupportedError,
+    UntrustedArtifactError,
+    ValidationError,
+    VectorError,
+    WriteError,
+)
+from superorm.expr.nodes import Field, Predicate, score
+from superorm.expr.statements import Select, select
+from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+from superorm.schema.document import Document, Embedded
+from superorm.schema.fields import Mapped, field, utcnow, vector
+from superorm.schema.registry import Registry
+from superorm.unitofwork.result import Result, Row, ScalarResult
+from superorm.vectors._sync.lancedb import LanceVectorIndex
+from superorm.vectors._sync.memory import MemoryVectorIndex
+
+if TYPE_CHECKING:
+    from superorm._async.db import AsyncDB
+    from superorm._async.session import AsyncSession
+    from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
+    from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
+    from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+    from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+
+Datalayer = DB
+
+_ASYNC = {
+    "AsyncDB": "superorm._async.db",
+    "AsyncLanceVectorIndex": "superorm.vectors._async.lancedb",
+    "AsyncMemoryVectorIndex": "superorm.vectors._async.memory",
+    "AsyncMongoArtifactStore": "superorm.artifacts._async.gridfs",
+    "AsyncMongoDatabackend": "superorm.backends._async.mongodb",
+    "AsyncMongoMetaDataStore": "superorm.backends._async.mongodb",
+    "AsyncSession": "superorm._async.session",
+}
+"""The asynchronous half, imported when it is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ASYNC:
+        raise AttributeError(f"module 'superorm' has no attribute {name!r}")
+    return getattr(import_module(_ASYNC[name]), name)
+
+
+__all__ = [
+    "DB",
+    "ArtifactError",
+    "ArtifactNotFoundError",
+    "ArtifactSavingError",
+    "AsyncDB",
+    "AsyncLanceVectorIndex",
+    "AsyncMemoryVectorIndex",
+    "AsyncMongoArtifactStore",
+    "AsyncMongoDatabackend",
+    "AsyncMongoMetaDataStore",
+    "AsyncSession",
+    "CheckReport",
+    "ComponentError",
+    "ComponentInUseError",
+    "ComponentNotFoundError",
+    "ConfigurationError",
+    "CorruptArtifactError",
+    "CreateReport",
+    "Datalayer",
+    "Document",
+    "DuplicateKeyError",
+    "Embedded",
+    "Explanation",
+    "Field",
+    "LanceVectorIndex",
+    "Mapped",
+    "MappingError",
+    "MemoryVectorIndex",
+    "Model",
+    "MongoArtifactStore",
+    "MongoDatabackend",
+    "MongoMetaDataStore",
+    "MongodError",
+    "MultipleResultsFound",
+    "NoResultFound",
+    "NotLoadedError",
+    "ObjectId",
+    "PendingRollbackError",
+    "Predicate",
+    "PredictionError",
+    "Registry",
+    "Result",
+    "Row",
+    "ScalarResult",
+    "Select",
+    "Session",
+    "SessionError",
+    "StaleDocumentError",
+    "StatementError",
+    "SuperormError",
+    "UnsupportedError",
+    "UntrustedArtifactError",
+    "ValidationError",
+    "VectorError",
+    "WriteError",
+    "build_datalayer",
+    "connect",
+    "connect_async",
+    "field",
+    "score",
+    "select",
+    "superduper",
+    "utcnow",
+    "vector",
+]

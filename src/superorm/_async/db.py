@@ -1,0 +1,287 @@
+"""A DB: the four parts, and what is done with them outside a session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
+
+from attrs import evolve, frozen
+
+from superorm._async.blobs import AsyncBlobs
+from superorm._async.checks import check
+from superorm._async.components import AsyncComponents
+from superorm._async.create import create_all
+from superorm._async.query import AsyncQueries
+from superorm._async.session import AsyncSession
+from superorm._async.vector_indexes import AsyncVectorIndexes
+from superorm._async.vector_models import AsyncVectorModels
+from superorm._io import aio
+from superorm._io.progress import Progress, reporting
+from superorm.artifacts.signing import Keyring, Trust
+from superorm.compile.compiler import compile_select, path_of
+from superorm.components.model import Model
+from superorm.config import load_settings, signing_keys
+from superorm.exc import ConfigurationError, StatementError, UnsupportedError
+from superorm.expr.nodes import Expr, Field
+from superorm.expr.statements import Select
+from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
+from superorm.protocols.capabilities import Capabilities
+from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+from superorm.schema.mapping import class_map
+from superorm.schema.vector_spec import VectorSpec
+
+if TYPE_CHECKING:
+    from superorm.vectors._async.protocol import AsyncVectorDatabase
+
+__all__ = ["AsyncDB", "AsyncParts"]
+
+
+SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
+
+
+def _configured_keys() -> Sequence[bytes]:
+    return signing_keys(load_settings())
+
+
+@frozen
+class AsyncParts:
+    """The four parts of a DB, and what else is closed with it, in order."""
+
+    data_backend: AsyncDataBackend
+    metadata: AsyncMetaDataStore
+    artifact_store: AsyncArtifactStore
+    vector_database: AsyncVectorDatabase
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
+
+
+async def _capabilities(parts: AsyncParts) -> Capabilities:
+    """What the backend can do, less what the metadata's place makes impossible."""
+    capabilities = await parts.data_backend.capabilities()
+    shared = parts.metadata.shares_transactions_with(parts.data_backend)
+    return evolve(capabilities, shared_metadata_transaction=capabilities.transactions and shared)
+
+
+class AsyncDB:
+    """Documents, artifacts, vectors and models behind four replaceable parts.
+
+    `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
+    `signing_keys` are bytes: the first signs, all verify.
+    Without any, the configuration's are used, or a key of the user's own that is made at first use.
+    """
+
+    def __init__(
+        self,
+        data_backend: AsyncDataBackend,
+        metadata: AsyncMetaDataStore,
+        artifact_store: AsyncArtifactStore,
+        vector_database: AsyncVectorDatabase,
+        *,
+        trust: Trust = "signed",
+        signing_keys: SigningKeys = _configured_keys,
+    ) -> None:
+        self._set_up(trust, signing_keys)
+        self._use(AsyncParts(data_backend, metadata, artifact_store, vector_database))
+
+    def _set_up(self, trust: Trust, signing_keys: SigningKeys) -> None:
+        self._signing_keys = signing_keys
+        self._trust: Trust = trust
+        self._parts: AsyncParts | None = None
+        self._capabilities: Capabilities | None = None
+        self._opener: Callable[[], Awaitable[AsyncParts]] | None = None
+        self._lock = aio.Lock()
+        self._prepared = False
+        self._closed = False
+
+    @classmethod
+    def deferred(
+        cls,
+        opener: Callable[[], Awaitable[AsyncParts]],
+        *,
+        trust: Trust = "signed",
+        signing_keys: SigningKeys = _configured_keys,
+    ) -> Self:
+        """A DB whose parts are made at its first use."""
+        db = cls.__new__(cls)
+        db._set_up(trust, signing_keys)
+        db._opener = opener
+        return db
+
+    def _use(self, parts: AsyncParts) -> None:
+        self._parts = parts
+        self.blobs = AsyncBlobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
+        self.components = AsyncComponents(parts.metadata, self.blobs)
+        self.vectors = AsyncVectorIndexes(parts.data_backend, parts.vector_database)
+        self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
+        self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models)
+
+    def _keyring(self) -> Keyring:
+        """The signing keys, which are read only when something is signed or verified."""
+        keys = self._signing_keys
+        return Keyring(tuple(keys() if callable(keys) else keys))
+
+    async def open(self) -> AsyncParts:
+        """The parts, made now if need be. Raises `ConfigurationError` once the DB is closed."""
+        if self._closed:
+            raise ConfigurationError("this DB is closed; connect again")
+        if self._capabilities is None:
+            async with self._lock:
+                if self._closed:
+                    raise ConfigurationError("this DB is closed; connect again")
+                if self._parts is None:
+                    assert self._opener is not None
+                    self._use(await self._opener())
+                self._capabilities = await _capabilities(self.parts)
+        return self.parts
+
+    @property
+    def parts(self) -> AsyncParts:
+        """The parts. Raises `ConfigurationError` before the DB's first use."""
+        if self._parts is None:
+            raise ConfigurationError("this DB has not been opened; await db.open() first")
+        return self._parts
+
+    async def prepare(self) -> None:
+        """Make superorm's own collections and indexes, once."""
+        parts = await self.open()
+        if not self._prepared:
+            await parts.data_backend.create_collection("_superorm_records")
+            await self.components.prepare()
+            self._prepared = True
+
+    def __repr__(self) -> str:
+        if self._parts is None:
+            return f"<{type(self).__name__}, {'closed' if self._closed else 'not opened yet'}>"
+        parts = self._parts
+        return (
+            f"<{type(self).__name__} documents={parts.data_backend!r} metadata={parts.metadata!r} "
+            f"artifacts={parts.artifact_store!r} vectors={parts.vector_database!r}>"
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Bring the vector database up to date and let go of the parts."""
+        async with self._lock:  # after an opening under way
+            if self._closed:
+                return
+            self._closed = True
+        if self._parts is None:
+            return
+        parts = self._parts
+        async with AsyncExitStack() as stack:  # each is closed, whatever the ones before it raise
+            for closer in reversed(parts.closers):
+                stack.push_async_callback(closer)
+            for part in (parts.data_backend, parts.metadata, parts.artifact_store, parts.vector_database, self.vectors):
+                stack.push_async_callback(part.close)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the parts together can do. Raises `ConfigurationError` before the DB's first use."""
+        if self._capabilities is None:
+            raise ConfigurationError("this DB has not been opened; await db.open() first")
+        return self._capabilities
+
+    # Documents
+
+    def session(self, *, require_transaction: bool = False) -> AsyncSession:
+        """A new session."""
+        return AsyncSession(self, require_transaction=require_transaction)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncSession]:
+        """A session that commits at the end of the block and rolls back on an exception."""
+        async with self.session() as session:
+            yield session
+            await session.commit()
+
+    async def create_all(self, *classes: type) -> CreateReport:
+        """Make collections, indexes and vector indexes for the classes; without arguments for all that are declared.
+
+        Idempotent; what differs is reported and left as it is.
+        """
+        await self.prepare()
+        return await create_all(self.parts.data_backend, self.vectors, classes)
+
+    async def explain(self, statement: Select[Any, Any]) -> Explanation:
+        """How a select runs. A vector search is run for it."""
+        await self.open()
+        compiled = compile_select(statement)
+        if compiled.like is None:
+            plan = await self.parts.data_backend.explain(compiled.find)
+            return Explanation("find", (compiled.find,), details=plan)
+        found = await self.queries.run(compiled, None)
+        assert found.explanation is not None
+        return found.explanation
+
+    # Components
+
+    async def add(self, component: Model) -> Model:
+        """Store a component, with its artifact, or nothing at all; the component with its version.
+
+        Adding the same content twice is a no-op, other content under the same name is the next version.
+        Raises `ArtifactSavingError` where its object cannot be stored.
+        """
+        await self.prepare()
+        return await self.components.add(component)
+
+    @overload
+    async def show(self, kind: str) -> list[str]: ...
+    @overload
+    async def show(self, kind: str, name: str) -> list[int]: ...
+    async def show(self, kind: str, name: str | None = None) -> list[str] | list[int]:
+        """The names of the components of a kind; with a name its versions, oldest first."""
+        await self.open()
+        return await self.components.names(kind) if name is None else await self.components.versions(kind, name)
+
+    async def load(self, kind: str, name: str, version: int | None = None) -> Model:
+        """A component, the newest version unless one is given.
+
+        Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
+        """
+        await self.open()
+        return await self.components.load(kind, name, version)
+
+    async def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
+        """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
+        model = await self.load(Model.kind, name)
+        return await aio.in_thread(model.predict, items)
+
+    # Checks and repairs
+
+    async def check(self, *classes: type) -> CheckReport:
+        """Compare references with blobs, blobs with their hashes, vectors with documents, indexes with classes.
+
+        Without arguments all declared classes whose collections exist are checked.
+        """
+        await self.prepare()
+        return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+
+    async def rebuild(
+        self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None
+    ) -> None:
+        """Build a vector index anew from the documents' vectors.
+
+        Raises `StatementError` for anything but a vector field.
+        """
+        await self.open()
+        if reencode:
+            raise UnsupportedError("rebuild(reencode=True) is not supported yet; change the sources through a session")
+        with reporting(progress) as report:
+            await self.vectors.rebuild(_vector_spec(on), report)
+
+
+def _vector_spec(on: Expr[Any, Any]) -> VectorSpec:
+    if isinstance(on, Field):
+        for part, _, spec in class_map(on._owner).vectors:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            if part.stored == path_of(on):  # pyright: ignore[reportUnknownArgumentType]
+                return spec
+    raise StatementError(f"rebuild() takes a vector field such as Movie.embedding, not {on!r}")

@@ -1,0 +1,226 @@
+"""From settings to the four parts of a DB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from superorm._async.db import AsyncParts
+from superorm._io import aio
+from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
+from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
+from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
+from superorm.config import Settings, data_dir, hide_password
+from superorm.exc import ConfigurationError
+from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
+from superorm.urls import cluster_name, lance_directory, path_of_url, scheme_of, unknown_scheme
+from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from superorm.vectors._async.protocol import AsyncVectorDatabase
+
+__all__ = ["mongomock_parts_around", "open_parts", "parts_around"]
+
+_PATIENCE_MS = 5000
+"""How long to wait for a private server that ran a moment ago."""
+
+_Closers = list[Callable[[], Awaitable[None]]]
+
+
+async def open_parts(settings: Settings, database: str | None) -> AsyncParts:
+    """The parts that the settings name, connected.
+
+    Raises `ConfigurationError` for URLs that cannot be, and for a server that does not answer.
+    """
+    url = settings.data_backend
+    assert url is not None
+    if settings.compute is not None and scheme_of(settings.compute) != "local":
+        unknown_scheme("compute engine", settings.compute)
+    _check_schemes(settings)
+    closers: _Closers = []
+    try:
+        if scheme_of(url) == "mongomock":
+            return _mongomock_parts(settings, url, database)
+        return await _server_parts(settings, url, database, closers)
+    except BaseException:
+        for closer in closers:
+            await closer()
+        raise
+
+
+def _check_schemes(settings: Settings) -> None:
+    """Refuse what no part answers to before anything is started."""
+    assert settings.data_backend is not None
+    if scheme_of(settings.data_backend) not in ("mongodb", "mongodb+srv", "mongod", "mongomock"):
+        unknown_scheme("data backend", settings.data_backend)
+    if settings.artifact_store is not None and scheme_of(settings.artifact_store) not in ("gridfs", "memory"):
+        unknown_scheme("artifact store", settings.artifact_store)
+    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
+        _database_name(_bucket(settings, "x"))
+    if settings.vector_database is not None and scheme_of(settings.vector_database) not in ("lancedb", "memory"):
+        unknown_scheme("vector database", settings.vector_database)
+    if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
+        unknown_scheme("metadata store", settings.metadata)
+
+
+async def _server_parts(settings: Settings, url: str, database: str | None, closers: _Closers) -> AsyncParts:
+    """The parts on a MongoDB server, one of our own if the URL says so."""
+    if scheme_of(url) == "mongod":
+        name = _database_name(database or "superorm")
+        from superorm.backends.mongod import open_mongod
+
+        lease = await aio.in_thread(open_mongod, path_of_url(url), binary=settings.mongod)
+
+        async def stop() -> None:
+            await aio.in_thread(lease.close)
+
+        closers.append(stop)
+        uri, lost = f"{lease.uri}&serverSelectionTimeoutMS={_PATIENCE_MS}", lease.check
+    else:
+        uri, lost, name = url, None, _database_name(database or _database_of(url))
+    client = _client(uri)
+    backend = AsyncMongoDatabackend(client, name, owns_client=True, lost=lost)
+    closers.insert(0, backend.close)
+    metadata: AsyncMetaDataStore = AsyncMongoMetaDataStore(client, name, lost=lost)
+    if settings.metadata is not None:
+        metadata = AsyncMongoMetaDataStore(
+            _client(settings.metadata), _database_of(settings.metadata), owns_client=True
+        )
+        closers.insert(0, metadata.close)
+    for part, where in ((backend, url), (metadata, settings.metadata or url)):
+        try:
+            await part.capabilities()
+        except PyMongoError as error:
+            raise ConfigurationError(f"{hide_password(where)} does not answer: {error}") from error
+    artifacts: AsyncArtifactStore
+    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "memory":
+        artifacts = _in_memory(settings, url, name)
+    else:
+        artifacts = AsyncMongoArtifactStore(client, name=_bucket(settings, name))
+    # the backend closes its client with the DB's parts; only the server is left to stop
+    return AsyncParts(backend, metadata, artifacts, _vectors(settings, url, name), closers[-1:] if uri != url else ())
+
+
+def _client(url: str) -> AsyncMongoClient[dict[str, Any]]:
+    try:
+        return AsyncMongoClient(url)
+    except (PyMongoError, ValueError) as error:
+        raise _no_url(url, error) from None
+
+
+def _no_url(url: str, error: Exception) -> ConfigurationError:
+    """What is wrong with a URL; without the driver's words where they may quote a password that is not escaped."""
+    reason = str(error)
+    credentials = re.match(r"[^:]*://[^:]*:(.*)@", url, re.DOTALL)
+    if credentials and re.search(r"[:/?#\[\]@]", credentials[1]):
+        reason = "in a user name or password the characters : / ? # [ ] @ must be percent-encoded"
+    return ConfigurationError(f"{hide_password(url)} is no MongoDB URL: {reason}")
+
+
+def _database_name(name: object) -> str:
+    """The name, if a server takes it: mongomock would take any, and a directory may be named after it."""
+    if not isinstance(name, str) or set(name) & set(' ."$/\\\0') or not 0 < len(name.encode(errors="replace")) < 64:
+        raise ConfigurationError(
+            f'{name!r} is no name for a database: that has 1 to 63 bytes, and none of the characters space . " $ / \\'
+        )
+    return name
+
+
+def _bucket(settings: Settings, name: str) -> str:
+    """The database of the artifacts in GridFS."""
+    return (settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}"
+
+
+def _in_memory(settings: Settings, url: str, name: str) -> AsyncMemoryArtifactStore:
+    """The artifacts in memory that the settings name, else those of the database."""
+    named = (settings.artifact_store or "").partition("://")[2]
+    return AsyncMemoryArtifactStore(named or f"{cluster_name(url)}/{name}")
+
+
+def _mongomock_parts(settings: Settings, url: str, database: str | None) -> AsyncParts:
+    from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
+    from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncMongomockMetaDataStore
+    from superorm.backends.mongomock_engine import mongomock_client
+
+    name = url.partition("://")[2]
+    if not name:
+        raise ConfigurationError("mongomock:// names no database; write mongomock://demo, for example")
+    if settings.metadata is not None:
+        raise ConfigurationError("documents in mongomock keep their metadata beside them; leave out metadata=")
+    client = mongomock_client(name)
+    name = _database_name(database or name)
+    backend: AsyncDataBackend = AsyncMongomockDatabackend(client, name)
+    artifacts: AsyncArtifactStore
+    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
+        artifacts = AsyncMongomockArtifactStore(client, name=_bucket(settings, name))
+    else:
+        artifacts = _in_memory(settings, url, name)
+    vectors = settings.vector_database or "memory://"
+    return AsyncParts(
+        backend, AsyncMongomockMetaDataStore(client, name), artifacts, _vectors_at(vectors, settings, url, name)
+    )
+
+
+def _vectors(settings: Settings, url: str, name: str) -> AsyncVectorDatabase:
+    """The vector database of the settings; LanceDB where it is installed, else memory."""
+    default = "lancedb://" if find_spec("lancedb") is not None else "memory://"
+    return _vectors_at(settings.vector_database or default, settings, url, name)
+
+
+def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> AsyncVectorDatabase:
+    if scheme_of(vectors) == "memory":
+        return AsyncMemoryVectorIndex()
+    if find_spec("lancedb") is None:
+        raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
+    if vectors.partition("://")[2]:
+        return AsyncLanceVectorIndex(str(path_of_url(vectors)))
+    return AsyncLanceVectorIndex(str(lance_directory(data_dir(), url, name)))
+
+
+def _database_of(url: str) -> str:
+    try:
+        name = parse_uri(url)["database"]
+    except (PyMongoError, ValueError) as error:
+        raise _no_url(url, error) from None
+    if not name:
+        raise ConfigurationError(
+            f"{hide_password(url)} names no database; write mongodb://host/name, or give database="
+        )
+    return str(name)
+
+
+def parts_around(database: AsyncDatabase[dict[str, Any]]) -> AsyncParts:
+    """The parts on the server of a PyMongo database; its client stays the caller's."""
+    client, name = database.client, database.name
+    # What was asked for: the members that the client found depend on the moment.
+    seeds = client._topology_settings.seeds  # pyright: ignore[reportPrivateUsage]
+    url = "mongodb://" + ",".join(f"{host}:{port}" for host, port in seeds)
+    return AsyncParts(
+        AsyncMongoDatabackend(client, name),
+        AsyncMongoMetaDataStore(client, name),
+        AsyncMongoArtifactStore(client, name=f"_filesystem:{name}"),
+        _vectors(Settings(), url, name),
+    )
+
+
+def mongomock_parts_around(database: Any) -> AsyncParts:
+    """The parts in the memory of a mongomock database, its artifacts in mongomock's GridFS."""
+    from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
+    from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncMongomockMetaDataStore
+
+    client, name = database.client, database.name
+    return AsyncParts(
+        AsyncMongomockDatabackend(client, name),
+        AsyncMongomockMetaDataStore(client, name),
+        AsyncMongomockArtifactStore(client, name=f"_filesystem:{name}"),
+        AsyncMemoryVectorIndex(),
+    )

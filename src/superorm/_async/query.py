@@ -1,0 +1,136 @@
+"""Running selects: plain finds and vector searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from superorm._async.vector_indexes import AsyncVectorIndexes
+from superorm._async.vector_models import AsyncVectorModels
+from superorm._io import aio
+from superorm.compile.compiler import CompiledSelect, LikePlan
+from superorm.compile.plan import Find, Read
+from superorm.exc import StatementError, VectorError
+from superorm.protocols._async.parts import AsyncDataBackend
+from superorm.protocols.reports import Explanation
+from superorm.schema.document import Document
+from superorm.unitofwork.identity import identity
+from superorm.vectors.request import Hit, Hits, SearchRequest
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+__all__ = ["AsyncQueries", "Found"]
+
+
+@frozen
+class Found:
+    """The documents of a select, in order, with the scores that a vector search gave."""
+
+    documents: Sequence[dict[str, Any]]
+    scores: Sequence[float] | None = None
+    explanation: Explanation | None = None
+    """How a vector search went."""
+
+
+class AsyncQueries:
+    """Carries out compiled selects."""
+
+    def __init__(self, backend: AsyncDataBackend, vectors: AsyncVectorIndexes, models: AsyncVectorModels) -> None:
+        self._backend = backend
+        self._vectors = vectors
+        self._models = models
+
+    async def run(self, compiled: CompiledSelect, session: AsyncClientSession | None) -> Found:
+        """The documents that the select finds.
+
+        `session` is that of the open transaction, if there is one.
+        Raises `VectorError` for a query vector of the wrong shape or not finite, before any search.
+        """
+        if compiled.like is None:
+            return Found(await self._backend.read(compiled.find, session=session))
+        request = await self._request(compiled, compiled.like)
+
+        async def finish(hits: Hits, session: AsyncClientSession | None) -> Found:
+            return await self._finish(compiled, hits, session)
+
+        return await self._vectors.search(request, finish, session=session)
+
+    async def _request(self, compiled: CompiledSelect, plan: LikePlan) -> SearchRequest:
+        query, leave_out = await self._query_vector(compiled, plan)
+        projection = None
+        if compiled.find.projection is not None:
+            projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
+        return SearchRequest(
+            spec=plan.spec,
+            query=query,
+            k=plan.like.k,
+            filter=dict(plan.filter) or None,
+            exact=plan.like.exact,
+            min_score=plan.like.min_score,
+            leave_out=leave_out,
+            projection=projection,
+        )
+
+    async def _query_vector(self, compiled: CompiledSelect, plan: LikePlan) -> tuple[Any, Any]:
+        """The vector to search for, and the key of the document to leave out, if the query is one."""
+        query = plan.like.query
+        if isinstance(query, Document):
+            if type(query) is not compiled.mapping.cls:
+                raise StatementError(f"like() got a {type(query).__name__}; give a {compiled.mapping.name}")
+            vector = getattr(query, plan.part.attribute)
+            key = getattr(query, compiled.mapping.key.attribute)
+            if vector is None:
+                raise VectorError(
+                    f"{compiled.mapping.name} {key!r} has no {plan.part.attribute} to search with",
+                    document_class=compiled.mapping.cls,
+                    key=key,
+                    field=plan.part.attribute,
+                )
+            return np.asarray(vector, np.float32), key
+        if isinstance(query, (list, tuple, np.ndarray)) or hasattr(query, "__array__"):
+            try:
+                return np.asarray(query, np.float32), None
+            except (TypeError, ValueError):
+                raise VectorError(f"like() got {query!r:.80}, which is no vector of numbers") from None
+        if plan.declared.model is None:
+            raise StatementError(
+                f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is not computed by a model; "
+                f"give a vector of {plan.spec.dim} numbers"
+            )
+        model = await self._models.model(plan.spec, plan.declared.model)
+        (vector,) = await aio.in_thread(model.predict, [query])
+        return np.asarray(vector, np.float32), None
+
+    async def _finish(self, compiled: CompiledSelect, found: Hits, session: AsyncClientSession | None) -> Found:
+        """What follows the search in the statement, over the documents that it found."""
+        find = compiled.find
+        hits: Sequence[Hit] = found
+        reads: list[Read] = []
+        if hits and (find.filter or find.sort):
+            among = {"_id": {"$in": [hit.key for hit in hits]}}
+            filter = {"$and": [among, find.filter]} if find.filter else among
+            again = Find(find.collection, filter, {"_id": 1}, find.sort)
+            reads.append(again)
+            by_key = {identity(hit.key): hit for hit in hits}
+            kept = [identity(document["_id"]) for document in await self._backend.read(again, session=session)]
+            if find.sort:
+                hits = [by_key[key] for key in kept]
+            else:
+                chosen = set(kept)
+                hits = [hit for key, hit in by_key.items() if key in chosen]
+        if compiled.by_score:
+            hits = sorted(hits, key=lambda hit: hit.score, reverse=compiled.by_score[0] < 0)
+        stop = find.skip + find.limit if find.limit else None
+        hits = hits[find.skip : stop]
+        return Found([hit.document for hit in hits], [hit.score for hit in hits], _explanation(found, reads))
+
+
+def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:
+    search = found.explanation
+    details = {"version": search.version, "pending": search.pending, "candidates": search.candidates}
+    details |= {"documents read": search.read, "engine calls": search.calls}
+    return Explanation(search.strategy, [*search.reads, *reads], search.engine, details)

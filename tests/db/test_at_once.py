@@ -1,0 +1,58 @@
+"""What several do at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pymongo
+import pytest
+
+from superorm import Model, connect, connect_async
+
+
+class Times:
+    """A model that multiplies."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def predict(self, numbers: list[int]) -> list[int]:
+        return [number * self.factor for number in numbers]
+
+
+@pytest.fixture(params=["mongomock", "mongodb"])
+def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[str, str]]:
+    """A URL and the name of a database that is dropped afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    if request.param == "mongomock":
+        yield f"mongomock://{name}", name
+        return
+    yield mongodb_uri, name
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(name)
+        client.drop_database(f"_filesystem:{name}")
+
+
+def test_threads_never_share_a_version(place: tuple[str, str]) -> None:
+    """Eight adds in threads get eight versions, each with its own object."""
+    url, name = place
+    with connect(url, database=name) as db, ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(lambda factor: db.add(Model("times", Times(factor))), range(8)))
+        assert list(range(8)) == sorted(model.version or 0 for model in added)
+    with connect(url, database=name) as db:
+        assert list(range(8)) == db.show("model", "times")
+        for model in added:
+            assert model.object.factor == db.load("model", "times", version=model.version).object.factor
+        assert db.check().ok
+
+
+async def test_tasks_never_share_a_version(place: tuple[str, str]) -> None:
+    """So do eight tasks."""
+    url, name = place
+    async with connect_async(url, database=name) as db:
+        added = await asyncio.gather(*(db.add(Model("times", Times(factor))) for factor in range(8)))
+        assert list(range(8)) == sorted(model.version or 0 for model in added)
+        assert list(range(8)) == await db.show("model", "times")
