@@ -6,19 +6,21 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superorm.codec.documents import change_of, possibly_changed
+from superorm.codec.documents import change_of
 from superorm.schema.mapping import class_map
 from tests.schema.helpers import apply, document_class, exact, load_one, store, through_bson
 from tests.schema.values import KINDS
 
 CLASSES = [(document_class(value=annotation), values) for annotation, values in KINDS]
+quick = settings(max_examples=30, deadline=None)
 one_of_each = pytest.mark.parametrize(("cls", "values"), CLASSES, ids=[str(annotation) for annotation, _ in KINDS])
 
 
 @one_of_each
+@quick
 @given(data=st.data())
 def test_round_trip(cls: Any, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     """What is stored and read again is the same value of the same type."""
@@ -27,6 +29,7 @@ def test_round_trip(cls: Any, values: st.SearchStrategy[Any], data: st.DataObjec
 
 
 @one_of_each
+@quick
 @given(data=st.data())
 def test_reading_is_no_change(cls: Any, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     """An object whose fields were all read has not changed, and neither has one that was just stored."""
@@ -37,26 +40,27 @@ def test_reading_is_no_change(cls: Any, values: st.SearchStrategy[Any], data: st
 
 
 @one_of_each
+@quick
 @given(data=st.data())
 def test_another_value_is_set(cls: Any, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     """The update turns the old stored document into one that reads as the new value; equal values are no change."""
     before, after = data.draw(values), data.draw(values)
     loaded = load_one(cls, store(cls(value=before)))
-    raw = loaded._superorm_raw
+    raw = deepcopy(loaded._superorm_raw)
     loaded.value = after
-    assert [loaded] == possibly_changed(class_map(cls), [loaded]) or loaded.value is raw["value"]
     change = change_of(class_map(cls), loaded)
-    updated = raw if change is None else apply(raw, change.update)
-    again = load_one(cls, updated)
-    if change is None and not exact(after, again.value):  # numbers of two types
-        assert after == again.value
-    elif change is not None:
-        assert exact(after, again.value)
-        assert updated == through_bson(change.snapshot) or after != after or "nan" in str(updated)
-    assert raw["value"] == raw["value"] or before != before
+    if change is None:
+        assert exact(before, after) or before == after  # as 1 and 1.0 are
+        return
+    assert {"value"} == change.fields
+    updated = apply(raw, change.update)
+    assert exact(after, load_one(cls, updated).value)
+    assert exact(through_bson(change.snapshot), updated)
+    assert exact(raw, loaded._superorm_raw)
 
 
 @one_of_each
+@quick
 @given(data=st.data())
 def test_another_place_is_no_change(cls: Any, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     """A value taken from one document and put into another that holds the same is no change."""

@@ -15,7 +15,20 @@ from hypothesis.extra import numpy as hnp
 
 from superorm import Embedded, Mapped, field
 
-__all__ = ["KINDS", "Color", "Level", "Line", "Mark", "Point", "json_like", "lines", "points", "texts"]
+__all__ = [
+    "KINDS",
+    "Color",
+    "Level",
+    "Line",
+    "Mark",
+    "Point",
+    "json_like",
+    "keys",
+    "lines",
+    "moments",
+    "points",
+    "texts",
+]
 
 
 class Color(Enum):
@@ -54,7 +67,7 @@ Name = NewType("Name", str)
 texts = st.text(max_size=8)
 ints = st.integers(-(2**63), 2**63 - 1)
 floats = st.floats()
-moments = st.datetimes(timezones=st.just(dt.timezone.utc)).map(
+moments = st.datetimes(timezones=st.just(dt.UTC)).map(
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 )
 decimals = st.builds(

@@ -50,8 +50,9 @@ class AsyncBlobs:
         """Put the bytes into the store, unless the registry has them: the first half of a commit.
 
         A commit that fails afterwards leaves at most a blob that nothing refers to.
-        Raises ``ArtifactSavingError``.
+        Raises ``ArtifactSavingError``, and ``ConfigurationError`` before anything is stored where it cannot be signed.
         """
+        self._keyring()
         sha256 = await aio.in_thread(_sha256, data)
         found = await self._registered(sha256)
         if found is not None and found["state"] == "live":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ __all__ = ["mongomock_parts_around", "open_parts", "parts_around"]
 _PATIENCE_MS = 5000
 """How long to wait for a private server that ran a moment ago."""
 
-_Closers = list[Callable[[], Awaitable[None]]]
-
 
 async def open_parts(settings: Settings, database: str | None) -> AsyncParts:
     """The parts that the settings name, connected.
@@ -46,15 +45,12 @@ async def open_parts(settings: Settings, database: str | None) -> AsyncParts:
     if settings.compute is not None and scheme_of(settings.compute) != "local":
         unknown_scheme("compute engine", settings.compute)
     _check_schemes(settings)
-    closers: _Closers = []
-    try:
-        if scheme_of(url) == "mongomock":
-            return _mongomock_parts(settings, url, database)
-        return await _server_parts(settings, url, database, closers)
-    except BaseException:
-        for closer in closers:
-            await closer()
-        raise
+    if scheme_of(url) == "mongomock":
+        return _mongomock_parts(settings, url, database)
+    async with AsyncExitStack() as opened:  # whatever fails, what was opened is closed again
+        parts = await _server_parts(settings, url, database, opened)
+        opened.pop_all()
+    return parts
 
 
 def _check_schemes(settings: Settings) -> None:
@@ -72,8 +68,9 @@ def _check_schemes(settings: Settings) -> None:
         unknown_scheme("metadata store", settings.metadata)
 
 
-async def _server_parts(settings: Settings, url: str, database: str | None, closers: _Closers) -> AsyncParts:
+async def _server_parts(settings: Settings, url: str, database: str | None, opened: AsyncExitStack) -> AsyncParts:
     """The parts on a MongoDB server, one of our own if the URL says so."""
+    closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     if scheme_of(url) == "mongod":
         name = _database_name(database or "superorm")
         from superorm.backends.mongod import open_mongod
@@ -83,19 +80,20 @@ async def _server_parts(settings: Settings, url: str, database: str | None, clos
         async def stop() -> None:
             await aio.in_thread(lease.close)
 
-        closers.append(stop)
+        closers = (stop,)
+        opened.push_async_callback(stop)
         uri, lost = f"{lease.uri}&serverSelectionTimeoutMS={_PATIENCE_MS}", lease.check
     else:
         uri, lost, name = url, None, _database_name(database or _database_of(url))
     client = _client(uri)
     backend = AsyncMongoDatabackend(client, name, owns_client=True, lost=lost)
-    closers.insert(0, backend.close)
+    opened.push_async_callback(backend.close)
     metadata: AsyncMetaDataStore = AsyncMongoMetaDataStore(client, name, lost=lost)
     if settings.metadata is not None:
         metadata = AsyncMongoMetaDataStore(
             _client(settings.metadata), _database_of(settings.metadata), owns_client=True
         )
-        closers.insert(0, metadata.close)
+        opened.push_async_callback(metadata.close)
     for part, where in ((backend, url), (metadata, settings.metadata or url)):
         try:
             await part.capabilities()
@@ -106,8 +104,7 @@ async def _server_parts(settings: Settings, url: str, database: str | None, clos
         artifacts = _in_memory(settings, url, name)
     else:
         artifacts = AsyncMongoArtifactStore(client, name=_bucket(settings, name))
-    # the backend closes its client with the DB's parts; only the server is left to stop
-    return AsyncParts(backend, metadata, artifacts, _vectors(settings, url, name), closers[-1:] if uri != url else ())
+    return AsyncParts(backend, metadata, artifacts, _vectors(settings, url, name), closers)
 
 
 def _client(url: str) -> AsyncMongoClient[dict[str, Any]]:
@@ -136,8 +133,8 @@ def _database_name(name: object) -> str:
 
 
 def _bucket(settings: Settings, name: str) -> str:
-    """The database of the artifacts in GridFS."""
-    return (settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}"
+    """The database of the artifacts in GridFS. Raises `ConfigurationError` where its name is too long."""
+    return _database_name((settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}")
 
 
 def _in_memory(settings: Settings, url: str, name: str) -> AsyncMemoryArtifactStore:

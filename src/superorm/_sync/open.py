@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,6 @@ __all__ = ["mongomock_parts_around", "open_parts", "parts_around"]
 _PATIENCE_MS = 5000
 """How long to wait for a private server that ran a moment ago."""
 
-_Closers = list[Callable[[], None]]
-
 
 def open_parts(settings: Settings, database: str | None) -> Parts:
     """The parts that the settings name, connected.
@@ -47,15 +46,12 @@ def open_parts(settings: Settings, database: str | None) -> Parts:
     if settings.compute is not None and scheme_of(settings.compute) != "local":
         unknown_scheme("compute engine", settings.compute)
     _check_schemes(settings)
-    closers: _Closers = []
-    try:
-        if scheme_of(url) == "mongomock":
-            return _mongomock_parts(settings, url, database)
-        return _server_parts(settings, url, database, closers)
-    except BaseException:
-        for closer in closers:
-            closer()
-        raise
+    if scheme_of(url) == "mongomock":
+        return _mongomock_parts(settings, url, database)
+    with ExitStack() as opened:  # whatever fails, what was opened is closed again
+        parts = _server_parts(settings, url, database, opened)
+        opened.pop_all()
+    return parts
 
 
 def _check_schemes(settings: Settings) -> None:
@@ -73,8 +69,9 @@ def _check_schemes(settings: Settings) -> None:
         unknown_scheme("metadata store", settings.metadata)
 
 
-def _server_parts(settings: Settings, url: str, database: str | None, closers: _Closers) -> Parts:
+def _server_parts(settings: Settings, url: str, database: str | None, opened: ExitStack) -> Parts:
     """The parts on a MongoDB server, one of our own if the URL says so."""
+    closers: tuple[Callable[[], None], ...] = ()
     if scheme_of(url) == "mongod":
         name = _database_name(database or "superorm")
         from superorm.backends.mongod import open_mongod
@@ -84,17 +81,18 @@ def _server_parts(settings: Settings, url: str, database: str | None, closers: _
         def stop() -> None:
             sio.in_thread(lease.close)
 
-        closers.append(stop)
+        closers = (stop,)
+        opened.callback(stop)
         uri, lost = f"{lease.uri}&serverSelectionTimeoutMS={_PATIENCE_MS}", lease.check
     else:
         uri, lost, name = url, None, _database_name(database or _database_of(url))
     client = _client(uri)
     backend = MongoDatabackend(client, name, owns_client=True, lost=lost)
-    closers.insert(0, backend.close)
+    opened.callback(backend.close)
     metadata: MetaDataStore = MongoMetaDataStore(client, name, lost=lost)
     if settings.metadata is not None:
         metadata = MongoMetaDataStore(_client(settings.metadata), _database_of(settings.metadata), owns_client=True)
-        closers.insert(0, metadata.close)
+        opened.callback(metadata.close)
     for part, where in ((backend, url), (metadata, settings.metadata or url)):
         try:
             part.capabilities()
@@ -105,8 +103,7 @@ def _server_parts(settings: Settings, url: str, database: str | None, closers: _
         artifacts = _in_memory(settings, url, name)
     else:
         artifacts = MongoArtifactStore(client, name=_bucket(settings, name))
-    # the backend closes its client with the DB's parts; only the server is left to stop
-    return Parts(backend, metadata, artifacts, _vectors(settings, url, name), closers[-1:] if uri != url else ())
+    return Parts(backend, metadata, artifacts, _vectors(settings, url, name), closers)
 
 
 def _client(url: str) -> MongoClient[dict[str, Any]]:
@@ -135,8 +132,8 @@ def _database_name(name: object) -> str:
 
 
 def _bucket(settings: Settings, name: str) -> str:
-    """The database of the artifacts in GridFS."""
-    return (settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}"
+    """The database of the artifacts in GridFS. Raises `ConfigurationError` where its name is too long."""
+    return _database_name((settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}")
 
 
 def _in_memory(settings: Settings, url: str, name: str) -> MemoryArtifactStore:

@@ -36,18 +36,14 @@ class Model:
         fingerprint: str | None = None,
         version: int | None = None,
     ) -> None:
-        if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"a Model needs a name, not {name!r}")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"Model {name!r}: batch_size must be a whole number from 1, not {batch_size!r}")
+        self.name = _name(name)
+        self.batch_size = _size(name, batch_size)
         method = next((getattr(object, name) for name in _METHODS if hasattr(object, name)), None)
         if method is None and not callable(object):
             raise ConfigurationError(
                 f"Model {name!r}: a {type(object).__name__} has no {', '.join(_METHODS)} and cannot be called"
             )
-        self.name = name
         self.object = object
-        self.batch_size = batch_size
         self.batched = method is not None if batched is None else batched
         self.fingerprint = fingerprint
         self.version = version
@@ -100,3 +96,15 @@ class Model:
         return PredictionError(
             f"model {self.name!r} failed: {type(error).__name__}: {error}", component=self.name, position=position
         )
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"a Model needs a name, not {name!r}")
+    return name
+
+
+def _size(name: str, batch_size: object) -> int:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigurationError(f"Model {name!r}: batch_size must be a whole number from 1, not {batch_size!r}")
+    return batch_size

@@ -83,9 +83,9 @@ def _shown(read: Read) -> str:
 
 def _short(value: Any) -> Any:
     if isinstance(value, Mapping):
-        items = cast("Mapping[str, Any]", value)
-        return {key: _short(item) for key, item in items.items()}
+        document = cast("Mapping[str, Any]", value)
+        return {key: _short(item) for key, item in document.items()}
     if isinstance(value, list):
-        found = cast("list[Any]", value)
-        return [_short(item) for item in found] if len(found) <= _SHOWN else [*found[:_SHOWN], Ellipsis]
+        items = cast("Sequence[Any]", value)
+        return [_short(item) for item in items] if len(items) <= _SHOWN else [*items[:_SHOWN], Ellipsis]
     return value
