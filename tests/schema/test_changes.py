@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from copy import copy, deepcopy
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
+import pymongo
 import pytest
 from bson import Binary, Int64, ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymongo.collection import Collection
 
 from superorm import Document, Mapped, Registry, ValidationError, field, utcnow, vector
 from superorm.codec.documents import change_of, dump, load, possibly_changed, restore, written
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_binary import encode_vector
+from superorm.unitofwork.encode import CODEC_OPTIONS
 from tests.schema.helpers import apply, exact, load_one, store, through_bson
 from tests.schema.values import Line, Point, json_like, keys, lines, moments, points, texts
 
@@ -410,6 +415,32 @@ def test_updates_give_the_new_document(raw: dict[str, Any], other: Any, names: s
         assert exact(expected, found) or expected == found, name
     for key in before.keys() - {FILM.by_attribute[name].stored for name in names} - {"points"}:
         assert exact(before[key], updated[key])
+
+
+@pytest.fixture(scope="module")
+def collection(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
+    """An empty collection of a real server."""
+    name = f"changes_{uuid4().hex[:12]}"
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        yield client[name].get_collection("films", codec_options=CODEC_OPTIONS)
+        client.drop_database(name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(raw=raws, other=films, names=st.sets(st.sampled_from(sorted(FILM.by_attribute.keys() - {"id"}))))
+def test_the_server_agrees(
+    collection: Collection[dict[str, Any]], raw: dict[str, Any], other: Any, names: set[str]
+) -> None:
+    """What the server makes of the update is the snapshot."""
+    film = load_one(Film, raw)
+    for name in names:
+        setattr(film, name, getattr(other, name))
+    change = change_of(FILM, film)
+    if change is not None:
+        key = {"_id": film.id}
+        collection.insert_one(film._superorm_raw)
+        assert 1 == collection.update_one(key, change.update).matched_count
+        assert exact(through_bson(change.snapshot), collection.find_one(key))
 
 
 def test_scan_finds_only_what_may_have_changed() -> None:

@@ -17,6 +17,8 @@ from superorm.exc import StatementError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
 from superorm.schema.document import Document
+from superorm.schema.types.base import Misfit
+from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.identity import identity
 from superorm.vectors.request import Hit, Hits, SearchRequest
 
@@ -90,20 +92,28 @@ class AsyncQueries:
                     key=key,
                     field=plan.part.attribute,
                 )
-            return np.asarray(vector, np.float32), key
+            return _numbers(vector, "like() got"), key_value(compiled.mapping, key)
         if isinstance(query, (list, tuple, np.ndarray)) or hasattr(query, "__array__"):
-            try:
-                return np.asarray(query, np.float32), None
-            except (TypeError, ValueError):
-                raise VectorError(f"like() got {query!r:.80}, which is no vector of numbers") from None
+            return _numbers(query, "like() got"), None
         if plan.declared.model is None:
             raise StatementError(
                 f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is not computed by a model; "
                 f"give a vector of {plan.spec.dim} numbers"
             )
+        assert plan.declared.source is not None
+        source = compiled.mapping.by_attribute[plan.declared.source]
+        try:
+            fits = query is not None and source.type.to_bson(query) is not None
+        except Misfit:
+            fits = False
+        if not fits:
+            raise StatementError(
+                f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is computed from "
+                f"{source.where}; give a value of its type"
+            )
         model = await self._models.model(plan.spec, plan.declared.model)
         (vector,) = await aio.in_thread(model.predict, [query])
-        return np.asarray(vector, np.float32), None
+        return _numbers(vector, f"model {plan.declared.model!r} returned"), None
 
     async def _finish(self, compiled: CompiledSelect, found: Hits, session: AsyncClientSession | None) -> Found:
         """What follows the search in the statement, over the documents that it found."""
@@ -127,6 +137,13 @@ class AsyncQueries:
         stop = find.skip + find.limit if find.limit else None
         hits = hits[find.skip : stop]
         return Found([hit.document for hit in hits], [hit.score for hit in hits], _explanation(found, reads))
+
+
+def _numbers(given: Any, whence: str) -> Any:
+    try:
+        return np.asarray(given, np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
+        raise VectorError(f"{whence} {given!r:.80}, which is no vector of numbers") from None
 
 
 def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:

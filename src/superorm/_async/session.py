@@ -120,12 +120,14 @@ class AsyncSession:
     async def get(self, cls: type[D], key: Any) -> D | None:
         """The document with this key, or None."""
         mapping = class_map(cls)
-        known: D | None = self._tracker.identities.of(mapping).get(identity(key))
+        stored = key_value(mapping, key)
+        known: D | None = self._tracker.identities.of(mapping).get(identity(stored))
         if known is not None:
             return None if id(known) in self._tracker.deleted else known
         assert mapping.collection is not None
+        await self._autoflush()
         parts = await self._ready()
-        plan = Find(mapping.collection, {"_id": {"$eq": key_value(mapping, key)}}, limit=1)
+        plan = Find(mapping.collection, {"_id": {"$eq": stored}}, limit=1)
         found = await parts.data_backend.read(plan, session=self._server_session)
         loaded: list[D] = self._tracker.load(mapping, found)
         return loaded[0] if loaded else None
@@ -197,8 +199,9 @@ class AsyncSession:
         finally:
             self._server_session = None
         self._tracker.committed()
-        self.db.vectors.notify(self._touched)
-        self._touched = set()
+        touched, self._touched = self._touched, set()
+        if touched:
+            self.db.vectors.notify(touched)
 
     async def rollback(self) -> None:
         """Give up what was not committed.

@@ -88,16 +88,16 @@ class AsyncVectorIndexes:
     async def recording(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> AsyncGenerator[None]:
         """Around the writing of documents where there are no transactions: the records are open until it is done.
 
-        They are marked done even when the writing fails: some of the documents may have been written.
+        They are marked done even when the writing fails: some of them, and of the documents, may have been written.
         """
         name = owner()
         documents = [d for spec, keys in touched.items() for d in new_records(spec.name, keys, owner=name)]
         ids = [document["_id"] for document in documents]
         open_here.update(ids)
         try:
-            if documents:
-                await self.backend.write(Insert(COLLECTION, documents))
             try:
+                if documents:
+                    await self.backend.write(Insert(COLLECTION, documents))
                 yield
             finally:
                 await self._close_records(ids)

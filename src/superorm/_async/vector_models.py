@@ -23,7 +23,8 @@ _COLLECTION = "_superorm_records"
 class AsyncVectorModels:
     """Searches and writes of an index keep the version of the model that its first vectors were made with.
 
-    It is recorded in a document ``{_id: index, kind: "index", model, version}`` beside the index's other records.
+    It is recorded in a document ``{_id: index, kind: "index", model, version}`` beside the index's other records,
+    once vectors were made that the index can hold.
     """
 
     def __init__(self, backend: AsyncDataBackend, components: AsyncComponents) -> None:
@@ -32,12 +33,19 @@ class AsyncVectorModels:
         self._versions: dict[str, tuple[str, int]] = {}
 
     async def model(self, spec: VectorSpec, name: str) -> Model:
-        """The model of a field, in the index's version.
+        """The model of a field, in the index's version; the newest where the index has none yet.
 
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
+        return await self._components.load(Model.kind, name, await self._recorded(spec, name))
+
+    async def _recorded(self, spec: VectorSpec, name: str) -> int | None:
+        """The version that the index's vectors are made with; None where there is none yet."""
         if spec.name not in self._versions:
-            self._versions[spec.name] = await self._recorded(spec, name)
+            found = await self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
+            if not found:
+                return None
+            self._versions[spec.name] = found[0]["model"], found[0]["version"]
         model, version = self._versions[spec.name]
         if model != name:
             raise ConfigurationError(
@@ -45,17 +53,15 @@ class AsyncVectorModels:
                 "put them into a field of another name",
                 component=name,
             )
-        return await self._components.load(Model.kind, model, version)
+        return version
 
-    async def _recorded(self, spec: VectorSpec, name: str) -> tuple[str, int]:
-        found = await self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
-        if not found:
-            newest = await self._components.record(Model.kind, name)
-            new: dict[str, Any] = {"kind": "index", "model": name, "version": newest.version}
-            op = UpdateOp({"_id": spec.name}, {"$setOnInsert": new}, upsert=True)
-            await self._backend.write(Update(_COLLECTION, [op]))
-            found = await self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
-        return found[0]["model"], found[0]["version"]
+    async def _record(self, spec: VectorSpec, name: str, version: int) -> int | None:
+        """Record the version, unless somebody was quicker; the version recorded."""
+        new: dict[str, Any] = {"kind": "index", "model": name, "version": version}
+        await self._backend.write(
+            Update(_COLLECTION, [UpdateOp({"_id": spec.name}, {"$setOnInsert": new}, upsert=True)])
+        )
+        return await self._recorded(spec, name)
 
     async def compute(self, need: Need, progress: Progress | None) -> None:
         """Compute the vectors and put them into the objects, all or none.
@@ -63,7 +69,11 @@ class AsyncVectorModels:
         Raises `PredictionError`, `VectorError` naming class, key and field, and what `model` raises.
         """
         try:
-            model = await self.model(need.spec, need.model)
+            recorded = await self._recorded(need.spec, need.model)
+            version = recorded
+            if version is None:
+                version = (await self._components.record(Model.kind, need.model)).version
+            model = await self._components.load(Model.kind, need.model, version)
         except SuperormError as error:
             raise blame(need, (), error) from error
         inputs = inputs_of(need)
@@ -72,3 +82,5 @@ class AsyncVectorModels:
         except PredictionError as error:
             raise blame(need, inputs, error) from (error.__cause__ or error)
         accept(need, inputs, outputs)
+        if recorded is None and await self._record(need.spec, need.model, version) != version:
+            await self.compute(need, progress)  # with the version of the process that was quicker

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 __all__ = ["Background", "Lock", "in_thread", "sleep"]
@@ -17,8 +19,22 @@ sleep = asyncio.sleep
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a blocking function without blocking the event loop."""
-    return await asyncio.to_thread(function, *args, **kwargs)
+    """Call a blocking function without blocking the event loop.
+
+    A thread cannot be stopped: a cancellation takes effect when it has ended,
+    so that nobody lets go of a lock or a transaction that it still works under.
+    """
+    call = partial(copy_context().run, partial(function, *args, **kwargs))
+    running = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # given up with the result
+        raise
 
 
 class Background:

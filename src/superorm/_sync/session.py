@@ -121,12 +121,14 @@ class Session:
     def get(self, cls: type[D], key: Any) -> D | None:
         """The document with this key, or None."""
         mapping = class_map(cls)
-        known: D | None = self._tracker.identities.of(mapping).get(identity(key))
+        stored = key_value(mapping, key)
+        known: D | None = self._tracker.identities.of(mapping).get(identity(stored))
         if known is not None:
             return None if id(known) in self._tracker.deleted else known
         assert mapping.collection is not None
+        self._autoflush()
         parts = self._ready()
-        plan = Find(mapping.collection, {"_id": {"$eq": key_value(mapping, key)}}, limit=1)
+        plan = Find(mapping.collection, {"_id": {"$eq": stored}}, limit=1)
         found = parts.data_backend.read(plan, session=self._server_session)
         loaded: list[D] = self._tracker.load(mapping, found)
         return loaded[0] if loaded else None
@@ -198,8 +200,9 @@ class Session:
         finally:
             self._server_session = None
         self._tracker.committed()
-        self.db.vectors.notify(self._touched)
-        self._touched = set()
+        touched, self._touched = self._touched, set()
+        if touched:
+            self.db.vectors.notify(touched)
 
     def rollback(self) -> None:
         """Give up what was not committed.

@@ -87,16 +87,16 @@ class VectorIndexes:
     def recording(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
         """Around the writing of documents where there are no transactions: the records are open until it is done.
 
-        They are marked done even when the writing fails: some of the documents may have been written.
+        They are marked done even when the writing fails: some of them, and of the documents, may have been written.
         """
         name = owner()
         documents = [d for spec, keys in touched.items() for d in new_records(spec.name, keys, owner=name)]
         ids = [document["_id"] for document in documents]
         open_here.update(ids)
         try:
-            if documents:
-                self.backend.write(Insert(COLLECTION, documents))
             try:
+                if documents:
+                    self.backend.write(Insert(COLLECTION, documents))
                 yield
             finally:
                 self._close_records(ids)

@@ -24,7 +24,8 @@ _COLLECTION = "_superorm_records"
 class VectorModels:
     """Searches and writes of an index keep the version of the model that its first vectors were made with.
 
-    It is recorded in a document ``{_id: index, kind: "index", model, version}`` beside the index's other records.
+    It is recorded in a document ``{_id: index, kind: "index", model, version}`` beside the index's other records,
+    once vectors were made that the index can hold.
     """
 
     def __init__(self, backend: DataBackend, components: Components) -> None:
@@ -33,12 +34,19 @@ class VectorModels:
         self._versions: dict[str, tuple[str, int]] = {}
 
     def model(self, spec: VectorSpec, name: str) -> Model:
-        """The model of a field, in the index's version.
+        """The model of a field, in the index's version; the newest where the index has none yet.
 
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
+        return self._components.load(Model.kind, name, self._recorded(spec, name))
+
+    def _recorded(self, spec: VectorSpec, name: str) -> int | None:
+        """The version that the index's vectors are made with; None where there is none yet."""
         if spec.name not in self._versions:
-            self._versions[spec.name] = self._recorded(spec, name)
+            found = self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
+            if not found:
+                return None
+            self._versions[spec.name] = found[0]["model"], found[0]["version"]
         model, version = self._versions[spec.name]
         if model != name:
             raise ConfigurationError(
@@ -46,17 +54,13 @@ class VectorModels:
                 "put them into a field of another name",
                 component=name,
             )
-        return self._components.load(Model.kind, model, version)
+        return version
 
-    def _recorded(self, spec: VectorSpec, name: str) -> tuple[str, int]:
-        found = self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
-        if not found:
-            newest = self._components.record(Model.kind, name)
-            new: dict[str, Any] = {"kind": "index", "model": name, "version": newest.version}
-            op = UpdateOp({"_id": spec.name}, {"$setOnInsert": new}, upsert=True)
-            self._backend.write(Update(_COLLECTION, [op]))
-            found = self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
-        return found[0]["model"], found[0]["version"]
+    def _record(self, spec: VectorSpec, name: str, version: int) -> int | None:
+        """Record the version, unless somebody was quicker; the version recorded."""
+        new: dict[str, Any] = {"kind": "index", "model": name, "version": version}
+        self._backend.write(Update(_COLLECTION, [UpdateOp({"_id": spec.name}, {"$setOnInsert": new}, upsert=True)]))
+        return self._recorded(spec, name)
 
     def compute(self, need: Need, progress: Progress | None) -> None:
         """Compute the vectors and put them into the objects, all or none.
@@ -64,7 +68,11 @@ class VectorModels:
         Raises `PredictionError`, `VectorError` naming class, key and field, and what `model` raises.
         """
         try:
-            model = self.model(need.spec, need.model)
+            recorded = self._recorded(need.spec, need.model)
+            version = recorded
+            if version is None:
+                version = self._components.record(Model.kind, need.model).version
+            model = self._components.load(Model.kind, need.model, version)
         except SuperormError as error:
             raise blame(need, (), error) from error
         inputs = inputs_of(need)
@@ -73,3 +81,5 @@ class VectorModels:
         except PredictionError as error:
             raise blame(need, inputs, error) from (error.__cause__ or error)
         accept(need, inputs, outputs)
+        if recorded is None and self._record(need.spec, need.model, version) != version:
+            self.compute(need, progress)  # with the version of the process that was quicker

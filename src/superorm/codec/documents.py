@@ -64,7 +64,7 @@ def _make_load(mapping: ClassMap) -> Any:
         checks.append(f"len(d) == {len(mapping.fields)}")
     lines = ["def load(documents, new=cls.__new__, cls=cls):", "    out = []", "    append = out.append"]
     lines += ["    for d in documents:", "        try:"]
-    lines += [f"            v{n} = d[{part.stored!r}]" for n, part in enumerate(eager)]
+    lines += [f"            v{n} = d[{part.stored!r}]" for n, part in enumerate(eager)] or ["            pass"]
     lines += ["        except KeyError:", "            append(slow(d))", "            continue"]
     lines += [f"        if {' and '.join(checks) or 'True'}:", "            o = new(cls)"]
     lines += [f"            o.{part.attribute} = v{n}" for n, part in enumerate(eager)]
@@ -100,7 +100,7 @@ def restore(instance: object) -> None:
     mapping = class_map(type(instance))
     state = vars(instance)
     document: dict[str, Any] = state[RAW]
-    for name in (DEFAULTS, TOUCHED, *(part.attribute for part in mapping.fields if part.lazy)):
+    for name in (DEFAULTS, TOUCHED, *(part.attribute for part in mapping.lazy_fields)):
         state.pop(name, None)
     for part in mapping.fields:
         if not part.lazy:
@@ -137,7 +137,7 @@ def written(mapping: ClassMap, instance: object, snapshot: dict[str, Any]) -> No
     state = vars(instance)
     state.pop(GONE, None)
     setattr(instance, RAW, snapshot)
-    touched = sum(part.bit for part in mapping.fields if part.attribute in state)
+    touched = sum(part.bit for part in mapping.lazy_fields if part.attribute in state)
     if touched:
         setattr(instance, TOUCHED, touched | state.get(TOUCHED, 0))
 
@@ -150,7 +150,7 @@ def stored_value(mapping: ClassMap, part: MappedField, instance: object, value: 
     try:
         return part.store(instance, value)
     except Misfit as misfit:
-        raise _invalid(mapping, part, instance, misfit) from misfit.__cause__
+        raise _invalid(mapping, part, instance, misfit) from misfit.error
 
 
 def _invalid(mapping: ClassMap, part: MappedField, instance: object, misfit: Misfit) -> ValidationError | VectorError:
@@ -196,7 +196,7 @@ def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
 
 def _make_scan(mapping: ClassMap) -> Any:
     tests = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields if not part.lazy]
-    lazy = [part.attribute for part in mapping.fields if part.lazy]
+    lazy = [part.attribute for part in mapping.lazy_fields]
     if lazy:
         tests.append("lazy.isdisjoint(o.__dict__)")
     lines = ["def scan(objects):", "    out = []", "    append = out.append"]
@@ -257,13 +257,20 @@ def change_of(mapping: ClassMap, instance: object) -> Change | None:
 def _make_changed(mapping: ClassMap) -> Any:
     """A function that gives the fields of a stored object that are not what its snapshot reads as."""
     namespace: dict[str, Any] = {"has_changed": has_changed, "fields": mapping.fields}
-    lines = ["def changed(o):", f"    d = o.{RAW}", "    out = []", "    try:"]
+    lines = ["def changed(o):", f"    d = o.{RAW}", "    s = o.__dict__", f"    t = {TOUCHED!r} in s"]
+    lines += ["    out = []", "    try:"]
     for n, part in enumerate(mapping.fields):
-        namespace[f"p{n}"] = part
-        quick = f"o.{part.attribute} is not d[{part.stored!r}] and " if not part.lazy else ""
-        lines += [f"        if {quick}has_changed(p{n}, o):", f"            out.append(p{n})"]
-    lines += ["    except (AttributeError, KeyError):"]
-    lines += ["        return [part for part in fields if has_changed(part, o)]", "    return out"]
+        namespace |= {f"p{n}": part, f"unchanged{n}": part.type.unchanged}
+        value, raw = f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
+        differs = f"{value} is not {raw} and not unchanged{n}({value}, {raw})"
+        if part.lazy:
+            differs = f"({differs} if {part.attribute!r} in s else t and has_changed(p{n}, o))"
+        lines += [f"        if {differs}:", f"            out.append(p{n})"]
+    lines += [
+        "    except KeyError:",
+        "        return [part for part in fields if has_changed(part, o)]",
+        "    return out",
+    ]
     return make_function("changed", f"changed {mapping.name}", lines, namespace)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from superorm.expr.conditions import Compare, ElemMatch, Logical, Predicate
 from superorm.expr.narrow import is_dict
-from superorm.expr.nodes import Compare, ElemMatch, Logical, Predicate
 
 __all__ = ["match"]
 

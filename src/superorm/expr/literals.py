@@ -46,8 +46,10 @@ def literal(value: object) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, (date, Decimal)):
-        return _moment(value) if isinstance(value, date) else _decimal(value)
+    if isinstance(value, date):
+        return _moment(value)
+    if isinstance(value, Decimal):
+        return _decimal(value)
     if isinstance(value, np.generic):
         return literal(cast("Any", value).item())
     return _container(value)
@@ -61,9 +63,8 @@ def _container(value: object) -> Any:
         return {_key(key): literal(item) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [literal(item) for item in cast("list[object]", value)]
-    raise StatementError(
-        f"a {type(value).__name__} cannot stand in a statement: {value!r:.80}; give a value that BSON can hold"
-    )
+    name = type(value).__name__
+    raise StatementError(f"a value of type {name} cannot stand in a statement, only what BSON holds: {value!r:.80}")
 
 
 def _text(value: str) -> str:

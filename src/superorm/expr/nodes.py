@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeAlias, cast, overload
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, cast, overload
 
 from attrs import frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError, UnsupportedError
+from superorm.expr.conditions import NO_BOOL, Compare, CompareOp, ElemMatch, Logical, Order, Predicate, check_owners
 from superorm.expr.literals import literal
 
 if TYPE_CHECKING:
     from superorm.schema.document import Embedded
 
-__all__ = [
-    "Compare",
-    "ElemMatch",
-    "Expr",
-    "Field",
-    "FieldType",
-    "Logical",
-    "Order",
-    "Predicate",
-    "Score",
-    "check_owners",
-    "score",
-]
+__all__ = ["Expr", "Field", "FieldType", "Predicate", "Score", "score"]
 
 M = TypeVar("M")
 V = TypeVar("V")
@@ -35,13 +24,7 @@ E = TypeVar("E")
 M_contra = TypeVar("M_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
-CompareOp: TypeAlias = Literal[
-    "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$regex", "$all", "$elemMatch"
-]
-
 _END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
-
-_NO_BOOL = "an expression has no truth value: combine conditions with & | ~, and write .between(low, high) for a range"
 
 
 class FieldType(Protocol):
@@ -72,79 +55,6 @@ class FieldType(Protocol):
         ...
 
 
-@frozen(eq=False)
-class Predicate(Generic[M_contra]):
-    """A condition on documents of a class."""
-
-    def owners(self) -> Iterator[type]:
-        """The classes whose fields stand in the condition."""
-        raise NotImplementedError
-
-    def __and__(self, other: Predicate[M]) -> Predicate[M]:
-        return _joined("$and", self, other)
-
-    def __or__(self, other: Predicate[M]) -> Predicate[M]:
-        return _joined("$or", self, other)
-
-    def __invert__(self) -> Predicate[M_contra]:
-        return Logical("$nor", (self,))
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError(_NO_BOOL)
-
-
-@frozen(eq=False)
-class Compare(Predicate[M_contra]):
-    """A field's path compared with a literal, in the sense of MongoDB's match language."""
-
-    owner: type
-    path: str
-    op: CompareOp
-    value: Any
-
-    def owners(self) -> Iterator[type]:
-        yield self.owner
-
-
-@frozen(eq=False)
-class Logical(Predicate[M_contra]):
-    """Conditions joined."""
-
-    op: Literal["$and", "$or", "$nor"]
-    items: tuple[Predicate[Any], ...]
-
-    def owners(self) -> Iterator[type]:
-        for item in self.items:
-            yield from item.owners()
-
-
-def _joined(op: Literal["$and", "$or"], one: Predicate[Any], other: Predicate[Any]) -> Predicate[Any]:
-    if not isinstance(other, Predicate):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"a condition can be combined with conditions only, not with {type(other).__name__} {other!r}")
-    return Logical(op, (one, other))
-
-
-@frozen(eq=False)
-class ElemMatch(Predicate[M_contra]):
-    """One embedded document of a list meets all the conditions."""
-
-    owner: type
-    path: str
-    items: tuple[Predicate[Any], ...]
-
-    def owners(self) -> Iterator[type]:
-        yield self.owner
-
-
-@frozen(eq=False)
-class Order(Generic[M_contra]):
-    """A place in an order: a path of the class `owner`, or the score where both are None."""
-
-    owner: type | None
-    path: str | None
-    direction: Literal[1, -1]
-
-
 class Expr(Generic[M_contra, T_co]):
     """A value computed from a document: `M_contra` is the document's class, `T_co` the value's type."""
 
@@ -159,7 +69,7 @@ class Expr(Generic[M_contra, T_co]):
         raise NotImplementedError
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(_NO_BOOL)
+        raise TypeError(NO_BOOL)
 
 
 @frozen(eq=False, slots=True, repr=False)
@@ -330,17 +240,6 @@ class Field(Expr[M_contra, T_co]):
                 field=self._path,
             )
         return list(values)
-
-
-def check_owners(condition: Predicate[Any], root: type, where: str) -> None:
-    """Raise `StatementError` unless it is a condition, and one on fields of `root` or of its base classes only."""
-    if not isinstance(condition, Predicate):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise StatementError(
-            f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
-        )
-    for owner in condition.owners():
-        if not issubclass(root, owner):
-            raise StatementError(f"{where} got a condition on {owner.__name__}, but is about {root.__name__}")
 
 
 def _field_at(owner: type, names: tuple[str, ...]) -> Field[Any, Any]:

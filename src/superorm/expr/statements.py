@@ -7,13 +7,14 @@ from pprint import pformat
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError, UnsupportedError
+from superorm.expr.conditions import Order, Predicate, check_owners
 from superorm.expr.literals import finite
 from superorm.expr.narrow import is_dict, is_list, is_tuple
-from superorm.expr.nodes import Expr, Field, Order, Predicate, Score, check_owners
+from superorm.expr.nodes import Expr, Field, Score
 
 if TYPE_CHECKING:
     from superorm.schema.document import Document
@@ -148,7 +149,7 @@ class Select(Rows[R_co], Generic[M, R_co]):
             num_candidates=None if num_candidates is None else _count("num_candidates", num_candidates, least=1),
             min_score=None if min_score is None else finite(min_score, "min_score"),
         )
-        return evolve(self, blocks=(*self._blocks, Block()), like=like)
+        return Select(self._root, self._entities, (*self._blocks, Block()), like)
 
     def pipeline(self) -> list[dict[str, Any]]:
         """What will be sent, as an aggregation pipeline; ``like`` stands in it as a ``$like`` stage."""
@@ -162,8 +163,23 @@ class Select(Rows[R_co], Generic[M, R_co]):
         names = [entity.__name__ if isinstance(entity, type) else repr(entity) for entity in self._entities]
         return f"<Select {', '.join(names)}>"
 
-    def _with(self, **slots: Any) -> Select[M, R_co]:
-        return evolve(self, blocks=(*self._blocks[:-1], evolve(self._blocks[-1], **slots)))
+    def _with(
+        self,
+        *,
+        where: tuple[Predicate[Any], ...] | None = None,
+        order_by: tuple[Order[Any], ...] | None = None,
+        offset: int | None = None,
+        limit: int | None = None,
+    ) -> Select[M, R_co]:
+        """The same with other slots in the last block."""
+        last = self._blocks[-1]
+        block = Block(
+            where=last.where if where is None else where,
+            order_by=last.order_by if order_by is None else order_by,
+            offset=last.offset if offset is None else offset,
+            limit=last.limit if limit is None else limit,
+        )
+        return Select(self._root, self._entities, (*self._blocks[:-1], block), self._like)
 
 
 def _count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:

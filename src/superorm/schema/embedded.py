@@ -35,8 +35,12 @@ def install(mapping: ClassMap) -> None:
         mapping.dump = _make_dump(mapping, codec)
         return mapping.dump(instance)
 
+    def unchanged(instance: object, stored: dict[str, Any]) -> bool:
+        mapping.unchanged = _make_unchanged(mapping, codec)
+        return mapping.unchanged(instance, stored)
+
     codec = _Codec(mapping)
-    mapping.load, mapping.dump, mapping.unchanged = load, dump, codec.unchanged
+    mapping.load, mapping.dump, mapping.unchanged = load, dump, unchanged
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -96,6 +100,19 @@ def _make_dump(mapping: ClassMap, codec: _Codec) -> Callable[[object], dict[str,
         return codec.dump(instance) if document is None else document
 
     return dump
+
+
+def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
+    namespace: dict[str, Any] = {"slow": codec.unchanged}
+    tests: list[str] = []
+    for n, part in enumerate(mapping.fields):
+        namespace[f"unchanged{n}"] = part.type.unchanged
+        value, raw = f"o.{part.attribute}", f"d[{part.stored!r}]"
+        tests.append(f"({value} is {raw} or unchanged{n}({value}, {raw}))")
+    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:"]
+    lines += [f"            return {' and '.join(tests) or 'True'}", "        except (AttributeError, KeyError):"]
+    lines += ["            pass", "    return slow(o, d)"]
+    return make_function("unchanged", f"unchanged {mapping.name}", lines, namespace)
 
 
 class _Codec:

@@ -17,7 +17,7 @@ from attrs import define, field
 from superorm.exc import MappingError
 from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec
 from superorm.schema.types.arrays import VectorType
-from superorm.schema.types.base import BsonType, Misfit, Rejected
+from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.resolve import resolve
 from superorm.schema.types.scalars import NoneType
@@ -27,7 +27,6 @@ __all__ = ["ClassMap", "MappedField", "Scope", "class_map"]
 
 _local_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
 """The mapped classes inside functions, by module and qualified name, for annotations that come before them."""
-
 
 _Class: TypeAlias = type
 
@@ -136,21 +135,15 @@ class MappedField:
 
         Raises `Misfit` where the field has none, or one that its type does not hold.
         """
+        value = self.spec.default if self.spec.factory is None else self.spec.factory()
+        if value is MISSING:
+            raise Missing(self.type.name)
+        if self.spec.converter is not None:
+            value = self.spec.converter(value)
         try:
-            value = self.default()
             return value, self.type.to_bson(value)
-        except (LookupError, Misfit):
-            raise Misfit(None, f"{self.type.name}; the key is missing and the field has no default") from None
-
-    def default(self) -> Any:
-        """The default, through the converter. Raises `LookupError` where the field has none."""
-        if self.spec.factory is not None:
-            value = self.spec.factory()
-        elif self.spec.default is not MISSING:
-            value = self.spec.default
-        else:
-            raise LookupError(self.where)
-        return value if self.spec.converter is None else self.spec.converter(value)
+        except Misfit:
+            raise Missing(self.type.name) from None
 
     @property
     def checked(self) -> bool:
@@ -182,11 +175,7 @@ class MappedField:
             if self.spec.converter is not None:
                 value = self.spec.converter(value)
             if self.spec.validator is not None:
-                self.spec.validator(
-                    instance,
-                    self._attribute(instance),
-                    value,
-                )
+                self.spec.validator(instance, self._attribute(instance), value)
         except (ValueError, TypeError, AssertionError) as error:
             raise Rejected(value, error) from error
         return value
@@ -225,6 +214,11 @@ class ClassMap:
     @property
     def name(self) -> str:
         return self.cls.__name__
+
+    @cached_property
+    def lazy_fields(self) -> tuple[MappedField, ...]:
+        """The fields that objects convert at first access only."""
+        return tuple(part for part in self.fields if part.lazy)
 
     @cached_property
     def stored_names(self) -> frozenset[str]:

@@ -44,9 +44,8 @@ class LazyPart:
         touched: int = state.get(TOUCHED, 0)
         if raw is None or touched & part.bit:
             raise AttributeError(f"{owner.__name__!r} object has no attribute {part.attribute!r}")
-        value = read_part(class_map(owner), part, instance, raw)
-        setattr(instance, part.attribute, value)
-        setattr(instance, TOUCHED, touched | part.bit)
+        state[part.attribute] = value = read_part(class_map(owner), part, instance, raw)
+        state[TOUCHED] = touched | part.bit
         return value
 
 

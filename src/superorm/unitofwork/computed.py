@@ -35,7 +35,9 @@ class Need:
 
 
 def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list[Need]:
-    """The computed fields whose source is new or changed. A source of None makes the vector None at once.
+    """The computed fields whose source is new or changed, or whose vector somebody changed.
+
+    A source of None makes the vector None at once.
 
     Raises `ValidationError` where a source is of the wrong type: nothing of the kind reaches the model.
     """
@@ -46,7 +48,8 @@ def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list
             continue
         source = mapping.by_attribute[declared.source]
         objects: list[tuple[Any, Any]] = []
-        for instance in [*new, *(instance for instance in changed if has_changed(source, instance))]:
+        stale = [one for one in changed if has_changed(source, one) or has_changed(part, one)]
+        for instance in [*new, *stale]:
             value = getattr(instance, source.attribute, None)
             if value is None:
                 setattr(instance, part.attribute, None)
@@ -86,7 +89,7 @@ def _vector(need: Need, value: Any, output: Any) -> np.ndarray[Any, np.dtype[np.
     try:
         with np.errstate(over="ignore"):
             vector = np.asarray(output, np.float32)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
         raise _refused(need, value, f"a {type(output).__name__}, no vector") from None
     if vector.shape != (need.spec.dim,):
         raise _refused(need, value, f"an output of shape {vector.shape}, expected ({need.spec.dim},)")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from bson import Decimal128, Int64, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId
+from bson.binary import UUID_SUBTYPE
 from bson.errors import BSONError
 
 from superorm.codec.keys import decode_key, encode_key
@@ -28,6 +29,8 @@ def identity(key: object) -> Any:
     kind = type(key)
     if kind in _AS_THEY_ARE:
         return key
+    if isinstance(key, Binary) and key.subtype == UUID_SUBTYPE and len(key) == 16:
+        return key.as_uuid()
     try:
         encoded = encode_key(key)
     except (BSONError, ArithmeticError, ValueError, TypeError) as error:

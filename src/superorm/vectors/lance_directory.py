@@ -172,7 +172,8 @@ class LanceDirectory:
             kept = [position for position, key in enumerate(keys) if key not in leave_out]
             keys, distances = [keys[position] for position in kept], distances[kept]
         scale = 1.0 if metric == "cosine" else 4 * float(np.abs(distances).max(initial=0))
-        return Nearest(keys[:limit], distances[:limit], found.num_rows < asked, rounding(query.size, scale))
+        complete = found.num_rows < asked and len(keys) <= limit
+        return Nearest(keys[:limit], distances[:limit], complete, rounding(query.size, scale))
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from superorm import (
     AsyncDB,
     ComponentNotFoundError,
     Document,
+    Embedded,
     Mapped,
     Model,
     PredictionError,
@@ -297,3 +299,101 @@ def _spec() -> Any:
     from superorm.schema.mapping import class_map
 
     return class_map(Dish).vectors[0][2]
+
+
+async def test_a_model_that_never_made_a_vector_is_not_kept(db: AsyncDB) -> None:
+    """The version of an index's model is fixed by its first vectors, not by a failure or a search before them."""
+    await db.add(Model("letters", Broken("dimension")))
+    async with db.session() as session:
+        session.add(Dish(id=1, text="bad"))
+        with pytest.raises(VectorError, match="shape"):
+            await session.commit()
+        await session.rollback()
+        with pytest.raises(VectorError, match="shape"):
+            await session.execute(select(Dish).like("bad"))
+    rows = await fill(db)
+    assert nearest(rows, "tea", 3) == await found(db, select(Dish, score()).like("tea", k=3))
+    await db.add(Model("letters", Broken("raises")))
+    async with db.begin() as session:
+        session.add(Dish(id=1000, text="bad"))
+    assert nearest(rows, "tea", 3) == await found(db, select(Dish, score()).like("tea", k=3))
+
+
+async def test_two_processes_that_begin_with_different_versions_agree(
+    db: AsyncDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds another version recorded computes again with that."""
+    await db.add(Model("letters", Letters(), fingerprint="a"))
+    await db.add(Model("letters", Broken("no"), fingerprint="b"))
+    record = db.vector_models._record  # pyright: ignore[reportPrivateUsage]
+
+    async def late(spec: Any, name: str, version: int) -> int | None:
+        await record(spec, name, 0)
+        return await record(spec, name, version)
+
+    monkeypatch.setattr(db.vector_models, "_record", late)
+    async with db.begin() as session:
+        session.add(Dish(id=1, text="tea"))
+    (document,) = await db.parts.data_backend.read(Find("dish"))
+    assert np.array_equal(Letters().encode(["tea"])[0], np.frombuffer(document["vec"], "<f4", offset=2))
+
+
+async def test_a_computed_vector_that_somebody_changed_is_computed_again(db: AsyncDB) -> None:
+    """It stays what the model says of its source."""
+    rows = await fill(db, 5)
+    async with db.session() as session:
+        dish = await session.get_one(Dish, 2)
+        assert dish.vec is not None
+        dish.vec[:] = 1
+        (await session.get_one(Dish, 3)).vec = None
+        await session.commit()
+    for document in await db.parts.data_backend.read(Find("dish")):
+        expected = Letters().encode([rows[document["_id"]][0]])[0]
+        assert np.array_equal(expected, np.frombuffer(document["vec"], "<f4", offset=2))
+
+
+async def test_like_a_document_of_a_compound_key_leaves_it_out(db: AsyncDB) -> None:
+    """The key is compared as it is stored."""
+
+    class Place(Embedded):
+        city: Mapped[str]
+
+    class Placed(Document):
+        id: Mapped[Place | date] = field(primary_key=True)
+        vec: Mapped[np.ndarray | None] = vector(2)
+
+    async with db.begin() as session:
+        keys: list[Place | date] = [Place(city="x"), Place(city="y"), date(2020, 1, 1)]
+        for number, key in enumerate(keys):
+            session.add(Placed(id=key, vec=np.array([1, number], np.float32)))
+    async with db.session() as session:
+        everything = (await session.scalars(select(Placed))).all()
+        for one in everything:
+            others = (await session.scalars(select(Placed).like(one, k=9))).all()
+            assert {id(other) for other in everything if other is not one} == {id(other) for other in others}
+
+
+async def test_a_query_that_is_no_source(db: AsyncDB) -> None:
+    """What the source field could not hold does not reach the model; what the model gives must be a vector."""
+    await fill(db, 3)
+    async with db.session() as session:
+        for query in (5, None, 2.5):
+            with pytest.raises(StatementError, match=r"like.*Dish\.text"):
+                await session.execute(select(Dish).like(query))
+
+
+class Wordy:
+    """A model that gives no vector for one text."""
+
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        return ["no" if text == "bad" else [1.0] * 26 for text in texts]
+
+
+async def test_a_model_that_gives_no_vector_for_a_query(db: AsyncDB) -> None:
+    """It is a VectorError."""
+    await db.add(Model("letters", Wordy()))
+    async with db.begin() as session:
+        session.add(Dish(id=1, text="good"))
+    async with db.session() as session:
+        with pytest.raises(VectorError, match="'letters' returned 'no'"):
+            await session.execute(select(Dish).like("bad"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -330,3 +332,50 @@ async def test_arrays_survive(db: AsyncDB) -> None:
         await session.commit()
     async with db.session() as session:
         assert 9 == (await session.scalars(select(Picture))).one().pixels[0, 0]
+
+
+async def test_get_flushes_first_where_there_are_transactions(db: AsyncDB, real: bool) -> None:
+    """A new object is found by its key as by a query; after an error the session asks for a rollback."""
+    async with db.begin() as session:
+        session.add(Keyed(id="a"))
+    async with db.session() as session:
+        new = Keyed(id="b", email="b")
+        session.add(new)
+        assert (new if real else None) is await session.get(Keyed, "b")
+        session.add(Keyed(id="a", email="c"))
+        with pytest.raises(DuplicateKeyError):
+            await session.flush()
+        with pytest.raises(PendingRollbackError, match="rollback"):
+            await session.get(Keyed, "z")
+
+
+async def test_get_by_keys_that_are_stored_as_something_else(db: AsyncDB) -> None:
+    """A compound key, a date and an Enum are found by their Python values, as the one object."""
+
+    class Place(Embedded):
+        city: Mapped[str]
+        number: Mapped[int]
+
+    class Colour(Enum):
+        RED = "red"
+
+    class Placed(Document):
+        id: Mapped[Place | date | Colour] = field(primary_key=True)
+
+    keys: list[Place | date | Colour] = [Place(city="x", number=1), date(2020, 2, 29), Colour.RED]
+    async with db.begin() as session:
+        session.add_all(Placed(id=key) for key in keys)
+    async with db.session() as session:
+        for key in keys:
+            found = await session.get_one(Placed, key)
+            assert found is await session.get(Placed, key)
+
+
+async def test_a_db_never_opened_commits_nothing() -> None:
+    """An empty unit of work needs no connection."""
+    from superorm import connect_async
+
+    db = connect_async("mongomock://never_opened")
+    async with db.begin() as session:
+        assert [] == session.new
+    await db.close()

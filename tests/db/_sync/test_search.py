@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from superorm import (
     DB,
     ComponentNotFoundError,
     Document,
+    Embedded,
     Mapped,
     Model,
     PredictionError,
@@ -296,3 +298,99 @@ def _spec() -> Any:
     from superorm.schema.mapping import class_map
 
     return class_map(Dish).vectors[0][2]
+
+
+def test_a_model_that_never_made_a_vector_is_not_kept(db: DB) -> None:
+    """The version of an index's model is fixed by its first vectors, not by a failure or a search before them."""
+    db.add(Model("letters", Broken("dimension")))
+    with db.session() as session:
+        session.add(Dish(id=1, text="bad"))
+        with pytest.raises(VectorError, match="shape"):
+            session.commit()
+        session.rollback()
+        with pytest.raises(VectorError, match="shape"):
+            session.execute(select(Dish).like("bad"))
+    rows = fill(db)
+    assert nearest(rows, "tea", 3) == found(db, select(Dish, score()).like("tea", k=3))
+    db.add(Model("letters", Broken("raises")))
+    with db.begin() as session:
+        session.add(Dish(id=1000, text="bad"))
+    assert nearest(rows, "tea", 3) == found(db, select(Dish, score()).like("tea", k=3))
+
+
+def test_two_processes_that_begin_with_different_versions_agree(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds another version recorded computes again with that."""
+    db.add(Model("letters", Letters(), fingerprint="a"))
+    db.add(Model("letters", Broken("no"), fingerprint="b"))
+    record = db.vector_models._record  # pyright: ignore[reportPrivateUsage]
+
+    def late(spec: Any, name: str, version: int) -> int | None:
+        record(spec, name, 0)
+        return record(spec, name, version)
+
+    monkeypatch.setattr(db.vector_models, "_record", late)
+    with db.begin() as session:
+        session.add(Dish(id=1, text="tea"))
+    (document,) = db.parts.data_backend.read(Find("dish"))
+    assert np.array_equal(Letters().encode(["tea"])[0], np.frombuffer(document["vec"], "<f4", offset=2))
+
+
+def test_a_computed_vector_that_somebody_changed_is_computed_again(db: DB) -> None:
+    """It stays what the model says of its source."""
+    rows = fill(db, 5)
+    with db.session() as session:
+        dish = session.get_one(Dish, 2)
+        assert dish.vec is not None
+        dish.vec[:] = 1
+        session.get_one(Dish, 3).vec = None
+        session.commit()
+    for document in db.parts.data_backend.read(Find("dish")):
+        expected = Letters().encode([rows[document["_id"]][0]])[0]
+        assert np.array_equal(expected, np.frombuffer(document["vec"], "<f4", offset=2))
+
+
+def test_like_a_document_of_a_compound_key_leaves_it_out(db: DB) -> None:
+    """The key is compared as it is stored."""
+
+    class Place(Embedded):
+        city: Mapped[str]
+
+    class Placed(Document):
+        id: Mapped[Place | date] = field(primary_key=True)
+        vec: Mapped[np.ndarray | None] = vector(2)
+
+    with db.begin() as session:
+        keys: list[Place | date] = [Place(city="x"), Place(city="y"), date(2020, 1, 1)]
+        for number, key in enumerate(keys):
+            session.add(Placed(id=key, vec=np.array([1, number], np.float32)))
+    with db.session() as session:
+        everything = session.scalars(select(Placed)).all()
+        for one in everything:
+            others = session.scalars(select(Placed).like(one, k=9)).all()
+            assert {id(other) for other in everything if other is not one} == {id(other) for other in others}
+
+
+def test_a_query_that_is_no_source(db: DB) -> None:
+    """What the source field could not hold does not reach the model; what the model gives must be a vector."""
+    fill(db, 3)
+    with db.session() as session:
+        for query in (5, None, 2.5):
+            with pytest.raises(StatementError, match=r"like.*Dish\.text"):
+                session.execute(select(Dish).like(query))
+
+
+class Wordy:
+    """A model that gives no vector for one text."""
+
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        return ["no" if text == "bad" else [1.0] * 26 for text in texts]
+
+
+def test_a_model_that_gives_no_vector_for_a_query(db: DB) -> None:
+    """It is a VectorError."""
+    db.add(Model("letters", Wordy()))
+    with db.begin() as session:
+        session.add(Dish(id=1, text="good"))
+    with db.session() as session:
+        with pytest.raises(VectorError, match="'letters' returned 'no'"):
+            session.execute(select(Dish).like("bad"))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -331,3 +333,50 @@ def test_arrays_survive(db: DB) -> None:
         session.commit()
     with db.session() as session:
         assert 9 == session.scalars(select(Picture)).one().pixels[0, 0]
+
+
+def test_get_flushes_first_where_there_are_transactions(db: DB, real: bool) -> None:
+    """A new object is found by its key as by a query; after an error the session asks for a rollback."""
+    with db.begin() as session:
+        session.add(Keyed(id="a"))
+    with db.session() as session:
+        new = Keyed(id="b", email="b")
+        session.add(new)
+        assert (new if real else None) is session.get(Keyed, "b")
+        session.add(Keyed(id="a", email="c"))
+        with pytest.raises(DuplicateKeyError):
+            session.flush()
+        with pytest.raises(PendingRollbackError, match="rollback"):
+            session.get(Keyed, "z")
+
+
+def test_get_by_keys_that_are_stored_as_something_else(db: DB) -> None:
+    """A compound key, a date and an Enum are found by their Python values, as the one object."""
+
+    class Place(Embedded):
+        city: Mapped[str]
+        number: Mapped[int]
+
+    class Colour(Enum):
+        RED = "red"
+
+    class Placed(Document):
+        id: Mapped[Place | date | Colour] = field(primary_key=True)
+
+    keys: list[Place | date | Colour] = [Place(city="x", number=1), date(2020, 2, 29), Colour.RED]
+    with db.begin() as session:
+        session.add_all(Placed(id=key) for key in keys)
+    with db.session() as session:
+        for key in keys:
+            found = session.get_one(Placed, key)
+            assert found is session.get(Placed, key)
+
+
+def test_a_db_never_opened_commits_nothing() -> None:
+    """An empty unit of work needs no connection."""
+    from superorm import connect
+
+    db = connect("mongomock://never_opened")
+    with db.begin() as session:
+        assert [] == session.new
+    db.close()

@@ -228,3 +228,24 @@ def test_bad_queries() -> None:
             SearchRequest(spec, np.asarray(query, np.float32))
     with pytest.raises(StatementError):
         SearchRequest(spec, np.ones(3, np.float32), k=0)
+
+
+async def test_no_record_stays_open_where_writing_it_was_interrupted(
+    world: AsyncWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interruption that comes when the record was written leaves it done, and nothing to be released by a check."""
+    write = world.backend.write
+
+    async def interrupted(what: Any, **options: Any) -> Any:
+        result = await write(what, **options)
+        if isinstance(what, Insert):
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.backend, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            async with world.indexes.recording({world.spec: [1]}):
+                raise AssertionError("not reached")
+    assert 0 == world.plain["_superorm_records"].count_documents({"open": True})
+    assert [] == await world.indexes.check(world.spec)

@@ -229,3 +229,22 @@ def test_bad_queries() -> None:
             SearchRequest(spec, np.asarray(query, np.float32))
     with pytest.raises(StatementError):
         SearchRequest(spec, np.ones(3, np.float32), k=0)
+
+
+def test_no_record_stays_open_where_writing_it_was_interrupted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption that comes when the record was written leaves it done, and nothing to be released by a check."""
+    write = world.backend.write
+
+    def interrupted(what: Any, **options: Any) -> Any:
+        result = write(what, **options)
+        if isinstance(what, Insert):
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.backend, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            with world.indexes.recording({world.spec: [1]}):
+                raise AssertionError("not reached")
+    assert 0 == world.plain["_superorm_records"].count_documents({"open": True})
+    assert [] == world.indexes.check(world.spec)

@@ -174,3 +174,17 @@ def test_background_applier(filled: World) -> None:
     filled.indexes.notify([filled.spec])
     filled.indexes.close()
     assert [] == filled.indexes.check(filled.spec)
+
+
+def test_an_engine_that_gave_fewer_than_it_found_is_not_complete(tmp_path: Path) -> None:
+    """Keys left out that are not in the table must not let the last of its rows go missing."""
+    index = LanceVectorIndex(str(tmp_path / "lance"), cache_bytes=0)
+    index.open()
+    index.create("t", DIM)
+    index.append("t", [f"{n:02}" for n in range(40)], VECTORS)
+    ver = index.write("t", None, [], [], VECTORS[:0])
+    elsewhere = [f"x{n}" for n in range(50)]
+    nearest = index.nearest("t", ver, VECTORS[0], "euclidean", 10, elsewhere)
+    assert (10, False) == (len(nearest.keys), nearest.complete)
+    nearest = index.nearest("t", ver, VECTORS[0], "euclidean", 40, elsewhere)
+    assert (40, True) == (len(nearest.keys), nearest.complete)

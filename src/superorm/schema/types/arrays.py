@@ -8,7 +8,7 @@ import numpy as np
 from bson import Binary
 
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.vector_binary import decode_vector, encode_vector
+from superorm.schema.vector_binary import decode_vector, encode_vector, is_encoded
 
 __all__ = ["ArrayType", "VectorType"]
 
@@ -70,8 +70,9 @@ class VectorType(BsonType):
         return encode_vector(vector)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
+        if type(value) is np.ndarray:
+            vector = cast("np.ndarray[Any, np.dtype[Any]]", value)
+            if vector.dtype == np.float32 and vector.ndim == 1 and is_encoded(raw, vector):
+                return True  # also what could not be stored: only read, it is no change
         before = decode_vector(raw)
-        if before is None or type(value) is not np.ndarray:
-            return before is not None and super().unchanged(value, raw)
-        now = cast("np.ndarray[Any, np.dtype[Any]]", value)
-        return now.dtype == np.float32 and now.shape == before.shape and now.tobytes() == before.tobytes()
+        return before is not None and super().unchanged(value, encode_vector(before))

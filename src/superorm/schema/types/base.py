@@ -9,7 +9,7 @@ from superorm.schema.compare import same
 if TYPE_CHECKING:
     from superorm.schema.mapping import MappedField
 
-__all__ = ["BsonType", "Misfit", "Rejected"]
+__all__ = ["BsonType", "Misfit", "Missing", "Rejected"]
 
 
 class Misfit(Exception):
@@ -20,6 +20,7 @@ class Misfit(Exception):
         self.value = value
         self.expected = expected
         self.path: list[str] = []
+        self.error: Exception | None = None
 
     def within(self, part: str | int) -> Misfit:
         """The same, seen from the container that holds it under `part`."""
@@ -42,6 +43,16 @@ class Rejected(Misfit):
 
     def describe(self) -> str:
         return f"{type(self.error).__name__}: {self.error}"
+
+
+class Missing(Misfit):
+    """A key is missing whose field has no default."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(None, expected)
+
+    def describe(self) -> str:
+        return f"expected {self.expected}, but the key is missing and the field has no default"
 
 
 class BsonType:

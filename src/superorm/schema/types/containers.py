@@ -73,6 +73,7 @@ class UnionType(BsonType):
         self._optional = type(None) in self.reads
         self._others = [member for member in members if not member.reads <= {type(None)}]
         self._others.sort(key=lambda member: float in member.reads)  # a float field takes ints too
+        self._only = self._others[0] if len(self._others) == 1 else None
 
     def load_check(self, v: str) -> str:
         return "(" + " or ".join(member.load_check(v) for member in self.members) + ")"
@@ -83,17 +84,17 @@ class UnionType(BsonType):
     def from_bson(self, value: Any) -> Any:
         if value is None and self._optional:
             return None
+        if self._only is not None:
+            return self._only.from_bson(value)
         kind = cast("type", type(value))
         return self._first("from_bson", value, [member for member in self._others if kind in member.reads])
 
     def to_bson(self, value: Any) -> Any:
         if value is None and self._optional:
             return None
-        return self._first("to_bson", value, ())
+        return self._first("to_bson", value, ()) if self._only is None else self._only.to_bson(value)
 
     def _first(self, way: str, value: Any, likely: Iterable[BsonType]) -> Any:
-        if len(self._others) == 1:
-            return getattr(self._others[0], way)(value)
         deepest: Misfit | None = None
         for member in [*likely, *self._others]:
             try:
@@ -106,7 +107,9 @@ class UnionType(BsonType):
     def unchanged(self, value: Any, raw: Any) -> bool:
         if value is None or raw is None:
             return value is raw
-        return any(member.unchanged(value, raw) for member in self.members)
+        if self._only is not None:
+            return self._only.unchanged(value, raw)
+        return any(member.unchanged(value, raw) for member in self._others)
 
     @property
     def is_list(self) -> bool:

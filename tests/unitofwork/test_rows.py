@@ -1,0 +1,86 @@
+"""Rows of what was selected."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from superorm import MultipleResultsFound, NoResultFound, UnsupportedError, ValidationError, score, select
+from superorm.codec.documents import load
+from superorm.compile.compiler import compile_select
+from superorm.schema.mapping import class_map
+from superorm.unitofwork.result import Result, Row, ScalarResult, row_class
+from superorm.unitofwork.rows import rows_of
+from tests.unitofwork.classes import Actor, Film, stored
+
+FILM = class_map(Film)
+FOUND = [stored(1, title="a", lead={"name": "Al"}, y=1995), {"_id": 2, "title": "b"}, {"_id": 3, "lead": None}]
+
+
+def rows(statement: Any, found: Any = FOUND) -> list[Row]:
+    """The rows of a statement over the documents."""
+    return rows_of(compile_select(statement), found, [0.5, 0.25, 0.125], load)
+
+
+def test_names_and_values() -> None:
+    """Values by position and by the attributes' names; missing keys read as defaults, and as None where the part is."""
+    title, year, name, born = Film.title, Film.year, Film.lead.name, Film.lead.born
+    found = rows(select(title, year, name, born))
+    assert [("a", 1995, "Al", 1900), ("b", None, None, None), ("", None, None, None)] == found
+    assert ("a", 1995, 1900) == (found[0].title, found[0].year, found[0].born)
+    with pytest.raises(AttributeError, match="the row has no 'y'; it has title, year, name, born"):
+        found[0].y  # noqa: B018
+    assert "(title='a', year=1995, name='Al', born=1900)" == repr(found[0])
+
+
+def test_documents_keys_and_scores() -> None:
+    """Whole documents are loaded, and named by their class."""
+    found = rows(select(Film, Film.id, score()).like("x"))
+    assert [1, 2, 3] == [row.Film.id for row in found] == [row.id for row in found]
+    assert [0.5, 0.25, 0.125] == [row.score for row in found]
+    assert Actor(name="Al") == rows(select(Film.lead))[0][0]
+
+
+def test_names_that_tuples_have() -> None:
+    """A column wins over a method of tuples."""
+    row = row_class(["count", "index", "count"])((7, 8, 9))
+    assert (7, 8) == (row.count, row.index)  # type: ignore[comparison-overlap]
+
+
+def test_rows_pickle() -> None:
+    """Rows are tuples that pickle with their names."""
+    (row, *_) = rows(select(Film.title, Film.year))
+    again = pickle.loads(pickle.dumps(row))
+    assert (row, "a") == (again, again.title)
+
+
+def test_wrong_values() -> None:
+    """They name document, path and value; a path through a list is refused."""
+    with pytest.raises(ValidationError, match=r"Film 1: the stored value of lead\.name does not fit: expected str"):
+        rows(select(Film.lead.name, Film.id), [{"_id": 1, "lead": {"name": 5}}])
+    with pytest.raises(ValidationError, match=r"lead\.name does not fit: expected str, but the key is missing"):
+        rows(select(Film.lead.name), [{"_id": 1, "lead": {}}])
+    with pytest.raises(UnsupportedError, match=r"Film: cast\.name goes through a list; select the list instead"):
+        rows(select(Film.cast.name), [{"cast": [{"name": "x"}]}])
+
+
+def test_results() -> None:
+    """`all`, `first`, `one`, `one_or_none`, `scalars` and `mappings` as in SQLAlchemy."""
+    found = Result(rows(select(Film.title, Film.year)))
+    assert 3 == len(found)
+    assert ["a", "b", ""] == found.scalars().all() == list(found.scalars())
+    assert {"title": "a", "year": 1995} == found.mappings()[0]
+    assert ("a", 1995) == found.first()
+    for result in (found, ScalarResult([1, 2])):
+        with pytest.raises(MultipleResultsFound, match="one result was required and there are"):
+            result.one()
+        with pytest.raises(MultipleResultsFound):
+            result.one_or_none()
+    empty = ScalarResult[int]([])
+    assert (None, None, []) == (empty.first(), empty.one_or_none(), empty.all())
+    with pytest.raises(NoResultFound, match="one result was required and there is none"):
+        empty.one()
+    assert (5, 5) == (ScalarResult([5]).one(), ScalarResult([5]).one_or_none())
+    assert ScalarResult([None]).one() is None
