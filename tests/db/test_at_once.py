@@ -10,7 +10,7 @@ from uuid import uuid4
 import pymongo
 import pytest
 
-from superorm import Model, connect, connect_async
+from superorm import Document, Mapped, Model, connect, connect_async, select
 
 
 class Times:
@@ -56,3 +56,20 @@ async def test_tasks_never_share_a_version(place: tuple[str, str]) -> None:
         added = await asyncio.gather(*(db.add(Model("times", Times(factor))) for factor in range(8)))
         assert list(range(8)) == sorted(model.version or 0 for model in added)
         assert list(range(8)) == await db.show("model", "times")
+
+
+async def test_first_commits_at_once_all_succeed(place: tuple[str, str]) -> None:
+    """Six clients that first insert into a collection nobody has made yet do not get in each other's way."""
+
+    class Visit(Document):
+        number: Mapped[int]
+
+    async def visit(number: int) -> None:
+        url, name = place
+        async with connect_async(url, database=name) as db, db.begin() as session:
+            session.add(Visit(number=number))
+
+    await asyncio.gather(*map(visit, range(6)))
+    url, name = place
+    with connect(url, database=name) as db, db.session() as session:
+        assert list(range(6)) == session.scalars(select(Visit.number).order_by(Visit.number)).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -62,7 +63,10 @@ def test_no_other_user_can_connect(data: Path) -> None:
         assert ["mongod.sock"] == os.listdir(path.parent)
 
         (server,) = servers(data)
-        links = {os.readlink(f"/proc/{server}/fd/{fd}") for fd in os.listdir(f"/proc/{server}/fd")}
+        links: set[str] = set()
+        for descriptor in Path(f"/proc/{server}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                links.add(os.readlink(descriptor))
         inodes = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:")}
         tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         assert inodes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
@@ -92,6 +92,7 @@ class AsyncDB:
         self._opener: Callable[[], Awaitable[AsyncParts]] | None = None
         self._lock = aio.Lock()
         self._prepared = False
+        self._collections: set[str] = set()
         self._closed = False
 
     @classmethod
@@ -149,6 +150,12 @@ class AsyncDB:
             await parts.data_backend.create_collection("_superorm_records")
             await self.components.prepare()
             self._prepared = True
+
+    async def ensure_collections(self, names: Iterable[str]) -> None:
+        """Make the collections, once each: transactions that first insert into one at the same time would conflict."""
+        for name in set(names) - self._collections:
+            await self.parts.data_backend.create_collection(name)
+            self._collections.add(name)
 
     def __repr__(self) -> str:
         if self._parts is None:

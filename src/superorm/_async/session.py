@@ -29,7 +29,7 @@ from superorm.unitofwork.identity import identity
 from superorm.unitofwork.result import Result, ScalarResult
 from superorm.unitofwork.rows import rows_of
 from superorm.unitofwork.tracking import Tracker
-from superorm.unitofwork.writes import Update
+from superorm.unitofwork.writes import Insert, Update
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -255,6 +255,7 @@ class AsyncSession:
     async def _write_in_transaction(self, plan: FlushPlan, by_collection: ByCollection) -> None:
         backend = self.db.parts.data_backend
         if self._server_session is None:
+            await self.db.ensure_collections(write.collection for write in plan.writes if isinstance(write, Insert))
             for spec in plan.touched:  # its index cannot be made once the transaction is open
                 await self.db.vectors.ensure(spec)
             self._server_session = await self._stack.enter_async_context(backend.transaction())

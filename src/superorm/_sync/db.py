@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
@@ -93,6 +93,7 @@ class DB:
         self._opener: Callable[[], Parts] | None = None
         self._lock = sio.Lock()
         self._prepared = False
+        self._collections: set[str] = set()
         self._closed = False
 
     @classmethod
@@ -150,6 +151,12 @@ class DB:
             parts.data_backend.create_collection("_superorm_records")
             self.components.prepare()
             self._prepared = True
+
+    def ensure_collections(self, names: Iterable[str]) -> None:
+        """Make the collections, once each: transactions that first insert into one at the same time would conflict."""
+        for name in set(names) - self._collections:
+            self.parts.data_backend.create_collection(name)
+            self._collections.add(name)
 
     def __repr__(self) -> str:
         if self._parts is None:

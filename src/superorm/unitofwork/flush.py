@@ -31,11 +31,12 @@ class Work:
 
 @define
 class FlushPlan:
-    """The writes in order, the vectors that they touch, and the objects' snapshots after them."""
+    """The writes in order, the vectors that they touch, the objects' snapshots after them, and the deleted objects."""
 
     writes: list[Write] = Factory(list[Write])
     touched: dict[VectorSpec, list[Any]] = Factory(dict[VectorSpec, list[Any]])
     snapshots: list[tuple[Document, dict[str, Any]]] = Factory(list[tuple[Document, dict[str, Any]]])
+    deleted: list[Document] = Factory(list[Document])
 
     def __bool__(self) -> bool:
         return bool(self.writes)
@@ -66,6 +67,7 @@ def plan_flush(works: Iterable[Work]) -> FlushPlan:
         for keys, deletions in (again, early), (rest, deletes):
             if keys:
                 deletions.append(Delete(collection, [{"_id": key} for key in keys]))
+        plan.deleted += work.deleted
         plan.snapshots += work.new
         plan.snapshots += [(instance, change.snapshot) for instance, change in work.changed]
         _touch(plan.touched, work, gone)

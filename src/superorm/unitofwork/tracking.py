@@ -23,8 +23,8 @@ class Tracker:
         self.identities = IdentityMap()
         self.new: dict[int, Document] = {}
         self.deleted: dict[int, Document] = {}
-        self._undo: list[tuple[Document, dict[str, Any] | None]] = []
-        """The snapshots before each flush since the last commit, oldest first; None where there was none."""
+        self._undo: list[tuple[Document, dict[str, Any] | None, dict[str, Any] | None]] = []
+        """The snapshots before each flush since the last commit, oldest first, and those of deleted objects."""
 
     def add(self, instance: Document) -> None:
         """Track a new object; a stored one is taken over, a deleted one is kept after all."""
@@ -120,18 +120,18 @@ class Tracker:
 
     def flushed(self, plan: FlushPlan) -> None:
         """The plan was written: the objects' snapshots follow, undoably."""
-        for instance in self.deleted.values():
+        for instance in plan.deleted:
             raw = vars(instance).pop(RAW)
-            self._undo.append((instance, raw))
+            self._undo.append((instance, raw, None))
             self.identities.discard(class_map(type(instance)), raw["_id"])
             setattr(instance, GONE, raw)
+            self.deleted.pop(id(instance), None)
         for instance, snapshot in plan.snapshots:
             mapping = class_map(type(instance))
-            self._undo.append((instance, _raw(instance)))
+            self._undo.append((instance, _raw(instance), vars(instance).get(GONE)))
             documents.written(mapping, instance, snapshot)
             self.identities.of(mapping)[identity(snapshot["_id"])] = instance
-        self.new.clear()
-        self.deleted.clear()
+            self.new.pop(id(instance), None)
 
     def committed(self) -> None:
         """Nothing flushed so far can be undone any more."""
@@ -139,14 +139,16 @@ class Tracker:
 
     def rolled_back(self) -> None:
         """Objects show what was last loaded or committed; new ones are outside again."""
-        for instance, before in reversed(self._undo):
+        for instance, before, gone in reversed(self._undo):
             mapping = class_map(type(instance))
             state = vars(instance)
             now = state.pop(RAW, None)
             if now is not None:
                 self.identities.discard(mapping, now["_id"])
+            state.pop(GONE, None)
+            if gone is not None:
+                setattr(instance, GONE, gone)
             if before is not None:
-                state.pop(GONE, None)
                 setattr(instance, RAW, before)
                 self.identities.of(mapping)[identity(before["_id"])] = instance
         self._undo.clear()

@@ -379,3 +379,21 @@ async def test_a_db_never_opened_commits_nothing() -> None:
     async with db.begin() as session:
         assert [] == session.new
     await db.close()
+
+
+async def test_unmapped_keys_survive_a_deletion_that_is_taken_back(db: AsyncDB) -> None:
+    """A deleted document that is added again keeps them, also where the first try was rolled back."""
+    from superorm.unitofwork.writes import Insert
+
+    await db.parts.data_backend.write(Insert("keyed", [{"_id": "a", "email": "", "extra": 1}]))
+    async with db.session() as session:
+        keyed = await session.get_one(Keyed, "a")
+        session.delete(keyed)
+        await session.commit()
+        session.add(keyed)
+        if db.capabilities.transactions:
+            await session.flush()
+        await session.rollback()
+        session.add(keyed)
+        await session.commit()
+    assert [{"_id": "a", "email": "", "extra": 1}] == await stored(db, "keyed")

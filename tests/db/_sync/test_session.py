@@ -380,3 +380,21 @@ def test_a_db_never_opened_commits_nothing() -> None:
     with db.begin() as session:
         assert [] == session.new
     db.close()
+
+
+def test_unmapped_keys_survive_a_deletion_that_is_taken_back(db: DB) -> None:
+    """A deleted document that is added again keeps them, also where the first try was rolled back."""
+    from superorm.unitofwork.writes import Insert
+
+    db.parts.data_backend.write(Insert("keyed", [{"_id": "a", "email": "", "extra": 1}]))
+    with db.session() as session:
+        keyed = session.get_one(Keyed, "a")
+        session.delete(keyed)
+        session.commit()
+        session.add(keyed)
+        if db.capabilities.transactions:
+            session.flush()
+        session.rollback()
+        session.add(keyed)
+        session.commit()
+    assert [{"_id": "a", "email": "", "extra": 1}] == stored(db, "keyed")
