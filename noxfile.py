@@ -89,7 +89,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Print the benchmarks' tables."""
     prepare(session, "dev")
-    session.run(PYTHON, "benchmarks/run.py", *session.posargs)
+    session.run(PYTHON, "benchmarks/main_job.py", *session.posargs)
 
 
 @nox.session
