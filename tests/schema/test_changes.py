@@ -157,7 +157,7 @@ def test_deleted_lazy_fields() -> None:
         film.genres  # noqa: B018
     assert {"$unset": {"genres": ""}} == update_of(film)
     new = Film(title="x", genres=["a"])
-    written(FILM, new, dump(FILM, new))
+    written(FILM, [new], [dump(FILM, new)])
     del new.genres
     assert {"$unset": {"genres": ""}} == update_of(new)
 
@@ -184,7 +184,7 @@ def test_a_default_that_is_set_and_set_back() -> None:
     film.line.start.y = 5
     change = change_of(FILM, film)
     assert change is not None
-    written(FILM, film, change.snapshot)
+    written(FILM, [film], [change.snapshot])
     film.line.start.y = 0
     assert {"$set": {"line.start.why": 0}} == update_of(film)
 
@@ -248,7 +248,7 @@ def test_datetimes_are_cut() -> None:
     film.meta["at"] = dt.datetime(2020, 1, 1, 0, 0, 0, 1999, tzinfo=dt.UTC)
     change = change_of(FILM, film)
     assert change is not None
-    written(FILM, film, through_bson(change.snapshot))
+    written(FILM, [film], [through_bson(change.snapshot)])
     assert update_of(film) is None
 
 
@@ -456,7 +456,7 @@ def test_scan_finds_only_what_may_have_changed() -> None:
     assert instances[1:] == possibly_changed(FILM, instances)
     change = change_of(FILM, instances[1])
     assert change is not None
-    written(FILM, instances[1], change.snapshot)
+    written(FILM, [instances[1]], [change.snapshot])
     assert [] == possibly_changed(FILM, [instances[1]])
 
 
@@ -470,11 +470,11 @@ def test_flat_objects_are_unchanged_after_a_flush() -> None:
 
     mapping = class_map(Flat)
     flat = Flat(n=1, f=2, at=dt.datetime(2020, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2))))
-    written(mapping, flat, dump(mapping, flat))
+    written(mapping, [flat], [dump(mapping, flat)])
     assert [] == possibly_changed(mapping, [flat])
     flat.f = 3
     change = change_of(mapping, flat)
     assert change is not None
-    written(mapping, flat, change.snapshot)
+    written(mapping, [flat], [change.snapshot])
     assert [] == possibly_changed(mapping, [flat])
     assert exact(3.0, flat.f)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NewType, TypedDict
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "Level",
     "Line",
     "Mark",
+    "Moment",
     "Point",
     "json_like",
     "keys",
@@ -29,6 +30,12 @@ __all__ = [
     "points",
     "texts",
 ]
+
+
+class Moment(TypedDict):
+    """For a TypedDict of another module, where its annotations mean nothing."""
+
+    at: dt.datetime
 
 
 class Color(Enum):

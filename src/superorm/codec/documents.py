@@ -1,22 +1,21 @@
-"""Documents from BSON and back, by functions generated for each class.
-
-The decoded dict that an object was loaded from is never changed: it is the snapshot that changes are found against.
-It keeps the keys that the class does not map, their order, and 64-bit integers.
-"""
+"""Objects to documents: whole ones, and what changed since they were stored, by functions generated for each class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from attrs import define
+from attrs import Factory, define
 
-from superorm.exc import ValidationError, VectorError
-from superorm.schema.compare import diff_value
-from superorm.schema.fast_dump import make_fast_dump
+from superorm.codec.loading import complete, load, load_partial, renew, restore
+from superorm.exc import NotLoadedError, ValidationError, VectorError
+from superorm.schema.compare import diff_value, same
+from superorm.schema.fast_dump import make_dump_all
+from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
-from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, mismatch, new_object, read_part
+from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.containers import UnionType
@@ -25,121 +24,116 @@ from superorm.schema.types.scalars import PLAIN_NAMES
 __all__ = [
     "Change",
     "change_of",
+    "changes_of",
+    "complete",
     "dump",
+    "dump_all",
+    "guard_of",
     "has_changed",
     "key_of",
     "load",
+    "load_partial",
     "possibly_changed",
+    "refresh",
+    "renew",
     "restore",
+    "show_version",
     "stored_value",
     "written",
 ]
 
 
-def load(mapping: ClassMap, documents: Iterable[dict[str, Any]]) -> list[Any]:
-    """New objects of stored documents; the dicts become the objects' snapshots.
-
-    Raises `ValidationError` naming document, field and value where a stored value does not fit.
-    """
-    function = mapping.functions.get("load")
-    if function is None:
-        function = mapping.functions["load"] = _make_load(mapping)
-        _prime(mapping)
-    loaded: list[Any] = function(documents)
-    return loaded
-
-
-def _make_load(mapping: ClassMap) -> Any:
-    def slow(document: dict[str, Any]) -> object:
-        return _load_slowly(mapping, document)
-
-    namespace: dict[str, Any] = {
-        **PLAIN_NAMES,
-        "cls": mapping.cls,
-        "slow": slow,
-    }
-    eager = [part for part in mapping.fields if not part.lazy]
-    checks = [part.type.load_check(f"v{n}") for n, part in enumerate(eager)]
-    if mapping.extra_forbidden:
-        checks.append(f"len(d) == {len(mapping.fields)}")
-    lines = ["def load(documents, new=cls.__new__, cls=cls):", "    out = []", "    append = out.append"]
-    lines += ["    for d in documents:", "        try:"]
-    lines += [f"            v{n} = d[{part.stored!r}]" for n, part in enumerate(eager)] or ["            pass"]
-    lines += ["        except KeyError:", "            append(slow(d))", "            continue"]
-    lines += [f"        if {' and '.join(checks) or 'True'}:", "            o = new(cls)"]
-    lines += [f"            o.{part.attribute} = v{n}" for n, part in enumerate(eager)]
-    lines += [f"            o.{RAW} = d", "            append(o)", "        else:", "            append(slow(d))"]
-    lines += ["    return out"]
-    return make_function("load", f"load {mapping.name}", lines, namespace)
-
-
-def _prime(mapping: ClassMap) -> None:
-    """Fill one instance, so that all later ones share its keys."""
-    instance = new_object(mapping)
-    for part in mapping.fields:
-        setattr(instance, part.attribute, None)
-    setattr(instance, RAW, None)
-    setattr(instance, TOUCHED, 0)
-
-
-def _load_slowly(mapping: ClassMap, document: dict[str, Any]) -> Any:
-    """The same as the generated function, naming what does not fit and filling in what is missing."""
-    instance = new_object(mapping)
-    setattr(instance, RAW, document)
-    restore(instance)
-    if mapping.extra_forbidden:
-        try:
-            mapping.refuse_extra(document)
-        except Misfit as misfit:
-            raise mismatch(mapping, document.get("_id"), misfit) from None
-    return instance
-
-
-def restore(instance: object) -> None:
-    """Make the object show its snapshot again, as if just loaded."""
-    mapping = class_map(type(instance))
-    state = vars(instance)
-    document: dict[str, Any] = state[RAW]
-    for name in (DEFAULTS, TOUCHED, *(part.attribute for part in mapping.lazy_fields)):
-        state.pop(name, None)
-    for part in mapping.fields:
-        if not part.lazy:
-            setattr(instance, part.attribute, read_part(mapping, part, instance, document))
-
-
 def dump(mapping: ClassMap, instance: object) -> dict[str, Any]:
     """The whole document to store for a new object, or for one that was deleted.
 
-    Raises `ValidationError` (`VectorError` for a vector) naming class, key, field and value.
+    Raises `ValidationError` (`VectorError` for a vector) naming class, key, field and value,
+    and `NotLoadedError` for a partial object.
     """
-    function = mapping.functions.get("dump")
+    return dump_all(mapping, (instance,))[0]
+
+
+def dump_all(mapping: ClassMap, instances: Iterable[object]) -> list[dict[str, Any]]:
+    """The same of many objects of the class."""
+    function = mapping.functions.get("dump_all")
     if function is None:
-        function = mapping.functions["dump"] = make_fast_dump(mapping, unless=GONE)
-    found: dict[str, Any] | None = function(instance)
-    return _dump_slowly(mapping, instance) if found is None else found
+        function = mapping.functions["dump_all"] = make_dump_all(mapping, GONE, partial(_dump_slowly, mapping))
+    dumped: list[dict[str, Any]] = function(instances)
+    return dumped
 
 
 def _dump_slowly(mapping: ClassMap, instance: object) -> dict[str, Any]:
     """The same, naming what does not fit, and writing back what is normalised."""
-    document: dict[str, Any] = {}
+    state = vars(instance)
+    gone: dict[str, Any] = state.get(GONE) or {}
+    if UNLOADED in state:
+        key = gone.get("_id")
+        raise NotLoadedError(
+            f"{mapping.name} {key!r} was loaded in part only, so it cannot be added again; "
+            "load the whole document first",
+            document_class=mapping.cls,
+            key=key,
+        )
+    document: dict[str, Any] = {mapping.discriminator: mapping.name} if mapping.writes_type else {}
     for part in mapping.fields:
+        if part is mapping.version:
+            document[part.stored] = _next_version(mapping, part, instance, gone)
+            continue
         try:
             value = getattr(instance, part.attribute)
         except AttributeError:
             continue  # deleted by the user
-        document[part.stored] = stored_value(mapping, part, instance, value)
-    gone: dict[str, Any] = vars(instance).get(GONE, {})
+        if part.keep and part.stored in gone and same(gone[part.stored], value):
+            document[part.stored] = gone[part.stored]
+        else:
+            document[part.stored] = stored_value(mapping, part, instance, value)
     return document | {key: value for key, value in gone.items() if key not in mapping.stored_names}
 
 
-def written(mapping: ClassMap, instance: object, snapshot: dict[str, Any]) -> None:
-    """The object was stored as `snapshot`."""
-    state = vars(instance)
-    state.pop(GONE, None)
-    setattr(instance, RAW, snapshot)
-    touched = sum(part.bit for part in mapping.lazy_fields if part.attribute in state)
-    if touched:
-        setattr(instance, TOUCHED, touched | state.get(TOUCHED, 0))
+def _next_version(mapping: ClassMap, part: MappedField, instance: object, before: dict[str, Any]) -> int:
+    """The version after that of the document `before`. Raises `ValidationError` where the object has another."""
+    version = before.get(part.stored, 0)
+    value = vars(instance).get(part.attribute)
+    if isinstance(value, bool) or value != version:
+        key = key_of(mapping, instance)
+        raise ValidationError(
+            f"{mapping.name} {key!r}: {part.attribute} was set to {value!r:.80}; it is a version, "
+            f"which superorm alone changes: leave it at {version!r}",
+            document_class=mapping.cls,
+            key=key,
+            field=part.attribute,
+        )
+    return int(version) + 1
+
+
+def show_version(mapping: ClassMap, instance: object, document: dict[str, Any]) -> None:
+    """Let the object show the version that its document has."""
+    part = mapping.version
+    if part is not None:
+        setattr(instance, part.attribute, int(document.get(part.stored, 0)))
+
+
+def guard_of(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]:
+    """The filter that a document still meets while its version is the same; empty without versions."""
+    part = mapping.version
+    if part is None:
+        return {}
+    return {part.stored: document.get(part.stored, {"$exists": False})}
+
+
+def written(mapping: ClassMap, instances: Sequence[object], snapshots: Sequence[dict[str, Any]]) -> None:
+    """The objects were stored as their snapshots."""
+    version, lazy = mapping.version, mapping.lazy_fields
+    for instance, snapshot in zip(instances, snapshots, strict=True):
+        if getattr(instance, GONE) is not None:
+            delattr(instance, GONE)
+        setattr(instance, RAW, snapshot)
+        if version is not None:
+            show_version(mapping, instance, snapshot)
+        if lazy:
+            state = vars(instance)
+            touched = sum(part.bit for part in lazy if part.attribute in state)
+            if touched:
+                setattr(instance, TOUCHED, touched | state.get(TOUCHED, 0))
 
 
 def stored_value(mapping: ClassMap, part: MappedField, instance: object, value: Any) -> Any:
@@ -183,6 +177,8 @@ class Change:
     """The document after it."""
     fields: frozenset[str]
     """The stored names of the top-level fields that change."""
+    guard: dict[str, Any] = Factory(dict[str, Any])
+    """What the document still has to be like, beside its key."""
 
 
 def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
@@ -195,7 +191,7 @@ def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
 
 
 def _make_scan(mapping: ClassMap) -> Any:
-    tests = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields if not part.lazy]
+    tests = [f"d[{part.stored!r}] is o.{part.attribute}" for part in mapping.fields if not part.lazy]
     lazy = [part.attribute for part in mapping.lazy_fields]
     if lazy:
         tests.append("lazy.isdisjoint(o.__dict__)")
@@ -207,18 +203,28 @@ def _make_scan(mapping: ClassMap) -> Any:
 
 
 def change_of(mapping: ClassMap, instance: object) -> Change | None:
-    """What has changed since the snapshot; None where nothing has.
+    """What has changed since the snapshot; None where nothing has. Raises as `changes_of` does."""
+    return next((change for _, change in changes_of(mapping, (instance,))), None)
+
+
+def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> list[tuple[Any, Change]]:
+    """The objects that have changed since their snapshots, and what has.
 
     Raises `ValidationError`, also where the key was changed.
     """
-    function = mapping.functions.get("changed")
+    function = mapping.functions.get("changes")
     if function is None:
-        function = mapping.functions["changed"] = _make_changed(mapping)
-    changed: list[MappedField] = function(instance)
-    if not changed:
-        return None
+        function = mapping.functions["changes"] = _make_changes(mapping)
+    found: list[tuple[Any, Change]] = function(objects)
+    return found
+
+
+def _change(mapping: ClassMap, instance: object, changed: Sequence[MappedField]) -> Change | None:
+    """What has changed in these fields."""
     state = vars(instance)
     old: dict[str, Any] = state[RAW]
+    version = mapping.version
+    next_version = None if version is None else _next_version(mapping, version, instance, old)
     new = dict(old)
     sets: dict[str, Any] = {}
     unsets: dict[str, Any] = {}
@@ -246,32 +252,66 @@ def change_of(mapping: ClassMap, instance: object) -> Change | None:
             key=old["_id"],
             field=mapping.key.attribute,
         )
+    if version is not None:
+        sets[version.stored] = new[version.stored] = next_version
     update: dict[str, Any] = {}
     if sets:
         update["$set"] = sets
     if unsets:
         update["$unset"] = unsets
-    return Change(update, new, frozenset([part.stored for part in changed]))
+    return Change(update, new, frozenset([part.stored for part in changed]), guard_of(mapping, old))
 
 
-def _make_changed(mapping: ClassMap) -> Any:
-    """A function that gives the fields of a stored object that are not what its snapshot reads as."""
-    namespace: dict[str, Any] = {"has_changed": has_changed, "fields": mapping.fields}
-    lines = ["def changed(o):", f"    d = o.{RAW}", "    s = o.__dict__", f"    t = {TOUCHED!r} in s"]
-    lines += ["    out = []", "    try:"]
+def _make_changes(mapping: ClassMap) -> Any:
+    """A function that gives the changes of objects.
+
+    It collects the fields that are not what the snapshot reads as, and what to set where all is plain;
+    `_change` does the rest.
+    """
+    namespace: dict[str, Any] = {**PLAIN_NAMES, "has_changed": has_changed, "fields": mapping.fields, "same": same}
+    namespace |= {"Change": Change, "change": partial(_change, mapping)}
+    lines = ["def changes(objects):", "    found = []", "    for o in objects:", f"        d = o.{RAW}"]
+    lines += ["        s = o.__dict__", f"        t = {TOUCHED!r} in s", "        out = []", "        sets = {}"]
+    lines.append("        try:")
     for n, part in enumerate(mapping.fields):
-        namespace |= {f"p{n}": part, f"unchanged{n}": part.type.unchanged}
+        namespace |= {f"p{n}": part, f"unchanged{n}": part.unchanged}
         value, raw = f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
+        if part.type.plain and not part.checked and part is not mapping.key and mapping.version is None:
+            lines += [f"            if {value} is not {raw}:", f"                v = {value}; r = {raw}"]
+            lines.append(f"                if type(v) is type(r) and {part.type.dump_check('v')}:")
+            lines.append("                    if not same(r, v) if type(v) is float else v != r:")
+            lines.append(f"                        out.append(p{n}); sets[{part.stored!r}] = v")
+            lines += [f"                elif not unchanged{n}(v, r):", f"                    out.append(p{n})"]
+            continue
         differs = f"{value} is not {raw} and not unchanged{n}({value}, {raw})"
         if part.lazy:
             differs = f"({differs} if {part.attribute!r} in s else t and has_changed(p{n}, o))"
-        lines += [f"        if {differs}:", f"            out.append(p{n})"]
+        lines += [f"            if {differs}:", f"                out.append(p{n})"]
     lines += [
-        "    except KeyError:",
-        "        return [part for part in fields if has_changed(part, o)]",
-        "    return out",
+        "        except KeyError:",
+        "            out = [part for part in fields if has_changed(part, o)]",
+        "            sets = {}",
+        "        if sets and len(sets) == len(out):",
+        "            found.append((o, Change({'$set': sets}, {**d, **sets}, frozenset(sets), {})))",
+        "        elif out and (c := change(o, out)) is not None:",
+        "            found.append((o, c))",
+        "    return found",
     ]
-    return make_function("changed", f"changed {mapping.name}", lines, namespace)
+    return make_function("changes", f"changes {mapping.name}", lines, namespace)
+
+
+def refresh(instance: object, document: dict[str, Any]) -> None:
+    """Make the object show another, whole state of its document; attributes that the user changed stay as they are."""
+    mapping = class_map(type(instance))
+    state = vars(instance)
+    kept = [(part, state.get(part.attribute, MISSING)) for part in mapping.fields if has_changed(part, instance)]
+    renew(instance, document)
+    for part, value in kept:
+        if value is MISSING:
+            getattr(instance, part.attribute)  # a lazy one has to be there to be deleted
+            delattr(instance, part.attribute)
+        else:
+            setattr(instance, part.attribute, value)
 
 
 def has_changed(part: MappedField, instance: object) -> bool:
@@ -284,4 +324,4 @@ def has_changed(part: MappedField, instance: object) -> bool:
     if part.stored not in there:
         return True
     value, before = state[part.attribute], there[part.stored]
-    return value is not before and not part.type.unchanged(value, before)
+    return value is not before and not part.unchanged(value, before)

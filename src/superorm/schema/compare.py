@@ -9,7 +9,7 @@ from bson import Int64
 
 from superorm.expr.narrow import is_dict, is_list
 
-__all__ = ["diff_value", "same"]
+__all__ = ["alike", "diff_value", "same"]
 
 _NUMBERS = (int, float, Int64)
 
@@ -27,6 +27,15 @@ def same(old: Any, new: Any) -> bool:
     if is_list(old):
         return is_list(new) and len(old) == len(new) and all(map(same, old, new))
     return type(old) is type(new) and bool(old == new)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two BSON values are the same but for the order of keys."""
+    if is_dict(one) and is_dict(other):
+        return one.keys() == other.keys() and all(alike(value, other[key]) for key, value in one.items())
+    if is_list(one) and is_list(other):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return same(one, other)
 
 
 def diff_value(path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict[str, Any]) -> None:

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast, get_origin
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import attrs
 from bson import ObjectId
 from typing_extensions import dataclass_transform
 
 from superorm.exc import MappingError, StatementError, UnsupportedError
 from superorm.expr.literals import register_literal
 from superorm.expr.nodes import Field
+from superorm.expr.storable import on_classes
 from superorm.schema import embedded
+from superorm.schema.declaration import (
+    Declared,
+    check_mixin,
+    check_sources,
+    check_types,
+    inherited,
+    make_attrs,
+    only_one,
+    own_fields,
+    setting,
+)
+from superorm.schema.declared_indexes import check_indexes
 from superorm.schema.fields import MISSING, FieldSpec, Mapped, VectorFieldSpec, field
-from superorm.schema.mapping import ClassMap, MappedField, Scope, class_map
+from superorm.schema.indexes import Index
+from superorm.schema.inheritance import check_overrides, join, parent_of
+from superorm.schema.lookup import class_finder, python_value
+from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.registry import Registry, default_registry
+from superorm.schema.scope import Scope
 from superorm.schema.state import LazyPart
 from superorm.schema.types.base import Misfit
 
 __all__ = ["Document", "Embedded"]
-
-Declared: TypeAlias = dict[str, tuple[FieldSpec, Any, Scope]]
-"""Fields by attribute: the declaration, the annotation, and where its names are looked up."""
-
-_MAPPED = re.compile(r"^(\w+\.)*Mapped\[")
-_CLASS_VAR = re.compile(r"^(\w+\.)*ClassVar\b")
-_RESERVED = frozenset({"mro", "self"})
 
 
 class MappedMeta(type):
@@ -41,26 +51,32 @@ class MappedMeta(type):
     ) -> Any:
         if not any(isinstance(base, MappedMeta) for base in bases):  # Document and Embedded themselves
             return super().__new__(mcs, name, bases, namespace)
-        own = _own_fields(name, namespace)
+        own = own_fields(name, namespace)
         around = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
         scope = Scope.of(namespace, around)
-        declared: Declared = {}
-        for base in reversed(bases):
-            _check_base(name, base)
-            declared |= base.__dict__.get("__superorm_declared__", {})
+        for above in {above: None for base in bases for above in base.__mro__}:
+            if not isinstance(above, MappedMeta):
+                check_mixin(name, above)
+        declared = inherited(name, bases, namespace)
         declared |= {attribute: (spec, annotation, scope) for attribute, (spec, annotation) in own.items()}
         if registry is not None:
             namespace["__superorm_registry__"] = registry
         if namespace.pop("__abstract__", False):
             return super().__new__(mcs, name, bases, {**namespace, "__superorm_declared__": declared})
-        parts = mcs._parts(name, declared, namespace)
-        sides = {part.attribute: _class_side(part) for part in parts}
+        parts = mcs._parts(name, declared, namespace, bases)
+        owner: list[type] = []
+        sides = {part.attribute: _class_side(part, owner) for part in parts}
         cls: type = type.__new__(cast("type[type]", type(f"{name}Meta", (mcs,), sides)), name, bases, namespace)
+        owner.append(cls)
         scope.declare(cls)
-        mapping = ClassMap(cls, namespace.get("__collection__"), tuple(parts), _extra_forbidden(cls))
-        _make_attrs(cls, parts)
+        extra_forbidden = setting(cls, "__extra__", "keep", "forbid") == "forbid"
+        mapping = ClassMap(cls, namespace.get("__collection__"), tuple(parts), extra_forbidden)
+        keep = setting(cls, "__on_mismatch__", "error", "keep") == "keep"
+        for part in parts:
+            part.keep = keep and not part.spec.version
+        make_attrs(cls, parts)
         type.__setattr__(cls, "__superorm__", mapping)
-        _check_types(parts)
+        check_types(parts)
         mcs._finish(mapping)
         return cls
 
@@ -80,7 +96,9 @@ class MappedMeta(type):
             return Field(cls, part.stored, (part,))
 
     @classmethod
-    def _parts(mcs, name: str, declared: Declared, namespace: dict[str, Any]) -> list[MappedField]:
+    def _parts(
+        mcs, name: str, declared: Declared, namespace: dict[str, Any], bases: tuple[type, ...]
+    ) -> list[MappedField]:
         """The class's fields; what follows from them goes into its namespace."""
         return [_mapped_field(name, attribute, *rest) for attribute, rest in declared.items()]
 
@@ -89,97 +107,20 @@ class MappedMeta(type):
         """What is left to do with a new class."""
 
 
-def _own_fields(name: str, namespace: dict[str, Any]) -> dict[str, tuple[FieldSpec, Any]]:
-    """The mapped attributes of a class body; their right-hand sides are taken out of it."""
-    declared: dict[str, tuple[FieldSpec, Any]] = {}
-    for attribute, annotation in namespace.get("__annotations__", {}).items():
-        text = isinstance(annotation, str)
-        if not (_MAPPED.match(annotation) if text else get_origin(annotation) is Mapped):
-            class_var = _CLASS_VAR.match(annotation) if text else get_origin(annotation) is ClassVar
-            if not class_var and not attribute.startswith("__"):
-                raise MappingError(
-                    f"{name}.{attribute}: write its type as Mapped[...], or as ClassVar[...] if it is no field"
-                )
-            continue
-        if attribute.startswith("_") or attribute in _RESERVED:
-            raise MappingError(
-                f"{name}.{attribute}: this name is reserved; choose another one and set name={attribute!r}"
-            )
-        value = namespace.pop(attribute, MISSING)
-        if value is MISSING:
-            value = FieldSpec()
-        elif not isinstance(value, FieldSpec):
-            raise MappingError(f"{name}.{attribute}: write field(default={value!r}), not a bare value")
-        value.check(f"{name}.{attribute}")
-        declared[attribute] = (value, annotation)
-    for attribute, value in namespace.items():
-        if isinstance(value, FieldSpec):
-            raise MappingError(f"{name}.{attribute} has no annotation; write {attribute}: Mapped[...] = ...")
-    return declared
-
-
-def _check_base(name: str, base: type) -> None:
-    if "__superorm__" in base.__dict__:
-        raise UnsupportedError(
-            f"{name} derives from {base.__name__}, which is mapped; only classes with __abstract__ = True "
-            "can be derived from for now"
-        )
-
-
 def _mapped_field(owner: str, attribute: str, spec: FieldSpec, annotation: Any, scope: Scope) -> MappedField:
     return MappedField(owner, attribute, "_id" if spec.primary_key else spec.name or attribute, spec, annotation, scope)
 
 
-def _class_side(part: MappedField) -> property:
+def _class_side(part: MappedField, owner: list[type]) -> property:
+    """The field on the class that `owner` will hold, and on abstract classes that derive from it."""
     cache: list[Field[Any, Any]] = []
 
     def get(cls: type) -> Field[Any, Any]:
         if not cache:
-            cache.append(Field(cls, part.stored, (part,)))
+            cache.append(Field(owner[0], part.stored, (part,)))
         return cache[0]
 
     return property(get)
-
-
-def _extra_forbidden(cls: type) -> bool:
-    extra = getattr(cls, "__extra__", "keep")
-    if extra not in ("keep", "forbid"):
-        raise MappingError(f'{cls.__name__}.__extra__ must be "keep" or "forbid", not {extra!r}')
-    return bool(extra == "forbid")
-
-
-def _make_attrs(cls: type, parts: list[MappedField]) -> None:
-    """Make it an attrs class: a keyword-only ``__init__`` and a repr, plain attribute writes."""
-    these = {part.attribute: _attribute(part.spec) for part in parts}
-    setattr_hook = attrs.setters.NO_OP
-    attrs.define(cls, these=these, auto_attribs=False, slots=False, kw_only=True, eq=False, on_setattr=setattr_hook)
-
-
-def _attribute(spec: FieldSpec) -> Any:
-    arguments: dict[str, Any] = {"validator": spec.validator, "converter": spec.converter, "repr": spec.repr}
-    if spec.factory is not None:
-        return attrs.field(factory=spec.factory, **arguments)
-    if spec.default is not MISSING:
-        arguments["default"] = spec.default
-    return attrs.field(**arguments)
-
-
-def _check_types(parts: list[MappedField]) -> None:
-    """Raise `MappingError` for annotations and defaults that cannot be; names not there yet are left for later."""
-    for part in parts:
-        kind = part.resolved()
-        if kind is None:
-            continue
-        if part.spec.primary_key and kind.is_list:
-            raise MappingError(
-                f"{part.where}: a primary key cannot be a {kind.name}, which MongoDB takes for many keys"
-            )
-        if isinstance(part.spec, VectorFieldSpec) or part.spec.converter is not None or part.spec.default is MISSING:
-            continue
-        try:
-            kind.to_bson(part.spec.default)
-        except Misfit as misfit:
-            raise MappingError(f"{part.where}: the default does not fit: {misfit.describe()}") from None
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -187,20 +128,31 @@ class DocumentMeta(MappedMeta):
     """The metaclass of documents."""
 
     @classmethod
-    def _parts(mcs, name: str, declared: Declared, namespace: dict[str, Any]) -> list[MappedField]:
-        collection = namespace.setdefault("__collection__", _snake_case(name))
+    def _parts(
+        mcs, name: str, declared: Declared, namespace: dict[str, Any], bases: tuple[type, ...]
+    ) -> list[MappedField]:
+        parent = parent_of(bases)
+        if parent is not None and "__collection__" in namespace:
+            raise MappingError(
+                f"{name}.__collection__: {name} shares the collection of {parent.root.name}; "
+                "for one of its own, derive both from a class with __abstract__ = True"
+            )
+        collection = namespace.setdefault("__collection__", parent.collection if parent else _snake_case(name))
         if not isinstance(collection, str) or not collection or "$" in collection or "\0" in collection:
             raise MappingError(f"{name}.__collection__: {collection!r} is no name of a collection")
-        keys = [attribute for attribute, (spec, _, _) in declared.items() if spec.primary_key]
-        if len(keys) > 1:
-            raise MappingError(f"{name} declares more than one primary key: {', '.join(keys)}")
+        keys = only_one(name, declared, "primary_key", "primary key")
+        only_one(name, declared, "version", "version")
         if not keys:
             if "id" in declared:
                 raise MappingError(f"{name}.id: a field called id must be the primary key; add primary_key=True")
+            if "id" in namespace:
+                raise MappingError(f"{name}.id: this name is the key's; choose another one, or declare a primary key")
             scope = Scope(__name__, name, {})
             declared = {"id": (FieldSpec(factory=ObjectId, primary_key=True), Mapped[ObjectId], scope), **declared}
-        parts = super()._parts(name, declared, namespace)
-        _check_sources(parts)
+        parts = super()._parts(name, declared, namespace, bases)
+        check_sources(parts)
+        if parent is not None:
+            check_overrides(parts, parent)
         for number, part in enumerate(parts):
             kind = part.resolved()
             part.lazy = kind is None or not kind.plain
@@ -211,19 +163,18 @@ class DocumentMeta(MappedMeta):
 
     @classmethod
     def _finish(mcs, mapping: ClassMap) -> None:
-        registry: Registry = getattr(mapping.cls, "__superorm_registry__", default_registry)
+        mapping.parent = parent_of(mapping.cls.__mro__[1:])
+        registry = _registry(mapping.cls)
+        if registry is not _registry(mapping.root.cls):
+            raise MappingError(f"{mapping.name} must be in the registry of {mapping.root.name}; leave out registry=")
+        check_indexes(mapping)
+        join(mapping)
         registry.add(mapping)
 
 
-def _check_sources(parts: list[MappedField]) -> None:
-    """A computed vector's source must be another field of the class."""
-    known = {part.attribute: part for part in parts}
-    for part in parts:
-        if isinstance(part.spec, VectorFieldSpec) and part.spec.source is not None:
-            source = known.get(part.spec.source)
-            if source is None or source is part:
-                others = ", ".join(attribute for attribute in known if attribute != part.attribute)
-                raise MappingError(f"{part.where}: source={part.spec.source!r} is no other field; there are {others}")
+def _registry(cls: type) -> Registry:
+    registry: Registry = getattr(cls, "__superorm_registry__", default_registry)
+    return registry
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
@@ -231,15 +182,17 @@ class EmbeddedMeta(MappedMeta):
     """The metaclass of embedded documents."""
 
     @classmethod
-    def _parts(mcs, name: str, declared: Declared, namespace: dict[str, Any]) -> list[MappedField]:
-        parts = super()._parts(name, declared, namespace)
-        if "__collection__" in namespace:
-            raise MappingError(f"{name}.__collection__: an Embedded has no collection; derive it from Document")
+    def _parts(
+        mcs, name: str, declared: Declared, namespace: dict[str, Any], bases: tuple[type, ...]
+    ) -> list[MappedField]:
+        parts = super()._parts(name, declared, namespace, bases)
+        for attribute in ("__collection__", "__indexes__", "__validate__"):
+            if attribute in namespace:
+                raise MappingError(f"{name}.{attribute}: an Embedded has no collection; that is for a Document")
         for part in parts:
-            if part.spec.primary_key:
-                raise MappingError(f"{part.where}: an Embedded has no primary key")
-            if part.spec.index or part.spec.unique:
-                raise UnsupportedError(f"{part.where}: indexes in embedded documents are not supported yet")
+            if part.spec.primary_key or part.spec.version:
+                what = "primary key" if part.spec.primary_key else "version"
+                raise MappingError(f"{part.where}: an Embedded has no {what}")
             if isinstance(part.spec, VectorFieldSpec):
                 raise UnsupportedError(f"{part.where}: vectors in embedded documents are not supported yet")
         return parts
@@ -255,10 +208,22 @@ class Document(metaclass=DocumentMeta):
     Declare fields as ``name: Mapped[type] = field(...)``.
     Without a primary key an ObjectId key ``id`` is added.
     Objects compare and hash by identity.
+
+    Settings of a class, all inherited but the first two:
+    ``__collection__`` (by default the class's name in snake case),
+    ``__abstract__ = True`` (a class without a collection, to derive from),
+    ``__discriminator__`` (the key that tells apart the classes which derive from a mapped one, by default ``_type``),
+    ``__extra__ = "forbid"`` (keys in the database that no field maps are an error; by default they are kept),
+    ``__on_mismatch__ = "keep"`` (a stored value of the wrong type is read as it is; by default it is an error),
+    ``__indexes__`` (a list of `Index`, to which derived classes add theirs),
+    ``__validate__ = True`` or ``"warn"`` (`create_all` makes a ``$jsonSchema`` validator of the class).
     """
 
     __collection__: ClassVar[str]
+    __indexes__: ClassVar[Sequence[Index]] = ()
+    __validate__: ClassVar[bool | Literal["warn"]] = False
     _superorm_gone: ClassVar[dict[str, Any] | None] = None
+    _superorm_touched: ClassVar[int] = 0
 
     if TYPE_CHECKING:
         id: Mapped[Any] = field(factory=ObjectId, primary_key=True)
@@ -286,6 +251,7 @@ def _embedded_literal(value: Embedded) -> Any:
 
 
 register_literal(Embedded, _embedded_literal)
+on_classes(class_finder, python_value)
 
 
 def _snake_case(name: str) -> str:

@@ -12,12 +12,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from superorm.exc import MappingError
 from superorm.schema.compare import same
 from superorm.schema.fast_dump import make_fast_dump
 from superorm.schema.fields import MISSING
-from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
-from superorm.schema.state import DEFAULTS, SOURCE, new_object
+from superorm.schema.state import DEFAULTS, SOURCE, kept, new_object
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.scalars import PLAIN_NAMES
 
@@ -25,11 +26,21 @@ __all__ = ["equal", "install"]
 
 
 def install(mapping: ClassMap) -> None:
-    """Give the class its functions; they are generated at the first call, when all types are known."""
+    """Give the class its functions; they are generated at the first call, when all types are known.
+
+    A subclass of mapped classes joins their families; its documents name it.
+    Raises `MappingError` where they cannot tell it from another one.
+    """
+    mapping.discriminator = getattr(mapping.cls, "__discriminator__", mapping.discriminator)
+    _join_families(mapping)
 
     def load(stored: dict[str, Any]) -> Any:
         mapping.load = _make_load(mapping)
         return mapping.load(stored)
+
+    def load_all(values: list[Any], found: list[Any]) -> None:
+        mapping.load_all = _make_load_all(mapping)
+        mapping.load_all(values, found)
 
     def dump(instance: object) -> dict[str, Any]:
         mapping.dump = _make_dump(mapping, codec)
@@ -40,7 +51,30 @@ def install(mapping: ClassMap) -> None:
         return mapping.unchanged(instance, stored)
 
     codec = _Codec(mapping)
-    mapping.load, mapping.dump, mapping.unchanged = load, dump, unchanged
+    mapping.load, mapping.load_all, mapping.dump, mapping.unchanged = load, load_all, dump, unchanged
+
+
+def _join_families(mapping: ClassMap) -> None:
+    bases = [class_map(base) for base in mapping.cls.__mro__[1:] if "__superorm__" in base.__dict__]
+    for base in bases:
+        where = f"{mapping.name}, a subclass of {base.name}"
+        if mapping.discriminator != base.discriminator:
+            raise MappingError(f"{where}: __discriminator__ must be the same, {base.discriminator!r}")
+        mapping.check_discriminator(where)
+        base.check_discriminator(where)
+        other = {base.name: base, **base.family}.get(mapping.name)
+        if other is not None and _place(other.cls) != _place(mapping.cls):
+            raise MappingError(
+                f"{where}: another class of that name is there, {_place(other.cls)}; choose another name"
+            )
+    mapping.parent = bases[0] if bases else None
+    for base in bases:
+        base.family = {base.name: base, **base.family, mapping.name: mapping}
+        mapping.family = {mapping.name: mapping}
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -53,22 +87,46 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def _make_load(mapping: ClassMap) -> Any:
+    body, namespace = _load_body(mapping, slowly=("return slow(d)",))
+    lines = ["def load(d, new=cls.__new__, cls=cls):", *(f"    {line}" for line in body), "    return o"]
+    return make_function("load", f"load {mapping.name}", lines, namespace)
+
+
+def _make_load_all(mapping: ClassMap) -> Any:
+    body, namespace = _load_body(mapping, slowly=("append(slow(d))", "continue"))
+    lines = [
+        "def load_all(values, found, new=cls.__new__, cls=cls):",
+        "    append = found.append",
+        "    for d in values:",
+    ]
+    lines += ["        if type(d) is not dict:", f"            raise Misfit(d, {mapping.name!r})"]
+    lines += [*(f"        {line}" for line in body), "        append(o)"]
+    return make_function("load_all", f"load all {mapping.name}", lines, namespace)
+
+
+def _load_body(mapping: ClassMap, slowly: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:
+    """Lines that make the object `o` of the stored document `d`, or do what `slowly` says; and what they name."""
+
     def slow(stored: dict[str, Any]) -> Any:
         return _load_slowly(mapping, stored)
 
-    namespace: dict[str, Any] = {**PLAIN_NAMES, "cls": mapping.cls, "slow": slow, "Misfit": Misfit}
-    lines = ["def load(d, new=cls.__new__, cls=cls):", "    try:", "        o = new(cls)"]
-    for number, part in enumerate(mapping.fields):
-        namespace[f"f{number}"] = part.type.from_bson
-        lines.append(f"        v = d[{part.stored!r}]")
-        convert = f"f{number}(v)"
+    stored = [part.stored for part in mapping.fields]
+    namespace: dict[str, Any] = {**PLAIN_NAMES, "cls": mapping.cls, "slow": slow, "Misfit": Misfit, "stored": stored}
+    otherwise = [f"    {line}" for line in slowly]
+    lines = [f"if len(d) != {len(mapping.fields)}:", *otherwise] if mapping.extra_forbidden else []
+    lines += ["try:", "    pass", *(f"    v{n} = d[{name!r}]" for n, name in enumerate(stored))]
+    lines += ["except KeyError:", *otherwise, "o = new(cls)", "try:", "    pass"]
+    for n, part in enumerate(mapping.fields):
+        namespace[f"f{n}"] = part.type.from_bson
+        convert = f"f{n}(v{n})"
         if part.type.plain:
-            convert = f"v if {part.type.load_check('v')} else {convert}"
-        lines.append(f"        o.{part.attribute} = {convert}")
-    lines += ["    except (KeyError, Misfit):", "        return slow(d)", f"    o.{SOURCE} = d", "    return o"]
-    if mapping.extra_forbidden:
-        lines[1:1] = [f"    if len(d) != {len(mapping.fields)}: return slow(d)"]
-    return make_function("load", f"load {mapping.name}", lines, namespace)
+            convert = f"v{n} if {part.type.load_check(f'v{n}')} else {convert}"
+        lines.append(f"    o.{part.attribute} = {convert}")
+    if any(part.keep for part in mapping.fields):
+        lines += ["except Misfit:", *otherwise]
+    else:
+        lines += ["except Misfit as misfit:", "    raise misfit.within(stored[len(o.__dict__)]) from None"]
+    return [*lines, f"o.{SOURCE} = d"], namespace
 
 
 def _load_slowly(mapping: ClassMap, stored: dict[str, Any]) -> Any:
@@ -82,10 +140,12 @@ def _load_slowly(mapping: ClassMap, stored: dict[str, Any]) -> Any:
             else:
                 value, defaults[part.stored] = part.missing()
         except Misfit as misfit:
-            raise misfit.within(part.stored) from None
+            if not part.keep:
+                raise misfit.within(part.stored) from None
+            value = kept(part, stored, defaults)
         setattr(instance, part.attribute, value)
     if mapping.extra_forbidden:
-        mapping.refuse_extra(stored)
+        mapping.refuse_extra(_without_name(mapping, stored))
     setattr(instance, SOURCE, stored)
     if defaults:
         setattr(instance, DEFAULTS, defaults)
@@ -104,15 +164,24 @@ def _make_dump(mapping: ClassMap, codec: _Codec) -> Callable[[object], dict[str,
 
 def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
     namespace: dict[str, Any] = {"slow": codec.unchanged}
+    names: list[str] = []
     tests: list[str] = []
     for n, part in enumerate(mapping.fields):
-        namespace[f"unchanged{n}"] = part.type.unchanged
-        value, raw = f"o.{part.attribute}", f"d[{part.stored!r}]"
-        tests.append(f"({value} is {raw} or unchanged{n}({value}, {raw}))")
-    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:"]
-    lines += [f"            return {' and '.join(tests) or 'True'}", "        except (AttributeError, KeyError):"]
-    lines += ["            pass", "    return slow(o, d)"]
+        namespace[f"unchanged{n}"] = part.unchanged
+        names.append(f"            v{n} = o.{part.attribute}; r{n} = d[{part.stored!r}]")
+        tests.append(f"(v{n} is r{n} or unchanged{n}(v{n}, r{n}))")
+    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:", "            pass", *names]
+    lines += ["        except (AttributeError, KeyError):", "            return slow(o, d)"]
+    lines += [f"        return {' and '.join(tests) or 'True'}", "    return slow(o, d)"]
     return make_function("unchanged", f"unchanged {mapping.name}", lines, namespace)
+
+
+def _without_name(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]:
+    """The document without the discriminator that names its class."""
+    key = mapping.discriminator
+    if key in mapping.stored_names or document.get(key) != mapping.name:
+        return document
+    return {name: value for name, value in document.items() if name != key}
 
 
 class _Codec:
@@ -135,9 +204,11 @@ class _Codec:
             if attribute not in state:
                 continue  # deleted
             value = state[attribute]
-            if stored in source and (value is source[stored] or kind.unchanged(value, source[stored])):
+            if stored in source and (value is source[stored] or part.unchanged(value, source[stored])):
                 result[stored] = source[stored]
                 continue
+            if part.keep and value is None and stored in defaults and defaults[stored] is None:
+                continue  # still missing
             try:
                 new = part.store(instance, value) if checked or kind.plain else kind.to_bson(value)
             except Misfit as misfit:
@@ -147,6 +218,8 @@ class _Codec:
                     continue  # still missing
                 state[DEFAULTS] = defaults = {key: value for key, value in defaults.items() if key != stored}
             result[stored] = new
+        if self._mapping.writes_type and self._mapping.discriminator not in source:
+            result = {self._mapping.discriminator: self._mapping.name, **result}
         if not source or list(source) == list(result):
             return result
         ordered = {
@@ -160,17 +233,18 @@ class _Codec:
         """Whether `dump` would give the stored document, or one that reads the same."""
         state = vars(instance)
         defaults: dict[str, Any] = state.get(DEFAULTS, {})
-        for _, attribute, key, kind, _ in self._parts:
+        for part, attribute, key, _, _ in self._parts:
             there = stored if key in stored else defaults
             if attribute not in state:
                 if key in stored:
                     return False  # deleted
                 continue
             value, before = state[attribute], there.get(key, MISSING)
-            if value is not before and (before is MISSING or not kind.unchanged(value, before)):
+            if value is not before and (before is MISSING or not part.unchanged(value, before)):
                 return False
         source: dict[str, Any] = state.get(SOURCE) or {}
         return stored is source or same(self._extra(source), self._extra(stored))
 
     def _extra(self, document: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in document.items() if key not in self._mapping.stored_names}
+        named = _without_name(self._mapping, document)
+        return {key: value for key, value in named.items() if key not in self._mapping.stored_names}

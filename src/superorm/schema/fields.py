@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, overload
 
 import attrs
 import numpy as np
 from attrs import frozen
 
 from superorm.exc import MappingError
+from superorm.schema.indexes import KINDS, IndexKind, ttl_seconds
 from superorm.schema.vector_spec import Metric
 
 if TYPE_CHECKING:
     from superorm.expr.nodes import Field
     from superorm.schema.document import Document, Embedded
 
-__all__ = ["MISSING", "FieldSpec", "Mapped", "VectorFieldSpec", "field", "utcnow", "vector"]
+__all__ = ["MISSING", "FieldSpec", "Mapped", "VectorFieldSpec", "field", "is_stored_name", "utcnow", "vector"]
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -48,7 +49,8 @@ class Mapped(Generic[T]):
         def __set__(self, instance: Any, value: T) -> None: ...
 
 
-def _is_stored_name(name: object) -> bool:
+def is_stored_name(name: object) -> bool:
+    """Whether fields can be stored under this key."""
     return isinstance(name, str) and name not in ("", "_id") and name[0] != "$" and not {".", "\0"} & set(name)
 
 
@@ -60,11 +62,13 @@ class FieldSpec:
     factory: Callable[[], Any] | None = None
     name: str | None = None
     primary_key: bool = False
-    index: bool = False
+    index: bool | IndexKind = False
     unique: bool = False
+    ttl: timedelta | int | None = None
     validator: Any = None
     converter: Callable[[Any], Any] | None = None
     repr: bool = True
+    version: bool = False
 
     def check(self, where: str) -> None:
         """Raise `MappingError` for settings that contradict one another; `where` names the field."""
@@ -79,13 +83,34 @@ class FieldSpec:
         ):
             if function is not None and not callable(function):
                 raise MappingError(f"{where}: {setting}={function!r} is no function")
+        self._check_index(where)
+        self._check_version(where)
         if self.primary_key and self.name is not None:
             raise MappingError(f"{where}: a primary key is always stored as _id; leave out name=")
-        if self.name is not None and not _is_stored_name(self.name):
+        if self.name is not None and not is_stored_name(self.name):
             raise MappingError(
                 f"{where}: name={self.name!r} cannot be a stored key: "
                 "that is a text, not empty and not _id, which does not begin with $ and holds no dot and no NUL"
             )
+
+    def _check_version(self, where: str) -> None:
+        if self.version and self != FieldSpec(name=self.name, index=self.index, repr=self.repr, version=True):
+            raise MappingError(
+                f"{where}: superorm keeps a version by itself; only name=, index= and repr= can stand beside it"
+            )
+
+    def _check_index(self, where: str) -> None:
+        if self.index not in (True, False, *KINDS):
+            raise MappingError(f"{where}: index={self.index!r} is none of True, False, {', '.join(map(repr, KINDS))}")
+        if isinstance(self.index, str) and (self.ttl is not None or (self.index == "hashed" and self.unique)):
+            raise MappingError(f"{where}: an index={self.index!r} has no ttl=, and a hashed one is not unique")
+        if self.ttl is not None:
+            if self.primary_key:
+                raise MappingError(f"{where}: the index of the primary key has no ttl=")
+            try:
+                ttl_seconds(self.ttl)
+            except MappingError as error:
+                raise MappingError(f"{where}: {error}") from None
 
 
 @frozen
@@ -107,25 +132,57 @@ class VectorFieldSpec(FieldSpec):
             raise MappingError(f"{where}: a computed vector needs both source= and model=")
 
 
+@overload
+def field(
+    *,
+    version: Literal[True],
+    name: str | None = None,
+    index: bool = False,
+    repr: bool = True,
+    init: Literal[False] = False,
+) -> Any: ...
+@overload
 def field(
     *,
     default: Any = MISSING,
     factory: Callable[[], Any] | None = None,
     name: str | None = None,
     primary_key: bool = False,
-    index: bool = False,
+    index: bool | IndexKind = False,
     unique: bool = False,
+    ttl: timedelta | int | None = None,
     validator: Callable[[Any, Any, Any], Any] | Sequence[Callable[[Any, Any, Any], Any]] | None = None,
     converter: Callable[[Any], Any] | None = None,
     repr: bool = True,
+) -> Any: ...
+def field(
+    *,
+    default: Any = MISSING,
+    factory: Callable[[], Any] | None = None,
+    name: str | None = None,
+    primary_key: bool = False,
+    index: bool | IndexKind = False,
+    unique: bool = False,
+    ttl: timedelta | int | None = None,
+    validator: Callable[[Any, Any, Any], Any] | Sequence[Callable[[Any, Any, Any], Any]] | None = None,
+    converter: Callable[[Any], Any] | None = None,
+    repr: bool = True,
+    version: bool = False,
+    init: Literal[False] = False,
 ) -> Any:
     """Declare a field.
 
     `default` or `factory` make it optional in ``__init__``.
     `name` is the key it is stored under, if not the attribute's name.
     `primary_key` makes it the document's ``_id``.
-    `index` and `unique` ask `create_all` for an index.
+    `index` and `unique` ask `create_all` for an index, also where the class is embedded in documents and in lists.
+    `index` may name another kind: ``"text"`` (which such fields of a collection share), ``"hashed"``, ``"2dsphere"``.
+    `ttl`, a timedelta or seconds, asks for an index by which the server deletes documents that long after a date.
+    For more than these see `Index`.
     `validator` and `converter` are as in attrs; they run in ``__init__``, and again when a changed value is flushed.
+    `version` makes it the document's version, an int that superorm counts up with each change:
+    writing a document whose version somebody else changed raises `StaleDocumentError`.
+    It is no argument of ``__init__`` (`init` is there for type checkers only).
     Settings that contradict one another raise `MappingError` where the class is declared.
     """
     return FieldSpec(
@@ -135,9 +192,11 @@ def field(
         primary_key=primary_key,
         index=index,
         unique=unique,
+        ttl=ttl,
         validator=validator if validator is None or callable(validator) else attrs.validators.and_(*validator),
         converter=converter,
         repr=repr,
+        version=version,
     )
 
 

@@ -1,53 +1,193 @@
-"""The indexes that a class declares, against those that a collection has."""
+"""Indexes as classes declare them in ``__indexes__``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias, TypeGuard, cast, get_args
 
 from attrs import frozen
 
-from superorm.schema.mapping import ClassMap
+from superorm.exc import MappingError
+from superorm.expr.base import Order
+from superorm.expr.nodes import Field, Predicate
 
-__all__ = ["DeclaredIndex", "declared_indexes", "index_differences", "missing_indexes"]
+__all__ = ["KINDS", "WILDCARD", "Index", "IndexKey", "IndexKind", "Partial", "is_condition", "ttl_seconds"]
+
+IndexKind: TypeAlias = Literal["text", "hashed", "2dsphere"]
+"""The kinds of indexes besides the ordered ones."""
+
+Partial: TypeAlias = Predicate[Any] | Callable[[Any], Predicate[Any]]
+"""A condition, or a function that makes it of the class."""
+
+KINDS: tuple[str, ...] = get_args(IndexKind)
+WILDCARD = "$**"
+_MAX_WEIGHT = 99_999
+_MAX_TTL = 2**31 - 1
+_FORM = 'a field of an index is written "title", "-year", "imdb.rating", "plot:text" (:hashed, :2dsphere) or "$**"'
 
 
-@frozen
-class DeclaredIndex:
-    """One index of a class."""
+@frozen(eq=False)
+class IndexKey:
+    """One field of an index."""
 
-    keys: tuple[tuple[str, int], ...]
+    path: str
+    """Attributes' names, dotted; it may end with ``$**``. Of a `field` the stored path."""
+    kind: int | str
+    """1 or -1 for the order, or one of `KINDS`."""
+    field: Field[Any, Any] | None = None
+
+    @property
+    def wildcard(self) -> bool:
+        return self.path.rpartition(".")[2] == WILDCARD
+
+    @classmethod
+    def parse(cls, given: object) -> IndexKey:
+        """A field as it is given to `Index`. Raises `MappingError`."""
+        if _is_order(given) and _is_field(given.expr):
+            return cls(cast("Any", given.expr)._path, given.direction, given.expr)
+        if _is_field(given):
+            return cls(cast("Any", given)._path, 1, given)
+        if isinstance(given, str):
+            path, colon, word = given.removeprefix("-").partition(":")
+            kind = word if colon else -1 if given.startswith("-") else 1
+            *parents, _ = names = path.split(".")
+            if all(names) and WILDCARD not in parents and not (colon and (word not in KINDS or given[0] == "-")):
+                return cls(path, kind)
+        raise MappingError(f"{_FORM}, not {given!r}")
+
+
+@frozen(init=False, eq=False)
+class Index:
+    """An index for ``__indexes__``: ``Index("title", "-year", unique=True, partial=lambda Movie: Movie.year > 2000)``.
+
+    `fields` are names of attributes, dotted into embedded documents and lists of them.
+    ``"-year"`` is descending; ``"plot:text"``, ``"key:hashed"`` and ``"place:2dsphere"`` are indexes of these kinds;
+    ``"$**"`` is a wildcard index over everything, ``"meta.$**"`` over what is in ``meta``.
+    After the class, fields can be given as well:
+    ``Movie.__indexes__ = [Index(Movie.title, Movie.year.desc(), partial=Movie.year > 2000)]``.
+
+    `partial` keeps documents out that do not meet a condition;
+    inside the class it is written as a function of the class.
+    `ttl`, a timedelta or seconds, lets the server delete documents that long after the time in the index's only field.
+    `sparse` keeps documents out that have none of the fields, `hidden` the index from the server's planner.
+    `collation` is the server's document, such as ``{"locale": "en", "strength": 2}``.
+    `weights` (by field), `default_language` and `language_override` belong to text indexes,
+    `include` or `exclude` (fields) to ``"$**"``.
+    `name` is needed only where two indexes have the same fields.
+
+    Raises `MappingError` for settings that contradict one another.
+    """
+
+    keys: tuple[IndexKey, ...]
     unique: bool
+    sparse: bool
+    hidden: bool
+    partial: Partial | None
+    ttl: int | None
+    collation: Mapping[str, Any] | None
+    weights: Mapping[str, int]
+    default_language: str | None
+    language_override: str | None
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    name: str | None
+
+    def __init__(
+        self,
+        *fields: str | Field[Any, Any] | Order[Any],
+        unique: bool = False,
+        sparse: bool = False,
+        hidden: bool = False,
+        partial: Partial | None = None,
+        ttl: timedelta | int | None = None,
+        collation: Mapping[str, Any] | None = None,
+        weights: Mapping[str, int] | None = None,
+        default_language: str | None = None,
+        language_override: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
+        where = f"Index({', '.join(map(repr, fields))})"
+        try:
+            keys = tuple(map(IndexKey.parse, fields))
+            seconds = None if ttl is None else ttl_seconds(ttl)
+        except MappingError as error:
+            raise MappingError(f"{where}: {error}") from None
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            keys=keys,
+            unique=unique,
+            sparse=sparse,
+            hidden=hidden,
+            partial=partial,
+            ttl=seconds,
+            collation=collation,
+            weights=weights or {},
+            default_language=default_language,
+            language_override=language_override,
+            include=tuple(include),
+            exclude=tuple(exclude),
+            name=name,
+        )
+        if problem := self._problem():
+            raise MappingError(f"{where}: {problem}")
+
+    def _problem(self) -> str | None:
+        """What is wrong with the settings."""
+        paths = [key.path for key in self.keys]
+        text, hashed, wild = self._having("text"), self._having("hashed"), [key for key in self.keys if key.wildcard]
+        problems = {
+            "it needs a field": not paths,
+            "a field stands in it twice": len(set(paths)) < len(paths),
+            "a wildcard index is ascending and has no other field": any(key.kind not in (1, "text") for key in wild)
+            or len(wild) > 1,
+            "a wildcard index cannot be unique, sparse or have a ttl": any(key.kind == 1 for key in wild)
+            and (self.unique or self.sparse or self.ttl is not None),
+            'include= and exclude= are for "$**", one of them at a time': (self.include or self.exclude)
+            and (paths != [WILDCARD] or text or (self.include and self.exclude)),
+            "only one of its fields can be hashed, and then it is not unique": len(hashed) > 1
+            or (hashed and self.unique),
+            "weights=, default_language= and language_override= are for text": not text
+            and (self.weights or self.default_language or self.language_override),
+            "weights= are whole numbers from 1 to 99,999, by fields of the index": any(
+                path not in text or type(weight) is not int or not 1 <= weight <= _MAX_WEIGHT
+                for path, weight in self.weights.items()
+            ),
+            "a text index has no collation": text and self.collation is not None,
+            "a ttl needs a single field, ascending or descending": self.ttl is not None
+            and (len(paths) != 1 or isinstance(self.keys[0].kind, str)),
+            "sparse= and partial= exclude one another": self.sparse and self.partial is not None,
+            "partial= takes a condition such as Movie.year > 2000, or a function from the class to one": not (
+                self.partial is None or callable(self.partial) or is_condition(self.partial)
+            ),
+            'collation= takes a document with a locale, such as {"locale": "en", "strength": 2}': self.collation
+            is not None
+            and "locale" not in self.collation,
+            f"name={self.name!r} cannot be an index's": self.name in ("", "*", "_id_"),
+        }
+        return next((problem for problem, there in problems.items() if there), None)
+
+    def _having(self, kind: str) -> list[str]:
+        return [key.path for key in self.keys if key.kind == kind]
 
 
-def declared_indexes(mapping: ClassMap) -> list[DeclaredIndex]:
-    """The indexes that the fields ask for."""
-    return [
-        DeclaredIndex(((part.stored, 1),), part.spec.unique)
-        for part in mapping.fields
-        if part.spec.index or part.spec.unique
-    ]
+def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
+    return isinstance(value, Field)
 
 
-def index_differences(mapping: ClassMap, existing: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Indexes that are there with the declared keys but other options, one sentence each."""
-    by_keys = {tuple(index["key"].items()): index for index in existing}
-    found: list[str] = []
-    for index in declared_indexes(mapping):
-        present = by_keys.get(index.keys)
-        if present is not None and bool(present.get("unique")) != index.unique:
-            wanted, there = ("unique", "not unique") if index.unique else ("not unique", "unique")
-            found.append(
-                f"index {present['name']} of {mapping.collection} is {there}, {mapping.name} declares it {wanted}"
-            )
-    return found
+def _is_order(value: object) -> TypeGuard[Order[Any]]:
+    return isinstance(value, Order)
 
 
-def missing_indexes(mapping: ClassMap, existing: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Declared indexes that are not there, one sentence each."""
-    known = {tuple(index["key"].items()) for index in existing}
-    return [
-        f"{mapping.collection} has no index {dict(index.keys)}, which {mapping.name} declares; run db.create_all()"
-        for index in declared_indexes(mapping)
-        if index.keys not in known
-    ]
+def is_condition(value: object) -> TypeGuard[Predicate[Any]]:
+    """Whether it is a condition such as ``Movie.year > 2000``."""
+    return isinstance(value, Predicate)
+
+
+def ttl_seconds(ttl: object) -> int:
+    """Whole seconds from 0 to 2,147,483,647. Raises `MappingError`."""
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if type(seconds) in (int, float) and 0 <= cast("float", seconds) <= _MAX_TTL and cast("float", seconds) % 1 == 0:
+        return int(cast("float", seconds))
+    raise MappingError(f"ttl= takes a timedelta or whole seconds, from 0 to {_MAX_TTL:,} seconds, not {ttl!r}")

@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
-import builtins
-import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, TypeAlias, cast, get_args, get_origin
-from weakref import WeakValueDictionary
+from typing import Any, TypeAlias, get_args, get_origin
 
 import attrs
 import numpy as np
 from attrs import define, field
 
 from superorm.exc import MappingError
-from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec
+from superorm.schema.compare import same
+from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec, is_stored_name
+from superorm.schema.parts import Part, element_part, refused, storable, value_part
+from superorm.schema.scope import Scope
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected
 from superorm.schema.types.containers import UnionType
+from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
 from superorm.schema.types.scalars import NoneType
 from superorm.schema.vector_spec import VectorSpec
 
-__all__ = ["ClassMap", "MappedField", "Scope", "class_map"]
-
-_local_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
-"""The mapped classes inside functions, by module and qualified name, for annotations that come before them."""
+__all__ = ["ClassMap", "MappedField", "class_map"]
 
 _Class: TypeAlias = type
-
-
-@define
-class Scope:
-    """Where a class was declared, and so where the names in its annotations are looked up."""
-
-    module: str
-    qualname: str
-    names: dict[str, Any]
-    """Names of the class body and of the function around it that stand in the annotations."""
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any], around: Mapping[str, Any]) -> Scope:
-        """The scope of a class by its body and the names `around` it."""
-        mentioned = set(re.findall(r"\w+", " ".join(map(str, body.get("__annotations__", {}).values()))))
-        names = {name: namespace[name] for namespace in (around, body) for name in mentioned & namespace.keys()}
-        return cls(body["__module__"], body["__qualname__"], names)
-
-    def declare(self, cls: type) -> None:
-        """Let annotations name the class itself, before its name is bound."""
-        self.names[cls.__name__] = cls
-        if "<locals>" in self.qualname:
-            _local_classes[f"{self.module}.{self.qualname}"] = cls
-
-    def __call__(self, text: str) -> Any:
-        """The value of an annotation. Raises `NameError` for what is not there yet."""
-        around = f"{self.module}.{self.qualname.rpartition('.')[0]}."
-        local = {name: cls for path, cls in _local_classes.items() if (name := path.removeprefix(around)) != path}
-        return eval(text, dict(vars(sys.modules.get(self.module, builtins))), local | self.names)
 
 
 @define(eq=False)
@@ -74,6 +42,8 @@ class MappedField:
     """Whether objects convert the stored value at first access only."""
     bit: int = 0
     """Of a lazy field: its bit in the attribute `TOUCHED` of objects."""
+    keep: bool = False
+    """Whether a stored value of the wrong type is read as it is."""
     _type: BsonType | None = None
 
     @property
@@ -86,12 +56,14 @@ class MappedField:
                 f"{self.where}: {error}, in the annotation {self.annotation!r}; "
                 "import it where the class is declared, outside of `if TYPE_CHECKING`"
             ) from None
+        except Unregistered as error:
+            raise MappingError(str(error)) from None
 
     def resolved(self) -> BsonType | None:
-        """The declared type, or None where the annotation names what is not there yet."""
+        """The declared type, or None where the annotation names what is not there, or not registered, yet."""
         try:
             return self._type or self._resolve()
-        except NameError:
+        except (NameError, Unregistered):
             return None
 
     @property
@@ -127,14 +99,32 @@ class MappedField:
     def embedded(self) -> _Class | None:
         return self.type.embedded
 
+    def holds(self, cls: object) -> bool:
+        return self.type.holds(cls)
+
+    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
+        return self.type.named(value, document)
+
     def member(self, name: str) -> MappedField:
         return self.type.member(name)
+
+    @property
+    def step(self) -> tuple[str, Any]:
+        return "field", self.attribute
+
+    def element(self, position: int | None) -> Part:
+        return element_part(self.where, self.type, position)
+
+    def value(self, key: str) -> Part:
+        return value_part(self.where, self.type, key)
 
     def missing(self) -> tuple[Any, Any]:
         """The default for an object whose document lacks the key, and the same as BSON.
 
         Raises `Misfit` where the field has none, or one that its type does not hold.
         """
+        if self.spec.version:
+            return 0, 0
         value = self.spec.default if self.spec.factory is None else self.spec.factory()
         if value is MISSING:
             raise Missing(self.type.name)
@@ -144,6 +134,12 @@ class MappedField:
             return value, self.type.to_bson(value)
         except Misfit:
             raise Missing(self.type.name) from None
+
+    @property
+    def unchanged(self) -> Callable[[Any, Any], bool]:
+        """A function: whether a value of the field is what a stored one reads as."""
+        unchanged = self.type.unchanged
+        return (lambda value, raw: unchanged(value, raw) or same(raw, value)) if self.keep else unchanged
 
     @property
     def checked(self) -> bool:
@@ -158,7 +154,7 @@ class MappedField:
         """
         before = value
         if self.checked:
-            value = self._check(instance, value)
+            value = self._check(instance, value, type(instance))
         stored = self.type.to_bson(value)
         if self.type.plain:
             value = stored
@@ -166,16 +162,23 @@ class MappedField:
             setattr(instance, self.attribute, value)
         return stored
 
-    def _attribute(self, instance: object) -> Any:
-        """The field as attrs knows it."""
-        return attrs.fields_dict(cast("type[attrs.AttrsInstance]", type(instance)))[self.attribute]
+    def stored_value(self, value: object, where: str, holder: Any = None) -> Any:
+        """The BSON value to store for a value of a statement; `where` names the field in errors.
 
-    def _check(self, instance: object, value: Any) -> Any:
+        With `holder`, the class that has the field, converter and validator see the value; there is no object for them.
+        Raises `ValidationError`, `VectorError`.
+        """
+        try:
+            return storable(self.type.to_bson(self._check(None, value, holder) if self.checked and holder else value))
+        except Misfit as misfit:
+            raise refused(self.type, where, misfit, holder) from misfit.error
+
+    def _check(self, instance: object, value: Any, cls: Any) -> Any:
         try:
             if self.spec.converter is not None:
                 value = self.spec.converter(value)
             if self.spec.validator is not None:
-                self.spec.validator(instance, self._attribute(instance), value)
+                self.spec.validator(instance, attrs.fields_dict(cls)[self.attribute], value)
         except (ValueError, TypeError, AssertionError) as error:
             raise Rejected(value, error) from error
         return value
@@ -193,9 +196,19 @@ class ClassMap:
     collection: str | None
     fields: tuple[MappedField, ...]
     extra_forbidden: bool = False
+    discriminator: str = "_type"
+    """The key that names the class of a stored document."""
+    family: dict[str, ClassMap] = field(factory=dict[str, "ClassMap"], init=False)
+    """Of a class with mapped bases or subclasses, or whose documents name it: itself and its subclasses, by name."""
+    parent: ClassMap | None = field(default=None, init=False)
+    """The nearest mapped class that it derives from."""
+    names_itself: bool = field(default=False, init=False)
+    """Of a Document that derives from no mapped class: whether its documents hold the discriminator all the same."""
     by_attribute: dict[str, MappedField] = field(init=False)
     load: Callable[[dict[str, Any]], Any] = field(default=_not_generated, init=False)
     """Of an Embedded: an object from a stored document."""
+    load_all: Callable[[list[Any], list[Any]], None] = field(default=_not_generated, init=False)
+    """Of an Embedded: adds the objects of stored documents to a list, in order."""
     dump: Callable[[Any], dict[str, Any]] = field(default=_not_generated, init=False)
     """Of an Embedded: the document to store for an object."""
     unchanged: Callable[[Any, dict[str, Any]], bool] = field(default=_not_generated, init=False)
@@ -216,6 +229,44 @@ class ClassMap:
         return self.cls.__name__
 
     @cached_property
+    def root(self) -> ClassMap:
+        """The class at the top of its hierarchy; identities and the collection are those of the root."""
+        return self if self.parent is None else self.parent.root
+
+    @property
+    def subclasses(self) -> tuple[ClassMap, ...]:
+        """The mapped classes that derive from it, however far, as far as they are declared by now."""
+        return tuple(member for member in self.family.values() if member is not self)
+
+    @property
+    def type_name(self) -> str:
+        """What stands under the discriminator in its documents."""
+        return self.name
+
+    @property
+    def writes_type(self) -> bool:
+        """Whether its documents hold the discriminator; a root's need not, so that subclasses may come later."""
+        return self.parent is not None or self.names_itself
+
+    def type_filter(self) -> dict[str, Any]:
+        """The filter that leaves only its own documents and its subclasses' of the collection's; empty for a root."""
+        if self.parent is None:
+            return {}
+        names = [self.type_name, *sorted(below.type_name for below in self.subclasses)]
+        return {self.discriminator: names[0] if len(names) == 1 else {"$in": names}}
+
+    def stored_for(self, attributes: Iterable[str]) -> list[str]:
+        """The keys to read for partial documents of these attributes, its subclasses' too.
+
+        The key, the version, and the discriminator where there is one, are always among them.
+        """
+        wanted = set(attributes)
+        names = {"_id": None, self.discriminator: None} if self.family else {"_id": None}
+        for mapping in (self, *self.subclasses):
+            names |= {part.stored: None for part in mapping.fields if part.spec.version or part.attribute in wanted}
+        return list(names)
+
+    @cached_property
     def lazy_fields(self) -> tuple[MappedField, ...]:
         """The fields that objects convert at first access only."""
         return tuple(part for part in self.fields if part.lazy)
@@ -224,6 +275,16 @@ class ClassMap:
     def stored_names(self) -> frozenset[str]:
         """The keys that the class maps."""
         return frozenset(part.stored for part in self.fields)
+
+    def check_discriminator(self, where: str) -> None:
+        """Raise `MappingError` unless the discriminator is a key that the class does not map."""
+        if not is_stored_name(self.discriminator):
+            raise MappingError(f"{where}: __discriminator__ = {self.discriminator!r} cannot be a stored key")
+        if self.discriminator in self.stored_names:
+            raise MappingError(
+                f"{where}: {self.name} has a field stored under {self.discriminator!r}, the key that names the class; "
+                "choose another key with __discriminator__"
+            )
 
     def refuse_extra(self, document: Mapping[str, Any]) -> None:
         """Raise `Misfit` for a key that the class does not map."""
@@ -235,6 +296,11 @@ class ClassMap:
     def key(self) -> MappedField:
         """The primary key's field."""
         return next(part for part in self.fields if part.stored == "_id")
+
+    @cached_property
+    def version(self) -> MappedField | None:
+        """The version's field."""
+        return next((part for part in self.fields if part.spec.version), None)
 
     @cached_property
     def vectors(self) -> tuple[tuple[MappedField, VectorFieldSpec, VectorSpec], ...]:

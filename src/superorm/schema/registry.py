@@ -18,6 +18,10 @@ class Registry:
     def add(self, mapping: ClassMap) -> None:
         self._classes[f"{mapping.cls.__module__}.{mapping.cls.__qualname__}"] = mapping
 
+    def find(self, name: str) -> ClassMap | None:
+        """The class of a qualified name, ``module.Class``; None where there is none."""
+        return self._classes.get(name)
+
     def __iter__(self) -> Iterator[ClassMap]:
         return iter(list(self._classes.values()))
 

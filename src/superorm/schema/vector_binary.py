@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 
 from superorm.expr.narrow import is_list
 
-__all__ = ["Vector", "decode_vector", "encode_vector", "is_encoded"]
+__all__ = ["FLOAT32", "NATIVE", "STORED", "SUBTYPE", "Vector", "decode_vector", "encode_vector", "is_encoded"]
 
 Vector: TypeAlias = NDArray[np.float32]
 
-_SUBTYPE = 9
-_FLOAT32 = b"\x27\x00"  # element type FLOAT32, no padding (BSON specification, binary vector)
-_STORED = np.dtype("<f4")
-_NATIVE = np.dtype(np.float32)
+SUBTYPE = 9
+FLOAT32 = b"\x27\x00"  # element type FLOAT32, no padding (BSON specification, binary vector)
+STORED = np.dtype("<f4")
+NATIVE = np.dtype(np.float32)
 
 
 def encode_vector(vector: Vector) -> Binary:
     """The Binary of a float32 array of shape (dim,)."""
-    return Binary(_FLOAT32 + vector.astype(_STORED, copy=False).tobytes(), _SUBTYPE)
+    return Binary(FLOAT32 + vector.astype(STORED, copy=False).tobytes(), SUBTYPE)
 
 
 def is_encoded(stored: Any, vector: Vector) -> bool:
     """Whether `stored` is the Binary of the array, of shape (dim,), bit for bit."""
-    if not isinstance(stored, Binary) or stored.subtype != _SUBTYPE or stored[:2] != _FLOAT32:
+    if not isinstance(stored, Binary) or stored.subtype != SUBTYPE or stored[:2] != FLOAT32:
         return False
-    return stored[2:] == vector.astype(_STORED, copy=False).tobytes()
+    return stored[2:] == vector.astype(STORED, copy=False).tobytes()
 
 
 def decode_vector(value: Any) -> Vector | None:
@@ -38,8 +38,8 @@ def decode_vector(value: Any) -> Vector | None:
     Arrays of numbers, as other programs write them, are read too.
     """
     if isinstance(value, Binary):
-        if value.subtype == _SUBTYPE and value[:2] == _FLOAT32 and len(value) % 4 == 2:
-            return np.frombuffer(value, _STORED, offset=2).astype(_NATIVE)
+        if value.subtype == SUBTYPE and value[:2] == FLOAT32 and len(value) % 4 == 2:
+            return np.frombuffer(value, STORED, offset=2).astype(NATIVE)
         return None
     if is_list(value) and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
         with np.errstate(over="ignore"):

@@ -8,7 +8,7 @@ import numpy as np
 from bson import Binary
 
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.vector_binary import decode_vector, encode_vector, is_encoded
+from superorm.schema.vector_binary import FLOAT32, NATIVE, STORED, SUBTYPE, decode_vector, encode_vector, is_encoded
 
 __all__ = ["ArrayType", "VectorType"]
 
@@ -50,8 +50,12 @@ class VectorType(BsonType):
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self.name = f"vector of {dim} numbers"
+        self._shape = (dim,)
+        self._size = 2 + 4 * dim
 
     def from_bson(self, value: Any) -> Any:
+        if type(value) is Binary and len(value) == self._size and value.subtype == SUBTYPE and value[:2] == FLOAT32:
+            return np.ndarray(self._shape, STORED, value, 2).astype(NATIVE)  # as decode_vector does, but quicker
         vector = decode_vector(value)
         if vector is None or vector.shape != (self.dim,):
             raise Misfit(value, self.name)

@@ -27,22 +27,30 @@ class Misfit(Exception):
         self.path.insert(0, str(part))
         return self
 
+    @property
+    def shown(self) -> str:
+        """The value with its type, for messages."""
+        try:
+            text = repr(self.value)
+        except RecursionError:
+            text = "(too deep to be shown)"
+        return f"{type(self.value).__name__} {text if len(text) <= 80 else f'{text[:77]}...'}"
+
     def describe(self) -> str:
         """What is wrong, without where."""
-        text = repr(self.value)
-        shown = text if len(text) <= 80 else f"{text[:77]}..."
-        return f"expected {self.expected}, got {type(self.value).__name__} {shown}"
+        return f"expected {self.expected}, got {self.shown}"
 
 
 class Rejected(Misfit):
-    """A value that the field's own converter or validator refuses."""
+    """A value that the field's own converter or validator refuses, or a registered type's function `by`."""
 
-    def __init__(self, value: Any, error: Exception) -> None:
-        super().__init__(value, "")
+    def __init__(self, value: Any, error: Exception, by: str = "") -> None:
+        super().__init__(value, by)
         self.error = error
 
     def describe(self) -> str:
-        return f"{type(self.error).__name__}: {self.error}"
+        error = f"{type(self.error).__name__}: {self.error}"
+        return f"{self.expected} failed on {self.shown}: {error}" if self.expected else error
 
 
 class Missing(Misfit):
@@ -81,6 +89,10 @@ class BsonType:
         """The Python value of a decoded BSON value. Raises `Misfit`."""
         raise NotImplementedError
 
+    def read_all(self, values: list[Any], found: list[Any]) -> None:
+        """Add the Python values of decoded BSON values to `found`, in order, up to the first that raises `Misfit`."""
+        found.extend(map(self.from_bson, values))
+
     def to_bson(self, value: Any) -> Any:
         """The BSON value of a Python value. Raises `Misfit`."""
         raise NotImplementedError
@@ -102,6 +114,14 @@ class BsonType:
     def embedded(self) -> type | None:
         """The class of the embedded documents that it holds, as its value or in a list."""
         return None
+
+    def holds(self, cls: object) -> bool:
+        """Whether its embedded documents may be of a class, or of one that derives from it."""
+        return False
+
+    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
+        """What it stores for an embedded object: its document, with the discriminator where that belongs."""
+        return document
 
     def member(self, name: str) -> MappedField:
         """A field of that class, by its attribute's name. Raises `AttributeError`."""

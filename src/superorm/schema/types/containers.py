@@ -1,35 +1,43 @@
-"""Types made of types: unions, lists, dicts and embedded documents."""
+"""Types made of types: unions, lists and dicts; and Any."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import numpy as np
-from bson import Binary, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.schema.compare import same
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.scalars import DatetimeType, IntType
+from superorm.schema.types.walk import checked_keys, each, each_item
 
 if TYPE_CHECKING:
-    from superorm.schema.mapping import ClassMap, MappedField
+    from superorm.schema.mapping import MappedField
 
-__all__ = ["AnyType", "DictType", "EmbeddedType", "ListType", "TupleType", "UnionType"]
+__all__ = ["BSON_TYPES", "MAX_DEPTH", "AnyType", "DictType", "ListType", "TupleType", "UnionType"]
 
 
-_NATIVE = {type(None), str, bool, float, bytes, UUID}
-_BSON = {Binary, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp}
-_AS_IS = frozenset(_NATIVE | _BSON)
+_AS_IS = frozenset(
+    {str, bool, float, bytes, UUID}
+    | {Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, type(None)}
+)
+BSON_TYPES = (_AS_IS | {int, datetime, Binary, dict, list}) - {type(None)}
+"""The types of decoded BSON values, but for null."""
+MAX_DEPTH = 100
+"""So many levels MongoDB lets documents and arrays nest."""
 
 
 class AnyType(BsonType):
     """Anything that BSON holds, kept as it is; containers are copied."""
 
     name = "Any"
+    same_value = True
+    reads = BSON_TYPES
     _int = IntType()
     _datetime = DatetimeType()
 
@@ -39,14 +47,21 @@ class AnyType(BsonType):
         return [self.from_bson(item) for item in value] if is_list(value) else value
 
     def to_bson(self, value: Any) -> Any:
+        return value if type(value) in _AS_IS else self._convert(value, MAX_DEPTH)
+
+    def _convert(self, value: Any, levels: int) -> Any:
         if type(value) in _AS_IS:
             return value
         if type(value) is int:
             return self._int.to_bson(value)
-        if is_dict(value):
-            return _each_item(self.to_bson, _checked_keys(value))
-        if is_list(value) or is_tuple(value):
-            return _each(self.to_bson, value)
+        if is_dict(value) or is_list(value) or is_tuple(value):
+            if not levels:
+                raise Misfit(value, f"at most {MAX_DEPTH} levels of nesting")
+            if is_dict(value):
+                return each_item(lambda item: self._convert(item, levels - 1), checked_keys(value))
+            return each(lambda item: self._convert(item, levels - 1), value)
+        if isinstance(value, Binary):
+            return value if value.subtype else bytes(value)
         if isinstance(value, datetime):
             return self._datetime.to_bson(value)
         if isinstance(value, np.generic):
@@ -87,20 +102,20 @@ class UnionType(BsonType):
         if self._only is not None:
             return self._only.from_bson(value)
         kind = cast("type", type(value))
-        return self._first("from_bson", value, [member for member in self._others if kind in member.reads])
+        return self._first("from_bson", value, sorted(self._others, key=lambda member: kind not in member.reads))
 
     def to_bson(self, value: Any) -> Any:
         if value is None and self._optional:
             return None
-        return self._first("to_bson", value, ()) if self._only is None else self._only.to_bson(value)
+        return self._first("to_bson", value, self._others) if self._only is None else self._only.to_bson(value)
 
-    def _first(self, way: str, value: Any, likely: Iterable[BsonType]) -> Any:
+    def _first(self, way: str, value: Any, members: list[BsonType]) -> Any:
         deepest: Misfit | None = None
-        for member in [*likely, *self._others]:
+        for member in members:
             try:
                 return getattr(member, way)(value)
-            except Misfit as misfit:  # a misfit deep inside says more than "expected A | B"
-                if misfit.path and (deepest is None or len(misfit.path) > len(deepest.path)):
+            except Misfit as misfit:  # one deep inside, or of a registered type, says more than "expected A | B"
+                if (misfit.path or misfit.error) and (deepest is None or len(misfit.path) > len(deepest.path)):
                     deepest = misfit
         raise deepest or Misfit(value, self.name)
 
@@ -118,6 +133,14 @@ class UnionType(BsonType):
     @property
     def embedded(self) -> type | None:
         return next((member.embedded for member in self.members if member.embedded is not None), None)
+
+    def holds(self, cls: object) -> bool:
+        return any(member.holds(cls) for member in self.members)
+
+    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
+        for member in self.members:
+            document = member.named(value, document)
+        return document
 
     def member(self, name: str) -> MappedField:
         for member in self.members:
@@ -140,7 +163,13 @@ class ListType(BsonType):
     def from_bson(self, value: Any) -> Any:
         if not is_list(value):
             raise Misfit(value, self.name)
-        items = _each(self.element.from_bson, value)
+        items: list[Any] = []
+        try:
+            self.element.read_all(value, items)
+        except Misfit as misfit:
+            raise misfit.within(len(items)) from None
+        if self.container is list:
+            return items
         try:
             return self.container(items)
         except TypeError:  # a set of what cannot be hashed
@@ -149,14 +178,14 @@ class ListType(BsonType):
     def to_bson(self, value: Any) -> Any:
         if not isinstance(value, self.container):
             raise Misfit(value, self.name)
-        return _each(self.element.to_bson, cast("Iterable[Any]", value))
+        return each(self.element.to_bson, cast("Iterable[Any]", value))
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_list(raw) or not isinstance(value, self.container):
             return False
         if issubclass(self.container, (set, frozenset)):
             try:
-                return bool(self.from_bson(raw) == value)
+                return _told_apart(self.from_bson(raw)) == _told_apart(value)
             except Misfit:
                 return False
         values = cast("list[Any]", value)
@@ -170,8 +199,19 @@ class ListType(BsonType):
     def embedded(self) -> type | None:
         return self.element.embedded
 
+    def holds(self, cls: object) -> bool:
+        return self.element.holds(cls)
+
+    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
+        return self.element.named(value, document)
+
     def member(self, name: str) -> MappedField:
         return self.element.member(name)
+
+
+def _told_apart(values: Any) -> set[tuple[bool, Any]]:
+    """A set in which True is not 1."""
+    return {(isinstance(value, bool), value) for value in values}
 
 
 class TupleType(BsonType):
@@ -228,81 +268,14 @@ class DictType(BsonType):
     def from_bson(self, value: Any) -> Any:
         if not is_dict(value):
             raise Misfit(value, self.name)
-        return _each_item(self.value.from_bson, value)
+        return each_item(self.value.from_bson, value)
 
     def to_bson(self, value: Any) -> Any:
         if not is_dict(value):
             raise Misfit(value, self.name)
-        return _each_item(self.value.to_bson, _checked_keys(value))
+        return each_item(self.value.to_bson, checked_keys(value))
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_dict(raw) or not is_dict(value):
             return False
         return list(value) == list(raw) and all(map(self.value.unchanged, value.values(), raw.values()))
-
-
-class EmbeddedType(BsonType):
-    """An embedded document of a class."""
-
-    reads = frozenset({dict})
-    hashable = False
-
-    def __init__(self, mapping: ClassMap) -> None:
-        self.mapping = mapping
-        self.name = mapping.name
-
-    def from_bson(self, value: Any) -> Any:
-        if not is_dict(value):
-            raise Misfit(value, self.name)
-        return self.mapping.load(value)
-
-    def to_bson(self, value: Any) -> Any:
-        if type(value) is not self.mapping.cls:
-            raise Misfit(value, self.name)
-        return self.mapping.dump(value)
-
-    def unchanged(self, value: Any, raw: Any) -> bool:
-        return is_dict(raw) and type(value) is self.mapping.cls and self.mapping.unchanged(value, raw)
-
-    @property
-    def embedded(self) -> type | None:
-        return self.mapping.cls
-
-    def member(self, name: str) -> MappedField:
-        part = self.mapping.by_attribute.get(name)
-        if part is None:
-            known = ", ".join(self.mapping.by_attribute)
-            raise AttributeError(f"{self.name} has no field {name!r}; it has {known}")
-        return part
-
-
-def _checked_keys(items: dict[Any, Any]) -> dict[str, Any]:
-    """The same dict. Raises `Misfit` for a key that no stored dict may have."""
-    for key in items:
-        if not isinstance(key, str) or "." in key or "$" in key or "\0" in key:
-            raise Misfit(key, "a key that is a string without dots, dollar signs and NUL")
-    return items
-
-
-def _each_item(convert: Callable[[Any], Any], items: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, item in items.items():
-        try:
-            result[key] = convert(item)
-        except Misfit as misfit:
-            raise misfit.within(key) from None
-    return result
-
-
-def _each(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-    try:
-        return [convert(value) for value in values]
-    except Misfit:
-        pass
-    result: list[Any] = []  # again, to find the position
-    for position, value in enumerate(values):
-        try:
-            result.append(convert(value))
-        except Misfit as misfit:
-            raise misfit.within(position) from None
-    return result

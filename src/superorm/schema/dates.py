@@ -1,0 +1,72 @@
+"""Where the documents of a class hold datetimes.
+
+PyMongo takes longer to make a datetime aware than to decode all else of a small document;
+who knows where they stand does it quicker.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from superorm.schema.mapping import ClassMap
+from superorm.schema.types.arrays import ArrayType, VectorType
+from superorm.schema.types.base import BsonType
+from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
+from superorm.schema.types.embedded import EmbeddedType
+from superorm.schema.types.scalars import DatetimeType, DecimalType, EnumType, LiteralType, NoneType, PlainType
+
+__all__ = ["datetime_keys"]
+
+
+def datetime_keys(mapping: ClassMap) -> tuple[str, ...] | None:
+    """The keys under which documents of a class hold datetimes; None where there may be some deeper down.
+
+    Keys that the class does not map do not count.
+    """
+    if "dates" not in mapping.functions:
+        inside: set[ClassMap] = set()
+        mapping.functions["dates"] = _datetime_keys(mapping, inside), inside
+    found: tuple[str, ...] | None
+    found, inside = mapping.functions["dates"]
+    if found is None or mapping.family or any(embedded.family for embedded in inside):  # subclasses may come later
+        return None
+    return found
+
+
+def _datetime_keys(mapping: ClassMap, inside: set[ClassMap]) -> tuple[str, ...] | None:
+    """`inside` takes the embedded classes."""
+    if any(part.keep for part in mapping.fields):
+        return None
+    keys = tuple(part.stored for part in mapping.fields if _is_datetime(part.type))
+    others = [part.type for part in mapping.fields if part.stored not in keys]
+    return keys if all(_has_none(kind, inside) for kind in others) else None
+
+
+def _is_datetime(kind: BsonType) -> bool:
+    if isinstance(kind, UnionType):
+        return all(isinstance(member, (DatetimeType, NoneType)) for member in kind.members)
+    return isinstance(kind, DatetimeType)
+
+
+def _has_none(kind: BsonType, inside: set[ClassMap]) -> bool:
+    """Whether no value of the type has a datetime in it, as far as can be told."""
+    match kind:
+        case DatetimeType():
+            return False
+        case PlainType() | DecimalType() | EnumType() | LiteralType() | VectorType() | ArrayType():
+            return datetime not in kind.reads
+        case ListType():
+            return _has_none(kind.element, inside)
+        case DictType():
+            return _has_none(kind.value, inside)
+        case TupleType():
+            return all(_has_none(element, inside) for element in kind.elements)
+        case UnionType():
+            return all(_has_none(member, inside) for member in kind.members)
+        case EmbeddedType():
+            if kind.mapping in inside:
+                return True
+            inside.add(kind.mapping)
+            return not any(part.keep or not _has_none(part.type, inside) for part in kind.mapping.fields)
+        case _:
+            return False
