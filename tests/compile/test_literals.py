@@ -138,7 +138,6 @@ REFUSED: list[tuple[Any, str]] = [
     (Regex("x"), "of type Regex cannot stand in a statement"),
     (np.zeros(2), "of type ndarray cannot stand in a statement"),
     (Imdb(rating="x"), "Imdb.rating cannot stand in a statement: expected float, got str 'x'"),  # type: ignore[arg-type]
-    (Movie.title, "can be compared with values only, not with Movie.title"),
 ]
 
 

@@ -1,22 +1,34 @@
-"""A select to plans."""
+# pyright: reportPrivateUsage=false
+"""Selects to plans."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
+from superorm.compile.capable import check_capabilities
 from superorm.compile.match import match
-from superorm.compile.plan import Find
+from superorm.compile.output import Output
+from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.rewrites import as_read, optimized
+from superorm.compile.scope import DocumentScope, RootScope, Scope
+from superorm.compile.select import Builder
+from superorm.compile.state import lists_in, mapping_of
 from superorm.exc import StatementError, UnsupportedError
+from superorm.expr.base import Compare, Expr, Predicate
+from superorm.expr.kinds import is_field
 from superorm.expr.nodes import Field, Score
-from superorm.expr.statements import Block, Entity, Like, Select, on_pipeline
+from superorm.expr.sources import Alias
+from superorm.expr.stages import Block, Like
+from superorm.expr.statements import Select, entity_name, on_pipeline
+from superorm.schema.dates import datetime_keys
 from superorm.schema.fields import VectorFieldSpec
-from superorm.schema.mapping import ClassMap, MappedField, class_map
+from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.vector_spec import VectorSpec
 
-__all__ = ["CompiledSelect", "LikePlan", "compile_select", "parts_of", "path_of", "pipeline"]
+__all__ = ["CompiledSelect", "LikePlan", "compile_select", "filter_of", "parts_of", "path_of", "pipeline"]
 
 
 @frozen
@@ -31,63 +43,208 @@ class LikePlan:
     """What chooses the documents that are searched."""
 
 
-@frozen
+@define  # made by each execution: a frozen one takes three times as long
 class CompiledSelect:
-    """A select, taken apart."""
+    """A select, taken apart. Never changed."""
 
     mapping: ClassMap
-    entities: tuple[Entity, ...]
-    like: LikePlan | None
-    find: Find
+    outputs: tuple[Output, ...]
+    read: Read
     """The whole read, or with `like` what follows it, over the documents that it found."""
+    like: LikePlan | None = None
     by_score: tuple[int, ...] = field(default=())
     """With `like`, the direction of ``score()`` where it is what the rows are sorted by."""
+    default_row: tuple[Any, ...] | None = None
+    """The row of accumulators over no rows at all, for which the server gives none."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple([output.name for output in self.outputs])
+
+    @property
+    def whole(self) -> ClassMap | None:
+        """The class where the rows are nothing but its whole documents."""
+        only = self.outputs[0]
+        plain = len(self.outputs) == 1 and only.kind == "document" and not only.path and not only.extra
+        return only.mapping if plain and only.only is None else None
+
+    @property
+    def find(self) -> Find:
+        """The read of a statement that is a find; what follows `like` always is."""
+        assert isinstance(self.read, Find)
+        return self.read
 
 
-def compile_select(statement: Select[Any, Any]) -> CompiledSelect:
-    """Take a select apart. Raises `StatementError`, `UnsupportedError`."""
-    mapping = class_map(statement._root)  # pyright: ignore[reportPrivateUsage]
-    entities = statement._entities  # pyright: ignore[reportPrivateUsage]
-    blocks = statement._blocks  # pyright: ignore[reportPrivateUsage]
-    like = statement._like  # pyright: ignore[reportPrivateUsage]
-    if like is None and any(isinstance(entity, Score) for entity in entities):
-        raise StatementError("score() can be selected only after .like(...)", document_class=mapping.cls)
-    plan = None if like is None else _like_plan(mapping, like, blocks[0])
-    block = blocks[-1]
-    by_score = tuple(order.direction for order in block.order_by if order.path is None)
-    places: dict[str, int] = {}
-    for order in block.order_by:
-        if order.path is not None:
-            places.setdefault(order.path, order.direction)  # a second place of a field has no effect
-    sort = list(places.items())
-    if by_score and (sort or len(by_score) > 1):
-        raise UnsupportedError("order_by() can name score() alone, or fields alone, for now")
-    assert mapping.collection is not None
-    projection = _projection(entities)
-    find = Find(mapping.collection, match(block.where), projection, sort, block.offset, block.limit or 0)
-    return CompiledSelect(mapping, entities, plan, find, by_score)
+def compile_select(
+    statement: Select[Any, Any], unsupported: frozenset[str] = frozenset(), backend: str = ""
+) -> CompiledSelect:
+    """Take a select apart; `unsupported` are the stages and operators that `backend` does not have.
+
+    Raises `StatementError`, `UnsupportedError`.
+    """
+    steps = statement._steps
+    if len(steps) == 1:
+        compiled = _simple(statement, cast("Block", steps[0]))
+        if compiled is not None:
+            if unsupported:
+                check_capabilities(compiled.read, unsupported, backend)
+            return compiled
+    elif any(isinstance(step, Like) for step in steps):
+        return _compile_like(statement)
+    builder = Builder(statement)
+    outputs = builder.build()
+    assert builder.mapping.collection is not None
+    read = as_read(builder.mapping.collection, optimized(builder.stages))
+    check_capabilities(read, unsupported, backend)
+    default_row = tuple([output.nothing for output in outputs]) if builder.total else None
+    return CompiledSelect(builder.mapping, outputs, read, default_row=default_row)
 
 
-def _projection(entities: tuple[Entity, ...]) -> dict[str, int] | None:
-    """Only the selected fields, where no whole document is asked for."""
-    if any(isinstance(entity, type) for entity in entities):
+def _simple(statement: Select[Any, Any], block: Block) -> CompiledSelect | None:
+    """A statement on one class that a find can answer; None for any other."""
+    root = statement._root
+    if root is None or block.joins or block.group_by or block.having or block.distinct or statement._options:
         return None
-    paths = [path_of(entity) for entity in entities if isinstance(entity, Field)]
+    if any(not _is_plain(condition) and next(lists_in((condition,)), None) for condition in block.where):
+        return None
+    mapping = mapping_of(root)
+    scope = RootScope(root)
+    sort: dict[str, int] = {}
+    for order in block.order_by:
+        node = order.expr
+        if not is_field(node):
+            return None
+        sort.setdefault(scope.path(node), order.direction)  # a second place of a field has no effect
+    filter = filter_of(mapping, block.where, scope)
+    entities = statement._entities
+    projection: dict[str, int] | None = None
+    datetimes: tuple[str, ...] | None = None
+    outputs: tuple[Output, ...]
+    if len(entities) == 1 and entities[0] is root:
+        outputs = _whole(mapping, root)
+        datetimes = datetime_keys(mapping)
+    else:
+        columns = _columns(statement, mapping, scope)
+        if columns is None:
+            return None
+        outputs, projection = columns
+    assert mapping.collection is not None
+    find = Find(mapping.collection, filter, projection, list(sort.items()), block.offset, block.limit or 0, datetimes)
+    return CompiledSelect(mapping, outputs, find)
+
+
+def _whole(mapping: ClassMap, root: Any) -> tuple[Output, ...]:
+    """The only column of a select of whole documents."""
+    if isinstance(root, Alias):
+        return (Output(repr(root), root, "document", (), mapping),)
+    found: tuple[Output, ...] | None = mapping.functions.get("output")
+    if found is None:
+        found = mapping.functions["output"] = (Output(mapping.name, root, "document", (), mapping),)
+    return found
+
+
+def _columns(
+    statement: Select[Any, Any], mapping: ClassMap, scope: Scope
+) -> tuple[tuple[Output, ...], dict[str, int] | None] | None:
+    """The columns and the projection; None where more than fields is selected."""
+    outputs: list[Output] = []
+    paths: list[str] | None = []
+    for entity in statement._entities:
+        if entity is statement._root:
+            outputs += _whole(mapping, entity)
+            paths = None
+        elif is_field(entity):
+            path = scope.path(entity)
+            if any(part.step[0] == "element" for part in entity._parts):
+                return None
+            outputs.append(Output(entity_name(entity), entity, "value", tuple(path.split(".")), stored=True))
+            if paths is not None:
+                paths.append(path)
+        elif isinstance(entity, Score):
+            raise StatementError("score() can be selected only after .like(...)", document_class=mapping.cls)
+        else:
+            return None
+    if len({output.name for output in outputs}) < len(outputs):
+        return None  # the names have to be told apart
+    return tuple(outputs), None if paths is None else _projection(paths)
+
+
+def _is_plain(condition: Predicate[Any]) -> bool:
+    """Whether it compares a field with a literal."""
+    return type(condition) is Compare and type(condition.left) is Field and not isinstance(condition.right, Expr)
+
+
+def filter_of(mapping: ClassMap, conditions: Sequence[Predicate[Any]], scope: Scope) -> dict[str, Any]:
+    """The filter of the class's documents that meet the conditions."""
+    filter = match(conditions, scope) if conditions else {}
+    only = mapping.type_filter()
+    if not only:
+        return filter
+    return {"$and": [only, filter]} if only.keys() & filter.keys() else {**only, **filter}
+
+
+def _projection(paths: list[str]) -> dict[str, int]:
+    """Only the selected fields."""
     kept = dict.fromkeys((path for path in paths if not any(path.startswith(f"{other}.") for other in paths)), 1)
     return kept if any(path.startswith("_id.") for path in kept) else {**kept, "_id": kept.get("_id", 0)}
 
 
 def path_of(entity: Field[Any, Any]) -> str:
     """The stored path of a selected field."""
-    return entity._path  # pyright: ignore[reportPrivateUsage]
+    return entity._path
 
 
 def parts_of(entity: Field[Any, Any]) -> tuple[MappedField, ...]:
     """The declared fields on the way to a selected field, the last of them its own."""
-    return cast("tuple[MappedField, ...]", entity._parts)  # pyright: ignore[reportPrivateUsage]
+    return cast("tuple[MappedField, ...]", entity._parts)
 
 
-def _like_plan(mapping: ClassMap, like: Like, block: Block) -> LikePlan:
+def _compile_like(statement: Select[Any, Any]) -> CompiledSelect:
+    """A vector search between two blocks of conditions, order, offset and limit."""
+    steps, root = statement._steps, statement._root
+    before, like, after = steps if len(steps) == 3 else (None, None, None)
+    if not (isinstance(before, Block) and isinstance(like, Like) and isinstance(after, Block)):
+        raise UnsupportedError(".like(...) cannot stand with further stages yet")
+    for block in before, after:
+        if block.joins or block.group_by or block.having or block.distinct or statement._options:
+            raise UnsupportedError(".like(...) cannot stand with joins, groups, distinct and options yet")
+    if before.order_by or before.offset or before.limit is not None:
+        raise UnsupportedError("order_by, offset and limit before .like(...) cannot be run yet; put them after it")
+    if isinstance(root, Alias):
+        raise UnsupportedError(".like(...) works on a class itself, not on an alias")
+    mapping = mapping_of(root)
+    scope = DocumentScope(root)
+    plan = _like_plan(mapping, like, filter_of(mapping, before.where, scope))
+    outputs: list[Output] = []
+    for entity in statement._entities:
+        if isinstance(entity, Score):
+            outputs.append(Output("score", entity, "score"))
+        elif isinstance(entity, Field):
+            keys = tuple(scope.path(entity).split("."))
+            outputs.append(Output(entity_name(entity), entity, "value", keys, stored=True))
+        elif entity is root:
+            outputs.append(Output(mapping.name, entity, "document", (), mapping))
+        else:
+            raise UnsupportedError(f"{entity!r} cannot be selected with .like(...) yet, only fields and score()")
+    by_score = tuple(order.direction for order in after.order_by if isinstance(order.expr, Score))
+    sort: dict[str, int] = {}
+    for order in after.order_by:
+        if isinstance(order.expr, Field):
+            sort.setdefault(scope.path(order.expr), order.direction)
+        elif not isinstance(order.expr, Score):
+            raise UnsupportedError(f"order_by({order.expr!r}) cannot follow .like(...) yet, only fields and score()")
+    if by_score and (sort or len(by_score) > 1):
+        raise UnsupportedError("order_by() can name score() alone, or fields alone, for now")
+    whole = any(output.kind == "document" for output in outputs)
+    projection = None if whole else _projection([".".join(one.path) for one in outputs if one.kind == "value"])
+    assert mapping.collection is not None
+    filter = match(after.where, scope)
+    find = Find(mapping.collection, filter, projection, list(sort.items()), after.offset, after.limit or 0)
+    return CompiledSelect(mapping, tuple(outputs), find, plan, by_score)
+
+
+def _like_plan(mapping: ClassMap, like: Like, filter: Mapping[str, Any]) -> LikePlan:
     vectors = mapping.vectors
     names = ", ".join(part.attribute for part, _, _ in vectors)
     if not vectors:
@@ -98,7 +255,7 @@ def _like_plan(mapping: ClassMap, like: Like, block: Block) -> LikePlan:
     if len(found) > 1:
         raise StatementError(f"like() needs on=: {mapping.name} has the vector fields {names}")
     part, declared, spec = found[0]
-    return LikePlan(like, part, declared, spec, match(block.where))
+    return LikePlan(like, part, declared, spec, filter)
 
 
 def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
@@ -117,6 +274,8 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
         if plan.like.min_score is not None:
             stage["minScore"] = plan.like.min_score
         stages.append({"$like": stage})
+    if isinstance(compiled.read, Aggregate):
+        return [*stages, *(dict(stage) for stage in compiled.read.pipeline)]
     find = compiled.find
     if find.filter:
         stages.append({"$match": find.filter})

@@ -3,54 +3,143 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
-from superorm.expr.conditions import Compare, ElemMatch, Logical, Predicate
-from superorm.expr.narrow import is_dict
+from superorm.compile.expressions import emit_condition, literal_first
+from superorm.compile.scope import ElementScope, Scope
+from superorm.expr.base import Compare, ElemMatch, Expr, Logical, Matches, Predicate
+from superorm.expr.kinds import is_call, is_compare, is_field, is_label
+from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.nodes import Field
+from superorm.expr.operators import LITERAL, SIZE
+from superorm.expr.sources import Variable
 
 __all__ = ["match"]
 
+_JOINED = {"$in": "$or", "$nin": "$nor", "$all": "$and"}
 
-def match(conditions: Iterable[Predicate[Any]]) -> dict[str, Any]:
-    """One filter of all the conditions, flat where their keys allow it."""
+
+def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
+    """One filter of all the conditions, flat where their keys allow it.
+
+    What the match language cannot say of a path and a literal stands in one ``$expr``.
+    Raises `StatementError` for fields that the documents of the scope do not have.
+    """
     merged: dict[str, Any] = {}
     left: list[dict[str, Any]] = []
+    expressions: list[Any] = []
     for condition in conditions:
-        for key, value in _parts(condition):
-            if key not in merged:
+        for key, value in _parts(condition, scope):
+            if key == "$expr":
+                expressions.append(value)
+            elif key not in merged:
                 merged[key] = value
             elif key[0] != "$" and not merged[key].keys() & value.keys():
                 merged[key] = {**merged[key], **value}
             else:
                 left.append({key: _shortest(value)})
-    merged = {key: _shortest(value) for key, value in merged.items()}
+    for key, value in merged.items():
+        if "$eq" in value:
+            merged[key] = _shortest(value)
+    if expressions:
+        merged["$expr"] = expressions[0] if len(expressions) == 1 else {"$and": expressions}
     return {"$and": [merged, *left]} if left else merged
 
 
 def _shortest(value: Any) -> Any:
     """``{"$eq": 1}`` as 1; documents and arrays keep the operator, without which they could mean something else."""
-    if is_dict(value) and value.keys() == {"$eq"} and not isinstance(value["$eq"], (dict, list)):
+    if is_dict(value) and len(value) == 1 and "$eq" in value and not isinstance(value["$eq"], (dict, list)):
         return value["$eq"]
     return value
 
 
-def _parts(condition: Predicate[Any]) -> Iterator[tuple[str, Any]]:
+def _parts(condition: Predicate[Any], scope: Scope) -> Iterable[tuple[str, Any]]:
     """The condition as entries of a filter, all of which must hold."""
+    if not is_compare(condition):
+        return _others(condition, scope)
+    left: Any = condition.left
+    right = condition.right
+    if type(left) is Field and type(right) is not list and not isinstance(right, Expr):  # most are so
+        if type(left._owner) is not Variable:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            path = scope.path(left)  # pyright: ignore[reportUnknownArgumentType]
+            if path[0] != "$":
+                return ((path, {condition.op: right}),)
+        return _expression(condition, scope)
+    return _compared(literal_first(condition), scope)
+
+
+def _expression(condition: Predicate[Any], scope: Scope) -> Iterable[tuple[str, Any]]:
+    return (("$expr", emit_condition(condition, scope)),)
+
+
+def _path(node: Expr[Any, Any], scope: Scope) -> str | None:
+    """The path of what a condition is about; None where there is none in the match language."""
+    if is_field(node):
+        if type(node._owner) is Variable:  # pyright: ignore[reportPrivateUsage]
+            return None
+        path = scope.path(node)
+    else:
+        found = scope.computed(node)
+        if found is None:
+            return _path(node.expr, scope) if is_label(node) else None
+        path = found
+    return None if path[0] == "$" else path
+
+
+def _compared(condition: Compare[Any], scope: Scope) -> Iterable[tuple[str, Any]]:
+    left, op, right = condition.left, condition.op, condition.right
+    if is_call(right) and right.operator is LITERAL:
+        right = right.args[0]
+    if isinstance(right, Expr):
+        return _expression(condition, scope)
+    path = _path(left, scope)
+    if path is None:
+        size = _size_path(left, op, right, scope)
+        return _expression(condition, scope) if size is None else ((size, {"$size": right}),)
+    if op in _JOINED and any(map(_like_operator, right)):
+        return ((_JOINED[op], [{path: {"$eq": value}} for value in right]),)
+    return ((path, {op: right}),)
+
+
+def _size_path(node: Expr[Any, Any], op: str, count: Any, scope: Scope) -> str | None:
+    """The path of the list whose length is compared, where ``$size`` says the same."""
+    if not is_call(node) or node.operator is not SIZE or op != "$eq" or type(count) is not int or count < 0:
+        return None
+    field = node.args[0]
+    if not is_field(field):
+        return None
+    above = cast("tuple[Any, ...]", field._parts[:-1])  # pyright: ignore[reportPrivateUsage]
+    return None if any(list in part.type.reads for part in above) else _path(field, scope)
+
+
+def _others(condition: Predicate[Any], scope: Scope) -> Iterator[tuple[str, Any]]:
     match condition:
         case Logical("$and", items):
             for item in items:
-                yield from _parts(item)
+                yield from _parts(item, scope)
         case Logical(op, items):
-            yield op, [match([item]) for item in items]
-        case Compare(_, path, "$in" | "$nin" | "$all" as op, values) if any(map(_like_operator, values)):
-            joined = {"$in": "$or", "$nin": "$nor", "$all": "$and"}[op]
-            yield joined, [{path: {"$eq": value}} for value in values]
-        case Compare(_, path, op, value):
-            yield path, {op: value}
-        case ElemMatch(_, path, items):
-            yield path, {"$elemMatch": match(items)}
+            yield op, [match([item], scope) for item in items]
+        case Matches(left, pattern, options):
+            path = _path(left, scope)
+            if path is None:
+                yield from _expression(condition, scope)
+            else:
+                yield path, {"$regex": pattern, "$options": options} if options else {"$regex": pattern}
+        case ElemMatch(left, items):
+            path = _path(left, scope)
+            inner = match(items, ElementScope(cast("Any", left)._type.embedded, f"{left!r}.any_()"))
+            if path is None or _has_expression(inner):  # which the server takes at the top only
+                yield from _expression(condition, scope)
+            else:
+                yield path, {"$elemMatch": inner}
         case _:
             raise TypeError(f"no condition: {condition!r}")
+
+
+def _has_expression(filter: Any) -> bool:
+    if is_list(filter):
+        return any(map(_has_expression, filter))
+    return "$expr" in filter or any(_has_expression(filter[key]) for key in ("$and", "$or", "$nor") if key in filter)
 
 
 def _like_operator(value: Any) -> bool:

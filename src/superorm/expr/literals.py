@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from superorm.exc import StatementError
 
@@ -21,12 +21,12 @@ _NATIVE = {type(None), bool, float, bytes, UUID}
 _BSON = {Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp}
 _PLAIN = frozenset(_NATIVE | _BSON)
 
-_registered: list[tuple[type, Callable[[Any], Any]]] = []
+_registered: dict[type, Callable[[Any], Any]] = {}
 
 
 def register_literal(kind: type, convert: Callable[[Any], Any]) -> None:
     """Let instances of `kind` stand in statements; `convert` gives the BSON value."""
-    _registered.append((kind, convert))
+    _registered[kind] = convert
 
 
 def literal(value: object) -> Any:
@@ -34,8 +34,13 @@ def literal(value: object) -> Any:
 
     Raises `StatementError` for what BSON cannot hold.
     """
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN:
         return value
+    if kind is str:
+        return _text(cast("str", value))
+    if kind in _registered:
+        return _registered[kind](value)
     if isinstance(value, Enum):
         return literal(value.value)
     if isinstance(value, str):
@@ -56,9 +61,9 @@ def literal(value: object) -> Any:
 
 
 def _container(value: object) -> Any:
-    for kind, convert in _registered:
-        if isinstance(value, kind):
-            return convert(value)
+    for kind in type(value).__mro__:
+        if kind in _registered:
+            return _registered[kind](value)
     if isinstance(value, Mapping):
         return {_key(key): literal(item) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -68,6 +73,8 @@ def _container(value: object) -> Any:
 
 
 def _text(value: str) -> str:
+    if type(value) is not str and isinstance(value, Code):
+        raise StatementError(f"code cannot stand in a statement: {value!r:.80}")
     if not value.isascii():
         try:
             value.encode()

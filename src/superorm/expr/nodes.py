@@ -1,22 +1,40 @@
-"""Expressions: frozen nodes that know nothing of documents' classes but a small protocol."""
+# pyright: reportPrivateUsage=false
+"""Fields, and the other things that a value can be."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, cast, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, overload
 
 from attrs import frozen
 from typing_extensions import TypeVar
 
-from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.conditions import NO_BOOL, Compare, CompareOp, ElemMatch, Logical, Order, Predicate, check_owners
+from superorm.exc import StatementError
+from superorm.expr.assignments import Assignment
+from superorm.expr.base import (
+    Call,
+    Compare,
+    ElemMatch,
+    Expr,
+    Predicate,
+    checked_conditions,
+    checked_name,
+    checked_number,
+    only_expressions,
+    operand,
+    text_literal,
+)
 from superorm.expr.literals import literal
+from superorm.expr.narrow import is_tuple
+from superorm.expr.operators import SIZE
+from superorm.expr.sources import Alias, FieldType, Source, Variable, class_of
 
 if TYPE_CHECKING:
+    from superorm.expr.base import Number
     from superorm.schema.document import Embedded
 
-__all__ = ["Expr", "Field", "FieldType", "Predicate", "Score", "score"]
+__all__ = ["Case", "Column", "Expr", "Field", "FieldType", "Predicate", "Score", "case", "column", "field_at", "score"]
 
 M = TypeVar("M")
 V = TypeVar("V")
@@ -24,63 +42,10 @@ E = TypeVar("E")
 M_contra = TypeVar("M_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
-_END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
-
-
-class FieldType(Protocol):
-    """What an expression asks of a declared field."""
-
-    @property
-    def attribute(self) -> str:
-        """The attribute's name."""
-        ...
-
-    @property
-    def stored(self) -> str:
-        """The key that it is stored under."""
-        ...
-
-    @property
-    def is_list(self) -> bool:
-        """Whether the field holds a list, set or tuple."""
-        ...
-
-    @property
-    def embedded(self) -> type | None:
-        """The class of the embedded documents that the field holds, as its value or in a list."""
-        ...
-
-    def member(self, name: str) -> FieldType:
-        """A field of that class, by its attribute's name. Raises `AttributeError` listing the known names."""
-        ...
-
-
-class Expr(Generic[M_contra, T_co]):
-    """A value computed from a document: `M_contra` is the document's class, `T_co` the value's type."""
-
-    __slots__ = ()
-
-    def asc(self) -> Order[M_contra]:
-        """Ascending, the default."""
-        raise NotImplementedError
-
-    def desc(self) -> Order[M_contra]:
-        """Descending."""
-        raise NotImplementedError
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError(NO_BOOL)
-
 
 @frozen(eq=False, slots=True, repr=False)
 class Score(Expr[M_contra, T_co]):
     """The similarity that a ``like`` stage gave."""
-
-    def asc(self) -> Order[M_contra]:
-        return Order(None, None, 1)
-
-    def desc(self) -> Order[M_contra]:
-        return Order(None, None, -1)
 
     def __repr__(self) -> str:
         return "score()"
@@ -92,168 +57,261 @@ def score() -> Expr[object, float]:
 
 
 @frozen(eq=False, slots=True, repr=False)
+class Column(Expr[M_contra, T_co]):
+    """A value of the rows by its name."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"column({self.name!r})"
+
+
+def column(name: str) -> Expr[object, Any]:
+    """A value of the rows so far by its name: what a raw `stage` made, a list of a `facet`, a label.
+
+    Raises `StatementError` for what is no name.
+    """
+    return Column(checked_name(name))
+
+
+@frozen(eq=False, slots=True, repr=False)
+class Case(Expr[M_contra, T_co]):
+    """The value of the first condition that holds."""
+
+    whens: tuple[tuple[Predicate[Any], Any], ...]
+    else_: Any
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        for condition, value in self.whens:
+            yield condition
+            yield from only_expressions(value)
+        yield from only_expressions(self.else_)
+
+    def __repr__(self) -> str:
+        return f"case({', '.join(map(repr, self.whens))}, else_={self.else_!r})"
+
+
+@overload
+def case(*whens: tuple[Predicate[M], Expr[Any, V]], else_: Expr[Any, V]) -> Expr[M, V]: ...
+@overload
+def case(*whens: tuple[Predicate[M], V | Expr[Any, V]], else_: V | Expr[Any, V]) -> Expr[M, V]: ...
+@overload
+def case(*whens: tuple[Predicate[M], Expr[Any, V]], else_: None = None) -> Expr[M, V | None]: ...
+@overload
+def case(*whens: tuple[Predicate[M], V | Expr[Any, V]], else_: None = None) -> Expr[M, V | None]: ...
+def case(*whens: Any, else_: Any = None) -> Expr[Any, Any]:
+    """The value beside the first condition that holds, or else `else_`: ``case((Movie.year < 1930, "silent"))``.
+
+    Raises `StatementError` without conditions.
+    """
+    pairs: list[tuple[Predicate[Any], Any]] = []
+    for when in whens:
+        condition, value = _pair(when)
+        (checked,) = checked_conditions((condition,), "case()")
+        pairs.append((checked, operand(value)))
+    if not pairs:
+        raise StatementError("case() needs at least one pair of a condition and a value")
+    return Case(tuple(pairs), operand(else_))
+
+
+def _pair(when: object) -> tuple[Any, ...]:
+    if not is_tuple(when) or len(when) != 2:
+        raise StatementError(f"case() takes pairs of a condition and a value, not {when!r:.80}")
+    return when
+
+
+def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
+    return isinstance(value, Field)
+
+
+@frozen(eq=False, slots=True, repr=False)
 class Field(Expr[M_contra, T_co]):
-    """A field of a class: ``Movie.year``, ``Movie.imdb.rating``.
+    """A field of a class: ``Movie.year``, ``Movie.imdb.rating``, ``Movie.genres[0]``.
 
     Its own attributes begin with an underscore, as all other names are those of embedded documents' fields.
     """
 
-    _owner: type
+    _owner: Source
     _path: str
     """Where it is stored, dotted."""
     _parts: tuple[FieldType, ...]
-    """The declared fields on the way, the last of them its own."""
+    """The declared fields and parts of values on the way, the last of them its own."""
 
     @property
     def _type(self) -> FieldType:
-        return self._parts[-1]
+        if self._parts:
+            return self._parts[-1]
+        kind = cast("Variable", self._owner).kind
+        if kind is None:
+            raise StatementError(f"nothing is known of the type of {self!r}")
+        return kind
 
     def __repr__(self) -> str:
-        return ".".join([self._owner.__name__, *(part.attribute for part in self._parts)])
+        name = self._owner.__name__ if isinstance(self._owner, type) else repr(self._owner)
+        return name + "".join(
+            part.attribute if part.attribute.startswith("[") else f".{part.attribute}" for part in self._parts
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _field_at, (self._owner, tuple(part.attribute for part in self._parts))
+        return field_at, (self._owner, tuple(part.step for part in self._parts))
 
-    def __getattr__(self: Field[M, Embedded | None], name: str) -> Field[M, Any]:
+    def __getattr__(self: Field[M, Embedded | Sequence[Embedded] | None], name: str) -> Field[M, Any]:
         if name.startswith("__"):
             raise AttributeError(name)
-        part = self._type.member(name)
-        return Field(self._owner, f"{self._path}.{part.stored}", (*self._parts, part))
+        return self._with(self._type.member(name))
 
-    def __getitem__(self: Field[M, E | None], part: Field[E, V]) -> Field[M, V]:
-        """A part of an embedded document by its own field, for names that a method here shadows."""
-        if not isinstance(part, Field):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UnsupportedError(f"{self!r}[{part!r}]: positions and keys cannot stand in statements yet")
-        if part._owner is not self._type.embedded:
-            raise StatementError(f"{self!r} has no {part!r}: it does not hold a {part._owner.__name__}")
-        return Field(self._owner, f"{self._path}.{part._path}", (*self._parts, *part._parts))
+    @overload
+    def __getitem__(self: Field[M, list[E] | tuple[E, ...] | None], part: int) -> Field[M, E | None]: ...
+    @overload
+    def __getitem__(self: Field[M, dict[str, V] | None], part: str) -> Field[M, V | None]: ...
+    @overload
+    def __getitem__(self: Field[M, Mapping[str, object] | None], part: str) -> Field[M, Any]: ...
+    @overload
+    def __getitem__(self: Field[M, E | None], part: Field[E, V]) -> Field[M, V]: ...
+    def __getitem__(self: Field[M, Any], part: Any) -> Field[M, Any]:
+        """An element of a list by its position, a value of a dict by its key,
+        or a part of an embedded document by its own field, for names that a method here shadows.
+        """
+        if type(part) is int:
+            return self._with(self._type.element(part))
+        if isinstance(part, str):
+            return self._with(self._type.value(cast("str", literal(part))))
+        if not _is_field(part):
+            raise StatementError(f"{self!r}[{part!r}]: a position, a key or a field of {self._type.embedded} is needed")
+        if not self._type.holds(part._owner):
+            raise StatementError(f"{self!r} has no {part!r}: it does not hold such documents")
+        found: Field[M, Any] = self
+        for step in part._parts:
+            found = found._with(step)
+        return found
 
-    __hash__ = None  # type: ignore[assignment]
+    def _with(self, part: FieldType) -> Field[M_contra, Any]:
+        path = ".".join(step for step in (self._path, part.stored) if step)
+        return Field(self._owner, path, (*self._parts, part))
 
-    def __iter__(self) -> NoReturn:
-        raise TypeError(f"{self!r} is a field of a class and cannot be iterated")
+    def _of(self, owner: Alias) -> Field[Any, T_co]:
+        """The same field of the class under another name."""
+        return Field(owner, self._path, self._parts)
 
-    def __contains__(self, item: object) -> NoReturn:
-        raise TypeError(f"write .contains(...), not `in {self!r}`")
-
-    def asc(self) -> Order[M_contra]:
-        return Order(self._owner, self._path, 1)
-
-    def desc(self) -> Order[M_contra]:
-        return Order(self._owner, self._path, -1)
-
-    def _compare(self, op: CompareOp, value: Any) -> Predicate[M_contra]:
-        if isinstance(value, Expr):
-            raise StatementError(f"{self!r} can be compared with values only, not with {value!r}", field=self._path)
-        return Compare(self._owner, self._path, op, literal(value))
-
-    def __eq__(self, other: T_co | None) -> Predicate[M_contra]:  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
-        return self._compare("$eq", other)
-
-    def __ne__(self, other: T_co | None) -> Predicate[M_contra]:  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
-        return self._compare("$ne", other)
-
-    def __gt__(self, other: T_co) -> Predicate[M_contra]:  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-        return self._compare("$gt", other)
-
-    def __ge__(self, other: T_co) -> Predicate[M_contra]:  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-        return self._compare("$gte", other)
-
-    def __lt__(self, other: T_co) -> Predicate[M_contra]:  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-        return self._compare("$lt", other)
-
-    def __le__(self, other: T_co) -> Predicate[M_contra]:  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-        return self._compare("$lte", other)
-
-    def between(self, low: T_co, high: T_co) -> Predicate[M_contra]:  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-        """`low` and `high` included."""
-        return Logical("$and", (self._compare("$gte", low), self._compare("$lte", high)))
-
-    def in_(self, values: Iterable[T_co]) -> Predicate[M_contra]:
-        """Equal to one of the values."""
-        return self._compare("$in", self._values("in_", values))
-
-    def not_in(self, values: Iterable[T_co]) -> Predicate[M_contra]:
-        """Equal to none of the values."""
-        return self._compare("$nin", self._values("not_in", values))
-
-    def is_(self, value: None) -> Predicate[M_contra]:
-        """Null or missing, as MongoDB compares with null."""
-        if value is not None:
-            raise StatementError(f"{self!r}.is_() takes None only; write == for other values", field=self._path)
-        return self._compare("$eq", value)
+    def item(self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None]) -> Field[M, E]:
+        """After ``.unwind(field)``: the item of the list that stands in the row, in the list's place."""
+        return self._with(self._type.element(None))
 
     def exists(self) -> Predicate[M_contra]:
         """Whether the key is there, null or not."""
-        return Compare(self._owner, self._path, "$exists", True)
-
-    def startswith(self: Field[M, str | None], prefix: str) -> Predicate[M]:
-        """The text begins with `prefix`, taken literally."""
-        return self._matches("^" + re.escape(_string("startswith", prefix)))
-
-    def endswith(self: Field[M, str | None], suffix: str) -> Predicate[M]:
-        """The text ends with `suffix`, taken literally."""
-        return self._matches(re.escape(_string("endswith", suffix)) + _END)
-
-    def regex(self: Field[M, str | list[str] | None], pattern: str) -> Predicate[M]:
-        """The text, or one of a list, matches a Perl-compatible regular expression, of which nothing is escaped."""
-        return self._matches(_string("regex", pattern))
+        return Compare(self, "$exists", True)
 
     @overload
-    def contains(self: Field[M, str | None], value: str) -> Predicate[M]: ...
+    def contains(self: Field[M, str | None], value: str, *, ignore_case: bool = False) -> Predicate[M]: ...
     @overload
     def contains(self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], value: E) -> Predicate[M]: ...
-    def contains(self: Field[M, Any], value: Any) -> Predicate[M]:
+    def contains(self: Field[M, Any], value: Any, *, ignore_case: bool = False) -> Predicate[M]:
         """A list holds the value, or a text holds the text, taken literally."""
         if not self._type.is_list:
-            return self._matches(re.escape(_string("contains", value)))
-        if value is None or isinstance(
-            value, (list, tuple, set, frozenset)
-        ):  # compared alone it would match the list itself
-            return Compare(self._owner, self._path, "$elemMatch", {"$eq": literal(cast("object", value))})
-        return self._compare("$eq", value)
+            return self._matches(re.escape(text_literal("contains", value)), ignore_case)
+        if value is None or isinstance(value, (list, tuple, set, frozenset)):  # alone it would match the list itself
+            return Compare(self, "$elemMatch", {"$eq": self._literal(cast("object", value))})
+        return Compare(self, "$eq", self._literal(value))
 
     def all_(
         self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], values: Iterable[E]
     ) -> Predicate[M]:
         """The list holds all the values."""
-        return self._compare("$all", self._values("all_", values))
+        return Compare(self, "$all", self._literals("all_", values))
 
     def any_(self: Field[M, list[E] | tuple[E, ...] | None], *conditions: Predicate[E]) -> Predicate[M]:
         """One embedded document of the list meets all the conditions (``$elemMatch``)."""
         if not conditions:
-            raise StatementError(f"{self!r}.any_() needs a condition", field=self._path)
-        embedded = self._type.embedded
-        if embedded is None:
-            raise StatementError(f"{self!r}.any_() needs a list of embedded documents", field=self._path)
-        for condition in conditions:
-            check_owners(condition, embedded, f"{self!r}.any_()")
-        return ElemMatch(self._owner, self._path, conditions)
+            raise StatementError(f"{self!r}.any_() needs a condition")
+        if self._type.embedded is None:
+            raise StatementError(f"{self!r}.any_() needs a list of embedded documents")
+        return ElemMatch(self, checked_conditions(conditions, f"{self!r}.any_()"))
 
-    def _matches(self, pattern: str) -> Predicate[M_contra]:
-        return Compare(self._owner, self._path, "$regex", pattern)
+    def size(self: Field[M, list[Any] | set[Any] | frozenset[Any] | tuple[Any, ...] | None]) -> Expr[M, int]:
+        """The number of the list's elements; null where there is no list."""
+        return Call(SIZE, (self,))
 
-    def _values(self, name: str, values: Iterable[Any]) -> list[Any]:
-        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise StatementError(
-                f"{self!r}.{name}() takes a list of values, not {type(values).__name__} {values!r:.80}",
-                field=self._path,
-            )
-        return list(values)
+    # Assignments, for `update(...).set(...)`
+
+    def to(self, value: T_co | Expr[M_contra, T_co]) -> Assignment[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
+        """Make it this value, or the value of this expression; one that gives nothing makes it null.
+
+        Raises `ValidationError` for a value that does not fit, or that the field's validator refuses.
+        """
+        return Assignment(self, "to", value if isinstance(value, Expr) else self._stored(value))
+
+    def unset(self) -> Assignment[M_contra]:
+        """Remove the key."""
+        return Assignment(self, "unset", None)
+
+    def inc(self: Field[M, Number | None], by: T_co | Expr[M_contra, T_co]) -> Assignment[M]:  # pyright: ignore[reportGeneralTypeIssues]
+        """Add a number; null and missing become null. Raises `ValidationError` for one that does not fit."""
+        if isinstance(by, Expr):
+            return Assignment(self, "inc", by)
+        checked_number(by)
+        return Assignment(self, "inc", self._type.stored_value(by, repr(self)))
+
+    def push(self: Field[M, list[E] | tuple[E, ...] | None], *values: E, position: int | None = None) -> Assignment[M]:
+        """Append values to the list, or insert them at a position, which counts from the end where it is negative.
+
+        Missing and null become a list. Raises `ValidationError` for a value that does not fit.
+        """
+        if position is not None and (type(position) is not int or abs(position) >= 2**31):
+            raise StatementError(f"{self!r}.push(position=...) takes a whole number, not {position!r}")
+        return Assignment(self, "push", self._elements(values), position)
+
+    def add_to_set(self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], *values: E) -> Assignment[M]:
+        """Append those of the values that the list does not hold; missing and null become a list.
+
+        Raises `ValidationError` for a value that does not fit.
+        """
+        return Assignment(self, "add_to_set", self._elements(values))
+
+    @overload
+    def pull(self: Field[M, list[E] | tuple[E, ...] | None], *values: Predicate[E]) -> Assignment[M]: ...
+    @overload
+    def pull(self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], *values: E) -> Assignment[M]: ...
+    def pull(self: Field[M, Any], *values: Any) -> Assignment[M]:
+        """Remove the values from the list, or the embedded documents that meet all the conditions."""
+        if any(isinstance(value, Predicate) for value in values):
+            return Assignment(self, "pull", checked_conditions(values, f"{self!r}.pull()"))
+        return Assignment(self, "pull", self._elements(values))
+
+    def pop(
+        self: Field[M, list[Any] | tuple[Any, ...] | None], end: Literal["first", "last"] = "last"
+    ) -> Assignment[M]:
+        """Remove the last element of the list, or the first."""
+        if end not in ("first", "last"):
+            raise StatementError(f'{self!r}.pop() takes "first" or "last", not {end!r}')
+        return Assignment(self, "pop", 1 if end == "last" else -1)
+
+    def _literal(self, value: object) -> Any:
+        found = literal(value)
+        return self._type.named(value, cast("dict[str, Any]", found)) if type(found) is dict else found
+
+    def _stored(self, value: object) -> Any:
+        """The BSON value to store for a value. Raises `ValidationError`."""
+        holder = self._parts[-2].embedded if len(self._parts) > 1 else self._owner
+        return self._type.stored_value(value, repr(self), class_of(holder))
+
+    def _elements(self, values: Iterable[object]) -> list[Any]:
+        """The same of elements of the list. Raises `StatementError` where it is none."""
+        element = self._type.element(None)
+        return [element.stored_value(value, f"an element of {self!r}") for value in values]
 
 
-def _field_at(owner: type, names: tuple[str, ...]) -> Field[Any, Any]:
-    """The field that `names` lead to, for unpickling."""
-    found: Field[Any, Any] = getattr(owner, names[0])
-    for name in names[1:]:
-        found = cast("Any", Field).__getattr__(found, name)
+def field_at(owner: Source, steps: Iterable[tuple[str, Any]]) -> Field[Any, Any]:
+    """The field of `owner` that the steps lead to. Raises `AttributeError`, `StatementError` where there is none."""
+    found: Field[Any, Any] | None = Field(owner, "", ()) if isinstance(owner, Variable) else None
+    for kind, step in steps:
+        if found is None:
+            found = cast("Field[Any, Any]", getattr(owner, step))
+        elif kind == "field":
+            found = found._with(found._type.member(step))
+        elif kind == "key":
+            found = found._with(found._type.value(step))
+        else:
+            found = found._with(found._type.element(step))
+    if found is None:
+        raise StatementError(f"there is no field of {owner!r} without a name")
     return found
-
-
-def _string(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise StatementError(f".{name}() on a text takes a text, not {type(value).__name__} {value!r}")
-    text = cast("str", literal(value))
-    if "\0" in text:
-        raise StatementError(f".{name}() cannot search for a NUL character")
-    return text

@@ -1,29 +1,47 @@
-"""Statements: immutable, each call returns a new one."""
+"""Selects: immutable, each call returns a new one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast, overload
 
 import numpy as np
-from attrs import field, frozen
+from attrs import frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.conditions import Order, Predicate, check_owners
+from superorm.expr.base import Expr, Label, Order, Predicate, checked_conditions, checked_name, order_of
 from superorm.expr.literals import finite
 from superorm.expr.narrow import is_dict, is_list, is_tuple
-from superorm.expr.nodes import Expr, Field, Score
+from superorm.expr.nodes import Column, Field
+from superorm.expr.rows import ListOf
+from superorm.expr.sources import is_document
+from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
+from superorm.expr.storable import Storable
 
 if TYPE_CHECKING:
+    from superorm.expr.writes import MergeInto
     from superorm.schema.document import Document
+    from superorm.schema.registry import Registry
 
-__all__ = ["Block", "Entity", "Like", "Rows", "Select", "on_pipeline", "select"]
+__all__ = [
+    "LoadOnly",
+    "Rows",
+    "Select",
+    "checked_entities",
+    "entity_name",
+    "load_only",
+    "on_pipeline",
+    "select",
+    "shortened",
+]
 
 D = TypeVar("D", bound="Document")
 D2 = TypeVar("D2", bound="Document")
+D3 = TypeVar("D3", bound="Document")
 M = TypeVar("M")
+M2 = TypeVar("M2")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -33,37 +51,14 @@ T4 = TypeVar("T4")
 
 MAX_K = 10_000
 
-_pipeline: list[Callable[[Select[Any, Any]], list[dict[str, Any]]]] = []
+Items: TypeAlias = "list[Any] | set[Any] | frozenset[Any] | tuple[Any, ...] | None"
+
+_pipeline: list[Callable[[Any], list[dict[str, Any]]]] = []
 
 
-def on_pipeline(function: Callable[[Select[Any, Any]], list[dict[str, Any]]]) -> None:
+def on_pipeline(function: Callable[[Any], list[dict[str, Any]]]) -> None:
     """Give statements their compiler, which stands above them."""
     _pipeline[:] = [function]
-
-
-@frozen(eq=False)
-class Block:
-    """The slots of one block, which take effect in SQL's order whatever the order of the calls."""
-
-    where: tuple[Predicate[Any], ...] = ()
-    order_by: tuple[Order[Any], ...] = ()
-    offset: int = 0
-    limit: int | None = None
-
-
-@frozen(eq=False)
-class Like:
-    """A vector search between two blocks: the first chooses what is searched, the second works on what was found."""
-
-    query: Any
-    on: Field[Any, Any] | None
-    k: int
-    exact: bool
-    num_candidates: int | None
-    min_score: float | None
-
-
-Entity: TypeAlias = "type[Document] | Field[Any, Any] | Score[Any, Any]"
 
 
 class Rows(Generic[R_co]):
@@ -72,49 +67,117 @@ class Rows(Generic[R_co]):
     __slots__ = ()
 
 
-@frozen(eq=False, repr=False)
-class Select(Rows[R_co], Generic[M, R_co]):
+@frozen(eq=False, slots=True)
+class LoadOnly:
+    """An option: documents of a select with some of their fields only."""
+
+    fields: tuple[Field[Any, Any], ...]
+
+
+def load_only(*fields: Expr[Any, Any]) -> LoadOnly:
+    """For ``.options(...)``: load these fields of the documents only, and the key.
+
+    Touching another one raises `NotLoadedError`; saving writes what changed, as ever.
+    Raises `StatementError` for anything but fields.
+    """
+    for field in fields:
+        if not isinstance(field, Field) or len(field._parts) != 1:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
+            raise StatementError(f"load_only() takes fields of a document class such as Movie.title, not {field!r}")
+    if not fields:
+        raise StatementError("load_only() needs a field")
+    return LoadOnly(cast("tuple[Field[Any, Any], ...]", fields))
+
+
+@frozen(eq=False, slots=True, repr=False)
+class Select(Rows[R_co], Storable, Generic[M, R_co]):
     """A query. Build one with `select`.
 
     A statement is a row of blocks.
-    Within a block the order of the calls does not matter; `like` closes a block, and what follows works on its rows.
+    Within a block the order of the calls does not matter: they are SQL's slots `join`, `where`, `group_by`, `having`,
+    `distinct`, `order_by`, `offset`, `limit`.
+    `like`, `unwind`, `sample`, `facet`, `union_all`, `stage` and `then` close a block, and what follows works on its
+    rows.
     """
 
-    _root: type[Document]
+    _root: Any
     _entities: tuple[Entity, ...]
-    _blocks: tuple[Block, ...] = (Block(),)
-    _like: Like | None = field(default=None)
+    _steps: tuple[Step, ...] = (Block(),)
+    _options: tuple[LoadOnly, ...] = ()
+
+    # The slots of a block
 
     def where(self, *conditions: Predicate[M]) -> Select[M, R_co]:
-        """Keep the documents that meet all the conditions."""
-        for condition in conditions:
-            check_owners(condition, self._root, "where()")
-        return self._with(where=self._blocks[-1].where + conditions)
+        """Keep the rows that meet all the conditions."""
+        checked = checked_conditions(conditions, "where()")
+        b = self._block
+        return self._last(
+            Block(b.joins, b.where + checked, b.group_by, b.having, b.distinct, b.order_by, b.offset, b.limit)
+        )
+
+    def join(self, target: type[Document], *on: Predicate[Any], outer: bool = False) -> Select[Any, R_co]:
+        """Join another class: each row stands once for each of its documents that meets all the conditions.
+
+        ``join(Author, Movie.author_id == Author.id)``; a list on one side of ``==`` joins by its elements.
+        `outer` keeps rows without any, whose fields of the other class are None.
+        For a class joined with itself see `aliased`; for one list a row see `as_list`.
+        """
+        if not is_document(target):
+            raise StatementError(f"join() takes a document class, not {target!r}")
+        if not on:
+            raise StatementError(f"join({target!r}) needs a condition, such as Movie.author_id == Author.id")
+        join = Join(target, checked_conditions(on, "join()"), outer)
+        b = self._block
+        return self._last(
+            Block((*b.joins, join), b.where, b.group_by, b.having, b.distinct, b.order_by, b.offset, b.limit)
+        )
+
+    def group_by(self, *keys: Expr[M, Any]) -> Select[M, R_co]:
+        """One row for each combination of the keys' values; what is selected are these and accumulators over the rows.
+
+        Of several keys null and missing are two groups, of a single one the same, as to the server.
+        """
+        for key in keys:
+            if not isinstance(key, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise StatementError(f"group_by() takes fields and expressions, not {key!r}")
+        b = self._block
+        return self._last(
+            Block(b.joins, b.where, b.group_by + keys, b.having, b.distinct, b.order_by, b.offset, b.limit)
+        )
+
+    def having(self, *conditions: Predicate[M]) -> Select[M, R_co]:
+        """Keep the groups that meet all the conditions."""
+        checked = checked_conditions(conditions, "having()")
+        b = self._block
+        return self._last(
+            Block(b.joins, b.where, b.group_by, b.having + checked, b.distinct, b.order_by, b.offset, b.limit)
+        )
+
+    def distinct(self) -> Select[M, R_co]:
+        """Each row once."""
+        b = self._block
+        return self._last(Block(b.joins, b.where, b.group_by, b.having, True, b.order_by, b.offset, b.limit))
 
     def order_by(self, *places: Order[M] | Expr[M, Any]) -> Select[M, R_co]:
         """Sort by fields, ``.desc()`` for descending; a further call sorts what the calls before it leave equal."""
-        orders = tuple(self._order(place) for place in places)
-        return self._with(order_by=self._blocks[-1].order_by + orders)
-
-    def _order(self, place: Order[M] | Expr[M, Any]) -> Order[Any]:
-        if not isinstance(place, (Order, Expr)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise StatementError(f"order_by() takes fields such as Movie.year.desc(), not {place!r}")
-        order = place if isinstance(place, Order) else place.asc()
-        if order.owner is None and self._like is None:
-            raise StatementError("score() can be sorted by only after .like(...)")
-        if order.owner is not None and not issubclass(self._root, order.owner):
-            raise StatementError(
-                f"order_by() got a field of {order.owner.__name__}, but is about {self._root.__name__}"
-            )
-        return order
+        orders = tuple([order_of(place) for place in places])
+        b = self._block
+        return self._last(
+            Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by + orders, b.offset, b.limit)
+        )
 
     def limit(self, count: int) -> Select[M, R_co]:
         """At most `count` rows."""
-        return self._with(limit=_count("limit", count, least=1))
+        count = _count("limit", count, least=1)
+        b = self._block
+        return self._last(Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by, b.offset, count))
 
     def offset(self, count: int) -> Select[M, R_co]:
         """Leave out the first `count` rows."""
-        return self._with(offset=_count("offset", count, least=0))
+        count = _count("offset", count, least=0)
+        b = self._block
+        return self._last(Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by, count, b.limit))
+
+    # What closes a block
 
     def like(
         self,
@@ -134,56 +197,231 @@ class Select(Rows[R_co], Generic[M, R_co]):
         `on` is a vector field; it may be left out where the class has just one.
         `min_score` is on the scale of `score`.
         """
-        if self._like is not None:
+        if any(isinstance(step, Like) for step in self._steps):
             raise UnsupportedError("a statement can have one .like(...) for now")
-        block = self._blocks[-1]
-        if block.order_by or block.offset or block.limit is not None:
-            raise UnsupportedError("order_by, offset and limit before .like(...) cannot be run yet; put them after it")
-        if on is not None and not (isinstance(on, Field) and issubclass(self._root, on._owner)):  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-            raise StatementError(f"like(on=...) takes a vector field of {self._root.__name__}, not {on!r}")
-        like = Like(
-            query=_own(query),
-            on=on,
-            k=_count("like(k=...)", k, least=1, most=MAX_K),
-            exact=exact,
-            num_candidates=None if num_candidates is None else _count("num_candidates", num_candidates, least=1),
-            min_score=None if min_score is None else finite(min_score, "min_score"),
+        if on is not None and not (isinstance(on, Field) and _is_part(self._root, on._owner)):  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
+            raise StatementError(f"like(on=...) takes a vector field of {_name(self._root)}, not {on!r}")
+        return self._close(
+            Like(
+                query=_own(query),
+                on=on,
+                k=_count("like(k=...)", k, least=1, most=MAX_K),
+                exact=exact,
+                num_candidates=None if num_candidates is None else _count("num_candidates", num_candidates, least=1),
+                min_score=None if min_score is None else finite(min_score, "min_score"),
+            )
         )
-        return Select(self._root, self._entities, (*self._blocks, Block()), like)
+
+    def unwind(self, list: Expr[M, Items], *, keep_empty: bool = False, index: str | None = None) -> Select[M, R_co]:
+        """One row for each element of a list, in the list's place: see `Field.item`.
+
+        `keep_empty` keeps rows whose list is empty, null or missing.
+        `index` names a `column` for the element's position.
+        """
+        if not isinstance(list, (Field, Label, Column, ListOf)):
+            raise StatementError(f"unwind() takes a field that holds a list, or a label or column, not {list!r}")
+        return self._close(Unwind(list, keep_empty, None if index is None else checked_name(index)))
+
+    def sample(self, size: int) -> Select[M, R_co]:
+        """`size` rows by chance, in no order."""
+        return self._close(Sample(_count("sample", size, least=1)))
+
+    def facet(self, **facets: Select[Any, Any]) -> Select[Any, tuple[Any, ...]]:
+        """Run several statements over the rows so far: one row, with a list of rows under each name.
+
+        The statements are on the same class: ``facet(by_year=select(Movie.year, n).group_by(Movie.year))``.
+        """
+        if not facets:
+            raise StatementError("facet() needs statements, each under a name")
+        for name, facet in facets.items():
+            if not isinstance(facet, Select):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise StatementError(f"facet({name}=...) takes a select, not {facet!r}")
+            if facet._root not in (None, self._root):
+                raise StatementError(f"facet({name}=...) is about {_name(facet._root)}, not {_name(self._root)}")
+        named = tuple([(checked_name(name), facet.select_from(self._root)) for name, facet in facets.items()])
+        columns: tuple[Expr[Any, Any], ...] = tuple([Column(name) for name, _ in named])
+        return Select(self._root, columns, (*self._steps, Facet(named), Block()))
+
+    def union_all(self, other: Select[M2, R_co]) -> Select[M, R_co]:
+        """The rows of another statement after these; both select as much, under the names of the first."""
+        if not isinstance(other, Select):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise StatementError(f"union_all() takes a select, not {other!r}")
+        if len(other._entities) != len(self._entities):
+            raise StatementError(
+                f"union_all(): the statements select {len(self._entities)} and {len(other._entities)} columns"
+            )
+        return self._close(UnionAll(other))
+
+    def stage(self, stage: dict[str, Any]) -> Select[M, R_co]:
+        """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped."""
+        if not is_dict(stage) or len(stage) != 1 or not next(iter(stage)).startswith("$"):
+            raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
+        return self._close(Raw(_own(stage)))
+
+    @overload
+    def then(self) -> Select[M, R_co]: ...
+    @overload
+    def then(self, a: Expr[M, T1], /) -> Select[M, tuple[T1]]: ...
+    @overload
+    def then(self, a: Expr[M, T1], b: Expr[M, T2], /) -> Select[M, tuple[T1, T2]]: ...
+    @overload
+    def then(self, a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], /) -> Select[M, tuple[T1, T2, T3]]: ...
+    @overload
+    def then(
+        self, a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], d: Expr[M, T4], /
+    ) -> Select[M, tuple[T1, T2, T3, T4]]: ...
+    @overload
+    def then(
+        self,
+        a: Expr[M, Any],
+        b: Expr[M, Any],
+        c: Expr[M, Any],
+        d: Expr[M, Any],
+        e: Expr[M, Any],
+        /,
+        *more: Expr[M, Any],
+    ) -> Select[M, tuple[Any, ...]]: ...
+    def then(self, *entities: Any) -> Select[M, Any]:
+        """Close the block: its rows become the documents of what follows.
+
+        With `entities` these are selected from the rows: ``.then(func.avg(n))``.
+        """
+        checked = checked_entities("then()", entities) if entities else self._entities
+        return Select(self._root, checked, (*self._steps, Then(self._entities, bool(entities)), Block()), self._options)
+
+    @overload
+    def columns(self, a: type[D], /) -> Select[M, tuple[D]]: ...
+    @overload
+    def columns(self, a: Expr[M, T1], /) -> Select[M, tuple[T1]]: ...
+    @overload
+    def columns(self, a: type[D], b: type[D2], /) -> Select[M, tuple[D, D2]]: ...
+    @overload
+    def columns(self, a: type[D], b: Expr[M, T2], /) -> Select[M, tuple[D, T2]]: ...
+    @overload
+    def columns(self, a: Expr[M, T1], b: Expr[M, T2], /) -> Select[M, tuple[T1, T2]]: ...
+    @overload
+    def columns(self, a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], /) -> Select[M, tuple[T1, T2, T3]]: ...
+    @overload
+    def columns(
+        self, a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], d: Expr[M, T4], /
+    ) -> Select[M, tuple[T1, T2, T3, T4]]: ...
+    @overload
+    def columns(
+        self,
+        a: type[D] | Expr[M, Any],
+        b: type[D2] | Expr[M, Any],
+        c: type[D3] | Expr[M, Any],
+        /,
+        *more: type[Document] | Expr[M, Any],
+    ) -> Select[M, tuple[Any, ...]]: ...
+    def columns(self, *entities: Any) -> Select[M, Any]:
+        """The same with another select list; after a join it may name fields of both classes.
+
+        Raises `StatementError` without any.
+        """
+        if not entities:
+            raise StatementError("columns() needs a document class, or a field of one")
+        return Select(self._root, checked_entities("columns()", entities), self._steps, self._options)
+
+    def select_from(self, root: type[D]) -> Select[D, R_co]:
+        """The same on a class, where the select list does not tell it: ``select(func.count()).select_from(Movie)``."""
+        if not is_document(root):
+            raise StatementError(f"select_from() takes a document class, not {root!r}")
+        return Select(root, self._entities, self._steps, self._options)
+
+    def options(self, *options: LoadOnly) -> Select[M, R_co]:
+        """How documents are loaded: `load_only`."""
+        for option in options:
+            if not isinstance(option, LoadOnly):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise StatementError(f"options() takes load_only(...), not {option!r}")
+        return Select(self._root, self._entities, self._steps, (*self._options, *options))
+
+    # What becomes of it
+
+    @overload
+    def as_list(self: Select[Any, tuple[T]]) -> Expr[object, list[T]]: ...
+    @overload
+    def as_list(self) -> Expr[object, list[R_co]]: ...
+    def as_list(self) -> Expr[object, list[Any]]:
+        """What it finds for each row of another statement, as a list: see `ListOf`.
+
+        Its conditions may name fields of the other statement's classes:
+        ``select(Review.text).where(Review.movie_id == Movie.id).as_list().label("texts")``.
+        """
+        return ListOf(self)
+
+    def merge_into(
+        self,
+        target: str | type[Document],
+        *,
+        on: str | Sequence[str] = "_id",
+        when_matched: Literal["merge", "replace", "keepExisting", "fail"] = "merge",
+        when_not_matched: Literal["insert", "discard", "fail"] = "insert",
+    ) -> MergeInto:
+        """Write the rows into a collection (``$merge``), by their stored names.
+
+        `on` are the names by which a row finds its document; other names than ``_id`` need a unique index.
+        A column becomes the key by ``.label("_id")``.
+        """
+        from superorm.expr.writes import MergeInto
+
+        return MergeInto.of(self, target, on, when_matched, when_not_matched)
 
     def pipeline(self) -> list[dict[str, Any]]:
         """What will be sent, as an aggregation pipeline; ``like`` stands in it as a ``$like`` stage."""
         return [_own(stage) for stage in _pipeline[0](self)]
 
+    if TYPE_CHECKING:
+
+        @classmethod
+        def from_dict(
+            cls, data: Mapping[str, Any], *, registry: Registry | None = None, allow_raw: bool = False
+        ) -> Select[Any, Any]: ...
+
     def __str__(self) -> str:
-        lines = pformat(_short(self.pipeline()), sort_dicts=False, width=100)
-        return f"{self._root.__name__}\n{lines}"
+        lines = pformat(shortened(self.pipeline()), sort_dicts=False, width=100)
+        return f"{_name(self._root)}\n{lines}"
 
     def __repr__(self) -> str:
-        names = [entity.__name__ if isinstance(entity, type) else repr(entity) for entity in self._entities]
-        return f"<Select {', '.join(names)}>"
+        return f"<Select {', '.join(map(_name, self._entities))}>"
 
-    def _with(
-        self,
-        *,
-        where: tuple[Predicate[Any], ...] | None = None,
-        order_by: tuple[Order[Any], ...] | None = None,
-        offset: int | None = None,
-        limit: int | None = None,
-    ) -> Select[M, R_co]:
-        """The same with other slots in the last block."""
-        last = self._blocks[-1]
-        block = Block(
-            where=last.where if where is None else where,
-            order_by=last.order_by if order_by is None else order_by,
-            offset=last.offset if offset is None else offset,
-            limit=last.limit if limit is None else limit,
-        )
-        return Select(self._root, self._entities, (*self._blocks[:-1], block), self._like)
+    @property
+    def _block(self) -> Block:
+        return cast("Block", self._steps[-1])
+
+    def _last(self, block: Block) -> Select[M, R_co]:
+        """The same with another last block."""
+        steps = self._steps
+        return Select(self._root, self._entities, (block,) if len(steps) == 1 else (*steps[:-1], block), self._options)
+
+    def _close(self, step: Step) -> Select[M, R_co]:
+        return Select(self._root, self._entities, (*self._steps, step, Block()), self._options)
+
+
+def _is_part(root: Any, owner: Any) -> bool:
+    """Whether fields of `owner` are fields of the documents of `root`."""
+    return owner is root or (isinstance(owner, type) and isinstance(root, type) and issubclass(root, owner))
+
+
+def _name(entity: object) -> str:
+    return entity.__name__ if isinstance(entity, type) else repr(entity)
+
+
+def entity_name(entity: Any) -> str:
+    """The name of a column in rows."""
+    if isinstance(entity, Field):
+        parts: Any = entity._parts  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        attributes: list[str] = [part.attribute for part in parts if part.step[0] == "field"]
+        return attributes[-1]
+    if is_document(entity):
+        return _name(entity)
+    operator = getattr(getattr(entity, "call", entity), "operator", None)
+    name: str = getattr(entity, "name", None) or getattr(operator, "name", None) or type(entity).__name__.lower()
+    return name
 
 
 def _count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if type(value) is not int:
         raise StatementError(f"{name} takes a whole number, not {type(value).__name__} {value!r}")
     if not least <= value <= most:
         raise StatementError(f"{name} must be from {least} to {most}, not {value}")
@@ -199,17 +437,45 @@ def _own(value: Any) -> Any:
     return [_own(item) for item in value] if is_list(value) else value
 
 
-def _short(value: Any) -> Any:
+def shortened(value: Any) -> Any:
     """The same with long vectors cut, for printing."""
     if isinstance(value, np.ndarray):
         return f"<{value.size} numbers>"
     if is_dict(value):
-        return {key: _short(item) for key, item in value.items()}
+        return {key: shortened(item) for key, item in value.items()}
     if not is_list(value) and not is_tuple(value):
         return value
     if len(value) > 20 and all(isinstance(item, (int, float)) for item in value):
         return f"<{len(value)} numbers>"
-    return [_short(item) for item in value]
+    return [shortened(item) for item in value]
+
+
+def checked_entities(where: str, entities: tuple[Any, ...]) -> tuple[Entity, ...]:
+    for position, entity in enumerate(cast("tuple[object, ...]", entities)):
+        if is_document(entity):
+            if any(entity == other for other in entities[:position] if not isinstance(other, Expr)):
+                raise StatementError(f"{where} names {_name(entity)} twice")
+        elif not isinstance(entity, Expr):
+            raise StatementError(
+                f"{where} takes document classes, their fields, expressions and score(), not {entity!r}; "
+                "a constant is func.literal(...)"
+            )
+    return entities
+
+
+def _root_of(entities: tuple[Any, ...]) -> Any:
+    """The class that the statement is about: that of the first entity which tells one."""
+    for entity in entities:
+        if not isinstance(entity, Expr):
+            return entity
+        pending: list[Expr[Any, Any]] = [entity]
+        while pending:
+            found = pending.pop(0)
+            for owner in getattr(found, "_owner", None), *getattr(found, "args", ()):  # func.count(Movie) names a class
+                if is_document(owner):
+                    return owner
+            pending[:0] = found.children()
+    return None
 
 
 @overload
@@ -221,7 +487,19 @@ def select(a: type[D], b: Expr[D, T2], /) -> Select[D, tuple[D, T2]]: ...
 @overload
 def select(a: Expr[M, T1], b: Expr[M, T2], /) -> Select[M, tuple[T1, T2]]: ...
 @overload
+def select(a: type[D], b: type[D2], /) -> Select[Any, tuple[D, D2]]: ...
+@overload
+def select(
+    a: type[D], b: type[D2], c: type[Document] | Expr[Any, Any], /, *more: type[Document] | Expr[Any, Any]
+) -> Select[Any, tuple[Any, ...]]: ...
+@overload
 def select(a: type[D], b: Expr[D, T2], c: Expr[D, T3], /) -> Select[D, tuple[D, T2, T3]]: ...
+@overload
+def select(a: type[D], b: Expr[D, T2], c: Expr[D, T3], d: Expr[D, T4], /) -> Select[D, tuple[D, T2, T3, T4]]: ...
+@overload
+def select(
+    a: type[D], b: Expr[D, Any], c: Expr[D, Any], d: Expr[D, Any], e: Expr[D, Any], /, *more: Expr[D, Any]
+) -> Select[D, tuple[Any, ...]]: ...
 @overload
 def select(a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], /) -> Select[M, tuple[T1, T2, T3]]: ...
 @overload
@@ -231,29 +509,13 @@ def select(
     a: Expr[M, Any], b: Expr[M, Any], c: Expr[M, Any], d: Expr[M, Any], e: Expr[M, Any], /, *more: Expr[M, Any]
 ) -> Select[M, tuple[Any, ...]]: ...
 def select(*entities: Any) -> Select[Any, Any]:
-    """A query for documents of a class, or for some of its fields.
+    """A query for documents of a class, for some of its fields, or for values computed from them.
 
     ``select(Movie)`` yields Movies, ``select(Movie.title)`` strings, ``select(Movie.title, Movie.year)`` rows,
     ``select(Movie, score())`` rows of a Movie and its score.
     Raises `StatementError` for anything else.
     """
-    owners: list[type] = []
-    for entity in entities:
-        if isinstance(entity, Field):
-            owners.append(entity._owner)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-        elif isinstance(entity, type) and hasattr(entity, "__collection__"):
-            owners.append(entity)
-        elif not isinstance(entity, Score):
-            raise StatementError(f"select() takes document classes, their fields and score(), not {entity!r}")
-    roots = [owner for owner in owners if hasattr(owner, "__collection__")]
-    if not roots:
+    if not entities:
         raise StatementError("select() needs a document class, or a field of one")
-    root = roots[0]
-    others = sorted({owner.__name__ for owner in owners if not issubclass(root, owner)})
-    if others:
-        raise UnsupportedError(
-            f"a select can be from one class for now, not from {', '.join([root.__name__, *others])}"
-        )
-    if sum(entity is root for entity in entities) > 1:
-        raise StatementError(f"select() names {root.__name__} twice")
-    return Select(root, entities)
+    entities = checked_entities("select()", entities)
+    return Select(_root_of(entities), entities)

@@ -1,0 +1,39 @@
+"""What the rows of a statement hold, and where it stands in what the server returns."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from attrs import frozen
+
+from superorm.schema.fields import MISSING
+from superorm.schema.mapping import ClassMap
+
+__all__ = ["Output"]
+
+
+@frozen
+class Output:
+    """One column of the rows."""
+
+    name: str
+    entity: Any
+    """What was selected: tells the type."""
+    kind: Literal["document", "value", "score", "rows"]
+    """``rows``: a list of the rows of another statement."""
+    path: tuple[str, ...] = ()
+    """The keys that lead to it; empty for the whole document."""
+    mapping: ClassMap | None = None
+    """Of a document: its class."""
+    only: frozenset[str] | None = None
+    """Of a document: the attributes to load; None for all."""
+    unwound: bool = False
+    """Whether the value is an element of the list that was selected."""
+    stored: bool = False
+    """Whether it is a field as it stands in the documents, so that a missing key is the field's default."""
+    outputs: tuple[Output, ...] = ()
+    """Of rows: their columns."""
+    extra: frozenset[str] = frozenset()
+    """Of the whole document: the keys that other columns stand under, which are not its own."""
+    nothing: Any = MISSING
+    """Of accumulators over everything: their value over no rows, of which the server makes no row."""

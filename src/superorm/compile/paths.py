@@ -1,0 +1,95 @@
+"""Where the values of fields stand, and which may be arrays."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from superorm.compile.constants import bound, or_empty
+from superorm.compile.guards import Step
+from superorm.compile.scope import Scope
+from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, is_predicate, is_window
+from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.nodes import Field, Score
+from superorm.expr.sources import Variable
+
+__all__ = ["field_expression", "is_straight", "located", "may_be_list"]
+
+
+def _steps(field: Field[Any, Any]) -> list[Step]:
+    """The keys of the path, as the class has them."""
+    steps: list[Step] = []
+    for part in cast("tuple[Any, ...]", field._parts):  # pyright: ignore[reportPrivateUsage]
+        listy = list in part.type.reads
+        if part.stored is None:  # it takes the place of the list that it was in
+            steps += [Step(steps.pop().name, listy)] if steps else []
+            continue
+        kind, at = part.step
+        steps.append(Step(part.stored, listy, at if kind == "element" else None))
+    return steps
+
+
+def located(field: Field[Any, Any], scope: Scope) -> tuple[str, list[Step]]:
+    """What the path begins with, with dollar signs, and its keys."""
+    owner = field._owner  # pyright: ignore[reportPrivateUsage]
+    own = field._path  # pyright: ignore[reportPrivateUsage]
+    steps = _steps(field)
+    if isinstance(owner, Variable):
+        return f"$${owner.name}", steps
+    path = scope.path(field)
+    if path == own:
+        return "$", steps
+    if path.endswith(f".{own}"):
+        return f"${path[: -len(own) - 1]}", steps
+    return "$", [Step(path, any(step.listy for step in steps))]  # the value as rows have it
+
+
+def field_expression(field: Field[Any, Any], scope: Scope) -> Any:
+    """The path, or where it names elements by their position an expression."""
+    base, steps = located(field, scope)
+    path: Any = base
+    for step in steps:
+        if step.position is not None:
+            path = {"$arrayElemAt": [bound(path, "e", or_empty), step.position]}
+        elif is_dict(path):
+            path = {"$let": {"vars": {"e": path}, "in": f"$$e.{step.name}"}}
+        else:
+            path = f"${step.name}" if path == "$" else f"{path}.{step.name}"
+    return path
+
+
+def may_be_list(node: object) -> bool:
+    """Whether the value may be an array, as far as its type tells."""
+    if is_field(node):
+        return _field_may_be_list(node)
+    if is_label(node):
+        return may_be_list(node.expr)
+    if is_window(node):
+        return may_be_list(node.call)
+    if is_call(node):
+        return node.operator.gives in ("list", "any")
+    if is_case(node):
+        return any(map(may_be_list, (*(value for _, value in node.whens), node.else_)))
+    if is_predicate(node) or isinstance(node, Score):
+        return False
+    return is_expr(node) or is_list(node)
+
+
+def is_straight(node: object) -> bool:
+    """Whether no element of a list has to be looked at: of a field, that it is in no list and is none."""
+    if is_label(node):
+        return is_straight(node.expr)
+    if is_field(node):
+        return not any(step.listy or step.position is not None for step in _steps(node))
+    return not may_be_list(node)
+
+
+def _field_may_be_list(field: Field[Any, Any]) -> bool:
+    steps = _steps(field)
+    owner = field._owner  # pyright: ignore[reportPrivateUsage]
+    if isinstance(owner, Variable) and not steps:
+        kind: Any = owner.kind
+        return kind is None or list in kind.type.reads
+    return any(
+        step.listy and (following is None or following.position is None)
+        for step, following in zip(steps, [*steps[1:], None], strict=True)
+    )

@@ -1,0 +1,173 @@
+# pyright: reportPrivateUsage=false
+"""The select list of a select: its columns, computed where they are not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import define, evolve
+
+from superorm.compile.expressions import emit, projected
+from superorm.compile.output import Output
+from superorm.compile.rewrites import overlap
+from superorm.compile.scope import DocumentScope, RowScope, source_name
+from superorm.compile.state import State, documents_of, has_position, mapping_of
+from superorm.exc import StatementError
+from superorm.expr.base import Expr
+from superorm.expr.kinds import (
+    inside,
+    is_column,
+    is_expr,
+    is_field,
+    is_graph_lookup,
+    is_label,
+    is_list_of,
+)
+from superorm.expr.statements import entity_name
+
+__all__ = ["SelectList", "unique"]
+
+
+@define(eq=False)
+class SelectList(State):
+    """Writes what is selected."""
+
+    def _outputs(self, entities: tuple[Any, ...], names: tuple[str, ...] | None = None) -> tuple[Output, ...]:
+        """The columns, computed where they are not there yet. `names` (or the builder's own) shape the documents."""
+        names = names or self.names
+        self._compute_lists(entities)
+        whole = [entity for entity in entities if not isinstance(entity, Expr)]
+        if whole and isinstance(documents_of(self.scope), RowScope):
+            raise StatementError(
+                f"{source_name(whole[0])}: there are no whole documents in grouped rows; select fields"
+            )
+        _check_labels(entities)
+        titles = unique(entity_name(entity) for entity in entities)
+        places = [self._place(entity) for entity in entities]
+        if isinstance(documents_of(self.scope), RowScope) and None in places:
+            names = names or titles
+        outputs: list[Output] = []
+        project: dict[str, Any] = {}
+        sets: dict[str, Any] = {}
+        for title, entity, path in zip(names or titles, entities, places, strict=True):
+            if not is_expr(entity):
+                outputs.append(self._document(title, entity))
+                continue
+            if names is None and path is not None:
+                project[path] = 1
+                outputs.append(self._value(title, entity, path))
+                continue
+            if names is None and whole:
+                path = self._key(title)
+                sets[path] = emit(entity, self.scope)
+            else:
+                value = projected(entity, self.scope) if path is None else f"${path}"
+                clash = names is None and any(place is not None and overlap(title, place) for place in places)
+                path = self._key(title) if clash else title
+                project[path] = value
+            outputs.append(self._value(title, entity, path))
+        if sets:
+            self.stages.append({"$set": sets})
+        if not whole:
+            self._project(project, named=names is not None)
+        elif (only := self._only(whole, outputs)) is not None:
+            self.stages.append({"$project": only})
+        return self._separated(tuple(outputs))
+
+    def _place(self, entity: Any) -> str | None:
+        """The path of a selected value that is there already; of the rows of another select that of their list."""
+        inner = inside(entity)
+        if is_list_of(inner) and id(inner) in self.lists:
+            return self.lists[id(inner)][0]
+        path = self._path(entity)
+        return self._path(inner) if path is None and (is_field(inner) or is_graph_lookup(inner)) else path
+
+    def _document(self, title: str, entity: Any) -> Output:
+        key = self._documents.joined.get(entity)
+        if key is None and entity != self.root:
+            raise StatementError(f"{source_name(entity)} is not in the rows; join it first")
+        heads = {path.partition(".")[0] for path in self.unwound}
+        if key in heads or (key is None and not heads <= self.made):
+            raise StatementError(f"{source_name(entity)}: its documents are not whole after unwind(); select fields")
+        return Output(title, entity, "document", () if key is None else (key,), mapping_of(entity))
+
+    def _value(self, title: str, entity: Any, path: str) -> Output:
+        if path in self.columns:
+            return evolve(self.columns[path], name=title)
+        inner = inside(entity)
+        keys = tuple(path.split("."))
+        if id(inner) in self.lists and path not in self.unwound:
+            return Output(title, inner, "rows", keys, outputs=self.lists[id(inner)][1])
+        if is_column(inner) and inner.name in self.facets:
+            return Output(title, inner, "rows", keys, outputs=self.facets[inner.name])
+        stored = isinstance(documents_of(self.scope), DocumentScope) and self._is_stored(inner, path)
+        return Output(title, inner, "value", keys, unwound=path in self.unwound, stored=stored)
+
+    def _is_stored(self, entity: Any, path: str) -> bool:
+        """Whether at the path stands a field as documents have it, perhaps under another name."""
+        if not is_field(entity) or has_position(entity):
+            return False
+        return path == self.scope.path(entity) or (entity._owner == self.root and len(entity._parts) == 1)
+
+    def _project(self, project: dict[str, Any], *, named: bool) -> None:
+        """Only what was selected, where the documents hold more."""
+        computed = any(value != 1 for value in project.values())
+        if isinstance(documents_of(self.scope), RowScope) and not computed and not named:
+            return
+        kept = {path: project[path] for path in _outermost(list(project))}
+        if not any(path == "_id" or path.startswith("_id.") for path in kept):
+            kept["_id"] = 0
+        self.stages.append({"$project": kept})
+
+    def _only(self, whole: list[Any], outputs: list[Output]) -> dict[str, Any] | None:
+        """The projection of ``load_only``, which becomes the document's output."""
+        fields = [one for option in self.select._options for one in option.fields]
+        if not fields:
+            return None
+        position = next(
+            (n for n, output in enumerate(outputs) if not is_expr(output.entity) and output.entity == self.root), None
+        )
+        if position is None:
+            raise StatementError(f"load_only() is for documents of {source_name(self.root)}, which are not selected")
+        attributes = frozenset(part._parts[0].attribute for part in fields)
+        outputs[position] = evolve(outputs[position], only=attributes)
+        for part in fields:
+            self.scope.path(part)  # raises for what is not the class's
+        beside = [".".join(output.path) for output in outputs if output.path]
+        return dict.fromkeys(_outermost([*self.mapping.stored_for(attributes), *beside]), 1)
+
+    def _separated(self, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+        """The same, each whole document without the keys of the columns beside it."""
+        made = frozenset(self.made)
+        return tuple(
+            evolve(output, extra=made) if output.kind == "document" and not output.path and made else output
+            for output in outputs
+        )
+
+
+def _outermost(paths: list[str]) -> list[str]:
+    """Those of the paths that are below none of the others, which the server does not take beside these."""
+    return [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
+
+
+def _check_labels(entities: tuple[Any, ...]) -> None:
+    """Raise `StatementError` where a label could mean one value or another."""
+    labels: dict[str, Any] = {}
+    for entity in filter(is_label, entities):
+        if labels.setdefault(entity.name, entity) is not entity:
+            raise StatementError(f"two columns have the label {entity.name!r}; give one of them another")
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, those that come again numbered."""
+    given = list(names)
+    found: dict[str, None] = {}
+    for position, name in enumerate(given):
+        n = 1
+        unused = name
+        while unused in found or (n > 1 and unused in given[position:]):
+            n += 1
+            unused = f"{name}_{n}"
+        found[unused] = None
+    return tuple(found)

@@ -1,0 +1,172 @@
+# pyright: reportPrivateUsage=false
+"""What is known while a select's stages are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from superorm.compile.lookups import graph_lookup_stage, list_stages
+from superorm.compile.output import Output
+from superorm.compile.scope import DocumentScope, OuterScope, RowScope, Scope
+from superorm.exc import StatementError
+from superorm.expr.base import Expr
+from superorm.expr.kinds import (
+    is_expr,
+    is_field,
+    is_graph_lookup,
+    is_label,
+)
+from superorm.expr.nodes import Column, Field
+from superorm.expr.rows import GraphLookup, ListOf
+from superorm.expr.sources import class_of
+from superorm.expr.statements import Select
+from superorm.schema.mapping import ClassMap, class_map
+
+__all__ = ["State", "documents_of", "has_position", "label_of", "lists_in", "mapping_of"]
+
+
+def mapping_of(source: Any) -> ClassMap:
+    """The mapping of a class or an alias."""
+    return class_map(class_of(source))
+
+
+@define(eq=False)
+class State:
+    """The stages so far, and where in their documents everything is."""
+
+    select: Select[Any, Any]
+    scope: Scope = field(init=False)
+    stages: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
+    names: tuple[str, ...] | None = None
+    """The names to give the columns in the documents, where somebody else reads them."""
+    outer: Scope | None = None
+    variables: dict[str, tuple[str, Field[Any, Any]]] = field(factory=dict[str, tuple[str, Field[Any, Any]]])
+    """With `outer`: its paths that are named here, and the variables that hold them."""
+    inside: DocumentScope | None = None
+    """In a facet: the documents that it works on."""
+    unwound: set[str] = field(factory=set[str])
+    lists: dict[int, tuple[str, tuple[Output, ...]]] = field(factory=dict[int, tuple[str, tuple[Output, ...]]])
+    """The keys of the lists that lookups made, and the columns of their rows, by the identity of their expressions."""
+    facets: dict[str, tuple[Output, ...]] = field(factory=dict[str, tuple[Output, ...]])
+    columns: dict[str, Output] = field(factory=dict[str, Output])
+    """What is known to stand at a path: the columns of a union, an item of a list that a lookup made."""
+    total: bool = False
+    """Whether the rows are the one row of accumulators over everything."""
+    made: set[str] = field(factory=set[str])
+    """The keys that stages made beside the documents' own."""
+    _documents: DocumentScope = field(init=False)
+    _count: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._documents = self.inside or DocumentScope(self.root)
+        self.scope = self._wrapped(self._documents)
+
+    @property
+    def root(self) -> Any:
+        """The class that the statement is about."""
+        root = self.select._root
+        if root is None:
+            raise StatementError(f"{self.select!r} does not tell its class; add .select_from(...)")
+        return root
+
+    @property
+    def mapping(self) -> ClassMap:
+        return mapping_of(self.root)
+
+    def build(self, first: Sequence[Any] | None = None) -> tuple[Output, ...]:
+        """Write all stages; the columns of the rows. `first` replaces the conditions of the first block."""
+        raise NotImplementedError
+
+    def _wrapped(self, scope: Scope) -> Scope:
+        return scope if self.outer is None else OuterScope(scope, self.outer, self.variables)
+
+    def _known(self, node: Expr[Any, Any]) -> bool:
+        return not isinstance(node, Column) and self.scope.computed(node) is not None
+
+    def _remember(self, found: Iterable[tuple[str | None, Expr[Any, Any], str]]) -> None:
+        """Values that stages have computed: label, expression and path."""
+        scope = documents_of(self.scope)
+        for label, node, path in found:
+            if isinstance(scope, (DocumentScope, RowScope)):
+                scope.nodes[id(node)] = path
+            if label is not None:
+                self._name(label, path)
+
+    def _name(self, label: str, path: str) -> None:
+        """What stands at the path goes by this label."""
+        scope = documents_of(self.scope)
+        if isinstance(scope, DocumentScope):
+            scope.labels[label] = path
+        elif isinstance(scope, RowScope):
+            scope.columns.append((label, None, path))
+
+    def _key(self, name: str | None = None) -> str:
+        """A new key for a computed value beside the documents' own."""
+        if name is None:
+            self._count += 1
+        key = f"__{self._count if name is None else name}"
+        while key in self.made or key in self.mapping.stored_names:
+            key += "_"
+        self.made.add(key)
+        return key
+
+    def _compute_lists(self, nodes: Iterable[Any]) -> None:
+        """Look up what the expressions name of other collections."""
+        for label, node in lists_in(nodes):
+            if self._known(node):
+                continue
+            key = self._key(label)
+            if is_graph_lookup(node):
+                self.stages.append(graph_lookup_stage(node, mapping_of(node.target), key, self.scope))
+                self._remember([(label, node, key)])
+                continue
+            inner = type(self)(node.select, outer=self.scope)
+            stages, outputs = list_stages(inner, key, self.scope)
+            self.stages += stages
+            self.lists[id(node)] = key, outputs
+            simple = len(outputs) == 1 and outputs[0].kind == "value"
+            self._remember([(label, node, ".".join((key, *outputs[0].path)) if simple else key)])
+
+    def _path(self, entity: Any) -> str | None:
+        """The path of what is there already: a field, or a computed value."""
+        if is_field(entity):
+            self._check_item(entity)
+            path = None if has_position(entity) else self.scope.path(entity)
+            return None if path is not None and path.startswith("$") else path  # a variable, of outer rows
+        return self.scope.computed(entity) if is_expr(entity) else None
+
+    def _check_item(self, field: Field[Any, Any]) -> None:
+        if not any(part.step == ("element", None) for part in field._parts):
+            return
+        if not isinstance(documents_of(self.scope), DocumentScope) and self.unwound:
+            return  # it was there when the rows were made
+        path = self.scope.path(field)
+        if not any(path == unwound or path.startswith(f"{unwound}.") for unwound in self.unwound):
+            raise StatementError(f"{field!r}: an item is what stands in a row after unwind()")
+
+
+def label_of(node: object) -> str | None:
+    return node.name if is_label(node) else None
+
+
+def documents_of(scope: Scope) -> Scope:
+    return scope.inner if isinstance(scope, OuterScope) else scope
+
+
+def has_position(entity: Field[Any, Any]) -> bool:
+    return any(part.step[0] == "element" and part.step[1] is not None for part in entity._parts)
+
+
+def lists_in(nodes: Iterable[Any]) -> Iterator[tuple[str | None, Any]]:
+    """The lookups in expressions, with the label of one that is the whole of it."""
+    for node in nodes:
+        pending: list[tuple[str | None, Any]] = [(None, node)]
+        while pending:
+            label, found = pending.pop(0)
+            if isinstance(found, (ListOf, GraphLookup)):
+                yield label, found
+            elif is_expr(found) and not isinstance(found, Field):
+                pending += [(label_of(found), child) for child in found.children()]

@@ -1,0 +1,305 @@
+# pyright: reportPrivateUsage=false
+"""Assignments to the operators of an update, or where they compute something to an update pipeline.
+
+Both forms mean the same:
+
+- a path below a missing document makes the document, but for ``unset``, ``pull`` and ``pop``, which change nothing;
+  below null, a list or any other value it is an error, but for ``unset``;
+- ``push`` and ``add_to_set`` make a missing list, ``pull`` and ``pop`` leave it missing; null counts as missing where
+  the field's type allows None, else null and all other values that are no lists are errors;
+- in a pipeline, an expression that gives nothing makes its field null, and below a document that is null or missing
+  a null result leaves that as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias, cast
+
+from attrs import frozen
+
+from superorm.compile.constants import bound, constant
+from superorm.compile.expressions import emit, projected
+from superorm.compile.match import match
+from superorm.compile.scope import ElementScope, Scope
+from superorm.exc import StatementError, UnsupportedError
+from superorm.expr.assignments import Assignment
+from superorm.expr.base import Call, Expr
+from superorm.expr.kinds import is_expr
+from superorm.expr.narrow import is_dict, is_list, is_tuple
+from superorm.expr.nodes import Field
+from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT
+from superorm.schema.fields import VectorFieldSpec
+from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.types.base import Misfit
+
+__all__ = ["checked_assignments", "needs_pipeline", "operators", "stages"]
+
+_KEEPING = ("unset", "pull", "pop")
+"""What leaves a missing value missing."""
+_LISTS = ("push", "add_to_set", "pull", "pop")
+_NULL_IN_NULL_OUT = (ADD, SUBTRACT, MULTIPLY, DIVIDE, MOD)
+_REST = 2**31 - 1
+"""As many elements as there are."""
+
+Assignments: TypeAlias = Sequence[Assignment[Any]]
+
+
+def checked_assignments(mapping: ClassMap, assignments: Assignments, scope: Scope) -> dict[str, Assignment[Any]]:
+    """The assignments by their stored paths. Raises `StatementError` for what cannot be assigned."""
+    if not assignments:
+        raise StatementError(
+            f"update({mapping.name}) changes nothing; add values() or set()", document_class=mapping.cls
+        )
+    paths: dict[str, Assignment[Any]] = {}
+    for assignment in assignments:
+        field = cast("Field[Any, Any]", assignment.field)
+        path = scope.path(field)
+        _check_field(mapping, field)
+        for other in paths:
+            if path == other or path.startswith(f"{other}.") or other.startswith(f"{path}."):
+                raise StatementError(
+                    f"{field!r} is changed twice: {paths[other].field!r} is the same or a part of it",
+                    document_class=mapping.cls,
+                    field=path,
+                )
+        if assignment.op in ("push", "add_to_set", "pull", "pop") and not _type(field).is_list:
+            field._type.element(None)  # raises for what is neither a list nor Any
+        paths[path] = assignment
+    return paths
+
+
+def _check_field(mapping: ClassMap, field: Field[Any, Any]) -> None:
+    parts = cast("tuple[Any, ...]", field._parts)
+    first: MappedField = parts[0]
+    problem = None
+    if first.stored == "_id":
+        problem = "the key of a document cannot change"
+    elif first.spec.version:
+        problem = "superorm counts the version itself"
+    elif isinstance(first.spec, VectorFieldSpec) and first.spec.source is not None:
+        problem = f"it is computed; change {first.spec.source}"
+    elif any(part.stored is None for part in parts):
+        problem = "item() is for rows; name an element by its position"
+    elif any(part.is_list and after.step[0] == "field" for part, after in pairwise(parts)):
+        problem = "it goes through a list; name an element by its position, or use push() and pull()"
+    if problem is not None:
+        raise StatementError(f"{field!r} cannot be assigned: {problem}", document_class=mapping.cls, field=field._path)
+
+
+def _type(field: Field[Any, Any]) -> Any:
+    return cast("Any", field._type).type
+
+
+def _takes_null(field: Field[Any, Any]) -> bool:
+    try:
+        _type(field).from_bson(None)
+    except Misfit:
+        return False
+    return True
+
+
+def needs_pipeline(assignments: Assignments) -> bool:
+    """Whether the operators of updates cannot say it."""
+    return any(map(_computes, assignments))
+
+
+def _computes(assignment: Assignment[Any]) -> bool:
+    if assignment.op == "inc" or isinstance(assignment.value, Expr):
+        return True
+    if assignment.op == "pull" and is_tuple(assignment.value) and _has_expr(_elements_match(assignment)):
+        return True
+    return assignment.op in _LISTS and _takes_null(cast("Field[Any, Any]", assignment.field))
+
+
+def _has_expr(filter: Any) -> bool:
+    if is_dict(filter):
+        return "$expr" in filter or any(map(_has_expr, filter.values()))
+    return is_list(filter) and any(map(_has_expr, filter))
+
+
+def _elements_match(assignment: Assignment[Any]) -> dict[str, Any]:
+    return match(assignment.value, _element_scope(assignment))
+
+
+def _element_scope(assignment: Assignment[Any], prefix: str = "") -> ElementScope:
+    field = cast("Field[Any, Any]", assignment.field)
+    if field._type.embedded is None:
+        raise StatementError(f"{field!r}.pull() takes conditions only where the list holds embedded documents")
+    return ElementScope(field._type.embedded, f"{field!r}.pull()", prefix)
+
+
+# Operators
+
+
+def operators(paths: dict[str, Assignment[Any]]) -> dict[str, Any]:
+    """The update as operators."""
+    update: dict[str, dict[str, Any]] = {}
+    for path, assignment in paths.items():
+        operator, value = _operator(assignment)
+        update.setdefault(operator, {})[path] = value
+    return update
+
+
+def _operator(assignment: Assignment[Any]) -> tuple[str, Any]:
+    value = assignment.value
+    match assignment.op:
+        case "to":
+            return "$set", value
+        case "unset":
+            return "$unset", ""
+        case "push":
+            position = {} if assignment.position is None else {"$position": assignment.position}
+            return "$push", {"$each": value, **position}
+        case "add_to_set":
+            return "$addToSet", {"$each": value}
+        case "pull":
+            return ("$pull", _elements_match(assignment)) if is_tuple(value) else ("$pullAll", value)
+        case "pop":
+            return "$pop", value
+        case "inc":
+            raise AssertionError("inc() is computed")
+
+
+# Pipelines
+
+
+@frozen
+class _Value:
+    """What becomes of one field."""
+
+    emitted: Any
+    keeps: bool
+    """Whether a missing value stays missing."""
+    computed: bool = False
+    """Whether it is an expression's, of which null is nothing below a document that is not there."""
+    removed: bool = False
+
+
+Tree: TypeAlias = "dict[str, _Value | Tree]"
+
+
+def stages(paths: dict[str, Assignment[Any]], scope: Scope) -> list[dict[str, Any]]:
+    """The update as a pipeline, each of whose expressions sees the document as it was."""
+    tree: Tree = {}
+    for path, assignment in paths.items():
+        field = cast("Field[Any, Any]", assignment.field)
+        if any(part.step[0] == "element" for part in field._parts):
+            raise UnsupportedError(
+                f"{field!r}: elements cannot be assigned by position in one statement with expressions; "
+                "use two statements",
+                field=path,
+            )
+        *parents, name = path.split(".")
+        below = tree
+        for parent in parents:
+            below = cast("Tree", below.setdefault(parent, {}))
+        below[name] = _value(f"${path}", assignment, scope)
+    sets = {
+        name: value.emitted if isinstance(value, _Value) else _document(f"${name}", value)
+        for name, value in tree.items()
+        if not (isinstance(value, _Value) and value.removed)
+    }
+    removed = [name for name, value in tree.items() if isinstance(value, _Value) and value.removed]
+    return [*([{"$set": sets}] if sets else []), *([{"$unset": removed}] if removed else [])]
+
+
+def _value(path: str, assignment: Assignment[Any], scope: Scope) -> _Value:
+    value, field = assignment.value, cast("Field[Any, Any]", assignment.field)
+    if assignment.op == "to":
+        if is_expr(value):
+            return _Value(_or_null(value, scope), keeps=False, computed=True)
+        return _Value(constant(value), keeps=False)
+    if assignment.op == "inc":
+        return _Value({"$add": [path, emit(value, scope)]}, keeps=False, computed=True)
+    if assignment.op == "unset":
+        return _Value(None, keeps=True, removed=True)
+    return _Value(_list(path, assignment, field), keeps=assignment.op in _KEEPING)
+
+
+def _or_null(value: Expr[Any, Any], scope: Scope) -> Any:
+    if isinstance(value, Call) and value.operator in _NULL_IN_NULL_OUT:
+        return emit(value, scope)
+    return {"$ifNull": [projected(value, scope), None]}
+
+
+def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any:
+    null = {"$eq": [{"$ifNull": [path, None]}, None]}
+    absent = null if _takes_null(field) else {"$eq": [{"$type": path}, "missing"]}
+    wrong = _fails(f"{field!r} is no list", path)
+    if assignment.op in _KEEPING:
+        return {"$cond": [{"$isArray": path}, _kept(path, assignment), {"$cond": [absent, path, wrong]}]}
+    empty: list[Any] = []
+    base: Any = {"$cond": [{"$isArray": path}, path, {"$cond": [absent, empty, wrong]}]}
+    values = constant(assignment.value)
+    if assignment.op == "push":
+        if assignment.position is None:
+            return {"$concatArrays": [base, values]}
+        return bound(base, "v", lambda v: _inserted(v, values, cast("int", assignment.position)))
+    add = {"$cond": [{"$in": ["$$this", "$$value"]}, "$$value", {"$concatArrays": ["$$value", ["$$this"]]}]}
+    return {"$reduce": {"input": values, "initialValue": base, "in": add}}
+
+
+def _inserted(v: str, values: Any, position: int) -> Any:
+    at: Any = position if position >= 0 else {"$max": [0, {"$add": [{"$size": v}, position]}]}
+    return {"$concatArrays": [{"$slice": [v, at]}, values, {"$slice": [v, at, _REST]}]}
+
+
+def _kept(path: str, assignment: Assignment[Any]) -> Any:
+    """What is left of a list."""
+    value = assignment.value
+    if assignment.op == "pop" and value == -1:
+        return {"$slice": [path, 1, _REST]}
+    if assignment.op == "pop":
+        return {"$slice": [path, {"$max": [0, {"$subtract": [{"$size": path}, 1]}]}]}
+    if is_tuple(value):
+        scope = _element_scope(assignment, "$e.")
+        items = [{"$eq": [{"$type": "$$e"}, "object"]}, *(emit(condition, scope) for condition in value)]
+        pulled: Any = {"$and": items}
+    else:
+        pulled = {"$in": ["$$e", constant(value)]}
+    return {"$filter": {"input": path, "as": "e", "cond": {"$not": [pulled]}}}
+
+
+def _fails(message: str, path: str) -> Any:
+    """An expression that ends the update with an error which says this and the value."""
+    shown = {"$toString": {"$ifNull": [path, "null"]}}
+    return {"$toInt": {"$concat": [f"{message}: ", shown]}}
+
+
+def _document(path: str, tree: Tree) -> Any:
+    """The embedded document at a path with what changes below it."""
+    sets: dict[str, Any] = {}
+    removed: list[str] = []
+    for name, value in tree.items():
+        if not isinstance(value, _Value):
+            sets[name] = _document(f"{path}.{name}", value)
+        elif value.removed:
+            removed.append(name)
+        else:
+            sets[name] = value.emitted
+    values = list(_values(tree))
+    changed: Any = {"$mergeObjects": [path, sets]} if sets else path
+    if removed:
+        left = {"$not": [{"$in": ["$$e.k", removed]}]}
+        changed = {"$arrayToObject": {"$filter": {"input": {"$objectToArray": changed}, "as": "e", "cond": left}}}
+    kind = {"$type": path}
+    if all(value.removed for value in values):
+        return {"$cond": [{"$eq": [kind, "object"]}, changed, path]}
+    wrong = _fails(f"{path[1:]} is no document", path)
+    made: Any = {"$cond": [{"$in": [kind, ["object", "missing"]]}, changed, wrong]}
+    if not all(value.keeps or value.computed for value in values):
+        return made
+    nothing = [{"$eq": [{"$ifNull": [value.emitted, None]}, None]} for value in values if value.computed]
+    strict = any(value.keeps and not value.removed for value in values)
+    absent = {"$in": [kind, ["missing"] if strict else ["null", "missing"]]}
+    return {"$cond": [{"$and": [absent, *nothing]} if nothing else absent, path, made]}
+
+
+def _values(tree: Tree) -> Iterator[_Value]:
+    for value in tree.values():
+        if isinstance(value, _Value):
+            yield value
+        else:
+            yield from _values(value)

@@ -1,0 +1,223 @@
+# pyright: reportPrivateUsage=false
+"""Statements that write to plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from attrs import frozen
+
+from superorm.compile.capable import check_capabilities
+from superorm.compile.compiler import filter_of
+from superorm.compile.expressions import has_accumulator
+from superorm.compile.output import Output
+from superorm.compile.plan import Aggregate
+from superorm.compile.rewrites import optimized
+from superorm.compile.scope import DocumentScope
+from superorm.compile.select import Builder
+from superorm.compile.updates import checked_assignments, needs_pipeline, operators, stages
+from superorm.exc import StatementError
+from superorm.expr.assignments import Assignment
+from superorm.expr.base import Expr, Label
+from superorm.expr.narrow import is_dict
+from superorm.expr.nodes import Field
+from superorm.expr.statements import Select, entity_name
+from superorm.expr.writes import Delete, MergeInto, Update, is_delete, on_plan
+from superorm.schema.mapping import ClassMap, class_map
+
+__all__ = ["DeletePlan", "MergePlan", "UpdatePlan", "compile_delete", "compile_merge", "compile_update", "rows_select"]
+
+
+@frozen
+class UpdatePlan:
+    """An update, taken apart."""
+
+    mapping: ClassMap
+    filter: Mapping[str, Any]
+    update: dict[str, Any] | list[dict[str, Any]]
+    """Operators, or a pipeline."""
+    assigned: frozenset[str]
+    """The stored names of the document's fields that change, or below which something changes."""
+    assigned_below: frozenset[str]
+    """Those of the latter."""
+    upsert: bool
+    literals: Mapping[str, Any]
+    """With `upsert`: the values that an inserted document has of the conditions, and of whole fields assigned."""
+
+
+@frozen
+class DeletePlan:
+    """A delete, taken apart."""
+
+    mapping: ClassMap
+    filter: Mapping[str, Any]
+
+
+@frozen
+class MergePlan:
+    """A select merged into a collection."""
+
+    read: Aggregate
+    """With the ``$merge``."""
+    rows: Aggregate
+    """Without it."""
+    collection: str
+    mapping: ClassMap | None
+    """Of the target, where that is a class."""
+    on: tuple[str, ...]
+
+
+def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozenset(), backend: str = "") -> UpdatePlan:
+    """Take an update apart; `unsupported` are the stages and operators that `backend` does not have.
+
+    Raises `StatementError`, `UnsupportedError`.
+    """
+    mapping = class_map(statement._root)
+    scope = DocumentScope(statement._root)
+    _check_scope(statement, "update")
+    paths = checked_assignments(mapping, statement._assignments, scope)
+    filter = filter_of(mapping, statement._where, scope)
+    version = mapping.version
+    update: dict[str, Any] | list[dict[str, Any]]
+    if needs_pipeline(statement._assignments):
+        update = stages(paths, scope)
+        if version is not None:
+            update.append({"$set": {version.stored: {"$add": [{"$ifNull": [f"${version.stored}", 0]}, 1]}}})
+        check_capabilities(Aggregate("", [{"$match": filter}, *update]), unsupported, backend)
+    else:
+        update = operators(paths)
+        if version is not None:
+            update["$inc"] = {version.stored: 1}
+        check_capabilities(Aggregate("", [{"$match": filter}]), unsupported, backend)
+    assigned = frozenset(path.partition(".")[0] for path in paths)
+    below = frozenset(path.partition(".")[0] for path in paths if "." in path)
+    literals = {**_equalities(filter), **_whole_literals(paths)} if statement._upserts else {}
+    return UpdatePlan(mapping, filter, update, assigned, below, statement._upserts, literals)
+
+
+def _equalities(filter: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document that a filter makes up has: the conditions that say a value."""
+    found: dict[str, Any] = {}
+    for path, condition in filter.items():
+        if path == "$and":
+            for one in condition:
+                found |= _equalities(one)
+        elif not path.startswith("$") and (not is_dict(condition) or condition.keys() == {"$eq"}):
+            found[path] = condition["$eq"] if is_dict(condition) else condition
+    return found
+
+
+def _whole_literals(paths: Mapping[str, Assignment[Any]]) -> dict[str, Any]:
+    return {
+        path: one.value
+        for path, one in paths.items()
+        if one.op == "to" and "." not in path and not isinstance(one.value, Expr)
+    }
+
+
+def _check_scope(statement: Update[Any] | Delete[Any], what: str) -> None:
+    name = statement._root.__name__
+    if not statement._where and not statement._all:
+        raise StatementError(
+            f"{what}({name}) has no where(); add .all() to {what} every document", document_class=statement._root
+        )
+    if statement._where and statement._all:
+        raise StatementError(
+            f"{what}({name}) has both where() and all(); leave one out", document_class=statement._root
+        )
+
+
+def compile_delete(statement: Delete[Any], unsupported: frozenset[str] = frozenset(), backend: str = "") -> DeletePlan:
+    """Take a delete apart. Raises as `compile_update` does."""
+    mapping = class_map(statement._root)
+    _check_scope(statement, "delete")
+    filter = filter_of(mapping, statement._where, DocumentScope(statement._root))
+    check_capabilities(Aggregate("", [{"$match": filter}]), unsupported, backend)
+    return DeletePlan(mapping, filter)
+
+
+def rows_select(mapping: ClassMap, entities: tuple[Any, ...]) -> Select[Any, Any]:
+    """The select of what a statement returns, with the key as one more column."""
+    for entity in entities:
+        if has_accumulator(entity):
+            raise StatementError(f"returning() gives a row for each document; {entity!r} is computed over several")
+    key: Field[Any, Any] = getattr(mapping.cls, mapping.key.attribute)
+    return Select(mapping.cls, (*entities, Label(key, "__key")))
+
+
+def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(), backend: str = "") -> MergePlan:
+    """Take a merge apart. Raises as `compile_update` does."""
+    entities = statement.select._entities
+    whole = not isinstance(entities[0], Expr)
+    names: tuple[str, ...] | None = None
+    if whole and len(entities) > 1:
+        raise StatementError("merge_into() writes whole documents alone, or columns; use .columns(...) to choose some")
+    if not whole:
+        names = tuple(map(_stored_name, entities))
+        if len(set(names)) < len(names):
+            raise StatementError(f"merge_into(): two columns are called the same: {', '.join(names)}; use .label()")
+        missing = [name for name in statement.on if name.partition(".")[0] not in names]
+        if missing:
+            raise StatementError(
+                f"merge_into(on=...): no column is called {missing[0]!r}, only {', '.join(names)}; "
+                f"label one of them: .label({missing[0]!r})"
+            )
+    builder = Builder(statement.select, names=names)
+    outputs = builder.build()
+    made = outputs[0].extra
+    lists = {one.name: f"${one.name}.{only}" for one in outputs if (only := _only_column(one)) is not None}
+    if made:
+        builder.stages.append({"$unset": sorted(made)})
+    if lists:
+        builder.stages.append({"$set": lists})
+    rows = optimized(builder.stages)
+    assert builder.mapping.collection is not None
+    mapping = None if isinstance(statement.target, str) else class_map(statement.target)
+    target: str = statement.target if mapping is None else cast("str", mapping.collection)
+    on: Any = statement.on[0] if len(statement.on) == 1 else list(statement.on)
+    merge = {
+        "into": target,
+        "on": on,
+        "whenMatched": _when_matched(statement.when_matched, mapping),
+        "whenNotMatched": statement.when_not_matched,
+    }
+    read = Aggregate(builder.mapping.collection, [*rows, {"$merge": merge}])
+    check_capabilities(read, unsupported, backend)
+    return MergePlan(read, Aggregate(read.collection, rows), target, mapping, statement.on)
+
+
+def _only_column(output: Output) -> str | None:
+    """Of rows of one value: the path of that, as a list is of these and not of documents that hold them."""
+    columns = list(output.outputs)
+    return ".".join(columns[0].path) if len(columns) == 1 and columns[0].kind == "value" else None
+
+
+def _stored_name(entity: Any) -> str:
+    if isinstance(entity, Field):
+        stored = [part.stored for part in cast("tuple[Any, ...]", entity._parts) if part.stored is not None]
+        return cast("str", stored[-1])
+    return entity_name(entity)
+
+
+def _when_matched(how: str, mapping: ClassMap | None) -> Any:
+    """The same, or where the documents have versions a pipeline that counts them."""
+    version = None if mapping is None else mapping.version
+    if version is None or how not in ("merge", "replace"):
+        return how
+    counted = {"_id": "$_id", version.stored: {"$add": [{"$ifNull": [f"${version.stored}", 0]}, 1]}}
+    before = ["$$ROOT"] if how == "merge" else []
+    return [{"$replaceWith": {"$mergeObjects": [*before, "$$new", counted]}}]
+
+
+def _plan(statement: Any) -> dict[str, Any]:
+    """The command of an update or a delete."""
+    if is_delete(statement):
+        deleted = compile_delete(statement)
+        return {"delete": deleted.mapping.collection, "deletes": [{"q": deleted.filter, "limit": 0}]}
+    plan = compile_update(cast("Update[Any]", statement))
+    operation = {"q": plan.filter, "u": plan.update, "multi": True, "upsert": plan.upsert}
+    return {"update": plan.mapping.collection, "updates": [operation]}
+
+
+on_plan(_plan)

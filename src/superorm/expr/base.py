@@ -1,0 +1,443 @@
+"""Expressions and conditions: frozen nodes that know nothing of documents' classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
+
+from attrs import frozen
+from bson import Decimal128
+from typing_extensions import TypeVar
+
+from superorm.exc import StatementError
+from superorm.expr.literals import literal
+from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT, Operator
+
+__all__ = [
+    "Call",
+    "Compare",
+    "CompareOp",
+    "ElemMatch",
+    "Expr",
+    "Label",
+    "Logical",
+    "Matches",
+    "Order",
+    "Predicate",
+    "checked_conditions",
+    "checked_name",
+    "checked_number",
+    "only_expressions",
+    "operand",
+    "order_of",
+    "text_literal",
+]
+
+M = TypeVar("M")
+T = TypeVar("T")
+M_contra = TypeVar("M_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+Number: TypeAlias = "float | Decimal"
+CompareOp: TypeAlias = Literal[
+    "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$all", "$elemMatch", "$size"
+]
+
+_NO_BOOL = "an expression has no truth value: combine conditions with & | ~, and write .between(low, high) for a range"
+_END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
+
+
+if TYPE_CHECKING:
+
+    class Untyped:
+        """What only ``Any`` can stand for: values of which nothing is known stay so in arithmetic."""
+
+
+class Expr(Generic[M_contra, T_co]):
+    """A value computed from a document: `M_contra` is the document's class, `T_co` the value's type.
+
+    Comparisons mean what they mean in MongoDB's match language, wherever they stand:
+    only values of one type are ordered, null is missing too, and a list matches by its elements.
+    """
+
+    __slots__ = ()
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        """The expressions that it is made of."""
+        return iter(())
+
+    def label(self, name: str) -> Label[M_contra, T_co]:
+        """Give the value a name in the rows; the label stands for it elsewhere in the statement."""
+        return Label(self, checked_name(name))
+
+    def asc(self) -> Order[M_contra]:
+        """Ascending, the default."""
+        return Order(self, 1)
+
+    def desc(self) -> Order[M_contra]:
+        """Descending."""
+        return Order(self, -1)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(_NO_BOOL)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"{self!r} stands for a value in the database and cannot be iterated")
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise TypeError(f"write .contains(...), not `in {self!r}`")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: T_co | Expr[Any, T_co | None] | None) -> Predicate[M_contra]:  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
+        return Compare(self, "$eq", self._operand(other))
+
+    def __ne__(self, other: T_co | Expr[Any, T_co | None] | None) -> Predicate[M_contra]:  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
+        return Compare(self, "$ne", self._operand(other))
+
+    def __gt__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
+        return Compare(self, "$gt", self._operand(other))
+
+    def __ge__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
+        return Compare(self, "$gte", self._operand(other))
+
+    def __lt__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
+        return Compare(self, "$lt", self._operand(other))
+
+    def __le__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
+        return Compare(self, "$lte", self._operand(other))
+
+    def between(self, low: T_co | Expr[Any, T_co], high: T_co | Expr[Any, T_co]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
+        """`low` and `high` included."""
+        return Logical("$and", (Compare(self, "$gte", self._operand(low)), Compare(self, "$lte", self._operand(high))))
+
+    def in_(self, values: Iterable[T_co]) -> Predicate[M_contra]:
+        """Equal to one of the values."""
+        return Compare(self, "$in", self._literals("in_", values))
+
+    def not_in(self, values: Iterable[T_co]) -> Predicate[M_contra]:
+        """Equal to none of the values."""
+        return Compare(self, "$nin", self._literals("not_in", values))
+
+    def is_(self, value: None) -> Predicate[M_contra]:
+        """Null or missing, as MongoDB compares with null."""
+        if value is not None:
+            raise StatementError(f"{self!r}.is_() takes None only; write == for other values")
+        return Compare(self, "$eq", None)
+
+    def startswith(self: Expr[M, str | None], prefix: str, *, ignore_case: bool = False) -> Predicate[M]:
+        """The text begins with `prefix`, taken literally."""
+        return self._matches("^" + re.escape(text_literal("startswith", prefix)), ignore_case)
+
+    def endswith(self: Expr[M, str | None], suffix: str, *, ignore_case: bool = False) -> Predicate[M]:
+        """The text ends with `suffix`, taken literally."""
+        return self._matches(re.escape(text_literal("endswith", suffix)) + _END, ignore_case)
+
+    def regex(self: Expr[M, str | list[str] | None], pattern: str, *, ignore_case: bool = False) -> Predicate[M]:
+        """The text, or one of a list, matches a Perl-compatible regular expression, of which nothing is escaped."""
+        return self._matches(text_literal("regex", pattern), ignore_case)
+
+    @overload
+    def __add__(self: Expr[M, Untyped], other: Any) -> Expr[M, Any]: ...
+    @overload
+    def __add__(self: Expr[M, Number | None], other: Expr[Any, Untyped]) -> Expr[M, Any]: ...
+    @overload
+    def __add__(self: Expr[M, int], other: int | Expr[Any, int]) -> Expr[M, int]: ...
+    @overload
+    def __add__(self: Expr[M, float], other: float | Expr[Any, float]) -> Expr[M, float]: ...
+    @overload
+    def __add__(self: Expr[M, Decimal], other: Number | Expr[Any, Number]) -> Expr[M, Decimal]: ...
+    @overload
+    def __add__(self: Expr[M, float], other: Decimal | Expr[Any, Decimal]) -> Expr[M, Decimal]: ...
+    @overload
+    def __add__(  # pyright: ignore[reportOverlappingOverload]  # by what is always null
+        self: Expr[M, int | None], other: int | Expr[Any, int | None]
+    ) -> Expr[M, int | None]: ...
+    @overload
+    def __add__(  # type: ignore[overload-overlap]
+        self: Expr[M, float | None], other: float | Expr[Any, float | None]
+    ) -> Expr[M, float | None]: ...
+    @overload
+    def __add__(self: Expr[M, Decimal | None], other: Number | Expr[Any, Number | None]) -> Expr[M, Decimal | None]: ...
+    @overload
+    def __add__(self: Expr[M, float | None], other: Decimal | Expr[Any, Decimal | None]) -> Expr[M, Decimal | None]: ...
+    def __add__(self, other: Any) -> Any:
+        return _arithmetic(ADD, self, other)
+
+    @overload
+    def __truediv__(self: Expr[M, Untyped], other: Any) -> Expr[M, Any]: ...
+    @overload
+    def __truediv__(self: Expr[M, Number | None], other: Expr[Any, Untyped]) -> Expr[M, Any]: ...
+    @overload
+    def __truediv__(self: Expr[M, float], other: float | Expr[Any, float]) -> Expr[M, float]: ...
+    @overload
+    def __truediv__(self: Expr[M, Decimal], other: Number | Expr[Any, Number]) -> Expr[M, Decimal]: ...
+    @overload
+    def __truediv__(self: Expr[M, float], other: Decimal | Expr[Any, Decimal]) -> Expr[M, Decimal]: ...
+    @overload
+    def __truediv__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self: Expr[M, float | None], other: float | Expr[Any, float | None]
+    ) -> Expr[M, float | None]: ...
+    @overload
+    def __truediv__(
+        self: Expr[M, Decimal | None], other: Number | Expr[Any, Number | None]
+    ) -> Expr[M, Decimal | None]: ...
+    @overload
+    def __truediv__(
+        self: Expr[M, float | None], other: Decimal | Expr[Any, Decimal | None]
+    ) -> Expr[M, Decimal | None]: ...
+    def __truediv__(self, other: Any) -> Any:
+        return _arithmetic(DIVIDE, self, other)
+
+    if TYPE_CHECKING:
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __rmod__ = __add__
+        __rtruediv__ = __truediv__
+    else:
+
+        def __radd__(self, other):
+            return _arithmetic(ADD, other, self)
+
+        def __sub__(self, other):
+            return _arithmetic(SUBTRACT, self, other)
+
+        def __rsub__(self, other):
+            return _arithmetic(SUBTRACT, other, self)
+
+        def __mul__(self, other):
+            return _arithmetic(MULTIPLY, self, other)
+
+        def __rmul__(self, other):
+            return _arithmetic(MULTIPLY, other, self)
+
+        def __mod__(self, other):
+            return _arithmetic(MOD, self, other)
+
+        def __rmod__(self, other):
+            return _arithmetic(MOD, other, self)
+
+        def __rtruediv__(self, other):
+            return _arithmetic(DIVIDE, other, self)
+
+    def __neg__(self: Expr[M, Number | None]) -> Expr[M, T_co]:
+        return _arithmetic(MULTIPLY, self, -1)
+
+    def _matches(self, pattern: str, ignore_case: bool) -> Predicate[M_contra]:
+        return Matches(self, pattern, "i" if ignore_case else "")
+
+    def _literals(self, name: str, values: Iterable[Any]) -> list[Any]:
+        if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            given = f"{type(values).__name__} {values!r:.80}"  # pyright: ignore[reportUnknownArgumentType]
+            raise StatementError(f"{self!r}.{name}() takes a list of values, not {given}")
+        return [self._literal(value) for value in values]
+
+    def _operand(self, value: object) -> Any:
+        return cast("Any", value) if isinstance(value, Expr) else self._literal(value)
+
+    def _literal(self, value: object) -> Any:
+        """The BSON literal that stands for a value beside this expression."""
+        return literal(value)
+
+
+@frozen(eq=False)
+class Predicate(Expr[M_contra, bool]):
+    """A condition on documents of a class."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Predicate[M_contra]) -> Predicate[M_contra]:
+        return _joined("$and", self, other)
+
+    def __or__(self, other: Predicate[M_contra]) -> Predicate[M_contra]:
+        return _joined("$or", self, other)
+
+    if TYPE_CHECKING:  # beside a condition on a base class; one on another class makes it a condition on joined rows
+
+        @overload
+        def __rand__(self, other: Predicate[M_contra]) -> Predicate[M_contra]: ...
+        @overload
+        def __rand__(self, other: Predicate[M]) -> Predicate[Never]: ...  # pyright: ignore[reportOverlappingOverload]
+        def __rand__(self, other: Any) -> Any: ...
+
+        __ror__ = __rand__
+
+    def __invert__(self) -> Predicate[M_contra]:
+        return Logical("$nor", (self,))
+
+    __hash__ = None
+
+
+@frozen(eq=False, slots=True)
+class Compare(Predicate[M_contra]):
+    """An expression compared with a literal, or with another expression, in the sense of MongoDB's match language."""
+
+    left: Expr[Any, Any]
+    op: CompareOp
+    right: Any
+    """An `Expr`, or else a BSON value."""
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        return only_expressions(self.left, self.right)
+
+
+@frozen(eq=False, slots=True)
+class Matches(Predicate[M_contra]):
+    """A text, or one of a list, matches a regular expression."""
+
+    left: Expr[Any, Any]
+    pattern: str
+    options: str = ""
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        yield self.left
+
+
+@frozen(eq=False, slots=True)
+class Logical(Predicate[M_contra]):
+    """Conditions joined."""
+
+    op: Literal["$and", "$or", "$nor"]
+    items: tuple[Predicate[Any], ...]
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        return iter(self.items)
+
+
+@frozen(eq=False, slots=True)
+class ElemMatch(Predicate[M_contra]):
+    """One embedded document of a list meets all the conditions, whose fields are those of its own class."""
+
+    left: Expr[Any, Any]
+    items: tuple[Predicate[Any], ...]
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        yield self.left
+
+
+@frozen(eq=False, slots=True)
+class Order(Generic[M_contra]):
+    """A place in an order."""
+
+    expr: Expr[Any, Any]
+    direction: Literal[1, -1]
+
+
+@frozen(eq=False, slots=True)
+class Label(Expr[M_contra, T_co]):
+    """An expression under a name."""
+
+    expr: Expr[Any, Any]
+    name: str
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        yield self.expr
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@frozen(eq=False, slots=True)
+class Call(Expr[M_contra, T_co]):
+    """An operator of the server with its arguments: expressions, or BSON literals."""
+
+    operator: Operator
+    args: tuple[Any, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+    """Of style ``named``: further arguments by the server's names."""
+
+    def children(self) -> Iterator[Expr[Any, Any]]:
+        for value in (*self.args, *(value for _, value in self.options)):
+            if _is_expr(value):
+                yield value
+            elif isinstance(value, tuple):  # orders
+                yield from (order.expr for order in cast("tuple[Order[Any], ...]", value))
+
+    def __repr__(self) -> str:
+        shown = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options)]
+        return f"func.{self.operator.name}({', '.join(shown)})"
+
+
+def _is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
+    return isinstance(value, Expr)
+
+
+def _is_predicate(value: object) -> TypeGuard[Predicate[Any]]:
+    return isinstance(value, Predicate)
+
+
+def _is_order(value: object) -> TypeGuard[Order[Any]]:
+    return isinstance(value, Order)
+
+
+def only_expressions(*values: object) -> Iterator[Expr[Any, Any]]:
+    """Those of the values that are expressions."""
+    return filter(_is_expr, values)
+
+
+def operand(value: object) -> Any:
+    """An expression as it is, anything else as a BSON literal. Raises `StatementError` for what BSON cannot hold."""
+    return value if _is_expr(value) else literal(value)
+
+
+def _joined(op: Literal["$and", "$or"], one: Predicate[Any], other: object) -> Predicate[Any]:
+    if not _is_predicate(other):
+        raise TypeError(f"a condition can be combined with conditions only, not with {type(other).__name__} {other!r}")
+    return Logical(op, (one, other))
+
+
+def _arithmetic(operator: Operator, *args: Any) -> Expr[Any, Any]:
+    for value in args:
+        if not isinstance(value, Expr):
+            checked_number(value)
+    call: Call[Any, Any] = Call(operator, tuple(map(operand, args)))
+    return call
+
+
+def checked_number(value: object) -> None:
+    """Raise `StatementError` for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Decimal128)):
+        raise StatementError(
+            f"arithmetic takes numbers, not {type(value).__name__} {value!r:.80}; "
+            "func.concat() joins texts, func.date_add() and func.date_diff() work with dates"
+        )
+
+
+def order_of(place: object) -> Order[Any]:
+    """A place in an order, of an order or an expression. Raises `StatementError`."""
+    if _is_order(place):
+        return place
+    if not _is_expr(place):
+        raise StatementError(f"an order is of fields such as Movie.year.desc(), not {type(place).__name__} {place!r}")
+    return Order(place, 1)
+
+
+def checked_conditions(conditions: Iterable[object], where: str) -> tuple[Predicate[Any], ...]:
+    """The conditions. Raises `StatementError` for anything else."""
+    for condition in conditions:
+        if not isinstance(condition, Predicate):
+            raise StatementError(
+                f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
+            )
+    return cast("tuple[Predicate[Any], ...]", tuple(conditions))
+
+
+def checked_name(name: object) -> str:
+    """A name for a value in rows. Raises `StatementError` for what cannot be a key of a document."""
+    text = str.__str__(name) if isinstance(name, str) else ""  # of a subclass the text itself
+    if not text or text.startswith(("$", "__")) or {".", "\0"} & set(text):
+        raise StatementError(
+            f"{name!r} cannot be a label: that is a text, not empty, without dots and NUL, "
+            "which does not begin with $ or two underscores"
+        )
+    return cast("str", literal(text))
+
+
+def text_literal(name: str, value: object) -> str:
+    """A text to search for. Raises `StatementError`."""
+    if not isinstance(value, str):
+        raise StatementError(f".{name}() on a text takes a text, not {type(value).__name__} {value!r}")
+    text = cast("str", literal(value))
+    if "\0" in text:
+        raise StatementError(f".{name}() cannot search for a NUL character")
+    return text

@@ -1,0 +1,84 @@
+"""Type guards for expressions: what ``isinstance`` says, in types that leave nothing unknown."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from superorm.expr.base import Call, Compare, Expr, Label, Predicate
+from superorm.expr.nodes import Case, Column, Field
+from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
+from superorm.expr.statements import Select
+
+__all__ = [
+    "inside",
+    "is_bucket",
+    "is_call",
+    "is_case",
+    "is_column",
+    "is_compare",
+    "is_expr",
+    "is_field",
+    "is_graph_lookup",
+    "is_label",
+    "is_list_of",
+    "is_predicate",
+    "is_select",
+    "is_window",
+]
+
+
+def is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
+    return isinstance(value, Expr)
+
+
+def is_field(value: object) -> TypeGuard[Field[Any, Any]]:
+    return isinstance(value, Field)
+
+
+def inside(value: Any) -> Any:
+    """What stands under a label; anything else as it is."""
+    return value.expr if is_label(value) else value
+
+
+def is_bucket(value: object) -> TypeGuard[Bucket[Any, Any]]:
+    return isinstance(value, Bucket)
+
+
+def is_call(value: object) -> TypeGuard[Call[Any, Any]]:
+    return isinstance(value, Call)
+
+
+def is_case(value: object) -> TypeGuard[Case[Any, Any]]:
+    return isinstance(value, Case)
+
+
+def is_label(value: object) -> TypeGuard[Label[Any, Any]]:
+    return isinstance(value, Label)
+
+
+def is_window(value: object) -> TypeGuard[Window[Any, Any]]:
+    return isinstance(value, Window)
+
+
+def is_compare(value: object) -> TypeGuard[Compare[Any]]:
+    return isinstance(value, Compare)
+
+
+def is_predicate(value: object) -> TypeGuard[Predicate[Any]]:
+    return isinstance(value, Predicate)
+
+
+def is_column(value: object) -> TypeGuard[Column[Any, Any]]:
+    return isinstance(value, Column)
+
+
+def is_list_of(value: object) -> TypeGuard[ListOf[Any, Any]]:
+    return isinstance(value, ListOf)
+
+
+def is_graph_lookup(value: object) -> TypeGuard[GraphLookup[Any, Any]]:
+    return isinstance(value, GraphLookup)
+
+
+def is_select(value: object) -> TypeGuard[Select[Any, Any]]:
+    return isinstance(value, Select)

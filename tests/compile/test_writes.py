@@ -1,0 +1,237 @@
+"""Statements that write, and the commands that they become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from superorm import (
+    Document,
+    Mapped,
+    Registry,
+    StatementError,
+    UnsupportedError,
+    ValidationError,
+    VectorError,
+    delete,
+    field,
+    func,
+    insert,
+    select,
+    update,
+)
+from superorm.compile.writes import compile_merge, compile_update
+from superorm.expr.assignments import Assignment
+from superorm.schema.mapping import class_map
+from superorm.unitofwork.statement_writes import inserted_document, on_insert, upsert_of
+from tests.compile.classes import Actor, Color, Imdb, Movie, Person
+
+registry = Registry()
+
+
+class Counted(Document, registry=registry):
+    id: Mapped[str] = field(primary_key=True)
+    n: Mapped[int] = field(default=0)
+    at: Mapped[list[int] | None] = field(default=None)
+    version: Mapped[int] = field(version=True, name="v")
+
+
+class Base(Document, registry=registry):
+    name: Mapped[str] = field(default="")
+
+
+class Derived(Base, registry=registry):
+    size: Mapped[int] = field(default=0)
+
+
+OPERATORS: list[tuple[Assignment[Movie], dict[str, Any]]] = [
+    (Movie.year.to(1995), {"$set": {"year": 1995}}),
+    (Movie.plot.to("$title"), {"$set": {"p": "$title"}}),
+    (Movie.color.to(Color.BLUE), {"$set": {"color": 2}}),
+    (Movie.imdb.to(Imdb(rating=8.3)), {"$set": {"imdb": {"rating": 8.3, "v": 0, "desc": ""}}}),
+    (Movie.imdb.votes.to(3), {"$set": {"imdb.v": 3}}),
+    (Movie.imdb[Imdb.desc].to("x"), {"$set": {"imdb.desc": "x"}}),
+    (Movie.genres[0].to("x"), {"$set": {"genres.0": "x"}}),
+    (Movie.cast[1].name.to("x"), {"$set": {"cast.1.name": "x"}}),
+    (Movie.meta["k"].to({"a": [1, "$x"]}), {"$set": {"meta.k": {"a": [1, "$x"]}}}),
+    (Movie.year.unset(), {"$unset": {"year": ""}}),
+    (Movie.genres.push("a", "$b"), {"$push": {"genres": {"$each": ["a", "$b"]}}}),
+    (Movie.genres.push("a", position=0), {"$push": {"genres": {"$each": ["a"], "$position": 0}}}),
+    (Movie.genres.add_to_set("a"), {"$addToSet": {"genres": {"$each": ["a"]}}}),
+    (Movie.genres.pull("a", "b"), {"$pullAll": {"genres": ["a", "b"]}}),
+    (Movie.tags.pull(["a"]), {"$pullAll": {"tags": [["a"]]}}),
+    (
+        Movie.cast.pull(Actor.name == "Al", Actor.born < 1950),
+        {"$pull": {"cast": {"name": "Al", "born": {"$lt": 1950}}}},
+    ),
+    (Movie.genres.pop(), {"$pop": {"genres": 1}}),
+    (Movie.genres.pop("first"), {"$pop": {"genres": -1}}),
+]
+
+
+@pytest.mark.parametrize(("assignment", "expected"), OPERATORS, ids=lambda value: f"{value!r:.60}")
+def test_operators(assignment: Assignment[Movie], expected: dict[str, Any]) -> None:
+    """A literal change is an operator."""
+    plan = update(Movie).where(Movie.title == "Heat").set(assignment).plan()
+    operation = {"q": {"title": "Heat"}, "u": expected, "multi": True, "upsert": False}
+    assert {"update": "movies", "updates": [operation]} == plan
+
+
+PIPELINES: list[tuple[Assignment[Movie], dict[str, Any]]] = [
+    (Movie.year.inc(1), {"year": {"$add": ["$year", 1]}}),
+    (Movie.year.to(Movie.year * 2), {"year": {"$multiply": ["$year", 2]}}),
+    (Movie.title.to(Movie.plot), {"title": {"$ifNull": ["$p", None]}}),
+    (
+        Movie.title.to(func.concat("$", Movie.plot)),
+        {"title": {"$ifNull": [{"$concat": [{"$literal": "$"}, "$p"]}, None]}},
+    ),
+    (
+        Movie.imdb.votes.inc(1),
+        {
+            "imdb": {
+                "$cond": [
+                    {
+                        "$and": [
+                            {"$in": [{"$type": "$imdb"}, ["null", "missing"]]},
+                            {"$eq": [{"$ifNull": [{"$add": ["$imdb.v", 1]}, None]}, None]},
+                        ]
+                    },
+                    "$imdb",
+                    {
+                        "$cond": [
+                            {"$in": [{"$type": "$imdb"}, ["object", "missing"]]},
+                            {"$mergeObjects": ["$imdb", {"v": {"$add": ["$imdb.v", 1]}}]},
+                            {
+                                "$toInt": {
+                                    "$concat": ["imdb is no document: ", {"$toString": {"$ifNull": ["$imdb", "null"]}}]
+                                }
+                            },
+                        ]
+                    },
+                ]
+            }
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("assignment", "expected"), PIPELINES, ids=lambda value: f"{value!r:.60}")
+def test_pipelines(assignment: Assignment[Movie], expected: dict[str, Any]) -> None:
+    """A change that computes is a stage of a pipeline."""
+    (operation,) = update(Movie).all().set(assignment).plan()["updates"]
+    assert [{"$set": expected}] == operation["u"]
+
+
+def test_literals_in_pipelines_stay_literals() -> None:
+    """What would be a path or an operator is wrapped."""
+    changes = [Movie.year.inc(1), Movie.title.to("$plot"), Movie.meta.to({"a": "$x"}), Movie.plot.unset()]
+    (operation,) = update(Movie).all().set(*changes).plan()["updates"]
+    sets = {
+        "year": {"$add": ["$year", 1]},
+        "title": {"$literal": "$plot"},
+        "meta": {"$literal": {"a": "$x"}},
+    }
+    assert [{"$set": sets}, {"$unset": ["p"]}] == operation["u"]
+
+
+def test_versions_are_counted() -> None:
+    """Both forms count the version; a missing one counts as 0."""
+    (classic,) = update(Counted).all().values(n=3).plan()["updates"]
+    assert {"$set": {"n": 3}, "$inc": {"v": 1}} == classic["u"]
+    (pipeline,) = update(Counted).all().set(Counted.n.inc(1)).plan()["updates"]
+    assert {"$set": {"v": {"$add": [{"$ifNull": ["$v", 0]}, 1]}}} == pipeline["u"][-1]
+
+
+def test_a_list_that_may_be_null_needs_a_pipeline() -> None:
+    """The server's own $push fails on null."""
+    (operation,) = update(Counted).all().set(Counted.at.push(1)).plan()["updates"]
+    absent = {"$eq": [{"$ifNull": ["$at", None]}, None]}
+    wrong = {"$toInt": {"$concat": ["Counted.at is no list: ", {"$toString": {"$ifNull": ["$at", "null"]}}]}}
+    base = {"$cond": [{"$isArray": "$at"}, "$at", {"$cond": [absent, [], wrong]}]}
+    assert {"$set": {"at": {"$concatArrays": [base, [1]]}}} == operation["u"][0]
+
+
+def test_only_documents_of_the_class() -> None:
+    """A statement on a derived class leaves the others' documents alone."""
+    only = {"_type": "Derived"}
+    (operation,) = update(Derived).all().values(size=1, name="x").plan()["updates"]
+    assert (only, {"$set": {"size": 1, "name": "x"}}) == (operation["q"], operation["u"])
+    assert {"delete": "base", "deletes": [{"q": {**only, "size": 3}, "limit": 0}]} == delete(Derived).where(
+        Derived.size == 3
+    ).plan()
+    assert [{"q": {}, "limit": 0}] == delete(Base).all().plan()["deletes"]
+
+
+def test_update_upsert() -> None:
+    """The inserted document has what the conditions say, the defaults, and the changes."""
+    statement = update(Counted).where(Counted.id == "k", Counted.n < 5).values(at=[1]).upsert()
+    plan = compile_update(statement)
+    document = inserted_document(plan)
+    assert {"_id": "k", "n": 0, "at": [1], "v": 0} == document
+    assert {"$set": {"at": [1]}, "$inc": {"v": 1}, "$setOnInsert": {"n": 0}} == on_insert(plan, document)
+    with pytest.raises(StatementError, match="needs a value for id"):
+        inserted_document(compile_update(update(Counted).where(Counted.n == 1).values(at=None).upsert()))
+
+
+def test_insert_upsert() -> None:
+    """What was given is set, the rest only on insertion; the key never changes."""
+    mapping = class_map(Counted)
+    document = {"_id": "k", "n": 5, "at": None, "v": 1}
+    by_key = upsert_of(mapping, [mapping.key], document, ["id", "n"])
+    assert {"_id": "k"} == by_key.op.filter
+    assert {"$set": {"n": 5}, "$setOnInsert": {"at": None}, "$inc": {"v": 1}} == by_key.op.update
+    by_n = upsert_of(mapping, [mapping.by_attribute["n"]], document, ["id", "n", "at"])
+    assert {"n": 5} == by_n.op.filter
+    assert {"$set": {"at": None}, "$setOnInsert": {"_id": "k"}, "$inc": {"v": 1}} == by_n.op.update
+
+
+def test_merges() -> None:
+    """The rows have stored names; versions are counted by a pipeline."""
+    plan = compile_merge(select(Movie.title.label("_id"), Movie.plot).merge_into("other", when_matched="replace"))
+    merge = {"into": "other", "on": "_id", "whenMatched": "replace", "whenNotMatched": "insert"}
+    assert [{"$project": {"_id": "$title", "p": "$p"}}, {"$merge": merge}] == plan.read.pipeline
+    assert ("movies", [{"$project": {"_id": "$title", "p": "$p"}}]) == (plan.rows.collection, plan.rows.pipeline)
+    whole = compile_merge(select(Person).where(Person.name == "x").merge_into(Counted, on="name"))
+    counted = {"_id": "$_id", "v": {"$add": [{"$ifNull": ["$v", 0]}, 1]}}
+    assert [{"$replaceWith": {"$mergeObjects": ["$$ROOT", "$$new", counted]}}] == whole.read.pipeline[-1]["$merge"][
+        "whenMatched"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: insert(Imdb), StatementError, "takes a document class"),  # type: ignore[type-var]
+        (lambda: update(3), StatementError, "takes a document class"),  # type: ignore[type-var]
+        (lambda: insert(Movie).values([3]), StatementError, "objects and dicts"),  # type: ignore[list-item]
+        (lambda: insert(Movie).values(nope=3), StatementError, "Movie has no 'nope'; there are id, added, title"),
+        (lambda: insert(Counted).values(id="x", version=3), StatementError, "has no 'version'"),
+        (lambda: insert(Movie).upsert(Movie.imdb.votes), StatementError, "takes fields such as"),
+        (lambda: insert(Movie).upsert("title"), StatementError, "takes fields such as"),  # type: ignore[arg-type]
+        (lambda: insert(Movie).returning(), StatementError, "needs the document class"),  # type: ignore[call-overload]
+        (lambda: insert(Movie).returning("title"), StatementError, "takes document classes"),  # type: ignore[call-overload]
+        (lambda: update(Movie).where(True), StatementError, "takes conditions"),  # type: ignore[arg-type]
+        (lambda: update(Movie).set(3), StatementError, "takes changes"),  # type: ignore[arg-type]
+        (lambda: update(Movie).values(year="x"), ValidationError, "Movie.year cannot be stored"),
+        (lambda: update(Movie).values(embedding=[1.0]), VectorError, "Movie.embedding cannot be stored"),
+        (lambda: Movie.year.inc("x"), StatementError, "arithmetic takes numbers"),  # type: ignore[arg-type]
+        (lambda: Movie.year.inc(True), StatementError, "arithmetic takes numbers"),
+        (lambda: Movie.title.push("x"), StatementError, "no list"),  # type: ignore[misc]
+        (lambda: Movie.genres.pop("middle"), StatementError, '"first" or "last"'),  # type: ignore[arg-type]
+        (lambda: update(Movie).all().set(Movie.genres.item().to("x")).plan(), StatementError, "item"),
+        (lambda: update(Movie).all().set(Movie.imdb.votes.to(1), Movie.imdb.unset()).plan(), StatementError, "twice"),
+        (
+            lambda: compile_update(update(Movie).all().set(Movie.year.inc(1)), frozenset({"$add"}), "x"),
+            UnsupportedError,
+            r"x has no \$add",
+        ),
+        (lambda: compile_merge(select(Movie.title, Movie.title).merge_into("x")), StatementError, "called the same"),
+        (lambda: compile_merge(select(Movie.title).merge_into("x")), StatementError, r"label\('_id'\)"),
+        (lambda: compile_merge(select(Movie.title).merge_into("x", on="p")), StatementError, "no column is called 'p'"),
+    ],
+)
+def test_refusals(make: Any, error: type[Exception], match: str) -> None:
+    """What cannot be is an error before anything is sent."""
+    with pytest.raises(error, match=match):
+        make()
