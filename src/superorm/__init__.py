@@ -40,13 +40,20 @@ from superorm.exc import (
     VectorError,
     WriteError,
 )
-from superorm.expr.nodes import Field, Predicate, score
-from superorm.expr.statements import Select, select
+from superorm.expr.assignments import Assignment
+from superorm.expr.functions import func
+from superorm.expr.nodes import Expr, Field, Predicate, case, column, score
+from superorm.expr.rows import graph_lookup, window
+from superorm.expr.sources import aliased
+from superorm.expr.statements import Select, load_only, select
+from superorm.expr.writes import Delete, Insert, Update, delete, insert, update
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.document import Document, Embedded
 from superorm.schema.fields import Mapped, field, utcnow, vector
+from superorm.schema.indexes import Index
 from superorm.schema.registry import Registry
-from superorm.unitofwork.result import Result, Row, ScalarResult
+from superorm.schema.types.registered import register_type
+from superorm.unitofwork.result import Result, Row, ScalarResult, Written
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
 
@@ -83,6 +90,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactNotFoundError",
     "ArtifactSavingError",
+    "Assignment",
     "AsyncDB",
     "AsyncLanceVectorIndex",
     "AsyncMemoryVectorIndex",
@@ -98,11 +106,15 @@ __all__ = [
     "CorruptArtifactError",
     "CreateReport",
     "Datalayer",
+    "Delete",
     "Document",
     "DuplicateKeyError",
     "Embedded",
     "Explanation",
+    "Expr",
     "Field",
+    "Index",
+    "Insert",
     "LanceVectorIndex",
     "Mapped",
     "MappingError",
@@ -131,16 +143,29 @@ __all__ = [
     "SuperormError",
     "UnsupportedError",
     "UntrustedArtifactError",
+    "Update",
     "ValidationError",
     "VectorError",
     "WriteError",
+    "Written",
+    "aliased",
     "build_datalayer",
+    "case",
+    "column",
     "connect",
     "connect_async",
+    "delete",
     "field",
+    "func",
+    "graph_lookup",
+    "insert",
+    "load_only",
+    "register_type",
     "score",
     "select",
     "superduper",
+    "update",
     "utcnow",
     "vector",
+    "window",
 ]

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from superorm import MultipleResultsFound, NoResultFound, UnsupportedError, ValidationError, score, select
+from superorm import (
+    Document,
+    Mapped,
+    MultipleResultsFound,
+    NoResultFound,
+    Registry,
+    ValidationError,
+    field,
+    func,
+    score,
+    select,
+)
 from superorm.codec.documents import load
 from superorm.compile.compiler import compile_select
 from superorm.schema.mapping import class_map
@@ -16,12 +27,21 @@ from superorm.unitofwork.rows import rows_of
 from tests.unitofwork.classes import Actor, Film, stored
 
 FILM = class_map(Film)
+
+
+class Keeping(Document, registry=Registry()):
+    __on_mismatch__ = "keep"
+    n: Mapped[int]
+    names: Mapped[list[str]] = field(factory=list)
+    lead: Mapped[Actor | None] = field(default=None)
+
+
 FOUND = [stored(1, title="a", lead={"name": "Al"}, y=1995), {"_id": 2, "title": "b"}, {"_id": 3, "lead": None}]
 
 
 def rows(statement: Any, found: Any = FOUND) -> list[Row]:
     """The rows of a statement over the documents."""
-    return rows_of(compile_select(statement), found, [0.5, 0.25, 0.125], load)
+    return rows_of(compile_select(statement), found, [0.5, 0.25, 0.125], lambda mapping, found, _: load(mapping, found))
 
 
 def test_names_and_values() -> None:
@@ -57,13 +77,39 @@ def test_rows_pickle() -> None:
 
 
 def test_wrong_values() -> None:
-    """They name document, path and value; a path through a list is refused."""
+    """They name document, path and value."""
     with pytest.raises(ValidationError, match=r"Film 1: the stored value of lead\.name does not fit: expected str"):
         rows(select(Film.lead.name, Film.id), [{"_id": 1, "lead": {"name": 5}}])
     with pytest.raises(ValidationError, match=r"lead\.name does not fit: expected str, but the key is missing"):
         rows(select(Film.lead.name), [{"_id": 1, "lead": {}}])
-    with pytest.raises(UnsupportedError, match=r"Film: cast\.name goes through a list; select the list instead"):
-        rows(select(Film.cast.name), [{"cast": [{"name": "x"}]}])
+
+
+def test_paths_through_lists() -> None:
+    """They give a list, of what each element holds."""
+    assert [(["x", "y"],)] == rows(select(Film.cast.name), [{"cast": [{"name": "x"}, {"name": "y"}]}])
+    with pytest.raises(ValidationError, match=r"Film 1: the stored value of cast\.name does not fit: expected str"):
+        rows(select(Film.cast.name), [{"_id": 1, "cast": [{"name": "x"}, {"name": 5}]}])
+
+
+def test_missing_keys_in_lists() -> None:
+    """Each element that lacks the key has the field's default."""
+    found = [{"cast": [{"name": "x"}, {"name": "y", "born": 1940}]}]
+    assert [([1900, 1940],)] == rows(select(Film.cast.born), found)
+
+
+def test_values_that_are_kept() -> None:
+    """Where the class, or one around it, keeps values of a wrong type, its columns do too: as copies."""
+    found: list[dict[str, Any]] = [{"_id": 1, "n": "x", "names": {"a": [1]}, "lead": {"name": 5}}, {"_id": 2}]
+    n, names, lead, name = Keeping.n, Keeping.names, Keeping.lead, Keeping.lead.name
+    first, second = rows(select(n, names, lead, name), found)
+    assert ("x", {"a": [1]}, {"name": 5}, 5) == first
+    assert (None, [], None, None) == second
+    first[1]["a"].append(2)
+    assert {"a": [1]} == found[0]["names"]
+    (row,) = rows(select(func.push(n).label("all"), func.max(n).label("last")), [{"all": [1, "x"], "last": "x"}])
+    assert ([1, "x"], "x") == row
+    with pytest.raises(ValidationError, match=r"^Film: the stored value of y does not fit"):
+        rows(select(Film.year), [{"y": "x"}])
 
 
 def test_results() -> None:
@@ -73,6 +119,9 @@ def test_results() -> None:
     assert ["a", "b", ""] == found.scalars().all() == list(found.scalars())
     assert {"title": "a", "year": 1995} == found.mappings()[0]
     assert ("a", 1995) == found.first()
+    assert [[("a", 1995), ("b", None)], [("", None)]] == list(found.partitions(2))
+    with pytest.raises(ValueError, match="a partition holds at least one row, not 0"):
+        list(found.partitions(0))
     for result in (found, ScalarResult([1, 2])):
         with pytest.raises(MultipleResultsFound, match="one result was required and there are"):
             result.one()

@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from superorm import SessionError
+from superorm import Document, Mapped, Registry, SessionError
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.tracking import Tracker
 from superorm.unitofwork.writes import Delete, Insert, Update
 from tests.schema.helpers import apply, through_bson
-from tests.unitofwork.classes import Actor, Film, stored
+from tests.unitofwork.classes import Actor, Film, Tag, stored
 
 FILM = class_map(Film)
 
@@ -256,3 +256,44 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_add_all() -> None:
+    """It is `add` of each: of new objects, stored ones, deleted ones, of several classes, and of what is none."""
+    tracker, other = Tracker(), Tracker()
+    kept, gone = tracker.load(class_map(Film), [stored(1), stored(2)])
+    (elsewhere,) = other.load(class_map(Film), [stored(3)])
+    new = [Film(id=key) for key in (4, 5)]
+    tracker.add_all(iter(new))
+    assert new == list(tracker.new.values())
+    tracker.add_all([elsewhere, kept])
+    tracker.delete(gone)
+    tag = Tag(word="t")
+    tracker.add_all([gone, tag])
+    assert [*new, tag] == list(tracker.new.values())
+    assert not tracker.deleted
+    assert all(one in tracker for one in (kept, gone, elsewhere))
+    with pytest.raises(SessionError, match="as another object"):
+        tracker.add_all([Film(id=6), *other.load(class_map(Film), [stored(1)])])
+    with pytest.raises(SessionError, match="not int"):
+        tracker.add_all([1, 2])  # type: ignore[list-item]
+
+
+def test_an_object_that_finds_all_attributes_in_another() -> None:
+    """Whether it is stored is its own."""
+
+    class Review(Document, registry=Registry()):
+        text: Mapped[str]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(film, name)
+
+    (film,) = Tracker().load(class_map(Film), [stored(1)])
+    tracker = Tracker()
+    review = Review(text="x")
+    tracker.add_all([review])
+    assert [review] == list(tracker.new.values())
+    tracker.flushed(plan_flush(tracker.work(tracker.new_by_class(), {})))
+    tracker.rolled_back()
+    assert review not in tracker
+    assert not {name for name in vars(review) if name.startswith("_superorm")}

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from superorm._async.blobs import AsyncBlobs
 from superorm._async.components import AsyncComponents
-from superorm._async.create import mapped_documents
+from superorm._async.create import declared_collections, look, mapped_documents, vector_specs
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.exc import CorruptArtifactError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import CheckReport
-from superorm.schema.indexes import index_differences, missing_indexes
 
 __all__ = ["check"]
 
@@ -36,13 +35,13 @@ async def check(
             problems.append(f"{name}: {error}")
         else:
             problems += [f"{name}: {problem}" for problem in await blobs.check(references[-1:])]
-    present = await backend.collection_names()
-    for mapping in mapped_documents(classes):
-        if mapping.collection not in present:
-            continue
-        existing = await backend.indexes(mapping.collection)
-        problems += missing_indexes(mapping, existing)
-        problems += index_differences(mapping, existing)
-        for _, _, spec in mapping.vectors:
+    mappings = mapped_documents(classes)
+    present: set[str] = set()
+    for declared in declared_collections(mappings):
+        if plan := await look(backend, declared):
+            problems += [*plan.missing(declared), *plan.differences]
+            present.add(declared.collection)
+    for spec in vector_specs(mappings):
+        if spec.collection in present:
             problems += [str(problem) for problem in await vectors.check(spec)]
     return CheckReport(problems, await blobs.orphans(references))

@@ -20,11 +20,13 @@ from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
 from superorm._io.progress import Progress, reporting
 from superorm.artifacts.signing import Keyring, Trust
-from superorm.compile.compiler import compile_select, path_of
+from superorm.compile.compiler import CompiledSelect, compile_select, path_of
+from superorm.compile.plan import Find
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
 from superorm.exc import ConfigurationError, StatementError, UnsupportedError
-from superorm.expr.nodes import Expr, Field
+from superorm.expr.kinds import is_field, is_select
+from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
 from superorm.protocols.capabilities import Capabilities
@@ -218,13 +220,22 @@ class AsyncDB:
         await self.prepare()
         return await create_all(self.parts.data_backend, self.vectors, classes)
 
+    def compiled(self, statement: object) -> CompiledSelect:
+        """A select as this DB's backend runs it. Raises `StatementError`, `UnsupportedError`."""
+        if not is_select(statement):
+            raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
+        capabilities = self.capabilities
+        unsupported = capabilities.unsupported_stages | capabilities.unsupported_operators
+        return compile_select(statement, unsupported, capabilities.backend)
+
     async def explain(self, statement: Select[Any, Any]) -> Explanation:
         """How a select runs. A vector search is run for it."""
         await self.open()
-        compiled = compile_select(statement)
+        compiled = self.compiled(statement)
         if compiled.like is None:
-            plan = await self.parts.data_backend.explain(compiled.find)
-            return Explanation("find", (compiled.find,), details=plan)
+            plan = await self.parts.data_backend.explain(compiled.read)
+            strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
+            return Explanation(strategy, (compiled.read,), details=plan)
         found = await self.queries.run(compiled, None)
         assert found.explanation is not None
         return found.explanation
@@ -287,8 +298,9 @@ class AsyncDB:
 
 
 def _vector_spec(on: Expr[Any, Any]) -> VectorSpec:
-    if isinstance(on, Field):
-        for part, _, spec in class_map(on._owner).vectors:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-            if part.stored == path_of(on):  # pyright: ignore[reportUnknownArgumentType]
+    owner = on._owner if is_field(on) else None  # pyright: ignore[reportPrivateUsage]
+    if is_field(on) and isinstance(owner, type):
+        for part, _, spec in class_map(owner).vectors:
+            if part.stored == path_of(on):
                 return spec
     raise StatementError(f"rebuild() takes a vector field such as Movie.embedding, not {on!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,13 +53,27 @@ class AsyncQueries:
         Raises `VectorError` for a query vector of the wrong shape or not finite, before any search.
         """
         if compiled.like is None:
-            return Found(await self._backend.read(compiled.find, session=session))
+            return Found(await self._backend.read(compiled.read, session=session))
         request = await self._request(compiled, compiled.like)
 
         async def finish(hits: Hits, session: AsyncClientSession | None) -> Found:
             return await self._finish(compiled, hits, session)
 
         return await self._vectors.search(request, finish, session=session)
+
+    async def stream(
+        self, compiled: CompiledSelect, session: AsyncClientSession | None, batch_size: int
+    ) -> AsyncIterator[Found]:
+        """The same in batches; of accumulators over nothing, which have a row, one that is empty."""
+        if compiled.like is not None:
+            yield await self.run(compiled, session)
+            return
+        some = False
+        async for batch in self._backend.stream(compiled.read, session=session, batch_size=batch_size):
+            some = some or bool(batch)
+            yield Found(batch)
+        if not some and compiled.default_row is not None:
+            yield Found([])
 
     async def _request(self, compiled: CompiledSelect, plan: LikePlan) -> SearchRequest:
         query, leave_out = await self._query_vector(compiled, plan)
@@ -81,7 +95,7 @@ class AsyncQueries:
         """The vector to search for, and the key of the document to leave out, if the query is one."""
         query = plan.like.query
         if isinstance(query, Document):
-            if type(query) is not compiled.mapping.cls:
+            if not isinstance(query, compiled.mapping.cls):
                 raise StatementError(f"like() got a {type(query).__name__}; give a {compiled.mapping.name}")
             vector = getattr(query, plan.part.attribute)
             key = getattr(query, compiled.mapping.key.attribute)

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from superorm._async.query import Found
+from superorm._async.writing import AsyncWriting, insert_objects
 from superorm._io.progress import Progress, reporting
-from superorm.compile.compiler import CompiledSelect, compile_select
+from superorm.codec import documents
+from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
+from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Count, Find
 from superorm.exc import (
     NoResultFound,
     PendingRollbackError,
-    StaleDocumentError,
     StatementError,
     SuperormError,
     UnsupportedError,
 )
 from superorm.expr.statements import Rows, Select
+from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import needs
+from superorm.unitofwork.encode import check_write
 from superorm.unitofwork.errors import key_value, of_class
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.identity import identity
-from superorm.unitofwork.result import Result, ScalarResult
+from superorm.unitofwork.result import Result, Row, ScalarResult, Written
 from superorm.unitofwork.rows import rows_of
+from superorm.unitofwork.stale import must_match, stale_documents, stale_error
 from superorm.unitofwork.tracking import Tracker
-from superorm.unitofwork.writes import Insert, Update
+from superorm.unitofwork.writes import Insert
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -41,7 +47,6 @@ __all__ = ["AsyncSession"]
 D = TypeVar("D", bound=Document)
 R = TypeVar("R")
 T = TypeVar("T")
-ByCollection: TypeAlias = Mapping[str | None, ClassMap]
 
 
 class RolledBack(Exception):
@@ -51,9 +56,9 @@ class RolledBack(Exception):
 class AsyncSession:
     """A unit of work: tracks documents, and writes what changed in one transaction.
 
-    The transaction starts at the first flush.
-    On backends without transactions only `flush` and `commit` write, and `rollback` restores objects only;
-    `require_transaction` makes the first flush raise `UnsupportedError` there.
+    The transaction starts at the first flush or statement that writes.
+    On backends without transactions only `flush`, `commit` and such statements write, and `rollback` restores
+    objects only; `require_transaction` makes the first flush raise `UnsupportedError` there.
     """
 
     def __init__(self, db: AsyncDB, *, require_transaction: bool = False) -> None:
@@ -86,8 +91,7 @@ class AsyncSession:
 
     def add_all(self, instances: Iterable[Document]) -> None:
         """Insert the documents at the next flush. Raises `SessionError`."""
-        for instance in instances:
-            self._tracker.add(instance)
+        self._tracker.add_all(instances)
 
     def delete(self, instance: Document) -> None:
         """Delete the document at the next flush. Raises `SessionError` where it is not in the session."""
@@ -123,11 +127,11 @@ class AsyncSession:
         stored = key_value(mapping, key)
         known: D | None = self._tracker.identities.of(mapping).get(identity(stored))
         if known is not None:
-            return None if id(known) in self._tracker.deleted else known
+            return known if isinstance(known, cls) and id(known) not in self._tracker.deleted else None
         assert mapping.collection is not None
         await self._autoflush()
         parts = await self._ready()
-        plan = Find(mapping.collection, {"_id": {"$eq": stored}}, limit=1)
+        plan = Find(mapping.collection, {"_id": {"$eq": stored}, **mapping.type_filter()}, limit=1)
         found = await parts.data_backend.read(plan, session=self._server_session)
         loaded: list[D] = self._tracker.load(mapping, found)
         return loaded[0] if loaded else None
@@ -139,12 +143,30 @@ class AsyncSession:
             raise NoResultFound(f"there is no {cls.__name__} {key!r}", document_class=cls, key=key)
         return found
 
-    async def execute(self, statement: Rows[R]) -> Result[R]:
-        """The rows of a select."""
-        compiled = _compiled(statement)
+    @overload
+    async def execute(self, statement: Rows[R]) -> Result[R]: ...
+    @overload
+    async def execute(self, statement: WriteStatement[Any]) -> Written: ...
+    @overload
+    async def execute(self, statement: MergeInto) -> None: ...
+    async def execute(self, statement: Rows[R] | WriteStatement[Any] | MergeInto) -> Result[R] | Written | None:
+        """The rows of a select, or of a statement with ``returning()``; what another statement that writes did.
+
+        Such a statement flushes first, as a query does, and opens the transaction as a flush does;
+        `commit` commits it.
+        The session's objects show what it changed; those that it deleted are out of the session.
+        Raises what `flush` raises; after an error in writing the session must be rolled back.
+        """
+        if isinstance(statement, (WriteStatement, Returning, MergeInto)):
+            done: Result[R] | Written | None = await self._execute_write(statement)
+            return done
+        return await self._rows(statement)
+
+    async def _rows(self, statement: Rows[R]) -> Result[R]:
+        compiled = await self._compiled(statement)
         found = await self._find(compiled)
-        rows = rows_of(compiled, found.documents, found.scores, self._tracker.load)
-        return Result(cast("list[R]", rows))  # the statement's type says what its rows hold
+        rows = rows_of(compiled, found.documents, found.scores, self._load)
+        return Result(cast("list[R]", rows), compiled.names)  # the statement's type says what its rows hold
 
     async def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select."""
@@ -156,21 +178,94 @@ class AsyncSession:
 
     async def count(self, statement: Select[Any, Any]) -> int:
         """How many documents the select matches, without its offset and limit. Raises `StatementError` after `like`."""
-        compiled = _compiled(statement)
+        compiled = await self._compiled(statement)
         if compiled.like is not None:
             raise StatementError("count() cannot count a statement with .like(...); take len() of its result")
+        if not isinstance(compiled.read, Find):
+            raise StatementError("count() counts the documents of a class; select func.count() of anything else")
         await self._autoflush()
         parts = await self._ready()
         plan = Count(compiled.find.collection, compiled.find.filter)
         (counted,) = await parts.data_backend.read(plan, session=self._server_session)
         return int(counted["n"])
 
-    async def _find(self, compiled: CompiledSelect) -> Found:
-        await self._autoflush()
+    async def stream(self, statement: Rows[R], *, batch_size: int = 1000) -> AsyncIterator[R]:
+        """The rows of a select one by one, in constant memory; their documents are not tracked."""
+        async for batch in self._batches(statement, batch_size):
+            for row in batch:
+                yield cast("R", row)
+
+    async def stream_scalars(
+        self, statement: Rows[tuple[T, *tuple[Any, ...]]], *, batch_size: int = 1000
+    ) -> AsyncIterator[T]:
+        """The first column of a select value by value, in constant memory; documents are not tracked."""
+        compiled = await self._compiled(statement)
+        whole = compiled.whole
+        async for found in self._found(compiled, batch_size):
+            if whole is not None:
+                for value in documents.load(whole, found.documents):
+                    yield value
+            else:
+                for row in rows_of(compiled, found.documents, found.scores, _load_untracked):
+                    yield row[0]
+
+    async def _batches(self, statement: Rows[Any], batch_size: int) -> AsyncIterator[list[Row]]:
+        compiled = await self._compiled(statement)
+        async for found in self._found(compiled, batch_size):
+            yield rows_of(compiled, found.documents, found.scores, _load_untracked)
+
+    async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[Found]:
+        await self._before_read(compiled)
+        async for found in self.db.queries.stream(compiled, self._server_session, batch_size):
+            yield found
+
+    async def _compiled(self, statement: Rows[Any]) -> CompiledSelect:
         await self._ready()
+        return self.db.compiled(statement)
+
+    def _load(self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
+        tracker = self._tracker
+        return tracker.load(mapping, found) if only is None else tracker.load_partial(mapping, found, only)
+
+    async def _find(self, compiled: CompiledSelect) -> Found:
+        await self._before_read(compiled)
         return await self.db.queries.run(compiled, self._server_session)
 
+    async def _before_read(self, compiled: CompiledSelect) -> None:
+        await self._autoflush()
+        await self._ready()
+        if self._server_session is not None:
+            check_capabilities(compiled.read, NOT_IN_TRANSACTIONS, "a transaction")
+
     # Writing
+
+    async def _execute_write(self, statement: object) -> Any:
+        self._check_usable()
+        await self._ready()
+        writing = AsyncWriting(self, statement)
+        await self._autoflush()
+        writing.check()
+        try:
+            return await writing.run()
+        except BaseException as error:
+            self._failed = error
+            raise
+
+    async def bulk_insert(self, instances: Iterable[Document], *, progress: Progress | bool | None = None) -> Written:
+        """Insert many new documents, which are not tracked: the session does not know them afterwards.
+
+        Their keys are set, and computed vectors computed.
+        Raises what `flush` raises; after an error the session must be rolled back.
+        """
+        self._check_usable()
+        await self._ready()
+        await self._autoflush()
+        try:
+            with reporting(progress) as report:
+                return await insert_objects(self, list(instances), report)
+        except BaseException as error:
+            self._failed = error
+            raise
 
     async def flush(self, *, progress: Progress | bool | None = None) -> None:
         """Write what changed into the transaction, without committing it.
@@ -233,53 +328,62 @@ class AsyncSession:
         if not new and not changed and not tracker.deleted:
             return
         await self._ready()
-        capabilities = self.db.capabilities
-        if self._require_transaction and not capabilities.transactions:
-            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
+        self._check_transactions()
         for mapping in dict.fromkeys([*new, *changed]):
             for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ())):
                 await self.db.vector_models.compute(need, report)
-        works = tracker.work(new, changed)
-        plan = plan_flush(works)
+        plan = plan_flush(tracker.work(new, changed))
         if not plan.writes:
             return
-        await self.db.prepare()
-        by_collection = {work.mapping.collection: work.mapping for work in works}
-        if capabilities.transactions:
-            await self._write_in_transaction(plan, by_collection)
-        else:
-            await self._write_directly(plan, by_collection)
+        if len(plan.writes) > 1 and not self.db.capabilities.transactions:
+            _check(plan)  # the first write could not be undone
+        await self._begin([write.collection for write in plan.writes if isinstance(write, Insert)], plan.touched)
+        async with self._recorded(plan.touched):
+            await self._write(plan)
         tracker.flushed(plan)
-        self._touched |= plan.touched.keys()
 
-    async def _write_in_transaction(self, plan: FlushPlan, by_collection: ByCollection) -> None:
+    def _check_transactions(self) -> None:
+        capabilities = self.db.capabilities
+        if self._require_transaction and not capabilities.transactions:
+            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
+
+    async def _begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+        """Open the transaction to write in, where there are any, unless it is open.
+
+        `collections` are those that are inserted into, `specs` the vector indexes that are touched.
+        """
+        self._check_transactions()
+        await self.db.prepare()
+        if self._server_session is not None or not self.db.capabilities.transactions:
+            return
+        await self.db.ensure_collections(collections)
+        for spec in specs:  # its index cannot be made once the transaction is open
+            await self.db.vectors.ensure(spec)
         backend = self.db.parts.data_backend
+        self._server_session = await self._stack.enter_async_context(backend.transaction())
+
+    @asynccontextmanager
+    async def _recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> AsyncGenerator[None]:
+        """Around the writing of documents: records the ``_id`` values whose vectors it touches."""
         if self._server_session is None:
-            await self.db.ensure_collections(write.collection for write in plan.writes if isinstance(write, Insert))
-            for spec in plan.touched:  # its index cannot be made once the transaction is open
-                await self.db.vectors.ensure(spec)
-            self._server_session = await self._stack.enter_async_context(backend.transaction())
-        await self._write(plan, by_collection)
-        for record in self.db.vectors.records(plan.touched):
-            await backend.write(record, session=self._server_session)
+            async with self.db.vectors.recording(touched):
+                yield
+        else:
+            yield
+            for record in self.db.vectors.records(touched):
+                await self.db.parts.data_backend.write(record, session=self._server_session)
+        self._touched |= touched.keys()
 
-    async def _write_directly(self, plan: FlushPlan, by_collection: ByCollection) -> None:
-        async with self.db.vectors.recording(plan.touched):
-            await self._write(plan, by_collection)
-
-    async def _write(self, plan: FlushPlan, by_collection: ByCollection) -> None:
+    async def _write(self, plan: FlushPlan) -> None:
+        backend = self.db.parts.data_backend
         for write in plan.writes:
             try:
-                result = await self.db.parts.data_backend.write(write, session=self._server_session)
+                result = await backend.write(write, session=self._server_session)
             except SuperormError as error:
-                raise of_class(error, by_collection[write.collection]) from error
-            if isinstance(write, Update) and result.matched < len(write.ops):
-                missing = len(write.ops) - result.matched
-                raise StaleDocumentError(
-                    f"{missing} of {len(write.ops)} changed documents in {write.collection} were deleted underneath; "
-                    "roll back and load them again",
-                    document_class=by_collection[write.collection].cls,
-                )
+                raise of_class(error, plan.mapping_of(write.collection, error.key)) from error
+            if result.matched < must_match(write):
+                found = await backend.read(stale_documents(write), session=self._server_session)
+                raise stale_error(plan, write, result.matched, found)
 
     async def _ready(self) -> AsyncParts:
         return await self.db.open()
@@ -291,7 +395,14 @@ class AsyncSession:
             ) from self._failed
 
 
-def _compiled(statement: Rows[Any]) -> CompiledSelect:
-    if not isinstance(statement, Select):
-        raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
-    return compile_select(statement)  # pyright: ignore[reportUnknownArgumentType]
+def _load_untracked(mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
+    return documents.load(mapping, found) if only is None else documents.load_partial(mapping, found, only)
+
+
+def _check(plan: FlushPlan) -> None:
+    """Raise `ValidationError` where one of the writes cannot be encoded."""
+    for write in plan.writes:
+        try:
+            check_write(write)
+        except SuperormError as error:
+            raise of_class(error, plan.mapping_of(write.collection, error.key)) from error

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from superorm._sync.blobs import Blobs
 from superorm._sync.components import Components
-from superorm._sync.create import mapped_documents
+from superorm._sync.create import declared_collections, look, mapped_documents, vector_specs
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.exc import CorruptArtifactError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import CheckReport
-from superorm.schema.indexes import index_differences, missing_indexes
 
 __all__ = ["check"]
 
@@ -37,13 +36,13 @@ def check(
             problems.append(f"{name}: {error}")
         else:
             problems += [f"{name}: {problem}" for problem in blobs.check(references[-1:])]
-    present = backend.collection_names()
-    for mapping in mapped_documents(classes):
-        if mapping.collection not in present:
-            continue
-        existing = backend.indexes(mapping.collection)
-        problems += missing_indexes(mapping, existing)
-        problems += index_differences(mapping, existing)
-        for _, _, spec in mapping.vectors:
+    mappings = mapped_documents(classes)
+    present: set[str] = set()
+    for declared in declared_collections(mappings):
+        if plan := look(backend, declared):
+            problems += [*plan.missing(declared), *plan.differences]
+            present.add(declared.collection)
+    for spec in vector_specs(mappings):
+        if spec.collection in present:
             problems += [str(problem) for problem in vectors.check(spec)]
     return CheckReport(problems, blobs.orphans(references))

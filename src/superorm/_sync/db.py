@@ -21,11 +21,13 @@ from superorm._sync.session import Session
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.artifacts.signing import Keyring, Trust
-from superorm.compile.compiler import compile_select, path_of
+from superorm.compile.compiler import CompiledSelect, compile_select, path_of
+from superorm.compile.plan import Find
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
 from superorm.exc import ConfigurationError, StatementError, UnsupportedError
-from superorm.expr.nodes import Expr, Field
+from superorm.expr.kinds import is_field, is_select
+from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.protocols.capabilities import Capabilities
@@ -219,13 +221,22 @@ class DB:
         self.prepare()
         return create_all(self.parts.data_backend, self.vectors, classes)
 
+    def compiled(self, statement: object) -> CompiledSelect:
+        """A select as this DB's backend runs it. Raises `StatementError`, `UnsupportedError`."""
+        if not is_select(statement):
+            raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
+        capabilities = self.capabilities
+        unsupported = capabilities.unsupported_stages | capabilities.unsupported_operators
+        return compile_select(statement, unsupported, capabilities.backend)
+
     def explain(self, statement: Select[Any, Any]) -> Explanation:
         """How a select runs. A vector search is run for it."""
         self.open()
-        compiled = compile_select(statement)
+        compiled = self.compiled(statement)
         if compiled.like is None:
-            plan = self.parts.data_backend.explain(compiled.find)
-            return Explanation("find", (compiled.find,), details=plan)
+            plan = self.parts.data_backend.explain(compiled.read)
+            strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
+            return Explanation(strategy, (compiled.read,), details=plan)
         found = self.queries.run(compiled, None)
         assert found.explanation is not None
         return found.explanation
@@ -286,8 +297,9 @@ class DB:
 
 
 def _vector_spec(on: Expr[Any, Any]) -> VectorSpec:
-    if isinstance(on, Field):
-        for part, _, spec in class_map(on._owner).vectors:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-            if part.stored == path_of(on):  # pyright: ignore[reportUnknownArgumentType]
+    owner = on._owner if is_field(on) else None  # pyright: ignore[reportPrivateUsage]
+    if is_field(on) and isinstance(owner, type):
+        for part, _, spec in class_map(owner).vectors:
+            if part.stored == path_of(on):
                 return spec
     raise StatementError(f"rebuild() takes a vector field such as Movie.embedding, not {on!r}")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,13 +54,25 @@ class Queries:
         Raises `VectorError` for a query vector of the wrong shape or not finite, before any search.
         """
         if compiled.like is None:
-            return Found(self._backend.read(compiled.find, session=session))
+            return Found(self._backend.read(compiled.read, session=session))
         request = self._request(compiled, compiled.like)
 
         def finish(hits: Hits, session: ClientSession | None) -> Found:
             return self._finish(compiled, hits, session)
 
         return self._vectors.search(request, finish, session=session)
+
+    def stream(self, compiled: CompiledSelect, session: ClientSession | None, batch_size: int) -> Iterator[Found]:
+        """The same in batches; of accumulators over nothing, which have a row, one that is empty."""
+        if compiled.like is not None:
+            yield self.run(compiled, session)
+            return
+        some = False
+        for batch in self._backend.stream(compiled.read, session=session, batch_size=batch_size):
+            some = some or bool(batch)
+            yield Found(batch)
+        if not some and compiled.default_row is not None:
+            yield Found([])
 
     def _request(self, compiled: CompiledSelect, plan: LikePlan) -> SearchRequest:
         query, leave_out = self._query_vector(compiled, plan)
@@ -82,7 +94,7 @@ class Queries:
         """The vector to search for, and the key of the document to leave out, if the query is one."""
         query = plan.like.query
         if isinstance(query, Document):
-            if type(query) is not compiled.mapping.cls:
+            if not isinstance(query, compiled.mapping.cls):
                 raise StatementError(f"like() got a {type(query).__name__}; give a {compiled.mapping.name}")
             vector = getattr(query, plan.part.attribute)
             key = getattr(query, compiled.mapping.key.attribute)

@@ -10,7 +10,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, 
 
 from superorm.exc import DuplicateKeyError, StatementError, SuperormError, UnsupportedError, WriteError
 
-__all__ = ["duplicate_key_error", "has_error_label", "reading", "writing"]
+__all__ = ["duplicate_key_error", "has_error_label", "reading", "unique_index_error", "writing"]
 
 _DUPLICATE_KEY = frozenset({11000, 11001, 12582})
 _NOT_IN_TRANSACTION = frozenset({20, 263})
@@ -94,3 +94,10 @@ def duplicate_key_error(namespace: str, values: Mapping[str, Any], key: Any) -> 
     key = values.get("_id", key)
     message = f"{namespace}: a document with {shown or 'this key'} exists already"
     return DuplicateKeyError(message, key=key, field=", ".join(values) or None)
+
+
+def unique_index_error(namespace: str, fields: str, values: Mapping[str, Any]) -> DuplicateKeyError:
+    """The error of a unique index over documents that have the same values."""
+    shown = ", ".join(f"{path}={value!r}" for path, value in values.items())
+    message = f"{namespace}: the unique index on {fields} cannot be made: more than one document has {shown}"
+    return DuplicateKeyError(message, field=fields)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import bson
 from bson.binary import UuidRepresentation
@@ -19,9 +20,17 @@ from bson.errors import BSONError
 from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
-from superorm.backends.errors import duplicate_key_error
+from superorm.backends.errors import duplicate_key_error, unique_index_error
+from superorm.backends.mongomock_pipeline import (
+    UNSUPPORTED_OPERATORS,
+    adapted,
+    adapted_filter,
+    aggregated,
+    refuse_lists,
+)
+from superorm.backends.mongomock_unique import PARALLEL_ARRAYS, check_unique, values_in_two
 from superorm.compile.plan import Aggregate, Count, Read
-from superorm.exc import DuplicateKeyError, StatementError, SuperormError, UnsupportedError, WriteError
+from superorm.exc import StatementError, SuperormError, UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
 from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
 from superorm.unitofwork.writes import Delete, Insert, UpdateOp, Write, WriteResult
@@ -37,12 +46,19 @@ _UNSUPPORTED = """
     $scoreFusion $search $searchMeta $setWindowFields $shardedDataDistribution $sortByCount $unionWith $unset
     $vectorSearch
 """
-CAPABILITIES = Capabilities("mongomock", transactions=False, unsupported_stages=frozenset(_UNSUPPORTED.split()))
+CAPABILITIES = Capabilities(
+    "mongomock",
+    transactions=False,
+    unsupported_stages=frozenset(_UNSUPPORTED.split()),
+    unsupported_operators=UNSUPPORTED_OPERATORS,
+)
 
 _STORED: CodecOptions[dict[str, Any]] = CodecOptions(
     uuid_representation=UuidRepresentation.UNSPECIFIED, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 """How mongomock keeps documents: naive UTC datetimes; UUIDs as binary, the only form that it can encode."""
+
+_INDEX_OPTIONS = frozenset({"expireAfterSeconds", "name", "partialFilterExpression", "sparse"})
 
 _CLIENTS: dict[str, Any] = {}
 
@@ -74,13 +90,15 @@ class MongomockEngine:
             collection = self._collection(plan.collection)
             if isinstance(plan, Count):
                 limit = {"limit": plan.limit} if plan.limit else {}
-                return [{"n": collection.count_documents(_copy(plan.filter), **limit)}]
+                return [{"n": collection.count_documents(_copy(adapted_filter(plan.filter)), **limit)}]
             if isinstance(plan, Aggregate):
-                found = collection.aggregate(_copy({"": plan.pipeline})[""])
+                found = aggregated(collection, _copy({"": adapted(plan.pipeline)})[""])
             else:
                 projection = None if plan.projection is None else _copy(plan.projection)
                 sort = list(plan.sort) or None
-                found = collection.find(_copy(plan.filter), projection, plan.skip, plan.limit, sort=sort)
+                filter = _copy(adapted_filter(plan.filter))
+                refuse_lists(collection.find(filter) if sort else (), [path for path, _ in plan.sort])
+                found = collection.find(filter, projection, plan.skip, plan.limit, sort=sort)
             return [_copy(document, CODEC_OPTIONS) for document in found]
 
     def write(self, write: Write) -> WriteResult:
@@ -96,47 +114,61 @@ class MongomockEngine:
                 return WriteResult(len(documents))
             if isinstance(write, Delete):
                 encode_operations([{"q": filter} for filter in write.filters])
-                return WriteResult(sum(self._delete(write.collection, _copy(filter)) for filter in write.filters))
+                return WriteResult(
+                    sum(self._delete(write.collection, _copy(adapted_filter(one))) for one in write.filters)
+                )
             encode_operations([{"q": op.filter, "u": op.update} for op in write.ops])
             results = [self._update(write.collection, op) for op in write.ops]
-            return WriteResult(sum(matched for matched, _ in results), sum(modified for _, modified in results))
+            matched, modified, upserted = zip(*results, strict=True) if results else ((), (), ())
+            return WriteResult(sum(matched), sum(modified), tuple(key for keys in upserted for key in keys))
 
     def _insert(self, collection: str, document: dict[str, Any]) -> None:
         key = document.pop("_id") if "_id" in document else bson.ObjectId()
         document = {"_id": key, **document}
-        with self._writing(collection, document):
+        with self._writing(collection, key):
             self._collection(collection).insert_one(document)
 
     def _delete(self, collection: str, filter: dict[str, Any]) -> int:
-        with self._writing(collection, filter):
+        with self._writing(collection, filter.get("_id")):
             deleted: int = self._collection(collection).delete_many(filter).deleted_count
             return deleted
 
-    def _update(self, collection: str, op: UpdateOp) -> tuple[int, int]:
-        """Update the matching documents one by one, each with a copy of the update; their number, and how many changed.
+    def _update(self, collection: str, op: UpdateOp) -> tuple[int, int, list[Any]]:
+        """Update the matching documents one by one, each with a copy of the update.
 
+        Their number, how many changed, and the key of one that was inserted.
         Left to itself mongomock would store one object in all of them, and leave a failed update half done.
         """
+        if isinstance(op.update, Sequence):
+            _refuse_stages(op.update)
         target = self._collection(collection)
-        sets: dict[str, Any] = {} if isinstance(op.update, Sequence) else dict(op.update.get("$set", {}))
-        with self._writing(collection, op.filter):
-            matching = list(target.find(_copy(op.filter), limit=0 if op.multi else 1))
+        with self._writing(collection, op.filter.get("_id")):
+            matching = list(target.find(_copy(adapted_filter(op.filter)), limit=0 if op.multi else 1))
         if not matching and op.upsert:
-            with self._writing(collection, {**op.filter, **sets}):
-                target.update_one(_copy(op.filter), _copy({"": op.update})[""], upsert=True)
-            return 1, 0
+            with self._writing(collection, op.filter.get("_id")):
+                inserted = target.update_one(_copy(op.filter), _copy({"": op.update})[""], upsert=True)
+            return 1, 0, [_copy({"": inserted.upserted_id}, CODEC_OPTIONS)[""]]
         modified = 0
         for document in matching:
             update = _copy({"": op.update})[""]
-            with self._writing(collection, {**document, **sets, "_id": document["_id"]}):
+            with self._writing(collection, document["_id"]):
                 _refuse_paths_through_scalars(document, update)
                 try:
-                    filter = {**_copy(op.filter), "_id": document["_id"]}
+                    if isinstance(update, list):
+                        modified += self._replace(target, document, cast("list[dict[str, Any]]", update))
+                        continue
+                    filter = {**_copy(adapted_filter(op.filter)), "_id": document["_id"]}
                     modified += target.update_one(filter, update).modified_count
                 except Exception:
                     target.replace_one({"_id": document["_id"]}, document)
                     raise
-        return len(matching), modified
+        return len(matching), modified, []
+
+    def _replace(self, target: Any, document: dict[str, Any], pipeline: list[dict[str, Any]]) -> int:
+        """Make the document what a pipeline makes of it, as mongomock has no update pipelines; 1 where it changed."""
+        (changed,) = target.aggregate([{"$match": {"_id": document["_id"]}}, *adapted(pipeline)])
+        modified: int = target.replace_one({"_id": document["_id"]}, changed).modified_count
+        return modified
 
     def collection_names(self) -> set[str]:
         """The names of the collections that exist."""
@@ -152,20 +184,24 @@ class MongomockEngine:
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
         """Make the index unless one with the same keys and options exists; its name."""
-        fields = ", ".join(path for path, _ in keys)
+        _refuse_index(keys, options)
         namespace = f"{self.name}.{collection}"
         with LOCK, _errors(namespace, WriteError):
-            try:
-                name: str = self._collection(collection).create_index(list(keys), unique=unique, **_copy(options))
-            except PyMongoDuplicateKeyError as error:
-                message = f"{namespace}: documents with the same {fields} exist already"
-                raise DuplicateKeyError(message, field=fields) from error
+            store = self._collection(collection)._store
+            index = {"key": [*keys], **_copy({"unique": unique, **options})}
+            name = str(index.pop("name", "_".join(f"{path}_{direction}" for path, direction in keys)))
+            index = {option: value for option, value in index.items() if value is not False}
+            if store.indexes.get(name, index) != index:
+                raise OperationFailure(f"the index {name} exists already with other options")
+            if unique and (values := values_in_two(store, index)):
+                raise unique_index_error(namespace, ", ".join(values), _copy(values, CODEC_OPTIONS))
+            store.create_index(name, index)
             return name
 
     def indexes(self, collection: str) -> list[dict[str, Any]]:
         """A description of the collection's indexes in the server's form."""
         with LOCK:
-            return list(self._collection(collection).list_indexes())
+            return [_copy(index, CODEC_OPTIONS) for index in self._collection(collection).list_indexes()]
 
     def _collection(self, name: str) -> Any:
         if name not in self._collections:
@@ -173,26 +209,17 @@ class MongomockEngine:
         return self._collections[name]
 
     @contextmanager
-    def _writing(self, collection: str, document: Mapping[str, Any]) -> Generator[None]:
-        """Raise mongomock's errors as superorm's. The document, as it would become, says what is there twice."""
+    def _writing(self, collection: str, key: Any) -> Generator[None]:
+        """Raise mongomock's errors as superorm's, about the document with this ``_id``."""
         namespace = f"{self.name}.{collection}"
-        key = document.get("_id")
         with _errors(namespace, WriteError, key):
             try:
                 yield
             except PyMongoDuplicateKeyError as error:
-                taken = self._taken(collection, document) or {"_id": key}
-                raise duplicate_key_error(namespace, _copy(taken, CODEC_OPTIONS), key) from error
-
-    def _taken(self, collection: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a unique index that another document has too; mongomock does not say."""
-        target = self._collection(collection)
-        for index in target.list_indexes():
-            if index.get("unique"):
-                values = {path: _value(document, path) for path in index["key"]}
-                if target.count_documents({"_id": {"$ne": document.get("_id")}, **values}):
-                    return values
-        return {}
+                if error.code == PARALLEL_ARRAYS:
+                    raise OperationFailure(str(error), error.code) from None
+                values = (error.details or {}).get("keyValue") or {"_id": key}
+                raise duplicate_key_error(namespace, _copy(values, CODEC_OPTIONS), key) from error
 
 
 @contextmanager
@@ -202,9 +229,20 @@ def _errors(namespace: str, refused: type[SuperormError], key: Any = None) -> Ge
         yield
     except NotImplementedError as error:
         raise UnsupportedError(f"{namespace}: mongomock cannot do this: {error}", key=key) from error
-    except (OperationFailure, BSONError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except (
+        OperationFailure,
+        BSONError,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+    ) as error:
         where = namespace if key is None else f"{namespace}, document {key!r}"
-        raise refused(f"{where}: mongomock refused: {str(error) or type(error).__name__}", key=key) from error
+        message = str(error) or type(error).__name__
+        if refused is StatementError and not isinstance(error, (OperationFailure, BSONError, ValueError)):
+            raise UnsupportedError(f"{where}: mongomock cannot do this: {message}") from error
+        raise refused(f"{where}: mongomock refused: {message}", key=key) from error
 
 
 def _copy(document: Mapping[str, Any], options: CodecOptions[dict[str, Any]] = _STORED) -> dict[str, Any]:
@@ -219,6 +257,17 @@ def _refuse_stages(pipeline: Sequence[Mapping[str, Any]]) -> None:
     for name in (name for stage in pipeline for name in stage):
         if name in CAPABILITIES.unsupported_stages:
             raise UnsupportedError(f"mongomock has no stage {name}")
+
+
+def _refuse_index(keys: Sequence[tuple[str, int | str]], options: Mapping[str, Any]) -> None:
+    """Refuse what mongomock would take and then ignore."""
+    refused = [f"{kind} indexes" for _, kind in keys if isinstance(kind, str)]
+    refused += ["wildcard indexes" for path, _ in keys if "$**" in path]
+    refused += [f"indexes with {option}" for option in options if option not in _INDEX_OPTIONS]
+    if "expireAfterSeconds" in options and ("." in keys[0][0] or "partialFilterExpression" in options):
+        refused.append("expiry by nested fields, or by partial indexes")
+    if refused:
+        raise UnsupportedError(f"mongomock has no {refused[0]}")
 
 
 def _refuse_paths_through_scalars(document: Mapping[str, Any], update: Any) -> None:
@@ -239,21 +288,8 @@ def _refuse_paths_through_scalars(document: Mapping[str, Any], update: Any) -> N
                     raise OperationFailure(f"{operator} of {path!r}: {'.'.join(parents[:depth])!r} is {holder!r}")
 
 
-def _value(document: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, which may be a key of its own; None where there is none."""
-    if path in document:
-        return document[path]
-    value: Any = document
-    try:
-        for part in path.split("."):
-            value = value[part]
-    except (TypeError, LookupError):
-        return None
-    return value
-
-
 def _seeking(collection: Any) -> Any:
-    """The collection, taught to find documents by ``_id`` without looking at all of them."""
+    """The collection, taught to find documents by ``_id`` without looking at all, and the rules of unique indexes."""
     if "_iter_documents" in vars(collection):  # by another engine over the same client
         return collection
     filter_applies: Any = import_module("mongomock.filtering").filter_applies
@@ -270,4 +306,5 @@ def _seeking(collection: Any) -> Any:
         return (document for document in found if filter_applies(others, document))
 
     collection._iter_documents = iter_documents
+    collection._ensure_uniques = partial(check_unique, collection)
     return collection

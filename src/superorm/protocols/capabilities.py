@@ -20,3 +20,5 @@ class Capabilities:
     """Whether metadata takes part in the documents' transaction: False where it lives on another cluster."""
     unsupported_stages: frozenset[str] = frozenset()
     """Aggregation stages that the backend cannot run."""
+    unsupported_operators: frozenset[str] = frozenset()
+    """Operators of expressions and conditions that the backend cannot run, or runs wrongly."""

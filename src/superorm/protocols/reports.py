@@ -41,9 +41,16 @@ class CreateReport:
     """The outcome of `DB.create_all`."""
 
     created: Sequence[str] = ()
-    """Collections, indexes and vector indexes that were made."""
+    """Collections, indexes and validators that were made."""
     differences: Sequence[str] = ()
-    """What is there but not as the classes say; nothing of it was changed."""
+    """What is there but not as the classes say, and what the backend cannot have, one sentence each.
+
+    Nothing of it was changed.
+    """
+
+    def __str__(self) -> str:
+        lines = [f"created {thing}" for thing in self.created]
+        return "\n".join([*lines, *(f"differs: {difference}" for difference in self.differences)] or ["as declared"])
 
 
 @frozen

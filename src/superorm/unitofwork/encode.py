@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Any, TypeGuard
@@ -14,8 +15,19 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
 from superorm.exc import ValidationError
+from superorm.schema.types.containers import MAX_DEPTH
+from superorm.unitofwork.writes import Insert, Update, Write
 
-__all__ = ["CODEC_OPTIONS", "MAX_DOCUMENT_BYTES", "Encoded", "encode_documents", "encode_operations"]
+__all__ = [
+    "CODEC_OPTIONS",
+    "MAX_DOCUMENT_BYTES",
+    "REFUSALS",
+    "Encoded",
+    "check_write",
+    "encode_documents",
+    "encode_operations",
+    "probable_batches",
+]
 
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     tz_aware=True,
@@ -37,9 +49,12 @@ _HEAD = 4 + len(b"\x04\x00") + 4
 """Where the elements of the array begin in the encoding of ``{"": array}``."""
 _ELEMENT_HEADS = [1 + len(str(index)) + 1 for index in range(_CHUNK)]
 """The bytes before each of the array's documents: its type and its index as a C string."""
-_MAX_DEPTH = 100
+_OPERATION_DEPTH = 2
+"""The levels of an operation above the document's own: ``u`` and an operator."""
+_DEEP_BYTES = 7 * MAX_DEPTH
+"""What nests deeper takes more bytes."""
 _length = Struct("<i").unpack_from
-_REFUSALS = (BSONError, ArithmeticError, ValueError, TypeError, RecursionError)
+REFUSALS = (BSONError, ArithmeticError, ValueError, TypeError, RecursionError)
 """What `bson` raises of a value that it cannot encode."""
 
 
@@ -67,9 +82,9 @@ def encode_documents(documents: Sequence[Mapping[str, Any]]) -> Encoded:
     """Encode whole documents.
 
     Raises ``ValidationError`` with the document's ``_id`` and the stored path of the value
-    where one cannot be encoded, or the document is over 16 MiB.
+    where one cannot be encoded, or the document is over 16 MiB, or nests more than 100 levels.
     """
-    encoded, culprit = _encode(documents, MAX_DOCUMENT_BYTES)
+    encoded, culprit = _encode(documents, MAX_DOCUMENT_BYTES, MAX_DEPTH)
     if culprit is not None:
         document = documents[culprit]
         raise _refusal(document, document.get("_id"), strip=0)
@@ -81,14 +96,35 @@ def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
 
     Raises as `encode_documents` does; the ``_id`` is the one that the filter names.
     """
-    encoded, culprit = _encode(operations, MAX_DOCUMENT_BYTES + _OPERATION_OVERHEAD)
+    encoded, culprit = _encode(operations, MAX_DOCUMENT_BYTES + _OPERATION_OVERHEAD, MAX_DEPTH + _OPERATION_DEPTH)
     if culprit is not None:
         operation = operations[culprit]
         raise _refusal(operation, operation["q"].get("_id"), strip=1)
     return encoded
 
 
-def _encode(documents: Sequence[Mapping[str, Any]], limit: int) -> tuple[Encoded, int | None]:
+def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The documents in runs, each of which fits into one command as far as the size of some of them tells."""
+    some = documents[:: len(documents) // _CHUNK + 1]
+    try:
+        size = len(bson.encode({"": some}, codec_options=CODEC_OPTIONS)) if some else 0
+    except REFUSALS:
+        size = 0
+    room = MAX_MESSAGE_BYTES // 2 * len(some) // size if size else MAX_MESSAGE_OPERATIONS
+    count = min(max(room, 1), MAX_MESSAGE_OPERATIONS)
+    for start in range(0, len(documents), count):
+        yield documents[start : start + count]
+
+
+def check_write(write: Write) -> None:
+    """Raise as `encode_documents` does where the write cannot be encoded."""
+    if isinstance(write, Insert):
+        encode_documents(write.documents)
+    elif isinstance(write, Update):
+        encode_operations([{"q": op.filter, "u": op.update} for op in write.ops])
+
+
+def _encode(documents: Sequence[Mapping[str, Any]], limit: int, depth: int) -> tuple[Encoded, int | None]:
     """The encoded documents, or the index of the first that is refused."""
     encoded: list[RawBSONDocument] = []
     sizes: list[int] = []
@@ -96,9 +132,10 @@ def _encode(documents: Sequence[Mapping[str, Any]], limit: int) -> tuple[Encoded
         chunk = documents[start : start + _CHUNK]
         try:
             data = bson.encode({"": chunk}, codec_options=CODEC_OPTIONS)
-        except _REFUSALS:
+        except REFUSALS:
             for index, document in enumerate(chunk, start):
-                if (alone := _encode_one(document)) is None or len(alone.raw) > limit:
+                alone = _encode_one(document)
+                if alone is None or len(alone.raw) > limit or _is_deep(bytes(alone.raw), document, depth):
                     return Encoded([], []), index
                 encoded.append(alone)
                 sizes.append(len(alone.raw))
@@ -109,7 +146,10 @@ def _encode(documents: Sequence[Mapping[str, Any]], limit: int) -> tuple[Encoded
             size: int = _length(data, position)[0]
             if size > limit:
                 return Encoded([], []), len(encoded)
-            encoded.append(RawBSONDocument(data[position : position + size]))
+            raw = data[position : position + size]
+            if size > _DEEP_BYTES and _is_deep(raw, documents[len(encoded)], depth):
+                return Encoded([], []), len(encoded)
+            encoded.append(RawBSONDocument(raw))
             sizes.append(size)
             position += size
     return Encoded(encoded, sizes), None
@@ -118,8 +158,19 @@ def _encode(documents: Sequence[Mapping[str, Any]], limit: int) -> tuple[Encoded
 def _encode_one(document: Mapping[str, Any]) -> RawBSONDocument | None:
     try:
         return RawBSONDocument(bson.encode(document, codec_options=CODEC_OPTIONS))
-    except _REFUSALS:
+    except REFUSALS:
         return None
+
+
+def _is_deep(raw: bytes, document: Mapping[str, Any], depth: int) -> bool:
+    """Whether documents and arrays nest too deep in it; only where so many may be there is it looked through."""
+    if raw.count(b"\3") + raw.count(b"\4") <= depth:
+        return False
+    level: list[Any] = [document]
+    for _ in range(depth + 1):
+        parts = itertools.chain.from_iterable(value.values() if _is_mapping(value) else value for value in level)
+        level = [part for part in parts if isinstance(part, (dict, list, tuple))]
+    return bool(level)
 
 
 def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationError:
@@ -127,32 +178,33 @@ def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationErr
 
     `strip` is 1 for operations, whose paths begin with ``q`` or ``u`` and an operator.
     """
-    path, reason = _culprit(document, ()) or (_largest(document), "takes the document over 16 MiB")
+    depth = MAX_DEPTH + _OPERATION_DEPTH * strip
+    path, reason = _culprit(document, (), depth) or (_largest(document), "takes the document over 16 MiB")
     if strip:
         path = tuple(part for part in path[1:] if not part.startswith("$"))
     field = ".".join(path)
     return ValidationError(f"document {key!r}, field {field!r}: {reason}", key=key, field=field)
 
 
-def _culprit(value: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], str] | None:
+def _culprit(value: Any, path: tuple[str, ...], depth: int) -> tuple[tuple[str, ...], str] | None:
     """The path and the fault of the first value that cannot be encoded."""
-    if len(path) > _MAX_DEPTH:
-        return path[:3], f"nested more than {_MAX_DEPTH} levels deep"
     if isinstance(value, RawBSONDocument):
         return None
+    if len(path) > depth and (_is_mapping(value) or _is_array(value)):
+        return path[:3], f"nested more than {MAX_DEPTH} levels deep"
     if _is_mapping(value):
         for key, part in value.items():
             if fault := _key_fault(key):
                 return (*path, ascii(key).strip("'")), fault
-            if found := _culprit(part, (*path, key)):
+            if found := _culprit(part, (*path, key), depth):
                 return found
         return None
     if _is_array(value):
-        faults = (_culprit(element, (*path, str(index))) for index, element in enumerate(value))
+        faults = (_culprit(element, (*path, str(index)), depth) for index, element in enumerate(value))
         return next(filter(None, faults), None)
     try:
         bson.encode({"": value}, codec_options=CODEC_OPTIONS)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         return path, _value_fault(value, error)
     return None
 

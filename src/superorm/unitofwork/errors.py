@@ -6,6 +6,7 @@ from typing import Any
 
 from superorm.exc import SuperormError, ValidationError
 from superorm.schema.mapping import ClassMap
+from superorm.schema.parts import storable
 from superorm.schema.types.base import Misfit
 
 __all__ = ["key_value", "of_class"]
@@ -19,7 +20,7 @@ def of_class(error: SuperormError, mapping: ClassMap) -> SuperormError:
 def key_value(mapping: ClassMap, key: Any) -> Any:
     """The BSON value of a key of the class. Raises `ValidationError`."""
     try:
-        return mapping.key.type.to_bson(key)
+        return storable(mapping.key.type.to_bson(key))
     except Misfit as misfit:
         raise ValidationError(
             f"{mapping.name}: {key!r:.80} cannot be its {mapping.key.attribute}: {misfit.describe()}",

@@ -14,7 +14,7 @@ from superorm.codec.keys import decode_key, encode_key
 from superorm.exc import ValidationError
 from superorm.schema.mapping import ClassMap
 
-__all__ = ["IdentityMap", "identities", "identity"]
+__all__ = ["IdentityMap", "are_identities", "identities", "identity"]
 
 _AS_THEY_ARE = frozenset({ObjectId, str, int, UUID})
 _NUMBERS = (float, Int64, Decimal128)
@@ -34,25 +34,30 @@ def identity(key: object) -> Any:
     try:
         encoded = encode_key(key)
     except (BSONError, ArithmeticError, ValueError, TypeError) as error:
-        raise ValidationError(f"{key!r:.80} cannot be a key: {error}", key=key) from error
+        raise ValidationError(f"{key!r:.80} cannot be a key: {error}", key=key, field="_id") from error
     number = decode_key(encoded) if kind in _NUMBERS else None
     return number if isinstance(number, (int, float)) and number == number else ("", encoded)
 
 
 def identities(keys: list[Any]) -> list[Any]:
     """The `identity` of each key."""
-    return keys if _AS_THEY_ARE.issuperset(map(type, keys)) else [identity(key) for key in keys]
+    return keys if are_identities(keys) else [identity(key) for key in keys]
+
+
+def are_identities(keys: list[Any]) -> bool:
+    """Whether each key is its own `identity`."""
+    return _AS_THEY_ARE.issuperset(map(type, keys))
 
 
 class IdentityMap:
-    """The tracked objects of a session, strongly held, one dict a class."""
+    """The tracked objects of a session, strongly held, one dict for each root class."""
 
     def __init__(self) -> None:
         self._maps: dict[ClassMap, dict[Any, Any]] = {}
 
     def of(self, mapping: ClassMap) -> dict[Any, Any]:
-        """The objects of a class by `identity`."""
-        return self._maps.setdefault(mapping, {})
+        """The objects of a class's whole hierarchy by `identity`."""
+        return self._maps.setdefault(mapping.root, {})
 
     def discard(self, mapping: ClassMap, key: Any) -> None:
         self.of(mapping).pop(identity(key), None)

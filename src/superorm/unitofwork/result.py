@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
+from attrs import frozen
+
 from superorm.exc import MultipleResultsFound, NoResultFound
 
-__all__ = ["Result", "Row", "ScalarResult", "row_class"]
+__all__ = ["Result", "Row", "ScalarResult", "Written", "row_class"]
 
 T = TypeVar("T")
+T1 = TypeVar("T1")
 
 
 class Row(tuple[Any, ...]):
@@ -39,6 +42,25 @@ def _make_row(names: tuple[str, ...], values: tuple[Any, ...]) -> Row:
     return row_class(names)(values)
 
 
+@frozen
+class Written:
+    """What a write statement did."""
+
+    matched: int = 0
+    """How many documents were there that an update changed, or left as they were, or that a delete removed."""
+    modified: int = 0
+    """How many of them an update changed."""
+    inserted_keys: Sequence[Any] = ()
+    """The keys of the documents that an insert made, in order."""
+    upserted_keys: Sequence[Any] = ()
+    """The keys of the documents that a statement with ``upsert()`` inserted."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many documents were inserted, matched or removed."""
+        return self.matched + len(self.inserted_keys) + len(self.upserted_keys)
+
+
 class ScalarResult(Generic[T]):
     """The values of one column, in order."""
 
@@ -59,6 +81,13 @@ class ScalarResult(Generic[T]):
         """The first value, or None."""
         return self._values[0] if self._values else None
 
+    def partitions(self, size: int) -> Iterator[list[T]]:
+        """Lists of at most `size` of them, in order. Raises `ValueError` for a size below 1."""
+        if size < 1:
+            raise ValueError(f"a partition holds at least one row, not {size}")
+        for start in range(0, len(self._values), size):
+            yield list(self._values[start : start + size])
+
     def one(self) -> T:
         """The only value. Raises `NoResultFound`, `MultipleResultsFound`."""
         if not self._values:
@@ -75,7 +104,15 @@ class ScalarResult(Generic[T]):
 class Result(ScalarResult[T]):
     """The rows of a query, in order."""
 
-    def scalars(self) -> ScalarResult[Any]:
+    def __init__(self, rows: Sequence[T], names: tuple[str, ...] = ()) -> None:
+        super().__init__(rows)
+        self._names = names
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self._names
+
+    def scalars(self: Result[tuple[T1, *tuple[Any, ...]]]) -> ScalarResult[T1]:
         """The first column."""
         return ScalarResult([cast("Any", row)[0] for row in self._values])
 

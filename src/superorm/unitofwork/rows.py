@@ -1,64 +1,222 @@
+# pyright: reportPrivateUsage=false
 """Found documents to rows of what was selected."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from copy import deepcopy
+from typing import Any, TypeAlias
 
-from superorm.compile.compiler import CompiledSelect, parts_of
-from superorm.exc import UnsupportedError
-from superorm.expr.nodes import Field, Score
+from bson import Decimal128, Int64
+
+from superorm.compile.compiler import CompiledSelect
+from superorm.compile.output import Output
+from superorm.expr.kinds import is_call, is_field, is_label, is_window
+from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.nodes import Field
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.state import mismatch
-from superorm.schema.types.base import Misfit
+from superorm.schema.types.base import BsonType, Misfit
 from superorm.unitofwork.result import Row, row_class
 
-__all__ = ["rows_of"]
+__all__ = ["Load", "rows_of"]
+
+Load: TypeAlias = Callable[[ClassMap, Sequence[dict[str, Any]], "frozenset[str] | None"], list[Any]]
+"""Gives the objects of whole documents, or of those with some attributes only."""
+Documents: TypeAlias = Sequence[dict[str, Any]]
+
+_KEEP = frozenset({"min", "max", "first", "last", "shift", "locf"})
+"""The operators whose value is of their argument's type."""
+_LISTS = frozenset({"push", "add_to_set"})
 
 
-def rows_of(
-    compiled: CompiledSelect,
-    found: Sequence[dict[str, Any]],
-    scores: Sequence[float] | None,
-    load: Callable[[ClassMap, Sequence[dict[str, Any]]], list[Any]],
-) -> list[Row]:
-    """One row for each document; `load` gives the objects of whole documents.
+def rows_of(compiled: CompiledSelect, found: Documents, scores: Sequence[float] | None, load: Load) -> list[Row]:
+    """One row for each document.
 
     Raises `ValidationError` naming document, field and value where a stored value does not fit.
     """
-    names: list[str] = []
-    columns: list[Sequence[Any]] = []
-    for entity in compiled.entities:
-        if isinstance(entity, Score):
-            names.append("score")
-            columns.append(scores or ())
-        elif isinstance(entity, Field):
-            parts = parts_of(entity)
-            names.append(parts[-1].attribute)
-            columns.append([_value(compiled.mapping, parts, document) for document in found])
-        else:
-            names.append(entity.__name__)
-            columns.append(load(compiled.mapping, found))
-    kind = row_class(names)
+    kind = row_class([output.name for output in compiled.outputs])
+    if not found and compiled.default_row is not None:
+        return [kind(compiled.default_row)]
+    return _rows(kind, compiled.mapping, compiled.outputs, found, scores, load)
+
+
+def _rows(
+    kind: type[Row],
+    mapping: ClassMap,
+    outputs: tuple[Output, ...],
+    found: Documents,
+    scores: Sequence[float] | None,
+    load: Load,
+) -> list[Row]:
+    columns = [_column(mapping, output, found, scores, load) for output in outputs]
     return [kind(values) for values in zip(*columns, strict=True)]
 
 
-def _value(mapping: ClassMap, parts: Sequence[MappedField], document: dict[str, Any]) -> Any:
-    """The value of a field of a document, or of a part of an embedded one.
+def _column(
+    mapping: ClassMap, output: Output, found: Documents, scores: Sequence[float] | None, load: Load
+) -> Sequence[Any]:
+    if output.kind == "score":
+        return scores or ()
+    if output.kind == "document":
+        return _documents(output, found, load)
+    if output.kind == "rows":
+        return _lists(mapping, output, found, load)
+    if output.stored and isinstance(output.entity, Field):
+        return _stored(mapping, output, found)
+    read = _reader(output)
+    try:
+        return [read(_at(document, output.path)) for document in found]
+    except Misfit as misfit:
+        raise mismatch(mapping, None, misfit.within(output.name)) from None
+
+
+def _documents(output: Output, found: Documents, load: Load) -> Sequence[Any]:
+    """The objects of whole documents; None where an outer join found none."""
+    assert output.mapping is not None
+    if not output.path:
+        if output.only is not None:  # what stands beside it for other columns is not loaded
+            kept = output.mapping.stored_for(output.only)
+            found = [{key: document[key] for key in kept if key in document} for document in found]
+        elif output.extra:
+            found = [{key: document[key] for key in document if key not in output.extra} for document in found]
+        return load(output.mapping, found, output.only)
+    there = [_at(document, output.path) for document in found]
+    loaded = iter(load(output.mapping, [document for document in there if document is not None], None))
+    return [None if document is None else next(loaded) for document in there]
+
+
+def _lists(mapping: ClassMap, output: Output, found: Documents, load: Load) -> list[Any]:
+    """Lists of rows, or of the values of their only column; of lists that were unwound an item of each."""
+    there = [_at(document, output.path) for document in found]
+    lists: list[list[dict[str, Any]]] = [[one] if is_dict(one) else one or [] for one in there]
+    together = [document for documents in lists for document in documents]
+    inner = output.outputs[0].mapping or mapping
+    if len(output.outputs) == 1:
+        values: Sequence[Any] = _column(inner, output.outputs[0], together, None, load)
+        nothing: Any = output.outputs[0].nothing
+    else:
+        kind = row_class([one.name for one in output.outputs])
+        values = _rows(kind, inner, output.outputs, together, None, load)
+        nothing = kind([one.nothing for one in output.outputs])
+    rest = iter(values)
+    if output.unwound:
+        return [next(rest) if documents else None for documents in lists]
+    empty = [] if output.outputs[0].nothing is MISSING else [nothing]
+    return [[next(rest) for _ in documents] or [*empty] for documents in lists]
+
+
+def _at(document: Any, path: Sequence[str]) -> Any:
+    """The value at a path; None where there is none, a list of values where it goes through a list."""
+    for position, key in enumerate(path):
+        if is_list(document):
+            return [_at(item, path[position:]) for item in document]
+        if not is_dict(document):
+            return None
+        document = document.get(key)
+    return document
+
+
+def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
+    """The values of a field as they stand in documents, or of a part of an embedded one.
 
     Where its key is missing it is the field's default, and None where there is no embedded document.
     """
-    value: Any = document
-    for part in parts:
-        if isinstance(value, list):
-            path = ".".join(part.attribute for part in parts)
-            raise UnsupportedError(f"{mapping.name}: {path} goes through a list; select the list instead")
-        if not isinstance(value, dict):
+    field: Field[Any, Any] = output.entity
+    depth = len([part for part in field._parts if part.stored is not None])
+    holder, keys = output.path[:-depth], output.path[-depth:]  # the former of a joined document
+    part: Any = field._parts[-1]
+    read = _reads(field, output.unwound)
+
+    def one(value: Any) -> Any:
+        if output.unwound and (value is MISSING or value is None):
             return None
-        value = cast("dict[str, Any]", value).get(part.stored, MISSING)
-    try:
-        return parts[-1].missing()[0] if value is MISSING else parts[-1].type.from_bson(value)
-    except Misfit as misfit:
-        path = ".".join(part.stored for part in parts)
-        raise mismatch(mapping, document.get("_id"), misfit.within(path)) from None
+        if value is not MISSING:
+            return read(value)
+        try:
+            return part.missing()[0]
+        except Misfit:
+            if _keeps(field):
+                return None
+            raise
+
+    values: list[Any] = []
+    for document in found:
+        value = _at(document, holder)
+        try:
+            values.append(None if value is None else _inside(value, keys, one))
+        except Misfit as misfit:
+            raise mismatch(mapping, document.get("_id"), misfit.within(".".join(output.path))) from None
+    return values
+
+
+def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:
+    """What `read` makes of the value at a path, or of each of them where it goes through a list."""
+    for position, key in enumerate(keys):
+        if is_list(value):
+            return [_inside(item, keys[position:], read) for item in value]
+        if not is_dict(value):
+            return None
+        value = value.get(key, MISSING)
+    return read(value)
+
+
+def _reader(output: Output) -> Callable[[Any], Any]:
+    read, lists = _reads_of(output.entity, output.unwound)
+    if read is None:
+        return _natural
+
+    def one(value: Any) -> Any:
+        return None if value is None else read(value)
+
+    def many(value: Any) -> Any:
+        return None if value is None else [one(item) for item in value]
+
+    return many if lists else one
+
+
+def _reads_of(entity: Any, unwound: bool) -> tuple[Callable[[Any], Any] | None, bool]:
+    """What reads a computed value, where its type is that of a field, and whether there is a list of such."""
+    if is_label(entity):
+        return _reads_of(entity.expr, unwound)
+    if is_window(entity):
+        return _reads_of(entity.call, unwound)
+    if is_field(entity):
+        return (_reads(entity, unwound) if entity._parts else None), False
+    if is_call(entity) and entity.args and entity.operator.name in _KEEP | _LISTS:
+        read, lists = _reads_of(entity.args[0], unwound=False)
+        return (None, False) if lists else (read, entity.operator.name in _LISTS)
+    return None, False
+
+
+def _reads(field: Field[Any, Any], unwound: bool) -> Callable[[Any], Any]:
+    """What reads a value of the field; where its class keeps those of a wrong type, a copy of such."""
+    part: Any = field._parts[-1]
+    kind: BsonType = part.element(None).type if unwound and part.stored is not None else part.type
+    if not _keeps(field):
+        return kind.from_bson
+
+    def read(value: Any) -> Any:
+        try:
+            return kind.from_bson(value)
+        except Misfit:
+            return deepcopy(value)
+
+    return read
+
+
+def _keeps(field: Field[Any, Any]) -> bool:
+    """Whether the field, or one that it is a part of, is of a class with ``__on_mismatch__ = "keep"``."""
+    return any(isinstance(part, MappedField) and part.keep for part in field._parts)
+
+
+def _natural(value: Any) -> Any:
+    """A value as the server computed it, in Python's own types."""
+    if isinstance(value, Decimal128):
+        return value.to_decimal()
+    if isinstance(value, Int64):
+        return int(value)
+    if is_dict(value):
+        return {key: _natural(item) for key, item in value.items()}
+    return [_natural(item) for item in value] if is_list(value) else value

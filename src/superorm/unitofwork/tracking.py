@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from superorm.codec import documents
 from superorm.exc import SessionError
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.state import GONE, RAW
+from superorm.schema.partial import make_partial
+from superorm.schema.state import GONE, RAW, UNLOADED
 from superorm.unitofwork.flush import FlushPlan, Work
 from superorm.unitofwork.identity import IdentityMap, identities, identity
 
-__all__ = ["Tracker"]
+__all__ = ["Tracker", "by_class"]
+
+_Before: TypeAlias = tuple[Document, dict[str, Any] | None, dict[str, Any] | None, frozenset[str] | None]
 
 
 class Tracker:
@@ -23,8 +26,10 @@ class Tracker:
         self.identities = IdentityMap()
         self.new: dict[int, Document] = {}
         self.deleted: dict[int, Document] = {}
-        self._undo: list[tuple[Document, dict[str, Any] | None, dict[str, Any] | None]] = []
-        """The snapshots before each flush since the last commit, oldest first, and those of deleted objects."""
+        self._undo: list[_Before] = []
+        """Before each flush since the last commit: snapshots, those of deleted objects, and what was not loaded."""
+        self._partial = False
+        """Whether there may be partial objects."""
 
     def add(self, instance: Document) -> None:
         """Track a new object; a stored one is taken over, a deleted one is kept after all."""
@@ -42,6 +47,20 @@ class Tracker:
                 document_class=mapping.cls,
                 key=raw["_id"],
             )
+
+    def add_all(self, instances: Iterable[Document]) -> None:
+        """`add` each."""
+        instances = list(instances)
+        kinds = set(map(type, instances))
+        if len(kinds) == 1 and not self.deleted:
+            kind = kinds.pop()
+            if issubclass(kind, Document) and not _has_getattr(kind):
+                class_map(kind)
+                if not any(getattr(instance, RAW, None) for instance in instances):
+                    self.new.update(zip(map(id, instances), instances, strict=True))
+                    return
+        for instance in instances:
+            self.add(instance)
 
     def delete(self, instance: Document) -> None:
         """Mark a stored object for deletion; a new one is only forgotten. Raises `SessionError`."""
@@ -78,60 +97,81 @@ class Tracker:
             known.update(zip(keys, loaded, strict=True))
             return loaded if len(known) == len(loaded) else [known[key] for key in keys]
         keys = identities([document["_id"] for document in found])
+        if self._partial:
+            _complete(known, keys, found, None)
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load(mapping, fresh.values()), strict=True))
+        return [known[key] for key in keys]
+
+    def load_partial(self, mapping: ClassMap, found: Sequence[dict[str, Any]], attributes: frozenset[str]) -> list[Any]:
+        """The objects of documents that hold `ClassMap.stored_for` these attributes; new ones are partial.
+
+        Those in the session already stay as they are, but for attributes that they lack.
+        """
+        self._partial = True
+        known = self.identities.of(mapping)
+        keys = identities([document["_id"] for document in found])
+        _complete(known, keys, found, attributes)
+        fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
+        known.update(zip(fresh, documents.load_partial(mapping, fresh.values(), attributes), strict=True))
         return [known[key] for key in keys]
 
     def possibly_changed(self) -> dict[ClassMap, list[Any]]:
         """The stored objects that may have changed, by class."""
         found: dict[ClassMap, list[Any]] = {}
-        for mapping, objects in self.identities:
-            candidates = documents.possibly_changed(mapping, objects.values())
-            candidates = [instance for instance in candidates if id(instance) not in self.deleted]
-            if candidates:
-                found[mapping] = candidates
+        for root, objects in self.identities:
+            groups = by_class(objects.values()) if root.family else {root: objects.values()}
+            for mapping, instances in groups.items():
+                candidates = documents.possibly_changed(mapping, instances)
+                candidates = [instance for instance in candidates if id(instance) not in self.deleted]
+                if candidates:
+                    found[mapping] = candidates
         return found
 
     def new_by_class(self) -> dict[ClassMap, list[Any]]:
         """The new objects by class, in the order they were added."""
-        found: dict[ClassMap, list[Any]] = {}
-        for instance in self.new.values():
-            found.setdefault(class_map(type(instance)), []).append(instance)
-        return found
+        return by_class(self.new.values())
 
     def work(self, new: dict[ClassMap, list[Any]], changed: dict[ClassMap, list[Any]]) -> list[Work]:
         """What each class has to write. Raises `ValidationError`, `VectorError`."""
-        deleted: dict[ClassMap, list[Any]] = {}
-        for instance in self.deleted.values():
-            deleted.setdefault(class_map(type(instance)), []).append(instance)
+        deleted = by_class(self.deleted.values())
         works: list[Work] = []
         for mapping in dict.fromkeys([*new, *changed, *deleted]):
-            dumped = [(instance, documents.dump(mapping, instance)) for instance in new.get(mapping, ())]
-            changes = [(instance, documents.change_of(mapping, instance)) for instance in changed.get(mapping, ())]
-            works.append(
-                Work(
-                    mapping,
-                    dumped,
-                    [(instance, change) for instance, change in changes if change is not None],
-                    deleted.get(mapping, ()),
-                )
-            )
+            added = new.get(mapping, ())
+            changes = documents.changes_of(mapping, changed.get(mapping, ()))
+            works.append(Work(mapping, added, documents.dump_all(mapping, added), changes, deleted.get(mapping, ())))
         return works
 
     def flushed(self, plan: FlushPlan) -> None:
         """The plan was written: the objects' snapshots follow, undoably."""
         for instance in plan.deleted:
             raw = vars(instance).pop(RAW)
-            self._undo.append((instance, raw, None))
+            self._undo.append((instance, raw, None, vars(instance).get(UNLOADED)))
             self.identities.discard(class_map(type(instance)), raw["_id"])
             setattr(instance, GONE, raw)
             self.deleted.pop(id(instance), None)
-        for instance, snapshot in plan.snapshots:
-            mapping = class_map(type(instance))
-            self._undo.append((instance, _raw(instance), vars(instance).get(GONE)))
-            documents.written(mapping, instance, snapshot)
-            self.identities.of(mapping)[identity(snapshot["_id"])] = instance
-            self.new.pop(id(instance), None)
+        for mapping, instances, snapshots in plan.snapshots:
+            self._undo += _before(mapping, instances)
+            documents.written(mapping, instances, snapshots)
+            keys = identities([snapshot["_id"] for snapshot in snapshots])
+            self.identities.of(mapping).update(zip(keys, instances, strict=True))
+            for instance in instances if self.new else ():
+                self.new.pop(id(instance), None)
+
+    def of_collection(self, collection: str | None) -> dict[Any, list[Document]]:
+        """The stored objects of all classes of a collection, by `identity`."""
+        found: dict[Any, list[Document]] = {}
+        for mapping, objects in self.identities:
+            if mapping.collection == collection:
+                for key, instance in objects.items():
+                    found.setdefault(key, []).append(instance)
+        return found
+
+    def refreshed(self, found: Iterable[tuple[Document, dict[str, Any]]]) -> None:
+        """These documents are stored now: attributes that the user did not change show it, undoably."""
+        for instance, document in found:
+            self._undo += _before(class_map(type(instance)), (instance,))
+            documents.refresh(instance, document)
 
     def committed(self) -> None:
         """Nothing flushed so far can be undone any more."""
@@ -139,7 +179,7 @@ class Tracker:
 
     def rolled_back(self) -> None:
         """Objects show what was last loaded or committed; new ones are outside again."""
-        for instance, before, gone in reversed(self._undo):
+        for instance, before, gone, unloaded in reversed(self._undo):
             mapping = class_map(type(instance))
             state = vars(instance)
             now = state.pop(RAW, None)
@@ -148,15 +188,54 @@ class Tracker:
             state.pop(GONE, None)
             if gone is not None:
                 setattr(instance, GONE, gone)
+            if unloaded is not None:
+                make_partial(mapping, instance, unloaded)
             if before is not None:
                 setattr(instance, RAW, before)
                 self.identities.of(mapping)[identity(before["_id"])] = instance
+            else:
+                documents.show_version(mapping, instance, gone or {})
         self._undo.clear()
         self.new.clear()
         self.deleted.clear()
         for instances in self.possibly_changed().values():
             for instance in instances:
                 documents.restore(instance)
+
+
+def by_class(objects: Collection[object]) -> dict[ClassMap, list[Any]]:
+    """The objects by class, in order."""
+    kinds = set(map(type, objects))
+    if len(kinds) == 1:
+        return {class_map(kinds.pop()): list(objects)}
+    groups: dict[ClassMap, list[Any]] = {}
+    for instance in objects:
+        groups.setdefault(class_map(type(instance)), []).append(instance)
+    return groups
+
+
+def _before(mapping: ClassMap, instances: Iterable[Document]) -> list[_Before]:
+    """The objects with what an undo gives back to them."""
+    if _has_getattr(mapping.cls):
+        states = [(instance, vars(instance)) for instance in instances]
+        return [(instance, state.get(RAW), state.get(GONE), state.get(UNLOADED)) for instance, state in states]
+    # without touching __dict__, which takes time and memory
+    return [(one, getattr(one, RAW, None), getattr(one, GONE), getattr(one, UNLOADED, None)) for one in instances]
+
+
+def _has_getattr(cls: type) -> bool:
+    """Whether `getattr` may find what is not there."""
+    return any("__getattr__" in vars(base) for base in cls.__mro__)
+
+
+def _complete(
+    known: Mapping[Any, Any], keys: Iterable[Any], found: Iterable[dict[str, Any]], attributes: frozenset[str] | None
+) -> None:
+    """Give the partial objects among those known what they lack."""
+    for key, document in zip(keys, found, strict=True):
+        instance = known.get(key)
+        if instance is not None and UNLOADED in vars(instance):
+            documents.complete(instance, document, attributes)
 
 
 def _raw(instance: object) -> dict[str, Any] | None:

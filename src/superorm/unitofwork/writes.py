@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 __all__ = ["Delete", "Insert", "Update", "UpdateOp", "Write", "WriteResult"]
 
@@ -16,6 +16,8 @@ class Insert:
 
     collection: str
     documents: Sequence[Mapping[str, Any]]
+    shallow: bool = field(default=False, eq=False)
+    """Whether it is known, without looking, that none nests too deep."""
 
 
 @frozen
@@ -42,6 +44,8 @@ class Delete:
 
     collection: str
     filters: Sequence[Mapping[str, Any]]
+    strict: bool = False
+    """Whether each filter names one document that must be there as it says; a flush checks the number that matched."""
 
 
 Write: TypeAlias = Insert | Update | Delete
@@ -53,3 +57,5 @@ class WriteResult:
 
     matched: int
     modified: int = 0
+    upserted: Sequence[Any] = ()
+    """The ``_id`` values of documents that updates inserted; `matched` counts these too."""

@@ -183,7 +183,7 @@ async def test_updates(backend: AsyncDataBackend) -> None:
     assert WriteResult(1, 0) == await update(backend, {"_id": 0}, {"$set": {"new": None}})
     assert WriteResult(0, 0) == await update(backend, {"_id": 7}, {"$set": {"n": 1}})
     assert WriteResult(2, 2) == await update(backend, {"n": {"$lt": 5}}, {"$push": {"tags": "b"}}, multi=True)
-    assert WriteResult(1, 0) == await update(
+    assert WriteResult(1, 0, (8,)) == await update(
         backend, {"_id": 8}, {"$setOnInsert": {"a": 1}, "$set": {"b": 2}}, upsert=True
     )
     assert WriteResult(1, 1) == await update(

@@ -92,7 +92,7 @@ async def test_commit(backend: AsyncMongoDatabackend, client: AsyncMongoClient[d
     async with backend.transaction() as session:
         assert WriteResult(3) == await backend.write(Insert("c", [{"_id": i} for i in range(3)]), session=session)
         updates = Update("c", [UpdateOp({}, {"$set": {"a": 1}}, multi=True), UpdateOp({"_id": 9}, {}, upsert=True)])
-        assert WriteResult(4, 3) == await backend.write(updates, session=session)
+        assert WriteResult(4, 3, (9,)) == await backend.write(updates, session=session)
         assert WriteResult(1) == await backend.write(Delete("c", [{"_id": 0}]), session=session)
         assert [{"n": 3}] == await backend.read(Count("c"), session=session)
         assert [] == await client[backend.name]["c"].find().to_list()
@@ -170,6 +170,62 @@ async def test_large_transactions(backend: AsyncMongoDatabackend, commands: Comm
         await backend.write(Insert("c", [{"_id": 9, "a": "x" * limit}]), session=session)
         update = UpdateOp({"_id": 9, "b": None}, {"$set": {"a": "y" * limit}})
         assert WriteResult(1, 1) == await backend.write(Update("c", [update]), session=session)
+
+
+@pytest.mark.parametrize("before", [[], [{"_id": 0}]])
+async def test_shallow_documents(
+    backend: AsyncMongoDatabackend,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[dict[str, Any]],
+) -> None:
+    """Documents that PyMongo encodes go out in as many commands as their size asks for, a misjudged one included."""
+    large = [{"_id": i, "a": "x" * 5_000_000} for i in range(1, 6)]
+    odd = [
+        {"_id": i, "a": "x" * (17_000_000 // 60 if i % 2 else 1)} for i in range(10, 130)
+    ]  # only even ones are looked at
+    async with backend.transaction() as session:
+        await backend.write(Insert("c", before), session=session)
+        for documents in large, odd:
+            write = Insert("c", documents, shallow=True)
+            assert WriteResult(len(documents)) == await backend.write(write, session=session)
+        with monkeypatch.context() as patch:
+            patch.setattr("superorm.unitofwork.encode.MAX_MESSAGE_OPERATIONS", 10)
+            many = Insert("c", [{"_id": i} for i in range(200, 235)], shallow=True)
+            assert WriteResult(35) == await backend.write(many, session=session)
+            assert WriteResult(0) == await backend.write(Insert("c", [], shallow=True), session=session)
+    stored = await backend.read(Find("c", sort=[("_id", 1)]))
+    assert [*before, *large, *odd, *many.documents] == stored
+    sizes = [len(command["documents"]) for command in commands.sent if "insert" in command]
+    assert [1] * (len(before) + 5) == sizes[: len(before) + 5]
+    assert [10, 10, 10, 5] == sizes[-4:]
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**63, object(), {1: 2}, "x" * (17 << 20), "x" * ((16 << 20) - 20)])
+@pytest.mark.parametrize("position", [0, 1, 100])
+async def test_shallow_documents_that_are_refused(backend: AsyncMongoDatabackend, value: Any, position: int) -> None:
+    """What cannot be stored is the same error as outside a transaction, also in a transaction's first write."""
+    documents: list[dict[str, Any]] = [{"_id": i} for i in range(position + 1)]
+    documents[position]["a"] = value
+    messages: list[str] = []
+    for shallow in False, True:
+        with pytest.raises(ValidationError) as caught:
+            async with backend.transaction() as session:
+                await backend.write(Insert("c", documents, shallow=shallow), session=session)
+        assert (position, "a") == (caught.value.key, str(caught.value.field)[:1])
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert [] == await backend.read(Find("c"))
+
+
+async def test_shallow_documents_with_one_key(backend: AsyncMongoDatabackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is found in whatever command it is."""
+    monkeypatch.setattr("superorm.unitofwork.encode.MAX_MESSAGE_OPERATIONS", 10)
+    with pytest.raises(DuplicateKeyError) as caught:
+        async with backend.transaction() as session:
+            await backend.write(Insert("c", [{"_id": i % 33} for i in range(35)], shallow=True), session=session)
+    assert 0 == caught.value.key
+    assert [] == await backend.read(Find("c"))
 
 
 async def test_conflicts_are_labelled(backend: AsyncMongoDatabackend) -> None:

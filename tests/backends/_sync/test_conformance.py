@@ -181,7 +181,9 @@ def test_updates(backend: DataBackend) -> None:
     assert WriteResult(1, 0) == update(backend, {"_id": 0}, {"$set": {"new": None}})
     assert WriteResult(0, 0) == update(backend, {"_id": 7}, {"$set": {"n": 1}})
     assert WriteResult(2, 2) == update(backend, {"n": {"$lt": 5}}, {"$push": {"tags": "b"}}, multi=True)
-    assert WriteResult(1, 0) == update(backend, {"_id": 8}, {"$setOnInsert": {"a": 1}, "$set": {"b": 2}}, upsert=True)
+    assert WriteResult(1, 0, (8,)) == update(
+        backend, {"_id": 8}, {"$setOnInsert": {"a": 1}, "$set": {"b": 2}}, upsert=True
+    )
     assert WriteResult(1, 1) == update(backend, {"_id": 8}, {"$setOnInsert": {"a": 9}, "$set": {"b": 3}}, upsert=True)
     assert WriteResult(1, 1) == update(backend, {"_id": 1}, [{"$set": {"double": {"$multiply": ["$n", 2]}}}])
     assert [

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import bson
 from attrs import frozen
 from pymongo import DeleteMany, ReadPreference, UpdateMany, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from superorm.backends.errors import has_error_label, reading, writing
+from superorm.backends.errors import has_error_label, reading, unique_index_error, writing
 from superorm.compile.plan import Aggregate, Count
-from superorm.exc import UnsupportedError
+from superorm.exc import UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
-from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
+from superorm.unitofwork.dates import NAIVE_OPTIONS, make_aware
+from superorm.unitofwork.encode import (
+    CODEC_OPTIONS,
+    REFUSALS,
+    encode_documents,
+    encode_operations,
+    probable_batches,
+)
 from superorm.unitofwork.writes import Delete, Insert, Update, WriteResult
 
 if TYPE_CHECKING:
@@ -37,6 +46,12 @@ _COMMIT_SECONDS = 120
 _NAMESPACE_EXISTS = 48
 _MAX_TIME_MS_EXPIRED = 50
 _SNAPSHOT_WIRE_VERSION = 13
+_TRANSACTION: Mapping[str, Any] = {
+    "read_concern": ReadConcern("snapshot"),
+    "write_concern": WriteConcern("majority"),
+    "read_preference": ReadPreference.PRIMARY,
+}
+_DURABLE: Mapping[str, Any] = {"writeConcern": {"w": "majority"}}
 
 
 @frozen
@@ -102,7 +117,9 @@ class AsyncMongoDatabackend:
                 number = await self._db[plan.collection].count_documents(plan.filter, session=session, **limit)
                 return [{"n": number}]
             cursor = await self._cursor(plan, session)
-            return await cursor.to_list()
+            documents = await cursor.to_list()
+            make_aware(documents, _naive(plan))
+            return documents
 
     async def stream(
         self, plan: Read, *, session: AsyncClientSession | None = None, batch_size: int = 1000
@@ -114,6 +131,7 @@ class AsyncMongoDatabackend:
         with reading(self._namespace(plan.collection), lost=self._lost):
             async with await self._cursor(plan, session, batch_size) as cursor:
                 while batch := await cursor.to_list(batch_size):
+                    make_aware(batch, _naive(plan))
                     yield batch
 
     async def _cursor(
@@ -122,6 +140,8 @@ class AsyncMongoDatabackend:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
             return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or None)
+        if plan.datetimes is not None:
+            collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(
             plan.filter,
             plan.projection,
@@ -148,9 +168,12 @@ class AsyncMongoDatabackend:
     async def write(self, write: Write, *, session: AsyncClientSession | None = None) -> WriteResult:
         """Carry out a write, in order, up to the first operation that the server refuses.
 
-        Everything is encoded before anything is sent: a document that cannot be is a ``ValidationError``.
-        Inside a transaction these are plain commands, outside retryable bulk writes.
+        A document that cannot be encoded is a ``ValidationError`` before anything is sent;
+        inside a transaction, other documents may have been sent.
+        There these are plain commands, outside retryable bulk writes.
         """
+        if isinstance(write, Insert) and write.shallow and session is not None and session.in_transaction:
+            return await self._insert(write, session)
         encoded, key_of = _encode(write)
         with writing(self._namespace(write.collection), key_of, lost=self._lost):
             if not encoded.documents:
@@ -159,6 +182,38 @@ class AsyncMongoDatabackend:
                 return await self._command(write, encoded, session)
             return await self._bulk(write, encoded, session)
 
+    async def _insert(self, write: Insert, session: AsyncClientSession) -> WriteResult:
+        """Insert new documents, whose encoding is left to the commands: that takes half the time.
+
+        Where PyMongo refuses a command, because it is too large or cannot be encoded, nothing of it has been sent.
+        """
+        inserted = 0
+        for documents in probable_batches(write.documents):
+            first = session.operation_time is None
+            try:
+                inserted += await self._insert_at_once(write.collection, documents, session)
+            except REFUSALS:
+                if first:  # PyMongo takes the transaction for begun now, which the server does not know of
+                    await session.abort_transaction()
+                    await session.start_transaction(**_TRANSACTION)
+                inserted += (await self.write(Insert(write.collection, documents), session=session)).matched
+            except WriteError:
+                encode_documents(documents)  # raises where a document is too large
+                raise
+        return WriteResult(inserted)
+
+    async def _insert_at_once(
+        self, collection: str, documents: Sequence[Mapping[str, Any]], session: AsyncClientSession
+    ) -> int:
+        with writing(self._namespace(collection), lambda index: documents[index].get("_id"), lost=self._lost):
+            arguments: dict[str, Any] = {"documents": documents}
+            reply = await self._db.command(
+                "insert", collection, session=session, codec_options=CODEC_OPTIONS, **arguments
+            )
+            if refused := reply.get("writeErrors"):
+                raise BulkWriteError({**reply, "writeErrors": [refused[0]]})
+            return int(reply["n"])
+
     async def _command(self, write: Write, encoded: Encoded, session: AsyncClientSession) -> WriteResult:
         """Send the operations as plain commands.
 
@@ -166,6 +221,7 @@ class AsyncMongoDatabackend:
         """
         command, argument = _COMMANDS[type(write)]
         done = matched = modified = 0
+        upserted: list[Any] = []
         for batch in encoded.batches():
             arguments: dict[str, Any] = {argument: batch}
             reply = await self._db.command(
@@ -176,7 +232,8 @@ class AsyncMongoDatabackend:
             done += len(batch)
             matched += reply["n"]
             modified += reply.get("nModified", 0)
-        return WriteResult(matched, modified)
+            upserted += [one["_id"] for one in reply.get("upserted", ())]
+        return WriteResult(matched, modified, tuple(upserted))
 
     async def _bulk(self, write: Write, encoded: Encoded, session: AsyncClientSession | None) -> WriteResult:
         collection = self._db[write.collection]
@@ -190,7 +247,7 @@ class AsyncMongoDatabackend:
             requests = [DeleteMany(filter) for filter in write.filters]
         result = await collection.bulk_write(requests, session=session)
         matched = result.matched_count + result.upserted_count + result.deleted_count
-        return WriteResult(matched, result.modified_count)
+        return WriteResult(matched, result.modified_count, tuple((result.upserted_ids or {}).values()))
 
     async def collection_names(self) -> set[str]:
         """The names of the database's collections."""
@@ -205,6 +262,17 @@ class AsyncMongoDatabackend:
                 if error.code != _NAMESPACE_EXISTS:
                     raise
 
+    async def collection_options(self, name: str) -> dict[str, Any] | None:
+        """The server's own description of the collection's options; None where there is no such collection."""
+        cursor = await self._db.list_collections(filter={"name": name})
+        found = await cursor.to_list()
+        return _decoded(found[0]["options"]) if found else None
+
+    async def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
+        """Change options of the collection, such as its ``validator``."""
+        with writing(self._namespace(name), lost=self._lost):
+            await self._db.command("collMod", name, codec_options=CODEC_OPTIONS, **_DURABLE, **options)
+
     async def create_index(
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
@@ -212,15 +280,26 @@ class AsyncMongoDatabackend:
 
         Raises ``WriteError`` where one exists with other options, ``DuplicateKeyError`` where documents break it.
         """
+        name = str(options.pop("name", "_".join(f"{path}_{kind}" for path, kind in keys)))
+        index: dict[str, Any] = {"key": dict(keys), "name": name, **options}
         if unique:
-            options["unique"] = True
+            index["unique"] = True
+        timeout = {"maxTimeMS": index.pop("maxTimeMS")} if "maxTimeMS" in index else {}
         with writing(self._namespace(collection), lost=self._lost):
-            return await self._db[collection].create_index(list(keys), **options)
+            try:
+                await self._db.command(
+                    "createIndexes", collection, indexes=[index], codec_options=CODEC_OPTIONS, **_DURABLE, **timeout
+                )
+            except PyMongoDuplicateKeyError as error:
+                fields = ", ".join(path for path, _ in keys)
+                values: dict[str, Any] = (error.details or {}).get("keyValue", {})
+                raise unique_index_error(self._namespace(collection), fields, values) from error
+        return name
 
     async def indexes(self, collection: str) -> list[dict[str, Any]]:
         """The server's own description of the collection's indexes; none where there is no such collection."""
         cursor = await self._db[collection].list_indexes()
-        return [dict(index) for index in await cursor.to_list()]
+        return [_decoded(index) for index in await cursor.to_list()]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncClientSession]:
@@ -232,11 +311,7 @@ class AsyncMongoDatabackend:
         if not (await self.capabilities()).transactions:
             raise UnsupportedError(f"{self.name}: transactions need a replica set or a sharded cluster")
         async with self.client.start_session(causal_consistency=True) as session:
-            await session.start_transaction(
-                read_concern=ReadConcern("snapshot"),
-                write_concern=WriteConcern("majority"),
-                read_preference=ReadPreference.PRIMARY,
-            )
+            await session.start_transaction(**_TRANSACTION)
             try:
                 yield session
             except BaseException:
@@ -289,6 +364,16 @@ def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
     else:
         operations = [{"q": filter, "limit": 0} for filter in write.filters]
     return encode_operations(operations), lambda index: operations[index]["q"].get("_id")
+
+
+def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server says of itself, which PyMongo decodes in its own way, with the types of documents."""
+    return bson.decode(bson.encode(described), CODEC_OPTIONS)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _naive(plan: Find | Aggregate) -> tuple[str, ...]:
+    """The keys whose datetimes are read naive."""
+    return () if isinstance(plan, Aggregate) else plan.datetimes or ()
 
 
 async def _commit(session: AsyncClientSession) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from superorm._io import aio
@@ -69,12 +69,21 @@ class AsyncMongomockDatabackend:
         """Make the collection unless it exists."""
         await aio.in_thread(self._engine.create_collection, name)
 
+    async def collection_options(self, name: str) -> dict[str, Any] | None:
+        """Without options, as mongomock has none; None where there is no such collection."""
+        return {} if name in await self.collection_names() else None
+
+    async def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
+        """Raises ``UnsupportedError``."""
+        self._refuse("validators and other options of collections")
+
     async def create_index(
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
         """Make the index unless one with the same keys and options exists; its name.
 
-        Raises ``WriteError`` where one exists with other options, ``DuplicateKeyError`` where documents break it.
+        Raises ``WriteError`` where one exists with other options, ``DuplicateKeyError`` where documents break it,
+        ``UnsupportedError`` for kinds and options that mongomock has not.
         """
         return await aio.in_thread(self._engine.create_index, collection, keys, unique=unique, **options)
 

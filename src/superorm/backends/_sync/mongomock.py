@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from superorm._io import sio
@@ -70,12 +70,21 @@ class MongomockDatabackend:
         """Make the collection unless it exists."""
         sio.in_thread(self._engine.create_collection, name)
 
+    def collection_options(self, name: str) -> dict[str, Any] | None:
+        """Without options, as mongomock has none; None where there is no such collection."""
+        return {} if name in self.collection_names() else None
+
+    def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
+        """Raises ``UnsupportedError``."""
+        self._refuse("validators and other options of collections")
+
     def create_index(
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
         """Make the index unless one with the same keys and options exists; its name.
 
-        Raises ``WriteError`` where one exists with other options, ``DuplicateKeyError`` where documents break it.
+        Raises ``WriteError`` where one exists with other options, ``DuplicateKeyError`` where documents break it,
+        ``UnsupportedError`` for kinds and options that mongomock has not.
         """
         return sio.in_thread(self._engine.create_index, collection, keys, unique=unique, **options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -57,10 +57,21 @@ class AsyncDataBackend(Protocol):
         """Make the collection unless it exists."""
         ...
 
+    async def collection_options(self, name: str) -> dict[str, Any] | None:
+        """The server's own description of the collection's options; None where there is no such collection."""
+        ...
+
+    async def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
+        """Change options of the collection, such as its ``validator`` (``collMod``)."""
+        ...
+
     async def create_index(
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
-        """Make the index unless one with the same keys and options exists; its name."""
+        """Make the index unless one with the same keys and options exists; its name.
+
+        `options` are the server's. Raises ``UnsupportedError`` for those that the backend has not.
+        """
         ...
 
     async def indexes(self, collection: str) -> list[dict[str, Any]]:

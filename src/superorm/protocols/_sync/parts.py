@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -58,10 +58,21 @@ class DataBackend(Protocol):
         """Make the collection unless it exists."""
         ...
 
+    def collection_options(self, name: str) -> dict[str, Any] | None:
+        """The server's own description of the collection's options; None where there is no such collection."""
+        ...
+
+    def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
+        """Change options of the collection, such as its ``validator`` (``collMod``)."""
+        ...
+
     def create_index(
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
-        """Make the index unless one with the same keys and options exists; its name."""
+        """Make the index unless one with the same keys and options exists; its name.
+
+        `options` are the server's. Raises ``UnsupportedError`` for those that the backend has not.
+        """
         ...
 
     def indexes(self, collection: str) -> list[dict[str, Any]]:

@@ -1,0 +1,354 @@
+# pyright: reportPrivateUsage=false
+"""Carrying out statements that write, in a session's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
+
+from superorm._async.vector_records import split
+from superorm._io.progress import Progress
+from superorm.codec import documents
+from superorm.compile.compiler import CompiledSelect
+from superorm.compile.plan import Find
+from superorm.compile.writes import (
+    DeletePlan,
+    MergePlan,
+    UpdatePlan,
+    compile_delete,
+    compile_merge,
+    compile_update,
+    rows_select,
+)
+from superorm.exc import StatementError, SuperormError, UnsupportedError
+from superorm.expr.base import Compare
+from superorm.expr.writes import Insert, MergeInto, Returning, is_delete, is_insert, is_update
+from superorm.schema.document import Document
+from superorm.schema.mapping import ClassMap, class_map
+from superorm.unitofwork import writes
+from superorm.unitofwork.computed import needs
+from superorm.unitofwork.errors import of_class
+from superorm.unitofwork.flush import FlushPlan, Work, plan_flush
+from superorm.unitofwork.identity import identities, identity
+from superorm.unitofwork.result import Result, Row, Written, row_class
+from superorm.unitofwork.rows import rows_of
+from superorm.unitofwork.statement_writes import (
+    Upsert,
+    VectorField,
+    build_objects,
+    identity_of,
+    inserted_document,
+    need_of,
+    on_insert,
+    reads_of,
+    upsert_of,
+    vector_fields,
+    vector_updates,
+)
+from superorm.unitofwork.tracking import by_class
+
+if TYPE_CHECKING:
+    from superorm._async.session import AsyncSession
+
+__all__ = ["AsyncWriting", "insert_objects"]
+
+
+class AsyncWriting:
+    """One statement that writes, in a session.
+
+    Raises `StatementError`, `UnsupportedError`, `ValidationError` where it is made: nothing has been sent then.
+    """
+
+    def __init__(self, session: AsyncSession, statement: object) -> None:
+        self._session = session
+        self._db = session.db
+        self._backend = session.db.parts.data_backend
+        self._returned: CompiledSelect | None = None
+        self._rows: list[Row] = []
+        self._plan: UpdatePlan | DeletePlan | MergePlan | Insert[Any]
+        capabilities = self._db.capabilities
+        limits = capabilities.unsupported_stages | capabilities.unsupported_operators, capabilities.backend
+        if isinstance(statement, Returning):
+            entities = statement.entities
+            inner: Any = statement.statement
+            statement = inner
+            self._select = rows_select(class_map(inner._root), entities)
+            self._returned = self._db.compiled(self._select)
+        if is_update(statement):
+            self._plan = compile_update(statement, *limits)
+            self._new = inserted_document(self._plan) if self._plan.upsert else None
+        elif is_delete(statement):
+            self._plan = compile_delete(statement, *limits)
+        elif isinstance(statement, MergeInto):
+            self._plan = compile_merge(statement, *limits)
+        elif is_insert(statement):
+            self._plan = statement
+            self._objects = build_objects(statement)
+        else:
+            raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
+
+    def check(self) -> None:
+        """Raise `UnsupportedError` for what cannot be done in the state that the session is in."""
+        if isinstance(self._plan, MergePlan) and self._session._server_session is not None:
+            raise UnsupportedError(
+                "merge_into(): the server has no $merge in transactions; commit() or rollback() first"
+            )
+
+    async def run(self) -> Written | Result[Any] | None:
+        """What the statement did; with ``returning()`` the rows."""
+        plan = self._plan
+        if isinstance(plan, MergePlan):
+            await self._merge(plan)
+            return None
+        if isinstance(plan, UpdatePlan):
+            done = await self._update(plan)
+        elif isinstance(plan, DeletePlan):
+            done = await self._delete(plan)
+        elif plan._upserts:
+            done = await self._upsert(plan)
+        else:
+            done = await self._insert(plan)
+        if self._returned is None:
+            return done
+        return Result(self._rows, self._returned.names[:-1])
+
+    # The four statements
+
+    async def _insert(self, statement: Insert[Any]) -> Written:
+        done = await insert_objects(self._session, self._objects, None)
+        if self._returned is not None:
+            mapping = class_map(statement._root)
+            await self._read_rows([_stored_key(mapping, key) for key in done.inserted_keys])
+        return done
+
+    async def _upsert(self, statement: Insert[Any]) -> Written:
+        upserts = await self._upserts(statement)
+        if not upserts:
+            return Written()
+        mapping = class_map(statement._root)
+        stored = {name for upsert in upserts for name in upsert.document}
+        specs = [field.spec for field in vector_fields(mapping) if field.part.stored in stored]
+        await self._session._begin([cast("str", mapping.collection)], specs)
+        tracked = self._session._tracker.of_collection(mapping.collection)
+        there: dict[tuple[str, ...], Any] = {}
+        if tracked or specs or self._returned is not None:
+            there = await self._keys_of(upserts)
+        keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
+        async with self._session._recorded({spec: _once(keys) for spec in specs}):
+            result = await self._write(mapping, writes.Update(cast("str", mapping.collection), [u.op for u in upserts]))
+        await self._refresh(mapping, list(there.values()))
+        if self._returned is not None:
+            there = await self._keys_of(upserts)
+            await self._read_rows([there[upsert.identity] for upsert in upserts])
+        inserted = [_key(mapping, key) for key in result.upserted]
+        return Written(result.matched - len(inserted), result.modified, upserted_keys=inserted)
+
+    async def _upserts(self, statement: Insert[Any]) -> list[Upsert]:
+        mapping = class_map(statement._root)
+        await _compute(self._session, self._objects, None)
+        by = [mapping.by_attribute[field._parts[0].attribute] for field in statement._by] or [mapping.key]
+        found: list[Upsert] = []
+        for instance, row in zip(self._objects, statement._rows, strict=True):
+            own = class_map(instance.__class__)
+            given = own.by_attribute if row is instance else row
+            found.append(upsert_of(own, by, documents.dump(own, instance), given))
+        return found
+
+    async def _keys_of(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Any]:
+        """The keys of those documents that are there, by the values that identify them."""
+        found: dict[tuple[str, ...], Any] = {}
+        for read in reads_of(upserts):
+            for document in await self._backend.read(read, session=self._session._server_session):
+                found.setdefault(identity_of(document, upserts[0].by), document["_id"])
+        return found
+
+    async def _update(self, plan: UpdatePlan) -> Written:
+        mapping, new = plan.mapping, self._new
+        collection = cast("str", mapping.collection)
+        fields = vector_fields(mapping)
+        computed = [field for field in fields if field.source and (plan.upsert or field.follows(plan.assigned))]
+        changed = [field for field in fields if plan.upsert or field in computed or field.part.stored in plan.assigned]
+        specs = [field.spec for field in changed]
+        await self._session._begin([collection] if plan.upsert else [], specs)
+        keys: list[Any] | None = None
+        if specs or self._returned is not None or self._session._tracker.of_collection(collection):
+            keys = await self._keys(mapping, plan.filter)
+            if new is not None and not keys:
+                keys = [new["_id"]]
+        async with self._session._recorded({spec: keys or [] for spec in specs}):
+            done = await self._send(plan, keys)
+            for field in computed:
+                await self._recompute(field, keys or [])
+        await self._refresh(mapping, keys or [])
+        if self._returned is not None:
+            await self._read_rows(keys or [])
+        return done
+
+    async def _send(self, plan: UpdatePlan, keys: list[Any] | None) -> Written:
+        mapping, new = plan.mapping, self._new
+        collection = cast("str", mapping.collection)
+        pipeline = isinstance(plan.update, list)
+        update = plan.update if new is None or pipeline else on_insert(plan, new)
+        filters = self._filters(plan.filter, None if plan.upsert else keys)
+        ops = [writes.UpdateOp(one, update, multi=True, upsert=plan.upsert and not pipeline) for one in filters]
+        result = await self._write(mapping, writes.Update(collection, ops))
+        if new is not None and pipeline and not result.matched:
+            await self._write(mapping, writes.Insert(collection, [new]))
+            op = writes.UpdateOp({"_id": new["_id"]}, plan.update)
+            await self._write(mapping, writes.Update(collection, [op]))
+            return Written(upserted_keys=[_key(mapping, new["_id"])])
+        inserted = [_key(mapping, key) for key in result.upserted]
+        return Written(result.matched - len(inserted), result.modified, upserted_keys=inserted)
+
+    async def _delete(self, plan: DeletePlan) -> Written:
+        mapping = plan.mapping
+        collection = cast("str", mapping.collection)
+        specs = [field.spec for field in vector_fields(mapping)]
+        await self._session._begin([], specs)
+        keys: list[Any] | None = None
+        if specs or self._returned is not None or self._session._tracker.of_collection(collection):
+            keys = await self._keys(mapping, plan.filter)
+        if self._returned is not None:
+            await self._read_rows(keys or [])
+        async with self._session._recorded({spec: keys or [] for spec in specs}):
+            result = await self._write(mapping, writes.Delete(collection, self._filters(plan.filter, keys)))
+        tracked = self._session._tracker.of_collection(collection)
+        gone = [instance for key in identities(keys or []) for instance in tracked.get(key, ())]
+        self._session._tracker.flushed(FlushPlan(deleted=gone))
+        return Written(result.matched)
+
+    async def _merge(self, plan: MergePlan) -> None:
+        await self._db.prepare()
+        mapping = plan.mapping
+        fields = [] if mapping is None else vector_fields(mapping)
+        if mapping is None or not (fields or self._session._tracker.of_collection(mapping.collection)):
+            await self._backend.read(plan.read)
+            return
+        for field in fields:
+            await self._db.vectors.ensure(field.spec)
+        keys = await self._merged_keys(plan)
+        touched = {field.spec: keys for field in fields}
+        async with self._db.vectors.recording(touched):
+            await self._backend.read(plan.read)
+            if plan.on != ("_id",):
+                keys = await self._merged_keys(plan)
+            for field in fields:
+                if field.source is not None:
+                    await self._recompute(field, keys)
+        self._db.vectors.notify(touched)
+        await self._refresh(mapping, keys)
+
+    async def _merged_keys(self, plan: MergePlan) -> list[Any]:
+        """The keys of the documents of the target that the rows are merged into, or would be inserted as."""
+        rows = await self._backend.read(plan.rows)
+        keys = [row["_id"] for row in rows if "_id" in row]
+        if plan.on == ("_id",):
+            return keys
+        wanted = [{name: row.get(name) for name in plan.on} for row in rows]
+        for part in split(wanted):
+            found = await self._backend.read(Find(plan.collection, {"$or": list(part)}, {"_id": 1}))
+            keys += [document["_id"] for document in found]
+        return _once(keys)
+
+    # What they have in common
+
+    async def _keys(self, mapping: ClassMap, filter: Mapping[str, Any]) -> list[Any]:
+        """The keys of the documents that a filter matches."""
+        plan = Find(cast("str", mapping.collection), filter, {"_id": 1})
+        found = await self._backend.read(plan, session=self._session._server_session)
+        return [document["_id"] for document in found]
+
+    def _filters(self, filter: Mapping[str, Any], keys: Sequence[Any] | None) -> list[Mapping[str, Any]]:
+        """The filter; without transactions only for the documents of these keys, which are recorded as touched."""
+        if keys is None or self._session._server_session is not None:
+            return [filter]
+        return [{"$and": [{"_id": {"$in": list(part)}}, filter]} for part in split(keys)]
+
+    async def _write(self, mapping: ClassMap, write: writes.Write) -> writes.WriteResult:
+        try:
+            return await self._backend.write(write, session=self._session._server_session)
+        except SuperormError as error:
+            raise of_class(error, mapping) from error
+
+    async def _recompute(self, field: VectorField, keys: Sequence[Any]) -> None:
+        """Compute the vectors of stored documents from their sources."""
+        assert field.source is not None
+        collection = cast("str", field.mapping.collection)
+        for part in split(keys):
+            filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
+            plan = Find(collection, filter, {field.source.stored: 1})
+            found = await self._backend.read(plan, session=self._session._server_session)
+            need, without = need_of(field, found)
+            if need.objects:
+                await self._db.vector_models.compute(need, None)
+            updates = vector_updates(field, need, without)
+            if updates:
+                await self._write(field.mapping, writes.Update(collection, updates))
+
+    async def _refresh(self, mapping: ClassMap, keys: Sequence[Any]) -> None:
+        """Let the session's objects show what is stored now."""
+        tracked = self._session._tracker.of_collection(mapping.collection)
+        wanted = [key for key in keys if identity(key) in tracked] if tracked else []
+        for part in split(wanted):
+            plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
+            found = await self._backend.read(plan, session=self._session._server_session)
+            pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
+            self._session._tracker.refreshed(pairs)
+
+    async def _read_rows(self, keys: Sequence[Any]) -> None:
+        """The rows of the documents with these keys, in their order."""
+        assert self._returned is not None
+        kind = row_class(self._returned.names[:-1])
+        by_key: dict[Any, Row] = {}
+        for part in split(keys):
+            among = self._select.where(Compare(self._select._entities[-1].expr, "$in", list(part)))  # type: ignore[union-attr]
+            compiled = self._db.compiled(among)
+            found = await self._backend.read(compiled.read, session=self._session._server_session)
+            rows = rows_of(compiled, found, None, self._session._load)
+            for document, row in zip(found, rows, strict=True):
+                by_key[identity(_at(document, compiled.outputs[-1].path))] = kind(row[:-1])
+        self._rows = [by_key[key] for key in identities(list(keys)) if key in by_key]
+
+
+def _at(document: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        document = document[name]
+    return document
+
+
+def _once(keys: Iterable[Any]) -> list[Any]:
+    """Each key once."""
+    return list({identity(key): key for key in keys}.values())
+
+
+def _key(mapping: ClassMap, stored: Any) -> Any:
+    return mapping.key.type.from_bson(stored)
+
+
+def _stored_key(mapping: ClassMap, key: Any) -> Any:
+    return mapping.key.type.to_bson(key)
+
+
+async def _compute(
+    session: AsyncSession, objects: Sequence[Document], report: Progress | None
+) -> dict[ClassMap, list[Any]]:
+    """Compute the vectors of new objects; the objects by class."""
+    groups = by_class(objects)
+    for mapping, group in groups.items():
+        for need in needs(mapping, group, ()):
+            await session.db.vector_models.compute(need, report)
+    return groups
+
+
+async def insert_objects(session: AsyncSession, objects: Sequence[Document], report: Progress | None) -> Written:
+    """Insert new objects without tracking them."""
+    groups = await _compute(session, objects, report)
+    plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
+    await session._begin([write.collection for write in plan.writes], plan.touched)
+    async with session._recorded(plan.touched):
+        await session._write(plan)
+    attributes = {mapping.key.attribute for mapping in groups}
+    if len(attributes) == 1:
+        return Written(inserted_keys=list(map(attrgetter(attributes.pop()), objects)))
+    return Written(inserted_keys=[getattr(instance, class_map(type(instance)).key.attribute) for instance in objects])

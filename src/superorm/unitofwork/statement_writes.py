@@ -1,0 +1,254 @@
+# pyright: reportPrivateUsage=false
+"""What write statements do to documents and their vectors, decided apart from I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+from attrs import frozen
+from bson import Regex
+
+from superorm.codec.keys import encode_key
+from superorm.compile.plan import Find
+from superorm.compile.writes import UpdatePlan
+from superorm.exc import StatementError, ValidationError
+from superorm.expr.narrow import is_dict
+from superorm.expr.writes import Insert
+from superorm.schema.fields import VectorFieldSpec
+from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.registry import Registry, default_registry
+from superorm.schema.state import RAW, mismatch
+from superorm.schema.types.base import Misfit
+from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.computed import Need
+from superorm.unitofwork.writes import UpdateOp
+
+__all__ = [
+    "Upsert",
+    "VectorField",
+    "build_objects",
+    "classes_of",
+    "identity_of",
+    "inserted_document",
+    "need_of",
+    "on_insert",
+    "reads_of",
+    "upsert_of",
+    "vector_fields",
+    "vector_updates",
+]
+
+_FILTERS = 200
+"""How many documents one read looks for by values of several fields."""
+
+
+@frozen(eq=False)
+class VectorField:
+    """A vector field of the documents of a collection."""
+
+    mapping: ClassMap
+    part: MappedField
+    declared: VectorFieldSpec
+    spec: VectorSpec
+
+    @property
+    def source(self) -> MappedField | None:
+        """The field that it is computed from."""
+        return None if self.declared.source is None else self.mapping.by_attribute[self.declared.source]
+
+    def follows(self, assigned: Iterable[str]) -> bool:
+        """Whether it is computed from one of these stored fields."""
+        return self.source is not None and self.source.stored in assigned
+
+
+def classes_of(mapping: ClassMap) -> list[ClassMap]:
+    """All classes whose documents are in the class's collection, as far as its registry knows; bases first."""
+    registry: Registry = getattr(mapping.cls, "__superorm_registry__", default_registry)
+    found = dict.fromkeys([mapping, *(other for other in registry if other.collection == mapping.collection)])
+    return sorted(found, key=lambda one: len(one.cls.__mro__))
+
+
+def vector_fields(mapping: ClassMap) -> list[VectorField]:
+    """The vector fields of all classes in the class's collection, each once: of the class that has it first."""
+    found: dict[VectorSpec, VectorField] = {}
+    for one in classes_of(mapping):
+        for part, declared, spec in one.vectors:
+            found.setdefault(spec, VectorField(one, part, declared, spec))
+    return list(found.values())
+
+
+# Updates that may insert
+
+
+def inserted_document(plan: UpdatePlan) -> dict[str, Any]:
+    """The document that an update inserts where none meets its conditions, before what it computes.
+
+    Raises `StatementError` where a field has neither a value nor a default.
+    """
+    mapping = plan.mapping
+    heads = {path.partition(".")[0] for path in plan.literals}
+    document: dict[str, Any] = {}
+    for part in mapping.fields:
+        if part.spec.version:
+            document[part.stored] = 0
+        if part.spec.version or part.stored in heads or part.stored in plan.assigned_below:
+            continue
+        try:
+            document[part.stored] = part.missing()[1]
+        except Misfit:
+            if part.stored not in plan.assigned:
+                raise StatementError(
+                    f"update({mapping.name}).upsert() needs a value for {part.attribute}, which has no default: "
+                    "assign it, or name it in where() with ==",
+                    document_class=mapping.cls,
+                    field=part.stored,
+                ) from None
+    if mapping.writes_type:
+        document[mapping.discriminator] = mapping.type_name
+    for path, value in plan.literals.items():
+        *parents, name = path.split(".")
+        below = document
+        for parent in parents:
+            below = below.setdefault(parent, {})
+        below[name] = value
+    return document
+
+
+def on_insert(plan: UpdatePlan, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The operators of an update, with those parts of the document to insert that they and the filter do not give."""
+    assert isinstance(plan.update, dict)
+    given = {path.partition(".")[0] for path in plan.literals} | plan.assigned
+    version = plan.mapping.version
+    left = {
+        name: value
+        for name, value in document.items()
+        if name not in given and (version is None or name != version.stored)
+    }
+    return {**plan.update, "$setOnInsert": left} if left else plan.update
+
+
+# Inserts
+
+
+def build_objects(statement: Insert[Any]) -> list[Any]:
+    """The objects to insert. Raises `ValidationError`."""
+    cls, rows = statement._root, statement._rows
+    if not any(issubclass(kind, dict) for kind in set(map(type, rows))):
+        return list(rows)
+    return [_build(cls, row) if is_dict(row) else row for row in rows]
+
+
+def _build(cls: type, row: dict[str, Any]) -> Any:
+    try:
+        return cls(**row)
+    except (TypeError, ValueError, AssertionError) as error:  # of validators and converters, or arguments missing
+        raise ValidationError(f"{cls.__name__} {row!r:.80}: {error}", document_class=cls) from error
+
+
+@frozen(eq=False)
+class Upsert:
+    """One document to update or insert."""
+
+    mapping: ClassMap
+    by: tuple[str, ...]
+    """The stored names of the fields that identify it."""
+    document: Mapping[str, Any]
+    op: UpdateOp
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Equal for equal values of the fields that identify it."""
+        return identity_of(self.document, self.by)
+
+
+def identity_of(document: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    """A hashable stand-in for the values of some fields, equal where the server holds the values equal."""
+    return tuple(encode_key(document.get(name)) for name in names)
+
+
+def upsert_of(
+    mapping: ClassMap, by: Sequence[MappedField], document: Mapping[str, Any], given: Iterable[str]
+) -> Upsert:
+    """Update or insert a document; `given` are the attributes that were given, the others are defaults.
+
+    Raises `ValidationError` where a field that identifies it was not given.
+    """
+    given = set(given)
+    for part in by:
+        if part.attribute not in given:
+            raise ValidationError(
+                f"{mapping.name}: upsert() needs a value of {part.attribute} to identify a document",
+                document_class=mapping.cls,
+                field=part.attribute,
+            )
+    filter: dict[str, Any] = {part.stored: _equal(document[part.stored]) for part in by}
+    filter |= {key: value for key, value in mapping.type_filter().items() if key not in filter}
+    version = mapping.version
+    set_now = {mapping.by_attribute[name].stored for name in given}
+    set_now |= {part.stored for part, spec, _ in mapping.vectors if spec.source in given}
+    kept = {"_id", *filter, *([version.stored] if version else [])}
+    sets = {name: value for name, value in document.items() if name in set_now - kept}
+    left = {name: value for name, value in document.items() if name not in sets and name not in filter}
+    if version is not None:
+        left.pop(version.stored, None)
+    filtered_type = filter.get(mapping.discriminator)
+    if isinstance(filtered_type, dict):
+        left[mapping.discriminator] = mapping.type_name
+    update = {"$set": sets, "$setOnInsert": left, "$inc": {version.stored: 1} if version is not None else {}}
+    op = UpdateOp(filter, {operator: values for operator, values in update.items() if values}, upsert=True)
+    return Upsert(mapping, tuple(part.stored for part in by), document, op)
+
+
+def _equal(value: Any) -> Any:
+    return {"$eq": value} if type(value) in (list, Regex) else value
+
+
+def reads_of(upserts: Sequence[Upsert]) -> list[Find]:
+    """The reads of the keys, with the identifying fields, of documents that are there already."""
+    reads: list[Find] = []
+    for start in range(0, len(upserts), _FILTERS):
+        part = upserts[start : start + _FILTERS]
+        projection = dict.fromkeys(("_id", *part[0].by), 1)
+        collection = cast("str", part[0].mapping.collection)
+        reads.append(Find(collection, {"$or": [upsert.op.filter for upsert in part]}, projection))
+    return reads
+
+
+# Computed vectors
+
+
+def need_of(field: VectorField, found: Iterable[Mapping[str, Any]]) -> tuple[Need, list[Any]]:
+    """What to compute for stored documents that hold key and source, and the keys of those without a source.
+
+    Raises `ValidationError` where a stored source does not fit.
+    """
+    source = field.source
+    assert source is not None
+    objects: list[tuple[Any, Any]] = []
+    without: list[Any] = []
+    for document in found:
+        try:
+            value = source.type.from_bson(document[source.stored]) if source.stored in document else source.missing()[0]
+        except Misfit as misfit:
+            raise mismatch(field.mapping, document["_id"], misfit.within(source.stored)) from misfit.error
+        if value is None:
+            without.append(document["_id"])
+        else:
+            objects.append((SimpleNamespace(**{RAW: {"_id": document["_id"]}}), value))
+    return Need(field.mapping, field.part, field.declared, field.spec, objects), without
+
+
+def vector_updates(field: VectorField, need: Need, without: Sequence[Any]) -> list[UpdateOp]:
+    """The updates that store what was computed, one for documents with the same vector."""
+    groups: dict[Any, tuple[Any, list[Any]]] = {}
+    for target, _ in need.objects:
+        stored = field.part.type.to_bson(getattr(target, field.part.attribute))
+        groups.setdefault(bytes(stored), (stored, []))[1].append(vars(target)[RAW]["_id"])
+    if without:
+        groups[None] = None, list(without)
+    return [
+        UpdateOp({"_id": {"$in": keys}}, {"$set": {field.part.stored: stored}}, multi=True)
+        for stored, keys in groups.values()
+    ]
