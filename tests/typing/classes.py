@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
+from uuid import UUID, uuid4
 
 import numpy as np
 
-from superorm import Document, Embedded, Mapped, ObjectId, field, utcnow, vector
+from superorm import Document, Embedded, Mapped, ObjectId, field, register_type, utcnow, vector
 
 
 class Mood(Enum):
@@ -50,3 +52,58 @@ class Person(Document):
     id: Mapped[str] = field(primary_key=True)
     name: Mapped[str]
     movie: Mapped[ObjectId | None] = field(default=None)
+
+
+class Film(Movie):
+    reels: Mapped[int] = field(default=1)
+    version: Mapped[int] = field(version=True)
+
+
+class Colour:
+    """A type of the user's own."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+
+def _code(colour: Colour) -> str:
+    return colour.code
+
+
+register_type(Colour, _code, Colour)
+
+
+class Address(TypedDict):
+    city: str
+    zip: NotRequired[int]
+
+
+class Product(Document):
+    id: Mapped[int] = field(primary_key=True)
+    price: Mapped[Decimal]
+    discount: Mapped[Decimal | None] = field(default=None)
+    stock: Mapped[int] = field(default=0)
+    meta: Mapped[dict[str, int]] = field(factory=dict)
+    labels: Mapped[tuple[str, ...]] = field(default=())
+    codes: Mapped[frozenset[str]] = field(default=frozenset())
+    grid: Mapped[list[list[float]]] = field(factory=list)
+    marks: Mapped[list[int]] = field(factory=list)
+    made: Mapped[date | None] = field(default=None)
+    sold: Mapped[datetime | None] = field(default=None)
+    serial: Mapped[UUID] = field(factory=uuid4)
+    colour: Mapped[Colour | None] = field(default=None)
+    address: Mapped[Address | None] = field(default=None)
+    parent: Mapped[int | None] = field(default=None)
+    movie_id: Mapped[ObjectId | None] = field(default=None)
+
+
+class Review(Document):
+    movie_id: Mapped[ObjectId]
+    stars: Mapped[int]
+    text: Mapped[str] = field(default="")
+    at: Mapped[datetime] = field(factory=utcnow)
+
+
+class Total(Document):
+    id: Mapped[int] = field(primary_key=True)
+    films: Mapped[int] = field(default=0)
