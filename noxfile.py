@@ -36,6 +36,19 @@ def prepare(session: nox.Session, extra: str) -> None:
     stamp.write_text(wanted)
 
 
+def prepare_peers(session: nox.Session) -> str:
+    """Install the mappers that superorm is compared with into an environment of their own; its Python."""
+    environment = ROOT / ".nox" / "peers"
+    requirements = ROOT / "benchmarks" / "mappers" / "requirements.txt"
+    python = environment / "bin" / "python"
+    stamp = environment / "requirements.txt"
+    if not stamp.exists() or stamp.read_text() != requirements.read_text():
+        session.run(sys.executable, "-m", "venv", str(environment))
+        session.run(str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements))
+        stamp.write_text(requirements.read_text())
+    return str(python)
+
+
 def require_libcurl(session: nox.Session) -> None:
     """Say at once, and once, what else every test that starts mongod would say."""
     if "SUPERORM_MONGOD" in os.environ or "SUPERORM_TEST_MONGODB" in os.environ:
@@ -87,9 +100,11 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print the benchmarks' tables."""
+    """Print the benchmarks' tables: nox -s bench -- --quick"""
     prepare(session, "dev")
+    peers = prepare_peers(session)
     session.run(PYTHON, "benchmarks/main_job.py", *session.posargs)
+    session.run(PYTHON, "benchmarks/mappers", "--peers", peers, *session.posargs)
 
 
 @nox.session
