@@ -170,6 +170,11 @@ class AsyncSession:
 
     async def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select."""
+        if isinstance(statement, Select):
+            compiled = await self._compiled(statement)
+            if compiled.whole is not None:  # no need for rows
+                found = await self._find(compiled)
+                return ScalarResult(self._load(compiled.whole, found.documents, None))
         return (await self.execute(statement)).scalars()
 
     async def scalar(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> T | None:

@@ -171,6 +171,11 @@ class Session:
 
     def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select."""
+        if isinstance(statement, Select):
+            compiled = self._compiled(statement)
+            if compiled.whole is not None:  # no need for rows
+                found = self._find(compiled)
+                return ScalarResult(self._load(compiled.whole, found.documents, None))
         return self.execute(statement).scalars()
 
     def scalar(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> T | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
+from operator import add, itemgetter, sub
 from typing import Any
 
 from superorm.unitofwork.encode import CODEC_OPTIONS
@@ -17,10 +19,10 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def make_aware(documents: Iterable[dict[str, Any]], keys: Iterable[str]) -> None:
+def make_aware(documents: Sequence[dict[str, Any]], keys: Iterable[str]) -> None:
     """Make the naive datetimes under the keys aware, in place."""
     for key in keys:
-        for document in documents:
-            value = document.get(key)
-            if type(value) is datetime:
-                document[key] = _EPOCH + (value - _NAIVE_EPOCH)  # eight times quicker than replace(tzinfo=UTC)
+        there = [document for document in documents if type(document.get(key)) is datetime]
+        since = map(sub, map(itemgetter(key), there), repeat(_NAIVE_EPOCH))
+        for document, aware in zip(there, map(add, repeat(_EPOCH), since), strict=False):
+            document[key] = aware  # eight times quicker than replace(tzinfo=UTC)
