@@ -21,6 +21,7 @@ from superorm.exc import (
     SuperormError,
     UnsupportedError,
 )
+from superorm.expr.kinds import is_select
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.schema.document import Document
@@ -170,7 +171,7 @@ class AsyncSession:
 
     async def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select."""
-        if isinstance(statement, Select):
+        if is_select(statement):
             compiled = await self._compiled(statement)
             if compiled.whole is not None:  # no need for rows
                 found = await self._find(compiled)

@@ -22,6 +22,7 @@ from superorm.exc import (
     SuperormError,
     UnsupportedError,
 )
+from superorm.expr.kinds import is_select
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.schema.document import Document
@@ -171,7 +172,7 @@ class Session:
 
     def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select."""
-        if isinstance(statement, Select):
+        if is_select(statement):
             compiled = self._compiled(statement)
             if compiled.whole is not None:  # no need for rows
                 found = self._find(compiled)
