@@ -247,7 +247,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not Path(arguments.peers).exists():
         parser.error(f"there is no {arguments.peers}: run nox -s bench, which installs the peers")
-    n, runs, sizes = (1000, 3, (1000, 5000, 50_000)) if arguments.quick else (10_000, 9, (10_000, 50_000, 1_000_000))
+    n, runs, sizes = (1000, 3, (1000, 5000, 50_000)) if arguments.quick else (10_000, 5, (10_000, 50_000, 1_000_000))
     pythons = dict.fromkeys(("raw", "raw_aware", "superorm"), sys.executable)
     pythons |= dict.fromkeys(arguments.only, arguments.peers)
     with TemporaryDirectory(prefix="superorm-bench-") as folder:

@@ -39,6 +39,8 @@ def literal(value: object) -> Any:
         return value
     if kind is str:
         return _text(cast("str", value))
+    if kind is int and -(2**63) <= cast("int", value) < 2**63:
+        return value
     if kind in _registered:
         return _registered[kind](value)
     if isinstance(value, Enum):
