@@ -18,11 +18,12 @@ from superorm.compile.select import Builder
 from superorm.compile.state import lists_in, mapping_of
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Compare, Expr, Predicate
+from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like
-from superorm.expr.statements import Select, entity_name, on_pipeline
+from superorm.expr.statements import Select, on_pipeline
 from superorm.schema.dates import datetime_keys
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField

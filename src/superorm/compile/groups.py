@@ -11,9 +11,9 @@ from superorm.compile.scope import Accumulated, Scope, same
 from superorm.compile.state import label_of
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr
+from superorm.expr.entities import entity_name
 from superorm.expr.kinds import inside, is_bucket, is_label
 from superorm.expr.rows import Bucket
-from superorm.expr.statements import entity_name
 
 __all__ = ["Accumulators", "Columns", "always_a_row", "bucket_stage", "group_stages", "of_nothing"]
 

@@ -19,6 +19,7 @@ from superorm.compile.state import documents_of, label_of, mapping_of
 from superorm.compile.windows import window_stages
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Call, Expr, Order
+from superorm.expr.entities import entity_name
 from superorm.expr.kinds import (
     inside,
     is_bucket,
@@ -31,7 +32,6 @@ from superorm.expr.kinds import (
 from superorm.expr.nodes import Field, Score
 from superorm.expr.rows import Window
 from superorm.expr.stages import Block, Facet, Like, Raw, Sample, Then, UnionAll, Unwind
-from superorm.expr.statements import entity_name
 from superorm.schema.mapping import ClassMap
 
 __all__ = ["Builder"]

@@ -15,6 +15,7 @@ from superorm.compile.scope import DocumentScope, RowScope, source_name
 from superorm.compile.state import State, documents_of, has_position, mapping_of
 from superorm.exc import StatementError
 from superorm.expr.base import Expr
+from superorm.expr.entities import entity_name
 from superorm.expr.kinds import (
     inside,
     is_column,
@@ -24,7 +25,6 @@ from superorm.expr.kinds import (
     is_label,
     is_list_of,
 )
-from superorm.expr.statements import entity_name
 
 __all__ = ["SelectList", "unique"]
 

@@ -20,9 +20,10 @@ from superorm.compile.updates import checked_assignments, needs_pipeline, operat
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Expr, Label
+from superorm.expr.entities import entity_name
 from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Field
-from superorm.expr.statements import Select, entity_name
+from superorm.expr.statements import Select
 from superorm.expr.writes import Delete, MergeInto, Update, is_delete, on_plan
 from superorm.schema.mapping import ClassMap, class_map
 

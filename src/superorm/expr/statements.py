@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pprint import pformat
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast, overload
 
-import numpy as np
 from attrs import frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Expr, Label, Order, Predicate, checked_conditions, checked_name, order_of
+from superorm.expr.entities import checked_entities, is_part_of, name_of, root_of
 from superorm.expr.literals import finite
-from superorm.expr.narrow import is_dict, is_list, is_tuple
+from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Column, Field
 from superorm.expr.rows import ListOf
 from superorm.expr.sources import is_document
 from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
 from superorm.expr.storable import Storable
+from superorm.expr.values import checked_count, own_copy, shortened
 
 if TYPE_CHECKING:
     from superorm.expr.writes import MergeInto
@@ -29,12 +30,9 @@ __all__ = [
     "LoadOnly",
     "Rows",
     "Select",
-    "checked_entities",
-    "entity_name",
     "load_only",
     "on_pipeline",
     "select",
-    "shortened",
 ]
 
 D = TypeVar("D", bound="Document")
@@ -167,13 +165,13 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def limit(self, count: int) -> Select[M, R_co]:
         """At most `count` rows."""
-        count = _count("limit", count, least=1)
+        count = checked_count("limit", count, least=1)
         b = self._block
         return self._last(Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by, b.offset, count))
 
     def offset(self, count: int) -> Select[M, R_co]:
         """Leave out the first `count` rows."""
-        count = _count("offset", count, least=0)
+        count = checked_count("offset", count, least=0)
         b = self._block
         return self._last(Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by, count, b.limit))
 
@@ -199,15 +197,17 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         """
         if any(isinstance(step, Like) for step in self._steps):
             raise UnsupportedError("a statement can have one .like(...) for now")
-        if on is not None and not (isinstance(on, Field) and _is_part(self._root, on._owner)):  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-            raise StatementError(f"like(on=...) takes a vector field of {_name(self._root)}, not {on!r}")
+        if on is not None and not (isinstance(on, Field) and is_part_of(self._root, on._owner)):  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
+            raise StatementError(f"like(on=...) takes a vector field of {name_of(self._root)}, not {on!r}")
         return self._close(
             Like(
-                query=_own(query),
+                query=own_copy(query),
                 on=on,
-                k=_count("like(k=...)", k, least=1, most=MAX_K),
+                k=checked_count("like(k=...)", k, least=1, most=MAX_K),
                 exact=exact,
-                num_candidates=None if num_candidates is None else _count("num_candidates", num_candidates, least=1),
+                num_candidates=None
+                if num_candidates is None
+                else checked_count("num_candidates", num_candidates, least=1),
                 min_score=None if min_score is None else finite(min_score, "min_score"),
             )
         )
@@ -224,7 +224,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def sample(self, size: int) -> Select[M, R_co]:
         """`size` rows by chance, in no order."""
-        return self._close(Sample(_count("sample", size, least=1)))
+        return self._close(Sample(checked_count("sample", size, least=1)))
 
     def facet(self, **facets: Select[Any, Any]) -> Select[Any, tuple[Any, ...]]:
         """Run several statements over the rows so far: one row, with a list of rows under each name.
@@ -237,7 +237,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
             if not isinstance(facet, Select):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise StatementError(f"facet({name}=...) takes a select, not {facet!r}")
             if facet._root not in (None, self._root):
-                raise StatementError(f"facet({name}=...) is about {_name(facet._root)}, not {_name(self._root)}")
+                raise StatementError(f"facet({name}=...) is about {name_of(facet._root)}, not {name_of(self._root)}")
         named = tuple([(checked_name(name), facet.select_from(self._root)) for name, facet in facets.items()])
         columns: tuple[Expr[Any, Any], ...] = tuple([Column(name) for name, _ in named])
         return Select(self._root, columns, (*self._steps, Facet(named), Block()))
@@ -256,7 +256,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped."""
         if not is_dict(stage) or len(stage) != 1 or not next(iter(stage)).startswith("$"):
             raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
-        return self._close(Raw(_own(stage)))
+        return self._close(Raw(own_copy(stage)))
 
     @overload
     def then(self) -> Select[M, R_co]: ...
@@ -369,7 +369,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def pipeline(self) -> list[dict[str, Any]]:
         """What will be sent, as an aggregation pipeline; ``like`` stands in it as a ``$like`` stage."""
-        return [_own(stage) for stage in _pipeline[0](self)]
+        return [own_copy(stage) for stage in _pipeline[0](self)]
 
     if TYPE_CHECKING:
 
@@ -380,10 +380,10 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def __str__(self) -> str:
         lines = pformat(shortened(self.pipeline()), sort_dicts=False, width=100)
-        return f"{_name(self._root)}\n{lines}"
+        return f"{name_of(self._root)}\n{lines}"
 
     def __repr__(self) -> str:
-        return f"<Select {', '.join(map(_name, self._entities))}>"
+        return f"<Select {', '.join(map(name_of, self._entities))}>"
 
     @property
     def _block(self) -> Block:
@@ -396,86 +396,6 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def _close(self, step: Step) -> Select[M, R_co]:
         return Select(self._root, self._entities, (*self._steps, step, Block()), self._options)
-
-
-def _is_part(root: Any, owner: Any) -> bool:
-    """Whether fields of `owner` are fields of the documents of `root`."""
-    return owner is root or (isinstance(owner, type) and isinstance(root, type) and issubclass(root, owner))
-
-
-def _name(entity: object) -> str:
-    return entity.__name__ if isinstance(entity, type) else repr(entity)
-
-
-def entity_name(entity: Any) -> str:
-    """The name of a column in rows."""
-    if isinstance(entity, Field):
-        parts: Any = entity._parts  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-        attributes: list[str] = [part.attribute for part in parts if part.step[0] == "field"]
-        return attributes[-1]
-    if is_document(entity):
-        return _name(entity)
-    operator = getattr(getattr(entity, "call", entity), "operator", None)
-    name: str = getattr(entity, "name", None) or getattr(operator, "name", None) or type(entity).__name__.lower()
-    return name
-
-
-def _count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
-    if type(value) is not int:
-        raise StatementError(f"{name} takes a whole number, not {type(value).__name__} {value!r}")
-    if not least <= value <= most:
-        raise StatementError(f"{name} must be from {least} to {most}, not {value}")
-    return value
-
-
-def _own(value: Any) -> Any:
-    """The same in containers and arrays of its own."""
-    if isinstance(value, np.ndarray):
-        return cast("Any", value).copy()
-    if is_dict(value):
-        return {key: _own(item) for key, item in value.items()}
-    return [_own(item) for item in value] if is_list(value) else value
-
-
-def shortened(value: Any) -> Any:
-    """The same with long vectors cut, for printing."""
-    if isinstance(value, np.ndarray):
-        return f"<{value.size} numbers>"
-    if is_dict(value):
-        return {key: shortened(item) for key, item in value.items()}
-    if not is_list(value) and not is_tuple(value):
-        return value
-    if len(value) > 20 and all(isinstance(item, (int, float)) for item in value):
-        return f"<{len(value)} numbers>"
-    return [shortened(item) for item in value]
-
-
-def checked_entities(where: str, entities: tuple[Any, ...]) -> tuple[Entity, ...]:
-    for position, entity in enumerate(cast("tuple[object, ...]", entities)):
-        if is_document(entity):
-            if any(entity == other for other in entities[:position] if not isinstance(other, Expr)):
-                raise StatementError(f"{where} names {_name(entity)} twice")
-        elif not isinstance(entity, Expr):
-            raise StatementError(
-                f"{where} takes document classes, their fields, expressions and score(), not {entity!r}; "
-                "a constant is func.literal(...)"
-            )
-    return entities
-
-
-def _root_of(entities: tuple[Any, ...]) -> Any:
-    """The class that the statement is about: that of the first entity which tells one."""
-    for entity in entities:
-        if not isinstance(entity, Expr):
-            return entity
-        pending: list[Expr[Any, Any]] = [entity]
-        while pending:
-            found = pending.pop(0)
-            for owner in getattr(found, "_owner", None), *getattr(found, "args", ()):  # func.count(Movie) names a class
-                if is_document(owner):
-                    return owner
-            pending[:0] = found.children()
-    return None
 
 
 @overload
@@ -518,4 +438,4 @@ def select(*entities: Any) -> Select[Any, Any]:
     if not entities:
         raise StatementError("select() needs a document class, or a field of one")
     entities = checked_entities("select()", entities)
-    return Select(_root_of(entities), entities)
+    return Select(root_of(entities), entities)

@@ -17,11 +17,13 @@ from typing_extensions import TypeVar
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Expr, Predicate, checked_conditions
+from superorm.expr.entities import checked_entities
 from superorm.expr.kinds import is_field
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
-from superorm.expr.statements import Rows, checked_entities, shortened
+from superorm.expr.statements import Rows
 from superorm.expr.storable import Storable
+from superorm.expr.values import shortened
 
 if TYPE_CHECKING:
     from superorm.expr.statements import Select

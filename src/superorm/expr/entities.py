@@ -1,0 +1,63 @@
+"""What a select list holds: classes, fields and other expressions."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from superorm.exc import StatementError
+from superorm.expr.base import Expr
+from superorm.expr.nodes import Field
+from superorm.expr.sources import is_document
+from superorm.expr.stages import Entity
+
+__all__ = ["checked_entities", "entity_name", "is_part_of", "name_of", "root_of"]
+
+
+def is_part_of(root: Any, owner: Any) -> bool:
+    """Whether fields of `owner` are fields of the documents of `root`."""
+    return owner is root or (isinstance(owner, type) and isinstance(root, type) and issubclass(root, owner))
+
+
+def name_of(entity: object) -> str:
+    return entity.__name__ if isinstance(entity, type) else repr(entity)
+
+
+def entity_name(entity: Any) -> str:
+    """The name of a column in rows."""
+    if isinstance(entity, Field):
+        parts: Any = entity._parts  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        attributes: list[str] = [part.attribute for part in parts if part.step[0] == "field"]
+        return attributes[-1]
+    if is_document(entity):
+        return name_of(entity)
+    operator = getattr(getattr(entity, "call", entity), "operator", None)
+    name: str = getattr(entity, "name", None) or getattr(operator, "name", None) or type(entity).__name__.lower()
+    return name
+
+
+def checked_entities(where: str, entities: tuple[Any, ...]) -> tuple[Entity, ...]:
+    for position, entity in enumerate(cast("tuple[object, ...]", entities)):
+        if is_document(entity):
+            if any(entity == other for other in entities[:position] if not isinstance(other, Expr)):
+                raise StatementError(f"{where} names {name_of(entity)} twice")
+        elif not isinstance(entity, Expr):
+            raise StatementError(
+                f"{where} takes document classes, their fields, expressions and score(), not {entity!r}; "
+                "a constant is func.literal(...)"
+            )
+    return entities
+
+
+def root_of(entities: tuple[Any, ...]) -> Any:
+    """The class that the statement is about: that of the first entity which tells one."""
+    for entity in entities:
+        if not isinstance(entity, Expr):
+            return entity
+        pending: list[Expr[Any, Any]] = [entity]
+        while pending:
+            found = pending.pop(0)
+            for owner in getattr(found, "_owner", None), *getattr(found, "args", ()):  # func.count(Movie) names a class
+                if is_document(owner):
+                    return owner
+            pending[:0] = found.children()
+    return None

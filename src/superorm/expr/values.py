@@ -1,0 +1,42 @@
+"""Plain values in statements: counts, copies, and how they are printed."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from superorm.exc import StatementError
+from superorm.expr.narrow import is_dict, is_list, is_tuple
+
+__all__ = ["checked_count", "own_copy", "shortened"]
+
+
+def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
+    if type(value) is not int:
+        raise StatementError(f"{name} takes a whole number, not {type(value).__name__} {value!r}")
+    if not least <= value <= most:
+        raise StatementError(f"{name} must be from {least} to {most}, not {value}")
+    return value
+
+
+def own_copy(value: Any) -> Any:
+    """The same in containers and arrays of its own."""
+    if isinstance(value, np.ndarray):
+        return cast("Any", value).copy()
+    if is_dict(value):
+        return {key: own_copy(item) for key, item in value.items()}
+    return [own_copy(item) for item in value] if is_list(value) else value
+
+
+def shortened(value: Any) -> Any:
+    """The same with long vectors cut, for printing."""
+    if isinstance(value, np.ndarray):
+        return f"<{value.size} numbers>"
+    if is_dict(value):
+        return {key: shortened(item) for key, item in value.items()}
+    if not is_list(value) and not is_tuple(value):
+        return value
+    if len(value) > 20 and all(isinstance(item, (int, float)) for item in value):
+        return f"<{len(value)} numbers>"
+    return [shortened(item) for item in value]
