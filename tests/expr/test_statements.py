@@ -234,10 +234,11 @@ def test_statements_are_immutable() -> None:
     after = [step(base) for step in steps]
     assert before == base.pipeline()
     assert len(steps) == len({str(statement) for statement in after} - {str(base)})
+    for name in ("limit", "order_by", "anything"):
+        with pytest.raises(AttributeError):
+            setattr(base, name, Person)
     with pytest.raises(AttributeError):
-        base._root = Person
-    with pytest.raises(AttributeError):
-        (Movie.year > 1).right = 2  # type: ignore[attr-defined]
+        Movie.imdb.rating = 2  # type: ignore[attr-defined]
 
 
 def test_statements_keep_values_of_their_own() -> None:

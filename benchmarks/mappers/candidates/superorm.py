@@ -12,6 +12,8 @@ from mapper import Mapper
 
 import superorm
 from superorm import Document, Embedded, Mapped, Session, connect, select, vector
+from superorm.compile.compiler import compile_select
+from superorm.compile.plan import Find
 
 NAME = f"superorm {version('superorm-mongodb')}"
 
@@ -98,6 +100,6 @@ class Candidate(Mapper):
     def flush(self, _: list[Any]) -> None:
         self.session.flush()
 
-    def statement(self) -> list[dict[str, Any]]:
+    def statement(self) -> Find:
         statement = select(Flat).where(Flat.age >= 18, Flat.score < 0.5, Flat.name != "Nobody")
-        return statement.order_by(Flat.score.desc()).limit(10).pipeline()
+        return compile_select(statement.order_by(Flat.score.desc()).limit(10)).find  # what a session sends

@@ -13,17 +13,20 @@ from superorm.compile.match import match
 from superorm.compile.output import Output
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.rewrites import as_read, optimized
-from superorm.compile.scope import DocumentScope, RootScope, Scope
+from superorm.compile.scope import DocumentScope, RootScope, Scope, StagesNeededError
 from superorm.compile.select import Builder
-from superorm.compile.state import lists_in, mapping_of
+from superorm.compile.state import mapping_of
 from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.base import Compare, Expr, Predicate
+from superorm.expr.base import Predicate
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
+from superorm.expr.literals import ATOMIC
+from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like
 from superorm.expr.statements import Select, on_pipeline
+from superorm.expr.values import own_copy
 from superorm.schema.dates import datetime_keys
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
@@ -84,14 +87,13 @@ def compile_select(
 
     Raises `StatementError`, `UnsupportedError`.
     """
-    steps = statement._steps
-    if len(steps) == 1:
-        compiled = _simple(statement, cast("Block", steps[0]))
+    if not statement._closed:
+        compiled = _simple(statement)
         if compiled is not None:
             if unsupported:
                 check_capabilities(compiled.read, unsupported, backend)
             return compiled
-    elif any(isinstance(step, Like) for step in steps):
+    elif any(isinstance(step, Like) for step in statement._closed):
         return _compile_like(statement)
     builder = Builder(statement)
     outputs = builder.build()
@@ -102,46 +104,46 @@ def compile_select(
     return CompiledSelect(builder.mapping, outputs, read, default_row=default_row)
 
 
-def _simple(statement: Select[Any, Any], block: Block) -> CompiledSelect | None:
+def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     """A statement on one class that a find can answer; None for any other."""
-    root = statement._root
-    if root is None or block.joins or block.group_by or block.having or block.distinct or statement._options:
-        return None
-    if any(not _is_plain(condition) and next(lists_in((condition,)), None) for condition in block.where):
+    root = select._root
+    if root is None or select._joins or select._group_by or select._having or select._distinct or select._options:
         return None
     mapping = mapping_of(root)
-    scope = RootScope(root)
+    scope, outputs = _whole(mapping, root)
     sort: dict[str, int] = {}
-    for order in block.order_by:
-        node = order.expr
-        if not is_field(node):
+    for order in select._order_by:
+        if not is_field(order.expr):
             return None
-        sort.setdefault(scope.path(node), order.direction)  # a second place of a field has no effect
-    filter = filter_of(mapping, block.where, scope)
-    entities = statement._entities
+        sort.setdefault(scope.path(order.expr), order.direction)  # a second place of a field has no effect
+    try:
+        filter = filter_of(mapping, select._where, scope)
+    except StagesNeededError:
+        return None
+    entities = select._entities
     projection: dict[str, int] | None = None
     datetimes: tuple[str, ...] | None = None
-    outputs: tuple[Output, ...]
     if len(entities) == 1 and entities[0] is root:
-        outputs = _whole(mapping, root)
         datetimes = datetime_keys(mapping)
     else:
-        columns = _columns(statement, mapping, scope)
+        columns = _columns(select, mapping, scope)
         if columns is None:
             return None
         outputs, projection = columns
     assert mapping.collection is not None
-    find = Find(mapping.collection, filter, projection, list(sort.items()), block.offset, block.limit or 0, datetimes)
+    find = Find(
+        mapping.collection, filter, projection, list(sort.items()), select._offset, select._limit or 0, datetimes
+    )
     return CompiledSelect(mapping, outputs, find)
 
 
-def _whole(mapping: ClassMap, root: Any) -> tuple[Output, ...]:
-    """The only column of a select of whole documents."""
+def _whole(mapping: ClassMap, root: Any) -> tuple[RootScope, tuple[Output, ...]]:
+    """Where the fields of a class or an alias stand, and the only column of a select of its whole documents."""
     if isinstance(root, Alias):
-        return (Output(repr(root), root, "document", (), mapping),)
-    found: tuple[Output, ...] | None = mapping.functions.get("output")
+        return RootScope(root), (Output(repr(root), root, "document", (), mapping),)
+    found: tuple[RootScope, tuple[Output, ...]] | None = mapping.functions.get("whole")
     if found is None:
-        found = mapping.functions["output"] = (Output(mapping.name, root, "document", (), mapping),)
+        found = mapping.functions["whole"] = RootScope(root), (Output(mapping.name, root, "document", (), mapping),)
     return found
 
 
@@ -153,7 +155,7 @@ def _columns(
     paths: list[str] | None = []
     for entity in statement._entities:
         if entity is statement._root:
-            outputs += _whole(mapping, entity)
+            outputs += _whole(mapping, entity)[1]
             paths = None
         elif is_field(entity):
             path = scope.path(entity)
@@ -171,17 +173,12 @@ def _columns(
     return tuple(outputs), None if paths is None else _projection(paths)
 
 
-def _is_plain(condition: Predicate[Any]) -> bool:
-    """Whether it compares a field with a literal."""
-    return type(condition) is Compare and type(condition.left) is Field and not isinstance(condition.right, Expr)
-
-
 def filter_of(mapping: ClassMap, conditions: Sequence[Predicate[Any]], scope: Scope) -> dict[str, Any]:
     """The filter of the class's documents that meet the conditions."""
     filter = match(conditions, scope) if conditions else {}
-    only = mapping.type_filter()
-    if not only:
+    if mapping.parent is None:
         return filter
+    only = mapping.type_filter()
     return {"$and": [only, filter]} if only.keys() & filter.keys() else {**only, **filter}
 
 
@@ -266,8 +263,8 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
     if compiled.like is not None:
         plan = compiled.like
         if plan.filter:
-            stages.append({"$match": plan.filter})
-        stage: dict[str, Any] = {"query": plan.like.query, "path": plan.spec.path, "k": plan.like.k}
+            stages.append({"$match": own_copy(plan.filter)})
+        stage: dict[str, Any] = {"query": own_copy(plan.like.query), "path": plan.spec.path, "k": plan.like.k}
         if plan.like.exact:
             stage["exact"] = True
         if plan.like.num_candidates is not None:
@@ -275,11 +272,12 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
         if plan.like.min_score is not None:
             stage["minScore"] = plan.like.min_score
         stages.append({"$like": stage})
-    if isinstance(compiled.read, Aggregate):
-        return [*stages, *(dict(stage) for stage in compiled.read.pipeline)]
+    read = compiled.read
+    if isinstance(read, Aggregate):
+        return [*stages, *map(own_copy, read.pipeline)]
     find = compiled.find
     if find.filter:
-        stages.append({"$match": find.filter})
+        stages.append({"$match": _own_filter(find.filter)})
     if find.sort:
         stages.append({"$sort": dict(find.sort)})
     if compiled.by_score:
@@ -291,6 +289,16 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
     if find.projection is not None:
         stages.append({"$project": dict(find.projection)})
     return stages
+
+
+def _own_filter(filter: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A compiled filter without containers that are the statement's: it is new itself."""
+    for value in filter.values():
+        for item in value.values() if is_dict(value) else (value,):
+            if type(item) not in ATOMIC:
+                copy: Mapping[str, Any] = own_copy(filter)
+                return copy
+    return filter
 
 
 on_pipeline(pipeline)

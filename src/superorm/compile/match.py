@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Conditions to MongoDB's match language."""
 
 from __future__ import annotations
@@ -6,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from superorm.compile.expressions import emit_condition, literal_first
-from superorm.compile.scope import ElementScope, Scope
+from superorm.compile.scope import ElementScope, RootScope, Scope
 from superorm.expr.base import Compare, ElemMatch, Expr, Logical, Matches, Predicate
 from superorm.expr.kinds import is_call, is_compare, is_field, is_label
+from superorm.expr.literals import ATOMIC
 from superorm.expr.narrow import is_dict, is_list
-from superorm.expr.nodes import Field
 from superorm.expr.operators import LITERAL, SIZE
 from superorm.expr.sources import Variable
 
@@ -28,7 +29,18 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     left: list[dict[str, Any]] = []
     expressions: list[Any] = []
+    equal = False
+    root: Any = scope.root if type(scope) is RootScope else None
     for condition in conditions:
+        plain: Any = condition
+        if type(plain) is Compare and type(plain.right) in ATOMIC and is_field(plain.left):  # most are
+            field = plain.left
+            path = field._path if field._owner is root else _path(field, scope)
+            if path is not None and path not in merged:
+                merged[path] = {plain.op: plain.right}
+                equal |= plain.op == "$eq"
+                continue
+        equal = True
         for key, value in _parts(condition, scope):
             if key == "$expr":
                 expressions.append(value)
@@ -38,8 +50,8 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
                 merged[key] = {**merged[key], **value}
             else:
                 left.append({key: _shortest(value)})
-    for key, value in merged.items():
-        if "$eq" in value:
+    if equal:
+        for key, value in merged.items():
             merged[key] = _shortest(value)
     if expressions:
         merged["$expr"] = expressions[0] if len(expressions) == 1 else {"$and": expressions}
@@ -57,14 +69,6 @@ def _parts(condition: Predicate[Any], scope: Scope) -> Iterable[tuple[str, Any]]
     """The condition as entries of a filter, all of which must hold."""
     if not is_compare(condition):
         return _others(condition, scope)
-    left: Any = condition.left
-    right = condition.right
-    if type(left) is Field and type(right) is not list and not isinstance(right, Expr):  # most are so
-        if type(left._owner) is not Variable:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-            path = scope.path(left)  # pyright: ignore[reportUnknownArgumentType]
-            if path[0] != "$":
-                return ((path, {condition.op: right}),)
-        return _expression(condition, scope)
     return _compared(literal_first(condition), scope)
 
 
@@ -75,7 +79,7 @@ def _expression(condition: Predicate[Any], scope: Scope) -> Iterable[tuple[str, 
 def _path(node: Expr[Any, Any], scope: Scope) -> str | None:
     """The path of what a condition is about; None where there is none in the match language."""
     if is_field(node):
-        if type(node._owner) is Variable:  # pyright: ignore[reportPrivateUsage]
+        if type(node._owner) is Variable:
             return None
         path = scope.path(node)
     else:
@@ -108,7 +112,7 @@ def _size_path(node: Expr[Any, Any], op: str, count: Any, scope: Scope) -> str |
     field = node.args[0]
     if not is_field(field):
         return None
-    above = cast("tuple[Any, ...]", field._parts[:-1])  # pyright: ignore[reportPrivateUsage]
+    above = cast("tuple[Any, ...]", field._parts[:-1])
     return None if any(list in part.type.reads for part in above) else _path(field, scope)
 
 

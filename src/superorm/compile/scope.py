@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from superorm.exc import StatementError
 from superorm.expr.base import Expr, Label
 from superorm.expr.nodes import Column, Field
+from superorm.expr.rows import GraphLookup, ListOf
 from superorm.expr.sources import Source
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RootScope",
     "RowScope",
     "Scope",
+    "StagesNeededError",
     "same",
     "source_name",
 ]
@@ -44,9 +46,13 @@ def source_name(source: Any) -> str:
     return source.__name__ if isinstance(source, type) else repr(source)
 
 
+class StagesNeededError(Exception):
+    """An expression needs stages that compute it."""
+
+
 @define
 class RootScope:
-    """Documents of a class and nothing beside them."""
+    """Documents of a class and nothing beside them. Raises `StagesNeededError` for what has to be looked up."""
 
     root: Any
 
@@ -54,6 +60,8 @@ class RootScope:
         return field._path if field._owner is self.root else DocumentScope(self.root).path(field)
 
     def computed(self, node: Expr[Any, Any]) -> str | None:
+        if isinstance(node, (ListOf, GraphLookup)):
+            raise StagesNeededError
         return node.name if isinstance(node, Column) else None
 
 

@@ -21,7 +21,7 @@ from superorm.expr.kinds import (
 )
 from superorm.expr.nodes import Column, Field
 from superorm.expr.rows import GraphLookup, ListOf
-from superorm.expr.sources import class_of
+from superorm.expr.sources import Alias
 from superorm.expr.statements import Select
 from superorm.schema.mapping import ClassMap, class_map
 
@@ -30,7 +30,7 @@ __all__ = ["State", "documents_of", "has_position", "label_of", "lists_in", "map
 
 def mapping_of(source: Any) -> ClassMap:
     """The mapping of a class or an alias."""
-    return class_map(class_of(source))
+    return class_map(source._cls if type(source) is Alias else source)
 
 
 @define(eq=False)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
 
-from attrs import frozen
 from bson import Decimal128
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
-from superorm.expr.literals import literal
+from superorm.expr.literals import PLAIN, literal
+from superorm.expr.node import node
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT, Operator
 
 __all__ = [
@@ -55,6 +55,17 @@ if TYPE_CHECKING:
         """What only ``Any`` can stand for: values of which nothing is known stay so in arithmetic."""
 
 
+def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
+    def compare(left: Any, right: object) -> Compare[Any]:
+        kind = type(right)
+        value: Any = right
+        if not (kind in PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii())):
+            value = left._operand(right)
+        return Compare(left, op, value)
+
+    return compare
+
+
 class Expr(Generic[M_contra, T_co]):
     """A value computed from a document: `M_contra` is the document's class, `T_co` the value's type.
 
@@ -91,23 +102,22 @@ class Expr(Generic[M_contra, T_co]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __eq__(self, other: T_co | Expr[Any, T_co | None] | None) -> Predicate[M_contra]:  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
-        return Compare(self, "$eq", self._operand(other))
+    if TYPE_CHECKING:
 
-    def __ne__(self, other: T_co | Expr[Any, T_co | None] | None) -> Predicate[M_contra]:  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
-        return Compare(self, "$ne", self._operand(other))
+        def __eq__(self, other: T_co | Expr[Any, T_co | None] | None) -> Predicate[M_contra]: ...  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
+        def __ne__(self, other: T_co | Expr[Any, T_co | None] | None) -> Predicate[M_contra]: ...  # type: ignore[override]  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleMethodOverride]
+        def __gt__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]: ...  # pyright: ignore[reportGeneralTypeIssues]
+        def __ge__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]: ...  # pyright: ignore[reportGeneralTypeIssues]
+        def __lt__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]: ...  # pyright: ignore[reportGeneralTypeIssues]
+        def __le__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]: ...  # pyright: ignore[reportGeneralTypeIssues]
 
-    def __gt__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
-        return Compare(self, "$gt", self._operand(other))
-
-    def __ge__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
-        return Compare(self, "$gte", self._operand(other))
-
-    def __lt__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
-        return Compare(self, "$lt", self._operand(other))
-
-    def __le__(self, other: T_co | Expr[Any, T_co | None]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
-        return Compare(self, "$lte", self._operand(other))
+    else:
+        __eq__ = _comparison("$eq")
+        __ne__ = _comparison("$ne")
+        __gt__ = _comparison("$gt")
+        __ge__ = _comparison("$gte")
+        __lt__ = _comparison("$lt")
+        __le__ = _comparison("$lte")
 
     def between(self, low: T_co | Expr[Any, T_co], high: T_co | Expr[Any, T_co]) -> Predicate[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
         """`low` and `high` included."""
@@ -240,7 +250,7 @@ class Expr(Generic[M_contra, T_co]):
         return literal(value)
 
 
-@frozen(eq=False)
+@node
 class Predicate(Expr[M_contra, bool]):
     """A condition on documents of a class."""
 
@@ -268,7 +278,7 @@ class Predicate(Expr[M_contra, bool]):
     __hash__ = None
 
 
-@frozen(eq=False, slots=True)
+@node
 class Compare(Predicate[M_contra]):
     """An expression compared with a literal, or with another expression, in the sense of MongoDB's match language."""
 
@@ -281,7 +291,7 @@ class Compare(Predicate[M_contra]):
         return only_expressions(self.left, self.right)
 
 
-@frozen(eq=False, slots=True)
+@node
 class Matches(Predicate[M_contra]):
     """A text, or one of a list, matches a regular expression."""
 
@@ -293,7 +303,7 @@ class Matches(Predicate[M_contra]):
         yield self.left
 
 
-@frozen(eq=False, slots=True)
+@node
 class Logical(Predicate[M_contra]):
     """Conditions joined."""
 
@@ -304,7 +314,7 @@ class Logical(Predicate[M_contra]):
         return iter(self.items)
 
 
-@frozen(eq=False, slots=True)
+@node
 class ElemMatch(Predicate[M_contra]):
     """One embedded document of a list meets all the conditions, whose fields are those of its own class."""
 
@@ -315,7 +325,7 @@ class ElemMatch(Predicate[M_contra]):
         yield self.left
 
 
-@frozen(eq=False, slots=True)
+@node
 class Order(Generic[M_contra]):
     """A place in an order."""
 
@@ -323,7 +333,7 @@ class Order(Generic[M_contra]):
     direction: Literal[1, -1]
 
 
-@frozen(eq=False, slots=True)
+@node
 class Label(Expr[M_contra, T_co]):
     """An expression under a name."""
 
@@ -337,7 +347,7 @@ class Label(Expr[M_contra, T_co]):
         return self.name
 
 
-@frozen(eq=False, slots=True)
+@node
 class Call(Expr[M_contra, T_co]):
     """An operator of the server with its arguments: expressions, or BSON literals."""
 
@@ -412,14 +422,14 @@ def order_of(place: object) -> Order[Any]:
     return Order(place, 1)
 
 
-def checked_conditions(conditions: Iterable[object], where: str) -> tuple[Predicate[Any], ...]:
+def checked_conditions(conditions: Iterable[Any], where: str) -> tuple[Predicate[Any], ...]:
     """The conditions. Raises `StatementError` for anything else."""
     for condition in conditions:
         if not isinstance(condition, Predicate):
             raise StatementError(
                 f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
             )
-    return cast("tuple[Predicate[Any], ...]", tuple(conditions))
+    return tuple(conditions)
 
 
 def checked_name(name: object) -> str:

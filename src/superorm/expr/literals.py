@@ -15,11 +15,14 @@ from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, Ob
 
 from superorm.exc import StatementError
 
-__all__ = ["finite", "literal", "register_literal"]
+__all__ = ["ATOMIC", "PLAIN", "finite", "literal", "register_literal"]
 
 _NATIVE = {type(None), bool, float, bytes, UUID}
 _BSON = {Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp}
-_PLAIN = frozenset(_NATIVE | _BSON)
+PLAIN = frozenset(_NATIVE | _BSON)
+"""The types whose values are their own literals."""
+ATOMIC = PLAIN | {int, str}
+"""The types of literals that hold no others."""
 
 _registered: dict[type, Callable[[Any], Any]] = {}
 
@@ -35,7 +38,7 @@ def literal(value: object) -> Any:
     Raises `StatementError` for what BSON cannot hold.
     """
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value
     if kind is str:
         return _text(cast("str", value))

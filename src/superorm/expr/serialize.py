@@ -75,14 +75,14 @@ def dump(statement: object) -> dict[str, Any]:
 
 def _children_first(statement: object) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Each node once, with its arguments, after those that it is made of."""
-    found: set[int] = set()
+    found: dict[int, object] = {}  # holds what is made to be stored, so that no two have one identity
     pending: list[tuple[Any, dict[str, Any] | None]] = [(statement, None)]
     while pending:
         node, arguments = pending.pop()
         if arguments is not None:
             yield node, arguments
         elif id(node) not in found:
-            found.add(id(node))
+            found[id(node)] = node
             arguments = _form(node).arguments(node)
             pending.append((node, arguments))
             pending.extend((part, None) for part in reversed([*_parts(tuple(arguments.values()))]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from attrs import frozen
 
 from superorm.exc import StatementError
+from superorm.expr.node import node
 
 if TYPE_CHECKING:
     from superorm.schema.document import Document
@@ -95,7 +96,7 @@ class Alias:
         return self._name
 
 
-@frozen(eq=False, repr=False)
+@node
 class Variable:
     """What stands for each item of a list in `func.filter` and its like."""
 
@@ -129,7 +130,7 @@ def class_of(source: Any) -> Any:
 
 def is_document(entity: object) -> bool:
     """Whether it is a document class, or another name for one."""
-    return isinstance(entity, Alias) or (isinstance(entity, type) and hasattr(entity, "__collection__"))
+    return hasattr(entity, "__collection__") if isinstance(entity, type) else isinstance(entity, Alias)
 
 
 def aliased(cls: type[D], name: str) -> type[D]:

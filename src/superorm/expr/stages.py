@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import define, frozen
+from attrs import define
 
 from superorm.expr.base import Expr, Order, Predicate
+from superorm.expr.node import node
 
 if TYPE_CHECKING:
     from superorm.expr.nodes import Field
@@ -19,7 +20,7 @@ __all__ = ["Block", "Entity", "Facet", "Join", "Like", "Raw", "Sample", "Step", 
 Entity: TypeAlias = "type | Alias | Expr[Any, Any]"
 
 
-@frozen(eq=False, slots=True)
+@node
 class Join:
     """Another class joined to the rows, each row once for each match (``$lookup`` and ``$unwind``)."""
 
@@ -29,7 +30,7 @@ class Join:
     """Whether rows without a match stay."""
 
 
-@define(eq=False)  # made by each call of a statement: a frozen one takes three times as long
+@define(eq=False)  # as `node`, which type checkers would not let `evolve` copy
 class Block:
     """The slots of one block, which take effect in SQL's order whatever the order of the calls. Never changed."""
 
@@ -43,7 +44,7 @@ class Block:
     limit: int | None = None
 
 
-@frozen(eq=False, slots=True)
+@node
 class Like:
     """A vector search between two blocks: the first chooses what is searched, the second works on what was found."""
 
@@ -55,7 +56,7 @@ class Like:
     min_score: float | None
 
 
-@frozen(eq=False, slots=True)
+@node
 class Unwind:
     """One row for each element of a list."""
 
@@ -65,35 +66,35 @@ class Unwind:
     """The name of a column for the element's position."""
 
 
-@frozen(eq=False, slots=True)
+@node
 class Sample:
     """Some rows, by chance."""
 
     size: int
 
 
-@frozen(eq=False, slots=True)
+@node
 class Facet:
     """Several statements over the same rows; their results are lists in one row."""
 
     facets: tuple[tuple[str, Select[Any, Any]], ...]
 
 
-@frozen(eq=False, slots=True)
+@node
 class UnionAll:
     """The rows of another statement after these."""
 
     select: Select[Any, Any]
 
 
-@frozen(eq=False, slots=True)
+@node
 class Raw:
     """A stage as the server takes it."""
 
     stage: dict[str, Any]
 
 
-@frozen(eq=False, slots=True)
+@node
 class Then:
     """The rows so far become the documents of what follows."""
 

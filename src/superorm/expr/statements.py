@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pprint import pformat
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast, overload
 
-from attrs import frozen
+from attrs import define
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError, UnsupportedError
@@ -14,6 +14,7 @@ from superorm.expr.base import Expr, Label, Order, Predicate, checked_conditions
 from superorm.expr.entities import checked_entities, is_part_of, name_of, root_of
 from superorm.expr.literals import finite
 from superorm.expr.narrow import is_dict
+from superorm.expr.node import node
 from superorm.expr.nodes import Column, Field
 from superorm.expr.rows import ListOf
 from superorm.expr.sources import is_document
@@ -65,7 +66,7 @@ class Rows(Generic[R_co]):
     __slots__ = ()
 
 
-@frozen(eq=False, slots=True)
+@node
 class LoadOnly:
     """An option: documents of a select with some of their fields only."""
 
@@ -86,7 +87,7 @@ def load_only(*fields: Expr[Any, Any]) -> LoadOnly:
     return LoadOnly(cast("tuple[Field[Any, Any], ...]", fields))
 
 
-@frozen(eq=False, slots=True, repr=False)
+@define(eq=False)  # its methods change copies of it: nobody else does
 class Select(Rows[R_co], Storable, Generic[M, R_co]):
     """A query. Build one with `select`.
 
@@ -99,18 +100,27 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     _root: Any
     _entities: tuple[Entity, ...]
-    _steps: tuple[Step, ...] = (Block(),)
+    _closed: tuple[Step, ...] = ()
+    """What stands before the last block."""
     _options: tuple[LoadOnly, ...] = ()
+    # the slots of the last block
+    _joins: tuple[Join, ...] = ()
+    _where: tuple[Predicate[Any], ...] = ()
+    _group_by: tuple[Expr[Any, Any], ...] = ()
+    _having: tuple[Predicate[Any], ...] = ()
+    _distinct: bool = False
+    _order_by: tuple[Order[Any], ...] = ()
+    _offset: int = 0
+    _limit: int | None = None
 
     # The slots of a block
 
     def where(self, *conditions: Predicate[M]) -> Select[M, R_co]:
         """Keep the rows that meet all the conditions."""
         checked = checked_conditions(conditions, "where()")
-        b = self._block
-        return self._last(
-            Block(b.joins, b.where + checked, b.group_by, b.having, b.distinct, b.order_by, b.offset, b.limit)
-        )
+        copy = self._copy()
+        copy._where = self._where + checked
+        return copy
 
     def join(self, target: type[Document], *on: Predicate[Any], outer: bool = False) -> Select[Any, R_co]:
         """Join another class: each row stands once for each of its documents that meets all the conditions.
@@ -124,10 +134,9 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         if not on:
             raise StatementError(f"join({target!r}) needs a condition, such as Movie.author_id == Author.id")
         join = Join(target, checked_conditions(on, "join()"), outer)
-        b = self._block
-        return self._last(
-            Block((*b.joins, join), b.where, b.group_by, b.having, b.distinct, b.order_by, b.offset, b.limit)
-        )
+        copy = self._copy()
+        copy._joins = (*self._joins, join)
+        return copy
 
     def group_by(self, *keys: Expr[M, Any]) -> Select[M, R_co]:
         """One row for each combination of the keys' values; what is selected are these and accumulators over the rows.
@@ -137,43 +146,43 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         for key in keys:
             if not isinstance(key, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise StatementError(f"group_by() takes fields and expressions, not {key!r}")
-        b = self._block
-        return self._last(
-            Block(b.joins, b.where, b.group_by + keys, b.having, b.distinct, b.order_by, b.offset, b.limit)
-        )
+        copy = self._copy()
+        copy._group_by = self._group_by + keys
+        return copy
 
     def having(self, *conditions: Predicate[M]) -> Select[M, R_co]:
         """Keep the groups that meet all the conditions."""
         checked = checked_conditions(conditions, "having()")
-        b = self._block
-        return self._last(
-            Block(b.joins, b.where, b.group_by, b.having + checked, b.distinct, b.order_by, b.offset, b.limit)
-        )
+        copy = self._copy()
+        copy._having = self._having + checked
+        return copy
 
     def distinct(self) -> Select[M, R_co]:
         """Each row once."""
-        b = self._block
-        return self._last(Block(b.joins, b.where, b.group_by, b.having, True, b.order_by, b.offset, b.limit))
+        copy = self._copy()
+        copy._distinct = True
+        return copy
 
     def order_by(self, *places: Order[M] | Expr[M, Any]) -> Select[M, R_co]:
         """Sort by fields, ``.desc()`` for descending; a further call sorts what the calls before it leave equal."""
-        orders = tuple([order_of(place) for place in places])
-        b = self._block
-        return self._last(
-            Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by + orders, b.offset, b.limit)
-        )
+        orders = tuple([place if type(place) is Order else order_of(place) for place in places])
+        copy = self._copy()
+        copy._order_by = self._order_by + orders
+        return copy
 
     def limit(self, count: int) -> Select[M, R_co]:
         """At most `count` rows."""
         count = checked_count("limit", count, least=1)
-        b = self._block
-        return self._last(Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by, b.offset, count))
+        copy = self._copy()
+        copy._limit = count
+        return copy
 
     def offset(self, count: int) -> Select[M, R_co]:
         """Leave out the first `count` rows."""
         count = checked_count("offset", count, least=0)
-        b = self._block
-        return self._last(Block(b.joins, b.where, b.group_by, b.having, b.distinct, b.order_by, count, b.limit))
+        copy = self._copy()
+        copy._offset = count
+        return copy
 
     # What closes a block
 
@@ -240,7 +249,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
                 raise StatementError(f"facet({name}=...) is about {name_of(facet._root)}, not {name_of(self._root)}")
         named = tuple([(checked_name(name), facet.select_from(self._root)) for name, facet in facets.items()])
         columns: tuple[Expr[Any, Any], ...] = tuple([Column(name) for name, _ in named])
-        return Select(self._root, columns, (*self._steps, Facet(named), Block()))
+        return Select(self._root, columns, (*self._steps, Facet(named)))
 
     def union_all(self, other: Select[M2, R_co]) -> Select[M, R_co]:
         """The rows of another statement after these; both select as much, under the names of the first."""
@@ -287,7 +296,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         With `entities` these are selected from the rows: ``.then(func.avg(n))``.
         """
         checked = checked_entities("then()", entities) if entities else self._entities
-        return Select(self._root, checked, (*self._steps, Then(self._entities, bool(entities)), Block()), self._options)
+        return Select(self._root, checked, (*self._steps, Then(self._entities, bool(entities))), self._options)
 
     @overload
     def columns(self, a: type[D], /) -> Select[M, tuple[D]]: ...
@@ -321,20 +330,26 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         """
         if not entities:
             raise StatementError("columns() needs a document class, or a field of one")
-        return Select(self._root, checked_entities("columns()", entities), self._steps, self._options)
+        copy = self._copy()
+        copy._entities = checked_entities("columns()", entities)
+        return copy
 
     def select_from(self, root: type[D]) -> Select[D, R_co]:
         """The same on a class, where the select list does not tell it: ``select(func.count()).select_from(Movie)``."""
         if not is_document(root):
             raise StatementError(f"select_from() takes a document class, not {root!r}")
-        return Select(root, self._entities, self._steps, self._options)
+        copy = self._copy()
+        copy._root = root
+        return copy
 
     def options(self, *options: LoadOnly) -> Select[M, R_co]:
         """How documents are loaded: `load_only`."""
         for option in options:
             if not isinstance(option, LoadOnly):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise StatementError(f"options() takes load_only(...), not {option!r}")
-        return Select(self._root, self._entities, self._steps, (*self._options, *options))
+        copy = self._copy()
+        copy._options = (*self._options, *options)
+        return copy
 
     # What becomes of it
 
@@ -369,7 +384,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def pipeline(self) -> list[dict[str, Any]]:
         """What will be sent, as an aggregation pipeline; ``like`` stands in it as a ``$like`` stage."""
-        return [own_copy(stage) for stage in _pipeline[0](self)]
+        return _pipeline[0](self)
 
     if TYPE_CHECKING:
 
@@ -387,15 +402,40 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     @property
     def _block(self) -> Block:
-        return cast("Block", self._steps[-1])
+        return Block(
+            self._joins,
+            self._where,
+            self._group_by,
+            self._having,
+            self._distinct,
+            self._order_by,
+            self._offset,
+            self._limit,
+        )
 
-    def _last(self, block: Block) -> Select[M, R_co]:
-        """The same with another last block."""
-        steps = self._steps
-        return Select(self._root, self._entities, (block,) if len(steps) == 1 else (*steps[:-1], block), self._options)
+    @property
+    def _steps(self) -> tuple[Step, ...]:
+        return (*self._closed, self._block)
 
     def _close(self, step: Step) -> Select[M, R_co]:
-        return Select(self._root, self._entities, (*self._steps, step, Block()), self._options)
+        return Select(self._root, self._entities, (*self._steps, step), self._options)
+
+    def _copy(self) -> Select[Any, Any]:
+        """A copy, which the method that asks for it changes before anybody sees it; `evolve` takes longer."""
+        return Select(
+            self._root,
+            self._entities,
+            self._closed,
+            self._options,
+            self._joins,
+            self._where,
+            self._group_by,
+            self._having,
+            self._distinct,
+            self._order_by,
+            self._offset,
+            self._limit,
+        )
 
 
 @overload
@@ -437,5 +477,7 @@ def select(*entities: Any) -> Select[Any, Any]:
     """
     if not entities:
         raise StatementError("select() needs a document class, or a field of one")
+    if len(entities) == 1 and is_document(entities[0]):
+        return Select(entities[0], entities)
     entities = checked_entities("select()", entities)
     return Select(root_of(entities), entities)

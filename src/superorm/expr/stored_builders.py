@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import attrs
 import numpy as np
+from attrs import astuple
 
 from superorm.exc import StatementError, SuperormError
 from superorm.expr import nodes, rows, stages, statements
@@ -146,7 +147,7 @@ def build_block(
         select = select.join(join.target, *join.on, outer=join.outer)
     select = select.where(*where).group_by(*group_by).having(*having).order_by(*order_by).offset(offset)
     select = select.distinct() if distinct else select
-    return (select if limit is None else select.limit(limit))._steps[-1]
+    return (select if limit is None else select.limit(limit))._block
 
 
 def _names(facets: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
@@ -178,15 +179,18 @@ def build_select(root: Any, entities: Any, steps: Any, options: Any = ()) -> Any
     """Each step is taken again by its method, so that it is checked as when it was written."""
     if not all(isinstance(step, stages.Block) == (n % 2 == 0) for n, step in enumerate(steps)) or len(steps) % 2 == 0:
         raise Refusal("expected blocks, with one other step between each two").within("steps")
-    done = steps[:1]
-    for position, (step, block) in enumerate(zip(steps[1::2], steps[2::2], strict=True)):
+    closed: tuple[Any, ...] = ()
+    for position, (block, step) in enumerate(zip(steps[::2], steps[1::2], strict=False)):
         try:
-            again = CLOSERS[type(step)](_any_select(root, entities, done), step)
+            closed = CLOSERS[type(step)](_ending_with(block, root, entities, closed), step)._closed
         except SuperormError as error:
             raise Refusal(str(error)).within(2 * position + 1).within("steps") from None
-        done = (*again._steps[:-1], block)
     statements.select(*entities)
-    return _any_select(root, entities, done).options(*options)
+    return _ending_with(steps[-1], root, entities, closed).options(*options)
+
+
+def _ending_with(block: stages.Block, root: Any, entities: Any, closed: tuple[Any, ...]) -> Any:
+    return _any_select(root, entities, closed, (), *astuple(block, recurse=False))
 
 
 def build_case(whens: Any, else_: Any) -> Any:

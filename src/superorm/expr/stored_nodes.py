@@ -191,6 +191,7 @@ FORMS: dict[str, Form] = {
                 "options": kinds.many(kinds.of(statements.LoadOnly)),
             },
             builders.build_select,
+            steps=attrgetter("_steps"),
         ),
         _form(
             writes.MergeInto,

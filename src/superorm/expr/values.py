@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from superorm.exc import StatementError
+from superorm.expr.literals import ATOMIC
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 
 __all__ = ["checked_count", "own_copy", "shortened"]
@@ -22,11 +23,15 @@ def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -
 
 def own_copy(value: Any) -> Any:
     """The same in containers and arrays of its own."""
-    if isinstance(value, np.ndarray):
-        return cast("Any", value).copy()
     if is_dict(value):
-        return {key: own_copy(item) for key, item in value.items()}
-    return [own_copy(item) for item in value] if is_list(value) else value
+        copy = value.copy()
+        for key, item in copy.items():
+            if type(item) not in ATOMIC:
+                copy[key] = own_copy(item)
+        return copy
+    if is_list(value):
+        return [item if type(item) in ATOMIC else own_copy(item) for item in value]
+    return cast("Any", value).copy() if isinstance(value, np.ndarray) else value
 
 
 def shortened(value: Any) -> Any:

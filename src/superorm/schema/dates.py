@@ -28,7 +28,7 @@ def datetime_keys(mapping: ClassMap) -> tuple[str, ...] | None:
         mapping.functions["dates"] = _datetime_keys(mapping, inside), inside
     found: tuple[str, ...] | None
     found, inside = mapping.functions["dates"]
-    if found is None or mapping.family or any(embedded.family for embedded in inside):  # subclasses may come later
+    if mapping.family or (inside and any(embedded.family for embedded in inside)):  # subclasses may come later
         return None
     return found
 
