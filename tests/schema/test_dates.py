@@ -6,9 +6,8 @@ import datetime as dt
 from typing import Any
 
 from superorm import Document, Embedded, Mapped, Registry, field, utcnow
-from superorm.schema.dates import datetime_keys
+from superorm.schema.dates import datetime_keys, make_aware
 from superorm.schema.mapping import class_map
-from superorm.unitofwork.dates import make_aware
 
 registry = Registry()
 
@@ -49,15 +48,19 @@ class Keeper(Document, registry=registry):
     part: Mapped[Keeping | None] = field(default=None)
 
 
+class ByTime(Document, registry=registry):
+    at: Mapped[dt.datetime] = field(primary_key=True)
+
+
 class Dated(Document, registry=registry):
     day: Mapped[dt.date | None] = field(default=None)
 
 
 def test_keys() -> None:
-    """Those of the document itself; none are known where datetimes may stand deeper down, or be of any type."""
+    """Those of the document itself; none where datetimes may stand deeper down, or be keys, or of any type."""
     assert ("at", "u") == datetime_keys(class_map(Flat))
     assert ("at",) == datetime_keys(class_map(Nested))
-    assert [None] * 4 == [datetime_keys(class_map(kind)) for kind in (Deep, Loose, Dated, Keeper)]
+    assert [None] * 5 == [datetime_keys(class_map(kind)) for kind in (Deep, Loose, Dated, Keeper, ByTime)]
 
 
 def test_subclasses_that_come_later() -> None:
@@ -96,7 +99,8 @@ def test_made_aware() -> None:
     moments = [moment.replace(tzinfo=None) for moment in aware]
     documents: list[dict[str, Any]] = [{"a": moment, "b": moment} for moment in moments]
     documents += [{"a": None}, {"a": "x"}, {}]
-    make_aware(documents, ("a",))
+    for document in documents:
+        make_aware(document, ("a",))
     assert aware == [one["a"] for one in documents[:3]]
     assert all(one["a"].tzinfo is dt.UTC for one in documents[:3])
     assert moments == [one["b"] for one in documents[:3]]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import repeat
+from types import NoneType
 from typing import Any
 
+from superorm.schema.dates import EPOCH, NAIVE_EPOCH, datetime_keys, is_datetime, make_aware
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.partial import make_partial, make_whole, partial_class
 from superorm.schema.sourcegen import make_function
@@ -110,8 +112,10 @@ def _make_load(mapping: ClassMap, attributes: frozenset[str] | None) -> Any:
         _load_slowly(mapping, instance, document, unloaded)
 
     cls = mapping.cls if unloaded is None else partial_class(mapping)
-    namespace: dict[str, Any] = {**PLAIN_NAMES, "cls": cls, "slow": slow, "unloaded": unloaded, "repeat": repeat}
     eager = [part for part in mapping.fields if not part.lazy and part.attribute not in (unloaded or ())]
+    dates = {n: part for n, part in enumerate(eager) if is_datetime(part.type)}
+    namespace: dict[str, Any] = {**PLAIN_NAMES, "cls": cls, "slow": slow, "unloaded": unloaded, "repeat": repeat}
+    namespace |= {"epoch": EPOCH, "naive_epoch": NAIVE_EPOCH}
     checks = [part.type.load_check(f"v{n}") for n, part in enumerate(eager)]
     if mapping.extra_forbidden and unloaded is None:
         checks.append(f"len(d) == {len(mapping.fields) + mapping.writes_type}")
@@ -124,6 +128,10 @@ def _make_load(mapping: ClassMap, attributes: frozenset[str] | None) -> Any:
     lines += [f"            v{n} = d[{part.stored!r}]" for n, part in enumerate(eager)] or ["            pass"]
     lines += ["        except KeyError:", "            slow(o, d)", "            continue"]
     lines += [f"        if {' and '.join(checks) or 'True'}:"]
+    for n, part in dates.items():
+        there = "" if NoneType not in part.type.reads else f"v{n} is not None and "
+        lines.append(f"            if {there}v{n}.tzinfo is None:")
+        lines.append(f"                d[{part.stored!r}] = v{n} = epoch + (v{n} - naive_epoch)")
     lines += [f"            o.{part.attribute} = v{n}" for n, part in enumerate(eager)]
     if unloaded is not None:
         lines.append(f"            o.{UNLOADED} = unloaded")
@@ -152,6 +160,7 @@ def _load_slowly(
     mapping: ClassMap, instance: object, document: dict[str, Any], unloaded: frozenset[str] | None
 ) -> None:
     """The same as the generated function, naming what does not fit and filling in what is missing."""
+    make_aware(document, datetime_keys(mapping) or ())
     setattr(instance, RAW, document)
     if unloaded is not None:
         make_partial(mapping, instance, unloaded)
@@ -207,6 +216,7 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
     """
     mapping = class_map(type(instance))
     state = vars(instance)
+    make_aware(document, datetime_keys(mapping) or ())
     if attributes is None:
         _check_extra(mapping, document)
     lacking = [

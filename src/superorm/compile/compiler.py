@@ -122,18 +122,16 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
         return None
     entities = select._entities
     projection: dict[str, int] | None = None
-    datetimes: tuple[str, ...] | None = None
+    naive = False
     if len(entities) == 1 and entities[0] is root:
-        datetimes = datetime_keys(mapping)
+        naive = datetime_keys(mapping) is not None
     else:
         columns = _columns(select, mapping, scope)
         if columns is None:
             return None
         outputs, projection = columns
     assert mapping.collection is not None
-    find = Find(
-        mapping.collection, filter, projection, list(sort.items()), select._offset, select._limit or 0, datetimes
-    )
+    find = Find(mapping.collection, filter, projection, list(sort.items()), select._offset, select._limit or 0, naive)
     return CompiledSelect(mapping, outputs, find)
 
 

@@ -21,8 +21,8 @@ class Find:
     skip: int = 0
     limit: int = 0
     """0 means no limit."""
-    datetimes: tuple[str, ...] | None = None
-    """The only keys whose datetimes matter to the reader; None where all do. A backend need not heed it."""
+    naive: bool = False
+    """Whether datetimes may be read naive, in UTC, which `load` and `complete` of the codec make aware."""
 
 
 @frozen

@@ -21,6 +21,7 @@ from superorm.unitofwork.writes import Insert, Update, Write
 __all__ = [
     "CODEC_OPTIONS",
     "MAX_DOCUMENT_BYTES",
+    "NAIVE_OPTIONS",
     "REFUSALS",
     "Encoded",
     "check_write",
@@ -35,6 +36,8 @@ CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 """How superorm reads and writes BSON: aware UTC datetimes, standard UUIDs, dates beyond Python's as ``DatetimeMS``."""
+NAIVE_OPTIONS = CODEC_OPTIONS.with_options(tz_aware=False)
+"""The same with naive datetimes, in UTC."""
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_BYTES = MAX_DOCUMENT_BYTES

@@ -18,9 +18,9 @@ from superorm.backends.errors import has_error_label, reading, unique_index_erro
 from superorm.compile.plan import Aggregate, Count
 from superorm.exc import UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
-from superorm.unitofwork.dates import NAIVE_OPTIONS, make_aware
 from superorm.unitofwork.encode import (
     CODEC_OPTIONS,
+    NAIVE_OPTIONS,
     REFUSALS,
     encode_documents,
     encode_operations,
@@ -117,9 +117,7 @@ class AsyncMongoDatabackend:
                 number = await self._db[plan.collection].count_documents(plan.filter, session=session, **limit)
                 return [{"n": number}]
             cursor = await self._cursor(plan, session)
-            documents = await cursor.to_list()
-            make_aware(documents, _naive(plan))
-            return documents
+            return await cursor.to_list()
 
     async def stream(
         self, plan: Read, *, session: AsyncClientSession | None = None, batch_size: int = 1000
@@ -131,7 +129,6 @@ class AsyncMongoDatabackend:
         with reading(self._namespace(plan.collection), lost=self._lost):
             async with await self._cursor(plan, session, batch_size) as cursor:
                 while batch := await cursor.to_list(batch_size):
-                    make_aware(batch, _naive(plan))
                     yield batch
 
     async def _cursor(
@@ -140,7 +137,7 @@ class AsyncMongoDatabackend:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
             return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or None)
-        if plan.datetimes is not None:
+        if plan.naive:
             collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(
             plan.filter,
@@ -369,11 +366,6 @@ def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
 def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:
     """What the server says of itself, which PyMongo decodes in its own way, with the types of documents."""
     return bson.decode(bson.encode(described), CODEC_OPTIONS)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _naive(plan: Find | Aggregate) -> tuple[str, ...]:
-    """The keys whose datetimes are read naive."""
-    return () if isinstance(plan, Aggregate) else plan.datetimes or ()
 
 
 async def _commit(session: AsyncClientSession) -> None:

@@ -19,9 +19,9 @@ from superorm.backends.errors import has_error_label, reading, unique_index_erro
 from superorm.compile.plan import Aggregate, Count
 from superorm.exc import UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
-from superorm.unitofwork.dates import NAIVE_OPTIONS, make_aware
 from superorm.unitofwork.encode import (
     CODEC_OPTIONS,
+    NAIVE_OPTIONS,
     REFUSALS,
     encode_documents,
     encode_operations,
@@ -118,9 +118,7 @@ class MongoDatabackend:
                 number = self._db[plan.collection].count_documents(plan.filter, session=session, **limit)
                 return [{"n": number}]
             cursor = self._cursor(plan, session)
-            documents = cursor.to_list()
-            make_aware(documents, _naive(plan))
-            return documents
+            return cursor.to_list()
 
     def stream(
         self, plan: Read, *, session: ClientSession | None = None, batch_size: int = 1000
@@ -132,7 +130,6 @@ class MongoDatabackend:
         with reading(self._namespace(plan.collection), lost=self._lost):
             with self._cursor(plan, session, batch_size) as cursor:
                 while batch := cursor.to_list(batch_size):
-                    make_aware(batch, _naive(plan))
                     yield batch
 
     def _cursor(
@@ -141,7 +138,7 @@ class MongoDatabackend:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
             return collection.aggregate(plan.pipeline, session, batchSize=batch_size or None)
-        if plan.datetimes is not None:
+        if plan.naive:
             collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(
             plan.filter,
@@ -366,11 +363,6 @@ def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
 def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:
     """What the server says of itself, which PyMongo decodes in its own way, with the types of documents."""
     return bson.decode(bson.encode(described), CODEC_OPTIONS)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _naive(plan: Find | Aggregate) -> tuple[str, ...]:
-    """The keys whose datetimes are read naive."""
-    return () if isinstance(plan, Aggregate) else plan.datetimes or ()
 
 
 def _commit(session: ClientSession) -> None:
