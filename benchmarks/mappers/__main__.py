@@ -30,7 +30,7 @@ from superorm.backends.mongod import open_mongod, wait_stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ("beanie", "odmantic", "mongoengine", "ming", "mongospecs")
-WHOLE = (10_000, 9, (10_000, 50_000, 1_000_000))
+WHOLE = (10_000, 5, (10_000, 50_000, 1_000_000))
 """Documents, runs, and the documents in memory: of the short stream, of the load, and of the long stream."""
 QUICK = (1000, 3, (1000, 5000, 50_000))
 STREAM_MIB = 20
@@ -214,8 +214,11 @@ def measure(run: Run, n: int, sizes: tuple[int, int, int]) -> None:
     with MongoClient(run.uri) as client:
         with ExitStack() as stack:
             run.start(stack, "mappers")
-            results = {row.task: run.row(row, client.mappers, n) for row in ROWS}
-            statement = run.row(Row("statement", "statement"), client.mappers, 1)
+            results: Results = {}
+            for row in (*ROWS, Row("build and compile a statement", "statement")):
+                print(f"{row.title} ...", file=sys.stderr)
+                results[row.task] = run.row(row, client.mappers, n if row in ROWS else 1)
+            statement = results.pop("statement")
         print(f"N = {n:,} ({n // 5:,} modified), medians of {run.runs} interleaved runs.\n")
         times_table(results, names)
         print()
@@ -247,7 +250,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not Path(arguments.peers).exists():
         parser.error(f"there is no {arguments.peers}: run nox -s bench, which installs the peers")
-    n, runs, sizes = (1000, 3, (1000, 5000, 50_000)) if arguments.quick else (10_000, 5, (10_000, 50_000, 1_000_000))
+    n, runs, sizes = QUICK if arguments.quick else WHOLE
     pythons = dict.fromkeys(("raw", "raw_aware", "superorm"), sys.executable)
     pythons |= dict.fromkeys(arguments.only, arguments.peers)
     with TemporaryDirectory(prefix="superorm-bench-") as folder:
