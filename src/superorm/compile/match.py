@@ -38,7 +38,8 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
             path = field._path if field._owner is root else _path(field, scope)
             if path is not None and path not in merged:
                 merged[path] = {plain.op: plain.right}
-                equal |= plain.op == "$eq"
+                if plain.op == "$eq":
+                    equal = True
                 continue
         equal = True
         for key, value in _parts(condition, scope):
