@@ -235,3 +235,22 @@ def test_refusals(make: Any, error: type[Exception], match: str) -> None:
     """What cannot be is an error before anything is sent."""
     with pytest.raises(error, match=match):
         make()
+
+
+def test_plans_share_nothing_with_their_statements() -> None:
+    """Who changes a plan changes no statement."""
+    for statement in (
+        update(Movie).where(Movie.year.in_([1, 2])).set(Movie.genres.to(["a"])),
+        update(Movie).where(Movie.year.in_([1, 2])).set(Movie.genres.push("a"), Movie.title.to(Movie.plot)),
+        delete(Movie).where(Movie.year.in_([1, 2])),
+    ):
+        before = repr(statement.plan())
+        _empty(statement.plan())
+        assert before == repr(statement.plan())
+
+
+def _empty(value: Any) -> None:
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _empty(part)
+    if isinstance(value, (dict, list)):
+        value.clear()

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.collection import Collection
 
-from superorm import Registry, Select, StatementError, SuperormError, aliased, insert, score, select, update
+from superorm import Registry, Select, StatementError, SuperormError, aliased, func, insert, score, select, update
 from superorm.expr import assignments, base, nodes, rows, sources, stages, statements, writes
 from superorm.expr.operators import Operator
 from superorm.expr.stored_nodes import FORMS
@@ -194,6 +194,14 @@ def test_merge_into_comes_back() -> None:
             assert getattr(statement, name) == getattr(found, name)
         with pytest.raises(StatementError, match=r"Select.from_dict\(\): data: expected a Select, not a MergeInto"):
             again(data)
+
+
+def test_what_then_selects() -> None:
+    """An accumulator after ``then`` is over its rows."""
+    n = func.count().label("n")
+    statement = select(Movie.year, n).group_by(Movie.year).then(func.count().label("m"))
+    assert statement.pipeline() == again(statement.to_dict()).pipeline()
+    assert 2 == sum("$group" in stage for stage in statement.pipeline())
 
 
 def test_raw_stages() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from bson import ObjectId
+
 from superorm import Document, Embedded, Mapped, Registry, field, utcnow
-from superorm.schema.dates import datetime_keys, make_aware
+from superorm.codec.documents import load
+from superorm.schema.dates import make_aware, reads_naive
 from superorm.schema.mapping import class_map
 
 registry = Registry()
@@ -56,11 +59,10 @@ class Dated(Document, registry=registry):
     day: Mapped[dt.date | None] = field(default=None)
 
 
-def test_keys() -> None:
-    """Those of the document itself; none where datetimes may stand deeper down, or be keys, or of any type."""
-    assert ("at", "u") == datetime_keys(class_map(Flat))
-    assert ("at",) == datetime_keys(class_map(Nested))
-    assert [None] * 5 == [datetime_keys(class_map(kind)) for kind in (Deep, Loose, Dated, Keeper, ByTime)]
+def test_classes() -> None:
+    """Those whose datetimes are fields of the document itself, and stand neither deeper down nor in its key."""
+    assert [True] * 2 == [reads_naive(class_map(kind)) for kind in (Flat, Nested)]
+    assert [False] * 5 == [reads_naive(class_map(kind)) for kind in (Deep, Loose, Dated, Keeper, ByTime)]
 
 
 def test_subclasses_that_come_later() -> None:
@@ -76,7 +78,7 @@ def test_subclasses_that_come_later() -> None:
     class Lonely(Document, registry=registry):
         at: Mapped[dt.datetime]
 
-    assert [("at",), ("at",)] == [datetime_keys(class_map(kind)) for kind in (Outer, Lonely)]
+    assert [True] * 2 == [reads_naive(class_map(kind)) for kind in (Outer, Lonely)]
 
     class Timed(Inner):
         when: Mapped[dt.datetime]
@@ -84,7 +86,7 @@ def test_subclasses_that_come_later() -> None:
     class Child(Lonely):
         when: Mapped[list[dt.datetime]]
 
-    assert [None, None] == [datetime_keys(class_map(kind)) for kind in (Outer, Lonely)]
+    assert [False] * 2 == [reads_naive(class_map(kind)) for kind in (Outer, Lonely)]
     assert issubclass(Timed, Inner)
     assert issubclass(Child, Lonely)
 
@@ -97,11 +99,27 @@ def test_made_aware() -> None:
         dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
     ]
     moments = [moment.replace(tzinfo=None) for moment in aware]
-    documents: list[dict[str, Any]] = [{"a": moment, "b": moment} for moment in moments]
-    documents += [{"a": None}, {"a": "x"}, {}]
+    documents: list[dict[str, Any]] = [{"at": moment, "u": moment, "title": moment, "x": moment} for moment in moments]
+    documents += [{"at": None}, {"at": "x"}, {}]
     for document in documents:
-        make_aware(document, ("a",))
-    assert aware == [one["a"] for one in documents[:3]]
-    assert all(one["a"].tzinfo is dt.UTC for one in documents[:3])
-    assert moments == [one["b"] for one in documents[:3]]
-    assert [{"a": None}, {"a": "x"}, {}] == documents[3:]
+        make_aware(class_map(Flat), document)
+    assert aware == [one["at"] for one in documents[:3]] == [one["u"] for one in documents[:3]]
+    assert all(one["at"].tzinfo is dt.UTC for one in documents[:3])
+    assert moments == [one["title"] for one in documents[:3]] == [one["x"] for one in documents[:3]]
+    assert [{"at": None}, {"at": "x"}, {}] == documents[3:]
+
+
+def test_a_subclass_declared_between_read_and_load() -> None:
+    """What was read naive is made aware, also where the quick way does not do."""
+
+    class Base(Document, registry=registry):
+        at: Mapped[dt.datetime]
+        n: Mapped[int] = field(default=0)
+
+    class Sub(Base):
+        m: Mapped[int] = field(default=0)
+
+    moment = dt.datetime(2020, 5, 6, 7, 8, 9, 123000)  # noqa: DTZ001
+    quick, slow = load(class_map(Base), [{"_id": ObjectId(), "at": moment, "n": 1}, {"_id": ObjectId(), "at": moment}])
+    assert [moment.replace(tzinfo=dt.UTC)] * 2 == [quick.at, slow.at]
+    assert issubclass(Sub, Base)

@@ -288,3 +288,25 @@ def test_an_element_of_the_outer_row(shop: Shop) -> None:
     categories = {one.id: one.category for one in shop.all[Product]}
     expected = [(one.id, [categories[one.items[0].sku]] if one.items else []) for one in shop.all[Order]]
     assert expected == shop.rows(statement)
+
+
+def test_customers_by_the_whole_list_of_their_orders(shop: Shop) -> None:
+    """A list that was looked up is compared as a list with lists, and by its elements with anything else."""
+    large = Order.id > 60
+    states = select(Order.status).where(Order.customer_id == Customer.id, large).order_by(Order.id).as_list()
+    found = {
+        one.id: [order.status for order in shop.all[Order] if order.customer_id == one.id and order.id > 60]
+        for one in shop.all[Customer]
+    }
+    some = next(states for states in found.values() if states)
+    assert [] in found.values()
+    expected = [
+        (states == some, [key for key, given in found.items() if given == some]),
+        (states == [], [key for key, given in found.items() if not given]),
+        (states != some, [key for key, given in found.items() if given != some]),
+        (states.in_([[], some]), [key for key, given in found.items() if given in ([], some)]),
+        (states.in_(["paid"]), [key for key, given in found.items() if "paid" in given]),
+    ]
+    for condition, keys in expected:
+        statement = select(Customer.id).where(condition).order_by(Customer.id)
+        assert [(key,) for key in sorted(keys)] == shop.rows(statement)

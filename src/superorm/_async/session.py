@@ -24,6 +24,7 @@ from superorm.exc import (
 from superorm.expr.kinds import is_select
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
+from superorm.schema.dates import reads_naive
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.vector_spec import VectorSpec
@@ -132,7 +133,8 @@ class AsyncSession:
         assert mapping.collection is not None
         await self._autoflush()
         parts = await self._ready()
-        plan = Find(mapping.collection, {"_id": {"$eq": stored}, **mapping.type_filter()}, limit=1)
+        filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
+        plan = Find(mapping.collection, filter, limit=1, naive=reads_naive(mapping))
         found = await parts.data_backend.read(plan, session=self._server_session)
         loaded: list[D] = self._tracker.load(mapping, found)
         return loaded[0] if loaded else None

@@ -11,7 +11,7 @@ from itertools import repeat
 from types import NoneType
 from typing import Any
 
-from superorm.schema.dates import EPOCH, NAIVE_EPOCH, datetime_keys, is_datetime, make_aware
+from superorm.schema.dates import EPOCH, NAIVE_EPOCH, is_datetime, make_aware
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.partial import make_partial, make_whole, partial_class
 from superorm.schema.sourcegen import make_function
@@ -160,7 +160,7 @@ def _load_slowly(
     mapping: ClassMap, instance: object, document: dict[str, Any], unloaded: frozenset[str] | None
 ) -> None:
     """The same as the generated function, naming what does not fit and filling in what is missing."""
-    make_aware(document, datetime_keys(mapping) or ())
+    make_aware(mapping, document)
     setattr(instance, RAW, document)
     if unloaded is not None:
         make_partial(mapping, instance, unloaded)
@@ -216,7 +216,7 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
     """
     mapping = class_map(type(instance))
     state = vars(instance)
-    make_aware(document, datetime_keys(mapping) or ())
+    make_aware(mapping, document)
     if attributes is None:
         _check_extra(mapping, document)
     lacking = [

@@ -20,14 +20,12 @@ from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Predicate
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
-from superorm.expr.literals import ATOMIC
-from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like
 from superorm.expr.statements import Select, on_pipeline
 from superorm.expr.values import own_copy
-from superorm.schema.dates import datetime_keys
+from superorm.schema.dates import reads_naive
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.vector_spec import VectorSpec
@@ -124,7 +122,7 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     projection: dict[str, int] | None = None
     naive = False
     if len(entities) == 1 and entities[0] is root:
-        naive = datetime_keys(mapping) is not None
+        naive = reads_naive(mapping)
     else:
         columns = _columns(select, mapping, scope)
         if columns is None:
@@ -275,7 +273,7 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
         return [*stages, *map(own_copy, read.pipeline)]
     find = compiled.find
     if find.filter:
-        stages.append({"$match": _own_filter(find.filter)})
+        stages.append({"$match": own_copy(find.filter)})
     if find.sort:
         stages.append({"$sort": dict(find.sort)})
     if compiled.by_score:
@@ -287,16 +285,6 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
     if find.projection is not None:
         stages.append({"$project": dict(find.projection)})
     return stages
-
-
-def _own_filter(filter: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A compiled filter without containers that are the statement's: it is new itself."""
-    for value in filter.values():
-        for item in value.values() if is_dict(value) else (value,):
-            if type(item) not in ATOMIC:
-                copy: Mapping[str, Any] = own_copy(filter)
-                return copy
-    return filter
 
 
 on_pipeline(pipeline)

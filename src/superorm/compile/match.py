@@ -29,7 +29,6 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     left: list[dict[str, Any]] = []
     expressions: list[Any] = []
-    equal = False
     root: Any = scope.root if type(scope) is RootScope else None
     for condition in conditions:
         plain: Any = condition
@@ -38,10 +37,7 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
             path = field._path if field._owner is root else _path(field, scope)
             if path is not None and path not in merged:
                 merged[path] = {plain.op: plain.right}
-                if plain.op == "$eq":
-                    equal = True
                 continue
-        equal = True
         for key, value in _parts(condition, scope):
             if key == "$expr":
                 expressions.append(value)
@@ -51,8 +47,8 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
                 merged[key] = {**merged[key], **value}
             else:
                 left.append({key: _shortest(value)})
-    if equal:
-        for key, value in merged.items():
+    for key, value in merged.items():
+        if "$eq" in value:
             merged[key] = _shortest(value)
     if expressions:
         merged["$expr"] = expressions[0] if len(expressions) == 1 else {"$and": expressions}
@@ -101,6 +97,8 @@ def _compared(condition: Compare[Any], scope: Scope) -> Iterable[tuple[str, Any]
     if path is None:
         size = _size_path(left, op, right, scope)
         return _expression(condition, scope) if size is None else ((size, {"$size": right}),)
+    if not is_field(left) and "." in path and any(map(_is_no_element, right if op in _JOINED else [right])):
+        return _expression(condition, scope)  # the match language sees the elements of a looked-up list, not the list
     if op in _JOINED and any(map(_like_operator, right)):
         return ((_JOINED[op], [{path: {"$eq": value}} for value in right]),)
     return ((path, {op: right}),)
@@ -145,6 +143,10 @@ def _has_expression(filter: Any) -> bool:
     if is_list(filter):
         return any(map(_has_expression, filter))
     return "$expr" in filter or any(_has_expression(filter[key]) for key in ("$and", "$or", "$nor") if key in filter)
+
+
+def _is_no_element(value: object) -> bool:
+    return value is None or is_list(value)
 
 
 def _like_operator(value: Any) -> bool:

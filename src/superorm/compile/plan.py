@@ -22,7 +22,7 @@ class Find:
     limit: int = 0
     """0 means no limit."""
     naive: bool = False
-    """Whether datetimes may be read naive, in UTC, which `load` and `complete` of the codec make aware."""
+    """Whether datetimes may be read naive, in UTC: `load` and `complete` of the codec make them aware."""
 
 
 @frozen

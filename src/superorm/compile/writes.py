@@ -24,6 +24,7 @@ from superorm.expr.entities import entity_name
 from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Field
 from superorm.expr.statements import Select
+from superorm.expr.values import own_copy
 from superorm.expr.writes import Delete, MergeInto, Update, is_delete, on_plan
 from superorm.schema.mapping import ClassMap, class_map
 
@@ -215,9 +216,9 @@ def _plan(statement: Any) -> dict[str, Any]:
     """The command of an update or a delete."""
     if is_delete(statement):
         deleted = compile_delete(statement)
-        return {"delete": deleted.mapping.collection, "deletes": [{"q": deleted.filter, "limit": 0}]}
+        return {"delete": deleted.mapping.collection, "deletes": [{"q": own_copy(deleted.filter), "limit": 0}]}
     plan = compile_update(cast("Update[Any]", statement))
-    operation = {"q": plan.filter, "u": plan.update, "multi": True, "upsert": plan.upsert}
+    operation = {"q": own_copy(plan.filter), "u": own_copy(plan.update), "multi": True, "upsert": plan.upsert}
     return {"update": plan.mapping.collection, "updates": [operation]}
 
 

@@ -1,4 +1,4 @@
-"""Expressions and conditions: frozen nodes that know nothing of documents' classes."""
+"""Expressions and conditions: nodes that know nothing of documents' classes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
     def compare(left: Any, right: object) -> Compare[Any]:
         kind = type(right)
-        value: Any = right
+        value: Any = right  # as it is where `literal` leaves it so; asked here, as most are
         if not (kind in PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii())):
             value = left._operand(right)
         return Compare(left, op, value)

@@ -165,7 +165,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def order_by(self, *places: Order[M] | Expr[M, Any]) -> Select[M, R_co]:
         """Sort by fields, ``.desc()`` for descending; a further call sorts what the calls before it leave equal."""
-        orders = tuple([place if type(place) is Order else order_of(place) for place in places])
+        orders = tuple([order_of(place) for place in places])
         copy = self._copy()
         copy._order_by = self._order_by + orders
         return copy

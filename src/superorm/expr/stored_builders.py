@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import attrs
 import numpy as np
-from attrs import astuple
+from attrs import asdict
 
 from superorm.exc import StatementError, SuperormError
 from superorm.expr import nodes, rows, stages, statements
@@ -171,7 +171,7 @@ CLOSERS: dict[type, Callable[[Any, Any], Any]] = {
     stages.Facet: lambda select, step: select.facet(**_names(step.facets)),
     stages.UnionAll: lambda select, step: select.columns(*step.select._entities).union_all(step.select),
     stages.Raw: lambda select, step: select.stage(step.stage),
-    stages.Then: lambda select, step: select.columns(*step.entities).then(),
+    stages.Then: lambda select, step: select.columns(*step.entities).then(*(step.entities if step.selects else ())),
 }
 
 
@@ -190,7 +190,7 @@ def build_select(root: Any, entities: Any, steps: Any, options: Any = ()) -> Any
 
 
 def _ending_with(block: stages.Block, root: Any, entities: Any, closed: tuple[Any, ...]) -> Any:
-    return _any_select(root, entities, closed, (), *astuple(block, recurse=False))
+    return _any_select(root, entities, closed, (), **asdict(block, recurse=False))
 
 
 def build_case(whens: Any, else_: Any) -> Any:

@@ -180,7 +180,7 @@ FORMS: dict[str, Form] = {
         _form(stages.Facet, {"facets": kinds.many(kinds.pair(kinds.TEXT, kinds.SELECT), 1)}),
         _form(stages.UnionAll, {"select": kinds.SELECT}),
         _form(stages.Raw, {"stage": kinds.LITERAL}, stage=lambda raw: literal(raw.stage)),
-        _form(stages.Then, {"entities": kinds.many(kinds.ENTITY, 1)}),
+        _form(stages.Then, {"entities": kinds.many(kinds.ENTITY, 1), "selects": kinds.FLAG}),
         _form(statements.LoadOnly, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_load_only),
         _form(
             statements.Select,

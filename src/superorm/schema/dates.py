@@ -6,7 +6,6 @@ who knows where they stand does it quicker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,35 +16,32 @@ from superorm.schema.types.containers import DictType, ListType, TupleType, Unio
 from superorm.schema.types.embedded import EmbeddedType
 from superorm.schema.types.scalars import DatetimeType, DecimalType, EnumType, LiteralType, NoneType, PlainType
 
-__all__ = ["EPOCH", "NAIVE_EPOCH", "datetime_keys", "is_datetime", "make_aware"]
+__all__ = ["EPOCH", "NAIVE_EPOCH", "is_datetime", "make_aware", "reads_naive"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
-def datetime_keys(mapping: ClassMap) -> tuple[str, ...] | None:
-    """The keys under which documents of a class hold datetimes; None where these may not be read naive.
+def reads_naive(mapping: ClassMap) -> bool:
+    """Whether all datetimes of the class's documents are fields of their own, none of them the key.
 
-    That is where the key is one, or there may be some deeper down.
     Keys that the class does not map do not count.
     """
-    if "dates" not in mapping.functions:
+    if "naive" not in mapping.functions:
         inside: set[ClassMap] = set()
-        mapping.functions["dates"] = _datetime_keys(mapping, inside), inside
-    found: tuple[str, ...] | None
-    found, inside = mapping.functions["dates"]
+        mapping.functions["naive"] = _reads_naive(mapping, inside), inside
+    found: bool
+    found, inside = mapping.functions["naive"]
     if mapping.family or (inside and any(embedded.family for embedded in inside)):  # subclasses may come later
-        return None
+        return False
     return found
 
 
-def _datetime_keys(mapping: ClassMap, inside: set[ClassMap]) -> tuple[str, ...] | None:
+def _reads_naive(mapping: ClassMap, inside: set[ClassMap]) -> bool:
     """`inside` takes the embedded classes."""
     if any(part.keep for part in mapping.fields) or is_datetime(mapping.key.type):
-        return None
-    keys = tuple(part.stored for part in mapping.fields if is_datetime(part.type))
-    others = [part.type for part in mapping.fields if part.stored not in keys]
-    return keys if all(_has_none(kind, inside) for kind in others) else None
+        return False
+    return all(is_datetime(part.type) or _has_none(part.type, inside) for part in mapping.fields)
 
 
 def is_datetime(kind: BsonType) -> bool:
@@ -79,9 +75,9 @@ def _has_none(kind: BsonType, inside: set[ClassMap]) -> bool:
             return False
 
 
-def make_aware(document: dict[str, Any], keys: Iterable[str]) -> None:
-    """Make the naive datetimes under the keys aware, in place."""
-    for key in keys:
-        value = document.get(key)
-        if type(value) is datetime and value.tzinfo is None:
-            document[key] = EPOCH + (value - NAIVE_EPOCH)  # eight times quicker than replace(tzinfo=UTC)
+def make_aware(mapping: ClassMap, document: dict[str, Any]) -> None:
+    """Make the naive datetimes of the document's own fields aware, in place."""
+    for part in mapping.fields:
+        value = document.get(part.stored)
+        if type(value) is datetime and value.tzinfo is None and is_datetime(part.type):
+            document[part.stored] = EPOCH + (value - NAIVE_EPOCH)  # eight times quicker than replace(tzinfo=UTC)

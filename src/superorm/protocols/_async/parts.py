@@ -34,7 +34,10 @@ class AsyncDataBackend(Protocol):
         ...
 
     async def read(self, plan: Read, *, session: AsyncClientSession | None = None) -> list[dict[str, Any]]:
-        """All documents that the plan yields, decoded with aware UTC datetimes and standard UUIDs."""
+        """All documents that the plan yields, decoded with standard UUIDs and UTC datetimes.
+
+        Those are aware, or where the plan says so may be naive.
+        """
         ...
 
     def stream(
