@@ -322,13 +322,18 @@ LISTS: list[Row] = [
                 "input": "$xs",
                 "initialValue": 0,
                 "in": {
-                    "$reduce": {
-                        "input": "$ys",
-                        "initialValue": "$$value",
+                    "$let": {
+                        "vars": {"value2": "$$value", "this2": "$$this"},
                         "in": {
-                            "$let": {
-                                "vars": {"value2": "$$value", "this2": "$$this"},
-                                "in": {"$add": ["$$value2", {"$multiply": ["$$this", "$$this2"]}]},
+                            "$reduce": {
+                                "input": "$ys",
+                                "initialValue": "$$value2",
+                                "in": {
+                                    "$let": {
+                                        "vars": {"value3": "$$value", "this3": "$$this"},
+                                        "in": {"$add": ["$$value3", {"$multiply": ["$$this2", "$$this3"]}]},
+                                    }
+                                },
                             }
                         },
                     }

@@ -239,7 +239,7 @@ STATEMENTS: list[tuple[Select[Any, Any], list[dict[str, Any]]]] = [
     (
         select(Movie).unwind(Movie.cast).where(Movie.year > 1, Movie.cast.item()[Actor.born] > 1950).columns(Movie.id),
         [
-            {"$match": {"year": {"$gt": 1}}},
+            {"$match": {"year": {"$gt": 1}, "cast.born": {"$gt": 1950}}},
             {"$unwind": "$cast"},
             {"$match": {"cast.born": {"$gt": 1950}}},
             {"$project": {"_id": 1}},

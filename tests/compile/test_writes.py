@@ -52,8 +52,6 @@ OPERATORS: list[tuple[Assignment[Movie], dict[str, Any]]] = [
     (Movie.imdb.to(Imdb(rating=8.3)), {"$set": {"imdb": {"rating": 8.3, "v": 0, "desc": ""}}}),
     (Movie.imdb.votes.to(3), {"$set": {"imdb.v": 3}}),
     (Movie.imdb[Imdb.desc].to("x"), {"$set": {"imdb.desc": "x"}}),
-    (Movie.genres[0].to("x"), {"$set": {"genres.0": "x"}}),
-    (Movie.cast[1].name.to("x"), {"$set": {"cast.1.name": "x"}}),
     (Movie.meta["k"].to({"a": [1, "$x"]}), {"$set": {"meta.k": {"a": [1, "$x"]}}}),
     (Movie.year.unset(), {"$unset": {"year": ""}}),
     (Movie.genres.push("a", "$b"), {"$push": {"genres": {"$each": ["a", "$b"]}}}),
@@ -78,8 +76,29 @@ def test_operators(assignment: Assignment[Movie], expected: dict[str, Any]) -> N
     assert {"update": "movies", "updates": [operation]} == plan
 
 
+@pytest.mark.parametrize(
+    ("assignment", "path", "holder", "position"),
+    [(Movie.genres[0].to("x"), "genres.0", "$genres", 0), (Movie.cast[1].name.to("x"), "cast.1.name", "$cast", 1)],
+)
+def test_elements_are_assigned_where_they_are(
+    assignment: Assignment[Movie], path: str, holder: str, position: int
+) -> None:
+    """Where there is no such element, the server would make a document of the list."""
+    (operation,) = update(Movie).where(Movie.title == "Heat").set(assignment).plan()["updates"]
+    size = {"$cond": [{"$isArray": holder}, {"$size": holder}, None]}
+    assert {"title": "Heat", "$expr": {"$gt": [size, position]}} == operation["q"]
+    assert {"$set": {path: "x"}} == operation["u"]
+
+
+def added(path: str) -> dict[str, Any]:
+    """One more, unless that has more than 64 bits."""
+    too_large = {"$and": [{"$eq": [{"$type": "$$v"}, "double"]}, {"$gte": [{"$abs": "$$v"}, 2.0**63]}]}
+    checked = {"$cond": [too_large, {"$toInt": "$$v"}, "$$v"]}
+    return {"$let": {"vars": {"v": {"$add": [path, 1]}}, "in": checked}}
+
+
 PIPELINES: list[tuple[Assignment[Movie], dict[str, Any]]] = [
-    (Movie.year.inc(1), {"year": {"$add": ["$year", 1]}}),
+    (Movie.year.inc(1), {"year": added("$year")}),
     (Movie.year.to(Movie.year * 2), {"year": {"$multiply": ["$year", 2]}}),
     (Movie.title.to(Movie.plot), {"title": {"$ifNull": ["$p", None]}}),
     (
@@ -94,14 +113,14 @@ PIPELINES: list[tuple[Assignment[Movie], dict[str, Any]]] = [
                     {
                         "$and": [
                             {"$in": [{"$type": "$imdb"}, ["null", "missing"]]},
-                            {"$eq": [{"$ifNull": [{"$add": ["$imdb.v", 1]}, None]}, None]},
+                            {"$eq": [{"$ifNull": [added("$imdb.v"), None]}, None]},
                         ]
                     },
                     "$imdb",
                     {
                         "$cond": [
                             {"$in": [{"$type": "$imdb"}, ["object", "missing"]]},
-                            {"$mergeObjects": ["$imdb", {"v": {"$add": ["$imdb.v", 1]}}]},
+                            {"$mergeObjects": ["$imdb", {"v": added("$imdb.v")}]},
                             {
                                 "$toInt": {
                                     "$concat": ["imdb is no document: ", {"$toString": {"$ifNull": ["$imdb", "null"]}}]
@@ -128,7 +147,7 @@ def test_literals_in_pipelines_stay_literals() -> None:
     changes = [Movie.year.inc(1), Movie.title.to("$plot"), Movie.meta.to({"a": "$x"}), Movie.plot.unset()]
     (operation,) = update(Movie).all().set(*changes).plan()["updates"]
     sets = {
-        "year": {"$add": ["$year", 1]},
+        "year": added("$year"),
         "title": {"$literal": "$plot"},
         "meta": {"$literal": {"a": "$x"}},
     }
@@ -199,6 +218,21 @@ def test_merges() -> None:
     ]
 
 
+def test_merges_into_subclasses() -> None:
+    """New documents name their class, and those that are there keep theirs."""
+    pipeline = compile_merge(select(Movie.id, Movie.title.label("name")).merge_into(Derived)).read.pipeline
+    _, named, merge = pipeline
+    assert {"$set": {"_type": "Derived"}} == named
+    (replaced,) = merge["$merge"]["whenMatched"]
+    *documents, kept = replaced["$replaceWith"]["$mergeObjects"]
+    assert ["$$ROOT", "$$new"] == documents
+    assert {"$in": ["$_type", ["Derived"]]} == kept["_type"]["$cond"][0]
+    assert "$$ROOT._type" == kept["_type"]["$cond"][1]
+    whole = compile_merge(select(Derived).merge_into(Derived)).read.pipeline
+    assert [{"_type": "Derived"}] == [stage["$match"] for stage in whole if "$match" in stage]
+    assert not any("$set" in stage for stage in whole)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
@@ -225,6 +259,31 @@ def test_merges() -> None:
             lambda: compile_update(update(Movie).all().set(Movie.year.inc(1)), frozenset({"$add"}), "x"),
             UnsupportedError,
             r"x has no \$add",
+        ),
+        *[
+            (
+                lambda condition=condition: update(Movie).where(condition).values(year=3).upsert().plan(),
+                StatementError,
+                why,
+            )
+            for condition, why in [
+                (Movie.genres.contains("a"), r"Movie\.genres.* expected list\[str\], got str 'a'"),
+                (Movie.genres[0] == "a", "elements of a list"),
+                (Movie.cast.name == "a", "elements of a list"),
+                (Movie.genres.all_(["a"]), "does not fit"),
+                (Movie.title.in_([5]), "expected str, got int 5"),  # type: ignore[list-item]
+                ((Movie.year == 3) & (Movie.title == 5), "expected str, got int 5"),  # type: ignore[operator]
+            ]
+        ],
+        (
+            lambda: update(Movie).where(Movie.title == 5).set(Movie.year.inc(1)).upsert().plan(),  # type: ignore[arg-type]
+            StatementError,
+            "expected str, got int 5",
+        ),
+        (
+            lambda: update(Movie).where(Movie.year == 5).set(Movie.genres[0].to("a")).upsert().plan(),
+            StatementError,
+            "a new document has no elements",
         ),
         (lambda: compile_merge(select(Movie.title, Movie.title).merge_into("x")), StatementError, "called the same"),
         (lambda: compile_merge(select(Movie.title).merge_into("x")), StatementError, r"label\('_id'\)"),

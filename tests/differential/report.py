@@ -83,6 +83,6 @@ def described(select: Select[Any, Any]) -> str:
         lines.append(f"  {type(step).__name__}")
         for name in type(step).__slots__:
             value = getattr(step, name, None)
-            if not name.startswith("_") and value not in ((), None, False, 0):
+            if not name.startswith("_") and repr(value) not in ("()", "None", "False", "0"):
                 lines.append(f"    {name}: {value!r}")
     return "\n".join(lines)

@@ -86,7 +86,7 @@ CONDITIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], list[int] | No
         lambda value: expected(value) if plain(value) else None,
     ),
     "key": (lambda value: T.meta["a"] == value, expected),
-    "element": (lambda value: T.values[0] == value, lambda value: None if value is None else alone(value)),
+    "element": (lambda value: T.values[0] == value, lambda value: None if value is None else expected(value)),
     "any_": (lambda value: T.parts.any_(Part.value == value), expected),
     "any_ in_": (lambda value: T.parts.any_(Part.value.in_([value])), expected),
     "contains": (lambda value: T.values.contains(value), alone),

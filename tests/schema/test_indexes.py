@@ -166,6 +166,9 @@ def test_fields_and_conditions_after_the_class() -> None:
         (lambda: Index("a", sparse=True, partial=lambda cls: cls.a > 1), "exclude one another"),
         (lambda: Index("a", partial={"a": 1}), "partial="),  # type: ignore[arg-type]
         (lambda: Index("a:hashed", unique=True), "hashed"),
+        (lambda: Index("a:text", unique=True), r"text or hashed .* not unique; add another one"),
+        (lambda: Index("b", "a:text", unique=True), "not unique"),
+        (lambda: Index("$**:text", unique=True), "not unique"),
         (lambda: Index("a:hashed", "b:hashed"), "hashed"),
         (lambda: Index("a", weights={"a": 2}), "are for text"),
         (lambda: Index("a", default_language="none"), "are for text"),
@@ -204,6 +207,10 @@ def declare(annotation: str = "Mapped[str]", spec: Any = None, base: type = Docu
     [
         (lambda: declare(spec=field(index="btree")), r"Holder\.a: index='btree' is none of True, False, 'text'"),  # type: ignore[arg-type]
         (lambda: declare(spec=field(index="hashed", unique=True)), r"Holder\.a: .*hashed"),
+        (
+            lambda: declare(spec=field(index="text", unique=True)),
+            r"Holder\.a: .*'text' is not unique; .*add Index\('a', unique=True\) to __indexes__",
+        ),
         (lambda: declare(spec=field(index="text", ttl=3)), r"Holder\.a: .*ttl"),
         (lambda: declare(spec=field(ttl=3)), r"Holder\.a: a ttl counts from a date or datetime, not from str"),
         (lambda: declare("Mapped[dt.date]", field(ttl=-3)), r"Holder\.a: ttl="),
@@ -235,6 +242,11 @@ def test_refused_where_the_class_is_declared(make: Callable[[], Any], words: str
         (Index("id"), "primary key"),
         (Index("-id"), "primary key"),
         (Index("title", partial=lambda cls: cls.year), "which is no condition"),
+        (
+            Index("title", partial=lambda cls: cls.zz > 5),
+            r"Movie\.__indexes__\[0\]: partial= failed: AttributeError: .*zz",
+        ),
+        (Index("title", partial=lambda: None), r"__indexes__\[0\]: partial= failed: TypeError"),  # type: ignore[arg-type, misc]
         (Index("title", partial=lambda cls: ~(cls.year > 3)), r"takes no \$nor"),
         (Index("title", partial=lambda cls: cls.year != 3), r"takes no \$ne"),
         (Index("title", partial=lambda cls: (cls.year > 1) & cls.title.startswith("x")), r"takes no \$regex"),

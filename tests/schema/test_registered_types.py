@@ -363,6 +363,8 @@ def test_sets_need_a_hash() -> None:
         (lambda: register_type(list[int], str, list), r"give a class of your own"),
         (lambda: register_type(Angry, 3, str), "to_bson and from_bson must be functions"),  # type: ignore[arg-type]
         (lambda: register_type(Angry, str, None), "to_bson and from_bson must be functions"),  # type: ignore[arg-type]
+        (lambda: register_type(Angry, refuse, refuse, bson_type=[]), r"bson_type=\[\] is none of Binary, "),  # type: ignore[arg-type]
+        (lambda: register_type(Angry, refuse, refuse, bson_type=()), r"bson_type=\(\) is none of Binary, "),
         (lambda: register_type(Angry, refuse, refuse, bson_type=set), r"bson_type=<class 'set'> is none of Binary, "),
         (lambda: register_type(Angry, refuse, refuse, bson_type=(str, type(None))), "bson_type=<class 'NoneType'> is"),
     ],

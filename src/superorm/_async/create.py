@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from superorm._async.vector_indexes import AsyncVectorIndexes
-from superorm.exc import UnsupportedError, WriteError
+from superorm.exc import MappingError, UnsupportedError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import CreateReport
 from superorm.schema.mapping import ClassMap, class_map
@@ -18,7 +18,11 @@ __all__ = ["create_all", "declared_collections", "look", "mapped_documents", "ve
 
 def mapped_documents(classes: Sequence[type]) -> list[ClassMap]:
     """The given document classes, or all that are declared. Raises `MappingError`."""
-    return [class_map(cls) for cls in classes] if classes else list(default_registry)
+    mappings = [class_map(cls) for cls in classes] if classes else list(default_registry)
+    for mapping in mappings:
+        if mapping.collection is None:
+            raise MappingError(f"{mapping.name} is an Embedded, which has no collection", document_class=mapping.cls)
+    return mappings
 
 
 def declared_collections(mappings: Sequence[ClassMap]) -> list[Declared]:

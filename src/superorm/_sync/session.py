@@ -125,7 +125,7 @@ class Session:
     # Reading
 
     def get(self, cls: type[D], key: Any) -> D | None:
-        """The document with this key, or None."""
+        """The document with this key, or None. Raises `MappingError` for what is no class of documents."""
         mapping = class_map(cls)
         stored = key_value(mapping, key)
         known: D | None = self._tracker.identities.of(mapping).get(identity(stored))

@@ -20,7 +20,7 @@ from bson.errors import BSONError
 from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
-from superorm.backends.errors import duplicate_key_error, unique_index_error
+from superorm.backends.errors import duplicate_key_error, key_in, unique_index_error
 from superorm.backends.mongomock_pipeline import (
     UNSUPPORTED_OPERATORS,
     adapted,
@@ -129,7 +129,7 @@ class MongomockEngine:
             self._collection(collection).insert_one(document)
 
     def _delete(self, collection: str, filter: dict[str, Any]) -> int:
-        with self._writing(collection, filter.get("_id")):
+        with self._writing(collection, key_in(filter)):
             deleted: int = self._collection(collection).delete_many(filter).deleted_count
             return deleted
 
@@ -142,10 +142,10 @@ class MongomockEngine:
         if isinstance(op.update, Sequence):
             _refuse_stages(op.update)
         target = self._collection(collection)
-        with self._writing(collection, op.filter.get("_id")):
+        with self._writing(collection, key_in(op.filter)):
             matching = list(target.find(_copy(adapted_filter(op.filter)), limit=0 if op.multi else 1))
         if not matching and op.upsert:
-            with self._writing(collection, op.filter.get("_id")):
+            with self._writing(collection, key_in(op.filter)):
                 inserted = target.update_one(_copy(op.filter), _copy({"": op.update})[""], upsert=True)
             return 1, 0, [_copy({"": inserted.upserted_id}, CODEC_OPTIONS)[""]]
         modified = 0
@@ -167,7 +167,7 @@ class MongomockEngine:
     def _replace(self, target: Any, document: dict[str, Any], pipeline: list[dict[str, Any]]) -> int:
         """Make the document what a pipeline makes of it, as mongomock has no update pipelines; 1 where it changed."""
         (changed,) = target.aggregate([{"$match": {"_id": document["_id"]}}, *adapted(pipeline)])
-        modified: int = target.replace_one({"_id": document["_id"]}, changed).modified_count
+        modified: int = target.replace_one({"_id": document["_id"]}, _copy(changed)).modified_count
         return modified
 
     def collection_names(self) -> set[str]:
@@ -235,6 +235,7 @@ def _errors(namespace: str, refused: type[SuperormError], key: Any = None) -> Ge
         TypeError,
         ValueError,
         LookupError,
+        OverflowError,
         AttributeError,
         AssertionError,
     ) as error:

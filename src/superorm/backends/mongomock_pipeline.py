@@ -100,6 +100,10 @@ def adapted_filter(filter: Mapping[str, Any]) -> dict[str, Any]:
             ops = condition if is_dict(condition) else {"$eq": condition}
             special = [op for op, value in ops.items() if _is_special(key, op, value)]
             more += [_each(key, op, ops[op]) for op in special]
+            if "." in key:  # mongomock looks for one element that meets all of them
+                bounds = [op for op in ops if op in _BOUNDS and op not in special]
+                more += [{key: {op: ops[op]}} for op in bounds[1:]]
+                special += bounds[1:]
             if not special:
                 found[key] = condition
             elif rest := {op: value for op, value in ops.items() if op not in special}:
@@ -118,6 +122,9 @@ def _is_special(path: str, op: str, value: Any) -> bool:
 
 
 _ANY = {"$all": "$and", "$eq": "$or", "$gte": "$or", "$in": "$or", "$lte": "$or", "$ne": "$nor", "$nin": "$nor"}
+
+
+_BOUNDS = frozenset({"$gt", "$gte", "$lt", "$lte"})
 
 
 def _each(path: str, op: str, value: Any) -> dict[str, Any]:
@@ -218,7 +225,7 @@ def _operand(operand: Any) -> Any:
 
 
 def _operator(op: str, operand: Any) -> Any:
-    first = operand[0] if is_list(operand) else operand
+    first: Any = next(iter(operand), None) if is_list(operand) else operand
     if op == "$not":
         return {op: first}
     if op == "$anyElementTrue":  # of conditions only

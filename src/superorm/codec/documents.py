@@ -37,6 +37,7 @@ __all__ = [
     "refresh",
     "renew",
     "restore",
+    "revert",
     "show_version",
     "stored_value",
     "written",
@@ -81,9 +82,12 @@ def _dump_slowly(mapping: ClassMap, instance: object) -> dict[str, Any]:
         try:
             value = getattr(instance, part.attribute)
         except AttributeError:
-            continue  # deleted by the user
+            _check_left_out(mapping, part, instance)
+            continue
         if part.keep and part.stored in gone and same(gone[part.stored], value):
             document[part.stored] = gone[part.stored]
+        elif part.keep and value is None and state.get(DEFAULTS, {}).get(part.stored, MISSING) is None:
+            continue  # still missing
         else:
             document[part.stored] = stored_value(mapping, part, instance, value)
     return document | {key: value for key, value in gone.items() if key not in mapping.stored_names}
@@ -145,6 +149,15 @@ def stored_value(mapping: ClassMap, part: MappedField, instance: object, value: 
         return part.store(instance, value)
     except Misfit as misfit:
         raise _invalid(mapping, part, instance, misfit) from misfit.error
+
+
+def _check_left_out(mapping: ClassMap, part: MappedField, instance: object) -> None:
+    """Raise `ValidationError` where an object lacks an attribute without which its document could not be read."""
+    if not part.keep:
+        try:
+            part.missing()
+        except Misfit as misfit:
+            raise _invalid(mapping, part, instance, misfit) from misfit.error
 
 
 def _invalid(mapping: ClassMap, part: MappedField, instance: object, misfit: Misfit) -> ValidationError | VectorError:
@@ -231,6 +244,7 @@ def _change(mapping: ClassMap, instance: object, changed: Sequence[MappedField])
     for part in changed:
         stored = part.stored
         if part.attribute not in state:
+            _check_left_out(mapping, part, instance)
             del new[stored]
             unsets[stored] = ""
             continue
@@ -312,6 +326,22 @@ def refresh(instance: object, document: dict[str, Any]) -> None:
             delattr(instance, part.attribute)
         else:
             setattr(instance, part.attribute, value)
+
+
+def revert(instance: object) -> None:
+    """Make the object show its snapshot again; lists, embedded objects and the like that are as there stay the same."""
+    mapping = class_map(type(instance))
+    state = vars(instance)
+    parts = [part for part in mapping.lazy_fields if part.attribute in state and not has_changed(part, instance)]
+    values = {part.attribute: state[part.attribute] for part in parts}
+    before: dict[str, Any] = state.get(DEFAULTS, {})
+    restore(instance)
+    defaults = {part.stored: before[part.stored] for part in parts if part.stored in before}
+    state.update(values)
+    if defaults:
+        state[DEFAULTS] = {**state.get(DEFAULTS, {}), **defaults}
+    if parts:
+        setattr(instance, TOUCHED, sum(part.bit for part in parts))
 
 
 def has_changed(part: MappedField, instance: object) -> bool:

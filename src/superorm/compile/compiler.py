@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from attrs import define, field, frozen
@@ -11,6 +12,7 @@ from attrs import define, field, frozen
 from superorm.compile.capable import check_capabilities
 from superorm.compile.match import match
 from superorm.compile.output import Output
+from superorm.compile.paths import may_be_list
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.rewrites import as_read, optimized
 from superorm.compile.scope import DocumentScope, RootScope, Scope, StagesNeededError
@@ -22,7 +24,7 @@ from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Alias
-from superorm.expr.stages import Block, Like
+from superorm.expr.stages import Block, Like, Unwind
 from superorm.expr.statements import Select, on_pipeline
 from superorm.expr.values import own_copy
 from superorm.schema.dates import reads_naive
@@ -96,10 +98,20 @@ def compile_select(
     builder = Builder(statement)
     outputs = builder.build()
     assert builder.mapping.collection is not None
-    read = as_read(builder.mapping.collection, optimized(builder.stages))
+    read = as_read(builder.mapping.collection, optimized(builder.stages, _flat(builder)))
     check_capabilities(read, unsupported, backend)
     default_row = tuple([output.nothing for output in outputs]) if builder.total else None
     return CompiledSelect(builder.mapping, outputs, read, default_row=default_row)
+
+
+def _flat(builder: Builder) -> frozenset[str]:
+    """The paths of the unwound lists that are declared to hold no lists."""
+    fields = [step.list for step in builder.select._closed if isinstance(step, Unwind) and is_field(step.list)]
+    paths = {True: set[str](), False: set[str]()}
+    for one in fields:
+        with suppress(StatementError):  # no list is declared there
+            paths[may_be_list(one.item())].add(builder._documents.path(one))
+    return frozenset(paths[False] - paths[True])
 
 
 def _simple(select: Select[Any, Any]) -> CompiledSelect | None:

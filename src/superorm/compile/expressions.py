@@ -17,8 +17,8 @@ from superorm.compile.guards import (
     matching,
     present,
 )
-from superorm.compile.paths import field_expression, is_straight, located, may_be_list
-from superorm.compile.scope import ElementScope, Scope
+from superorm.compile.paths import field_expression, has_position, is_straight, located, may_be_list
+from superorm.compile.scope import ElementScope, Scope, joined_key, value_at
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Compare, ElemMatch, Expr, Logical, Matches, Order, Predicate
 from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, is_predicate, is_window
@@ -34,6 +34,7 @@ __all__ = [
     "has_accumulator",
     "literal_first",
     "projected",
+    "sort_path",
     "windows_in",
 ]
 
@@ -58,7 +59,7 @@ def emit(node: object, scope: Scope) -> Any:
         return field_expression(node, scope)
     computed = scope.computed(node)
     if computed is not None:
-        return f"${computed}"
+        return value_at(computed)
     if is_label(node):
         return emit(node.expr, scope)
     if is_call(node):
@@ -212,7 +213,7 @@ def _arguments(call: Call[Any, Any], scope: Scope) -> Any:
         return {name: _argument(name, value, scope) for name, value in named}
     values = [emit(value, scope) for value in call.args]
     if not values:
-        return {}
+        return [] if operator.style == "list" else {}
     if operator.style == "one" or (operator.style == "some" and len(values) == 1):
         return as_operand(values[0])
     return values
@@ -227,20 +228,30 @@ def _argument(name: str, value: Any, scope: Scope) -> Any:
 
 
 def _sort_path(order: Order[Any], scope: Scope) -> str:
-    node = order.expr
-    path = scope.path(node) if is_field(node) else scope.computed(node)
+    path = sort_path(order.expr, scope)
     if path is None or path.startswith("$"):
-        raise StatementError(f"order_by={node!r}: fields and labels of the rows are needed here")
+        raise StatementError(
+            f"order_by={order.expr!r}: fields and labels of the rows are needed here; "
+            "or order the rows by it, and take func.first() after then()"
+        )
     return path
+
+
+def sort_path(node: Expr[Any, Any], scope: Scope) -> str | None:
+    """The path of what rows are ordered by; None where there is none."""
+    if not is_field(node):
+        return scope.computed(node)
+    return None if has_position(node) else scope.path(node)
 
 
 def accumulator(call: Call[Any, Any], scope: Scope) -> dict[str, Any]:
     """A call over rows as ``$group`` and ``$setWindowFields`` take it: ``{"$sum": "$total"}``."""
     if call.operator is COUNT:
         counted = call.args[0] if call.args else None
-        if not is_expr(counted):  # rows
+        key = None if is_expr(counted) else joined_key(counted, scope)
+        if key is None and not is_expr(counted):  # rows
             return {"$sum": 1}
-        missing = {"$eq": [{"$ifNull": [emit(counted, scope), None]}, None]}
+        missing = {"$eq": [{"$ifNull": [emit(counted, scope) if key is None else f"${key}", None]}, None]}
         return {"$sum": {"$cond": [missing, 0, 1]}}
     arguments = _arguments(call, scope)
     if is_list(arguments) and call.operator.style in ("one", "some"):  # no array is taken here

@@ -12,7 +12,7 @@ from superorm.compile.state import label_of
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr
 from superorm.expr.entities import entity_name
-from superorm.expr.kinds import inside, is_bucket, is_label
+from superorm.expr.kinds import inside, is_bucket, is_column, is_label
 from superorm.expr.rows import Bucket
 
 __all__ = ["Accumulators", "Columns", "always_a_row", "bucket_stage", "group_stages", "of_nothing"]
@@ -54,14 +54,19 @@ def group_stages(
         return _bucket(keys, inner[0], values, columns, scope)
     emitted_keys = [emit(key, scope) for key in keys]
     if len(keys) == 1:
-        columns.append((label_of(keys[0]), emitted_keys[0], "_id"))
+        columns.append((_key_label(keys[0]), emitted_keys[0], "_id"))
         return [{"$group": {"_id": emitted_keys[0], **values}}], columns
     names: dict[str, Any] = {}
     for key, emitted in zip(keys, emitted_keys, strict=True):
         name = _unused(entity_name(key), names)
         names[name] = {"$ifNull": [emitted, None]} if null_is_missing else emitted
-        columns.append((label_of(key), emitted, f"_id.{name}"))
+        columns.append((_key_label(key), emitted, f"_id.{name}"))
     return [{"$group": {"_id": names or None, **values}}], columns
+
+
+def _key_label(key: Expr[Any, Any]) -> str | None:
+    """The label of a key; a column has its name."""
+    return key.name if is_column(key) else label_of(key)
 
 
 def always_a_row(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from superorm.compile.expressions import emit_condition, literal_first
+from superorm.compile.guards import accepts_null
+from superorm.compile.paths import has_position, is_sure_position
 from superorm.compile.scope import ElementScope, RootScope, Scope
 from superorm.expr.base import Compare, ElemMatch, Expr, Logical, Matches, Predicate
 from superorm.expr.kinds import is_call, is_compare, is_field, is_label
@@ -17,6 +19,7 @@ from superorm.expr.sources import Variable
 
 __all__ = ["match"]
 
+_POSITIVE = {"$ne": "$eq", "$nin": "$in"}
 _JOINED = {"$in": "$or", "$nin": "$nor", "$all": "$and"}
 
 
@@ -34,7 +37,8 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
         plain: Any = condition
         if type(plain) is Compare and type(plain.right) in ATOMIC and is_field(plain.left):  # most are
             field = plain.left
-            path = field._path if field._owner is root else _path(field, scope)
+            is_top = field._owner is root and len(field._parts) == 1
+            path = field._path if is_top else _path_for(field, plain.op, plain.right, scope)
             if path is not None and path not in merged:
                 merged[path] = {plain.op: plain.right}
                 continue
@@ -87,13 +91,27 @@ def _path(node: Expr[Any, Any], scope: Scope) -> str | None:
     return None if path[0] == "$" else path
 
 
+def _path_for(node: Expr[Any, Any], op: str, value: Any, scope: Scope) -> str | None:
+    """The path for a comparison with a literal; None where the match language would see something else there.
+
+    To it a position in a path is also the key of that name in the elements, where null is found as it is missing,
+    and of lists in lists it sees the wrong elements.
+    """
+    while is_label(node) and scope.computed(node) is None:
+        node = node.expr
+    if not is_field(node) or not has_position(node):
+        return _path(node, scope)
+    is_unsure = accepts_null(_POSITIVE.get(op, op), value) or not is_sure_position(node)
+    return None if is_unsure else _path(node, scope)
+
+
 def _compared(condition: Compare[Any], scope: Scope) -> Iterable[tuple[str, Any]]:
     left, op, right = condition.left, condition.op, condition.right
     if is_call(right) and right.operator is LITERAL:
         right = right.args[0]
     if isinstance(right, Expr):
         return _expression(condition, scope)
-    path = _path(left, scope)
+    path = _path_for(left, op, right, scope)
     if path is None:
         size = _size_path(left, op, right, scope)
         return _expression(condition, scope) if size is None else ((size, {"$size": right}),)
@@ -123,13 +141,13 @@ def _others(condition: Predicate[Any], scope: Scope) -> Iterator[tuple[str, Any]
         case Logical(op, items):
             yield op, [match([item], scope) for item in items]
         case Matches(left, pattern, options):
-            path = _path(left, scope)
+            path = _path_for(left, "$regex", pattern, scope)
             if path is None:
                 yield from _expression(condition, scope)
             else:
                 yield path, {"$regex": pattern, "$options": options} if options else {"$regex": pattern}
         case ElemMatch(left, items):
-            path = _path(left, scope)
+            path = _path_for(left, "$elemMatch", items, scope)
             inner = match(items, ElementScope(cast("Any", left)._type.embedded, f"{left!r}.any_()"))
             if path is None or _has_expression(inner):  # which the server takes at the top only
                 yield from _expression(condition, scope)

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, cast
 
 from superorm.compile.constants import bound, or_empty
 from superorm.compile.guards import Step
 from superorm.compile.scope import Scope
+from superorm.exc import StatementError
 from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, is_predicate, is_window
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Variable
 
-__all__ = ["field_expression", "is_straight", "located", "may_be_list"]
+__all__ = ["field_expression", "has_position", "is_straight", "is_sure_position", "located", "may_be_list"]
+
+
+def has_position(field: Field[Any, Any]) -> bool:
+    """Whether elements of lists are named by their position on the way."""
+    return any(part.step[0] == "element" and part.step[1] is not None for part in _parts(field))
+
+
+def is_sure_position(field: Field[Any, Any]) -> bool:
+    """Whether all positions on the way are of lists of single values or embedded documents: of no lists or dicts."""
+    elements = [part for part in _parts(field) if part.step[0] == "element"]
+    return not any(list in part.type.reads or (dict in part.type.reads and part.embedded is None) for part in elements)
+
+
+def _has_position_in_list(field: Field[Any, Any]) -> bool:
+    in_list = False
+    for part, after in pairwise(_parts(field)):
+        in_list = in_list or (part.is_list and after.step[0] == "field")
+        if in_list and after.step[0] == "element" and after.step[1] is not None:
+            return True
+    return False
+
+
+def _parts(field: Field[Any, Any]) -> tuple[Any, ...]:
+    return cast("tuple[Any, ...]", field._parts)  # pyright: ignore[reportPrivateUsage]
 
 
 def _steps(field: Field[Any, Any]) -> list[Step]:
     """The keys of the path, as the class has them."""
     steps: list[Step] = []
-    for part in cast("tuple[Any, ...]", field._parts):  # pyright: ignore[reportPrivateUsage]
+    for part in _parts(field):
         listy = list in part.type.reads
         if part.stored is None:  # it takes the place of the list that it was in
             steps += [Step(steps.pop().name, listy)] if steps else []
@@ -45,6 +71,12 @@ def located(field: Field[Any, Any], scope: Scope) -> tuple[str, list[Step]]:
 
 def field_expression(field: Field[Any, Any], scope: Scope) -> Any:
     """The path, or where it names elements by their position an expression."""
+    if _has_position_in_list(field):
+        raise StatementError(
+            f"{field!r}: as a value there is one for each element of the list before the position; "
+            "unwind() that list first, or use func.map() on it",
+            field=field._path,  # pyright: ignore[reportPrivateUsage]
+        )
     base, steps = located(field, scope)
     path: Any = base
     for step in steps:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -19,13 +19,16 @@ __all__ = [
     "Accumulated",
     "DocumentScope",
     "ElementScope",
+    "ListPath",
     "OuterScope",
     "RootScope",
     "RowScope",
     "Scope",
     "StagesNeededError",
+    "joined_key",
     "same",
     "source_name",
+    "value_at",
 ]
 
 
@@ -44,6 +47,31 @@ class Scope(Protocol):
 def source_name(source: Any) -> str:
     """The name of a class or of an alias."""
     return source.__name__ if isinstance(source, type) else repr(source)
+
+
+class ListPath(str):
+    """The path, ``names.name``, of the values in a list of documents that hold one each: what stands for the list."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> str:
+        """Where the documents stand."""
+        return self.partition(".")[0]
+
+
+def joined_key(source: Any, scope: Scope) -> str | None:
+    """The key of a joined class or alias; None for other rows."""
+    documents = scope.inner if isinstance(scope, OuterScope) else scope
+    return documents.joined.get(source) if isinstance(documents, DocumentScope) else None
+
+
+def value_at(path: str) -> Any:
+    """The value at a path as an expression; of a list of documents with one value each the list of these."""
+    if not isinstance(path, ListPath):
+        return f"${path}"
+    key, _, inner = path.partition(".")
+    return {"$map": {"input": f"${key}", "as": "row", "in": f"$$row.{inner}"}}  # null where one is missing
 
 
 class StagesNeededError(Exception):
@@ -96,10 +124,12 @@ class DocumentScope:
             return ""
         if owner in self.joined:
             return f"{self.joined[owner]}."
+        derived = {source: f"{name}." for source, name in self.joined.items() if _derives(source, owner)}
         if _derives(self.root, owner):
-            return ""
-        derived = [name for source, name in self.joined.items() if _derives(source, owner)]
-        return f"{derived[0]}." if len(derived) == 1 else None
+            derived = {self.root: "", **derived}
+        if len(derived) > 1:
+            raise _ambiguous(owner, derived)
+        return next(iter(derived.values()), None)
 
     def computed(self, node: Expr[Any, Any]) -> str | None:
         if isinstance(node, (Label, Column)):
@@ -110,11 +140,20 @@ class DocumentScope:
         return self.nodes.get(id(node))
 
     def _unknown(self, field: Field[Any, Any]) -> StatementError:
-        known = ", ".join(map(source_name, [self.root, *self.joined]))
-        return StatementError(
-            f"{field!r}: the statement is about {known}; join {source_name(field._owner)} first",
-            field=field._path,
-        )
+        sources = [self.root, *self.joined]
+        known, owner = ", ".join(map(source_name, sources)), source_name(field._owner)
+        base = next((source for source in sources if _derives(field._owner, source)), None)
+        advice = f"join {owner} first"
+        if base is not None:
+            advice = f"{owner} is a subclass of {base.__name__}; select({owner}), or use a field of {base.__name__}"
+        return StatementError(f"{field!r}: the statement is about {known}; {advice}", field=field._path)
+
+
+def _ambiguous(owner: Any, sources: Iterable[Any]) -> StatementError:
+    several = " and ".join(map(source_name, sources))
+    return StatementError(
+        f"a field of {source_name(owner)} is ambiguous: {several} both have it; write it as a field of one of them"
+    )
 
 
 def _derives(source: object, owner: object) -> bool:
@@ -217,6 +256,13 @@ class OuterScope:
         variable, _ = self.variables.setdefault(path, (f"outer{len(self.variables)}", field))
         return f"${variable}"
 
+    def check(self, owner: Source) -> None:
+        """Raise `StatementError` where classes of both the inner and the outer documents derive from one."""
+        if isinstance(self.inner, DocumentScope) and isinstance(self.outer, DocumentScope) and not self.has(owner):
+            one, other = _deriving(self.inner, owner), _deriving(self.outer, owner)
+            if one and other:
+                raise _ambiguous(owner, (*other, *one))
+
     def has(self, owner: Source) -> bool:
         """Whether the class or alias itself is in the rows, or in the outer ones."""
         return _has(self.inner, owner) or _has(self.outer, owner)
@@ -227,6 +273,11 @@ class OuterScope:
 
     def computed(self, node: Expr[Any, Any]) -> str | None:
         return self.inner.computed(node)
+
+
+def _deriving(scope: DocumentScope, owner: Source) -> list[Source]:
+    """The classes in the rows that derive from one."""
+    return [source for source in (scope.root, *scope.joined) if _derives(source, owner)]
 
 
 def _has(scope: Scope, owner: Source) -> bool:

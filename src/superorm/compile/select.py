@@ -4,33 +4,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from attrs import define, evolve
 
-from superorm.compile.expressions import accumulator, emit, has_accumulator
-from superorm.compile.groups import always_a_row, bucket_stage, group_stages, of_nothing
+from superorm.compile.expressions import emit, has_accumulator, projected
+from superorm.compile.grouping import Grouping
+from superorm.compile.groups import Columns, of_nothing
 from superorm.compile.lookups import join_stages
 from superorm.compile.match import match
 from superorm.compile.output import Output
-from superorm.compile.scope import DocumentScope, RowScope, Scope, source_name
-from superorm.compile.select_list import SelectList, unique
-from superorm.compile.state import documents_of, label_of, mapping_of
-from superorm.compile.windows import window_stages
+from superorm.compile.scope import DocumentScope, ListPath, RowScope, Scope, source_name
+from superorm.compile.select_list import check_labels, unique
+from superorm.compile.state import columns_in, documents_of, label_of, list_path, mapping_of
 from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.base import Call, Expr, Order
+from superorm.expr.base import Expr, Order
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import (
     inside,
-    is_bucket,
     is_call,
-    is_column,
-    is_expr,
     is_field,
     is_label,
+    is_list_of,
 )
-from superorm.expr.nodes import Field, Score
-from superorm.expr.rows import Window
+from superorm.expr.nodes import Score
 from superorm.expr.stages import Block, Facet, Like, Raw, Sample, Then, UnionAll, Unwind
 from superorm.schema.mapping import ClassMap
 
@@ -38,7 +35,7 @@ __all__ = ["Builder"]
 
 
 @define(eq=False)
-class Builder(SelectList):
+class Builder(Grouping):
     """Writes the stages of one select, block by block."""
 
     def build(self, first: Sequence[Any] | None = None) -> tuple[Output, ...]:
@@ -46,7 +43,7 @@ class Builder(SelectList):
         lists = [*(step.entities for step in steps if isinstance(step, Then)), self.select._entities]
         selected = iter(lists)
         entities = next(selected)
-        outputs: tuple[Output, ...] | None = None
+        united: tuple[tuple[Any, ...], tuple[Output, ...]] | None = None
         if self.inside is None and (only := self.mapping.type_filter()):
             self.stages.append({"$match": only})
         for position, step in enumerate(steps):
@@ -59,9 +56,14 @@ class Builder(SelectList):
                 case Then():
                     entities = next(selected)
                     inner = documents_of(self.scope)
-                    if step.selects and isinstance(inner, RowScope):
-                        self._compute_labels(step.entities)
+                    if isinstance(inner, RowScope):
+                        if step.selects:
+                            self._compute_labels(step.entities)
+                        else:
+                            self._keep_accumulators(step.entities, inner)
                         self.scope = self._wrapped(inner.forget_accumulators())
+                    reused = [one for one in entities if is_label(one) and self._path(one) is not None]
+                    check_labels((*step.entities, *reused))
                 case Unwind():
                     self._unwind(step)
                 case Sample():
@@ -70,14 +72,18 @@ class Builder(SelectList):
                 case Facet():
                     self._facet(step)
                 case UnionAll():
-                    outputs = self._union(step, entities)
+                    united = entities, self._union(step, entities)
                 case Raw():
                     self.stages.append(step.stage)
-                    self.total = False
+                    self.total = self.unique = False
                 case Like():
                     raise UnsupportedError(".like(...) cannot stand with joins, groups and further stages yet")
-        if outputs is not None and self.names is None and len(steps) and self._is_plain_after_union():
-            return outputs
+        if united is not None and self.names is None and self._is_plain_after_union():
+            selects, outputs = united
+            if len(selects) == len(entities) and all(
+                one is other for one, other in zip(selects, entities, strict=True)
+            ):
+                return outputs
         outputs = self._outputs(entities)
         if not self.total:
             return outputs
@@ -91,6 +97,24 @@ class Builder(SelectList):
             self.stages.append({"$set": {key: emit(one, self.scope) for key, one in zip(keys, made, strict=True)}})
             self._remember((one.name, one, key) for key, one in zip(keys, made, strict=True))
 
+    def _name_labels(self, entities: tuple[Any, ...]) -> None:
+        """Compute what is selected under labels that columns name."""
+        labels = [one for one in entities if is_label(one) and self._path(one) is None]
+        names = columns_in(self.select) if labels else set[str]()
+        self._compute_lists(one for one in labels if one.name in names)
+        sets: dict[str, Any] = {}
+        found: list[tuple[str, Any, str]] = []
+        for one in labels:
+            if one.name in names and one.name not in {name for name, _, _ in found}:
+                path = self._path(one.expr)
+                if path is None:
+                    path = self._key(one.name)
+                    sets[path] = projected(one, self.scope)
+                found.append((one.name, one, path))
+        if sets:
+            self.stages.append({"$set": sets})
+        self._remember(found)
+
     # The slots of a block
 
     def _block(self, block: Block, entities: tuple[Any, ...], *, last: bool) -> None:
@@ -99,9 +123,12 @@ class Builder(SelectList):
         if block.where:
             self._compute_lists(block.where)
             self._append_match(block.where)
+        orders = [order.expr for order in block.order_by]
+        check_labels((*entities, *block.group_by, *orders))
         if entities:
             self._group(block, entities, last=last)
-            self._windows((*entities, *(order.expr for order in block.order_by)))
+            self._windows((*entities, *orders))
+            self._name_labels(entities)
         elif block.having:
             raise StatementError("having() needs group_by() in its block; write where()")
         if block.having:
@@ -124,88 +151,12 @@ class Builder(SelectList):
     def _join(self, join: Any) -> None:
         if join.target == self.root or join.target in self._documents.joined:
             raise StatementError(f"join({source_name(join.target)}): it is there already; join aliased(...) of it")
+        self._check_owners(join.on, join.target)
         key = self._key(source_name(join.target))
         target = mapping_of(join.target)
         self.stages += join_stages(join, target, key, self.scope)
         self._documents.joined[join.target] = key
-
-    def _group(
-        self, block: Block, entities: tuple[Any, ...], *, last: bool = True, null_is_missing: bool = False
-    ) -> None:
-        asked = [*entities, *(order.expr for order in block.order_by), *block.having]
-        if not block.group_by and not any(self._accumulates(node) for node in asked):
-            if block.having:
-                raise StatementError("having() needs group_by() in its block; write where()")
-            return
-        self._compute_lists((*block.group_by, *asked))
-        stages, columns = group_stages(
-            block.group_by, asked, self.scope, self._accumulators, null_is_missing=null_is_missing
-        )
-        self.total = not block.group_by
-        if self.total and not (last and self._is_plain_total(block, entities)):
-            if self.inside is not None:
-                raise UnsupportedError(
-                    "facet(): accumulators over all rows must be selected alone, as nothing can be computed of them "
-                    "where there are no rows; use group_by(), or compute it in Python"
-                )
-            stages = always_a_row(stages)
-            self.total = False
-        self.stages += stages
-        self.made |= {path for _, _, path in columns}
-        self.lists, self.columns = {}, {}
-        before = self.scope
-
-        def emitted(node: Any) -> Any:
-            known = before.computed(node)
-            if known is not None:
-                return f"${known}"
-            if is_call(node) and node.operator.kind == "accumulator":
-                return accumulator(node, before)
-            return bucket_stage(node, before) if is_bucket(node) else emit(node, before)
-
-        self.scope = self._wrapped(RowScope(emitted, columns))
-
-    def _is_plain_total(self, block: Block, entities: tuple[Any, ...]) -> bool:
-        """Whether the row of no documents, which the server does not make, can be made of the accumulators' own."""
-        calls = [inside(entity) for entity in entities]
-        plain = all(is_call(call) and call.operator.kind == "accumulator" for call in calls)
-        return plain and not block.having and self.names is None
-
-    def _accumulates(self, node: Any) -> bool:
-        """Whether an accumulator is in it that no group has computed yet."""
-        return next(self._accumulators(node), None) is not None
-
-    def _accumulators(self, node: Any) -> Iterator[tuple[Call[Any, Any], str | None]]:
-        """The accumulators in an expression, with the label of one that is the whole of it."""
-        if not is_expr(node) or not has_accumulator(node):
-            return
-        pending: list[tuple[Expr[Any, Any], str | None]] = [(node, None)]
-        while pending:
-            found, name = pending.pop(0)
-            if isinstance(found, (Window, Field)) or self._known(found):
-                continue
-            if is_call(found) and found.operator.kind == "accumulator":
-                yield found, name or (entity_name(found) if found is node else None)
-                continue
-            inner = found.name if is_label(found) and found is node else None
-            pending += [(child, inner) for child in found.children()]
-
-    def _windows(self, nodes: Iterable[Any]) -> None:
-        stages, found = window_stages(nodes, self.scope, self._key)
-        self.stages += stages
-        self._remember(found)
-
-    def _distinct(self, entities: tuple[Any, ...]) -> None:
-        if isinstance(self.scope, RowScope) and self._all_known(entities):
-            return  # the rows of a group differ as they are
-        if any(not isinstance(entity, Expr) for entity in entities):
-            raise StatementError("distinct() is for selected fields and values: documents differ by their keys")
-        self._group(Block(group_by=entities), entities, null_is_missing=True)
-
-    def _all_known(self, entities: tuple[Any, ...]) -> bool:
-        keys = [path for _, _, path in cast("RowScope", self.scope).columns if path == "_id" or path.startswith("_id.")]
-        found = {self._path(entity) for entity in entities}
-        return set(keys) <= found
+        self.unique = False
 
     def _sort(self, orders: Sequence[Order[Any]]) -> None:
         if not orders:
@@ -213,6 +164,7 @@ class Builder(SelectList):
         self._compute_lists(order.expr for order in orders)
         sort: dict[str, Any] = {}
         computed: dict[str, Any] = {}
+        found: list[tuple[str | None, Any, str]] = []
         for order in orders:
             node = order.expr
             if is_call(node) and node.operator.op == "$meta":
@@ -224,10 +176,11 @@ class Builder(SelectList):
             if path is None or path.startswith("$"):  # the latter is of outer rows
                 path = self._key(label_of(node))
                 computed[path] = emit(node, self.scope)
-                self._remember([(label_of(node), node, path)])
+                found.append((label_of(node), node, path))
             sort.setdefault(path, order.direction)  # a second place of a field has no effect
         if computed:
             self.stages.append({"$set": computed})
+        self._remember(found)
         self.stages.append({"$sort": sort})
 
     def _sort_path(self, node: Any) -> str | None:
@@ -244,15 +197,16 @@ class Builder(SelectList):
         node: Any = step.list
         inner = inside(node)
         place = self._path(node)
-        path, outputs = self.lists.pop(id(inner), (place, ()))
-        if is_column(inner):
-            outputs = self.facets.pop(inner.name, outputs)
-        if path is None and is_field(inner):
-            path = self._path(inner)
-        if path is None:
+        if place is None and (is_field(inner) or is_list_of(inner)):
+            place = self._path(inner)
+        if place is None:
             raise StatementError(f"unwind({node!r}): it is no field, and nothing computed it yet")
-        if outputs:
-            self.columns[place or path] = Output("", inner, "rows", (path,), unwound=True, outputs=outputs)
+        path = place.key if isinstance(place, ListPath) else place
+        if path in self.lists:
+            outputs = self.lists.pop(path)
+            self.columns[str(place)] = Output("", inner, "rows", (path,), unwound=True, outputs=outputs)
+        if isinstance(place, ListPath):
+            self._no_list(place)
         body: Any = f"${path}"
         if step.keep_empty or step.index is not None:
             body = {"path": body}
@@ -263,12 +217,28 @@ class Builder(SelectList):
                 body["preserveNullAndEmptyArrays"] = True
         self.stages.append({"$unwind": body})
         self.unwound.add(path)
-        self.total = False
+        self.items = True
+        self.total = self.unique = False
+
+    def _no_list(self, path: ListPath) -> None:
+        """What was the path of a list is that of an element."""
+        scope = documents_of(self.scope)
+        plain = "".join(path)
+        known: list[dict[Any, str]] = [scope.nodes] if isinstance(scope, (DocumentScope, RowScope)) else []
+        if isinstance(scope, DocumentScope):
+            known.append(scope.labels)
+        if isinstance(scope, RowScope):
+            scope.columns[:] = [(label, emit, plain if at == path else at) for label, emit, at in scope.columns]
+        for paths in known:
+            paths |= {name: plain for name, at in paths.items() if at == path}
 
     def _facet(self, step: Facet) -> None:
+        if self.inside is not None:
+            raise StatementError("facet() cannot stand in a facet; give the outer one more statements")
         if not isinstance(self.scope, DocumentScope):
             raise StatementError("facet() works on documents: put it before group_by() and distinct()")
         body: dict[str, Any] = {}
+        totals: list[tuple[str, bool, tuple[Output, ...]]] = []
         for name, select in step.facets:
             here = self._documents
             inside = DocumentScope(here.root, dict(here.joined), dict(here.labels), dict(here.nodes))
@@ -276,21 +246,27 @@ class Builder(SelectList):
                 select,
                 inside=inside,
                 unwound=set(self.unwound),
+                items=self.items,
                 lists=dict(self.lists),
                 columns=dict(self.columns),
                 made=set(self.made),
             )
-            self.facets[name] = inner.build()
+            outputs = self.lists[name] = inner.build()
+            totals.append((name, inner.total, outputs))
             body[name] = inner.stages
         self.stages.append({"$facet": body})
-        self.scope = RowScope(lambda node: emit(node, self._documents), [(name, None, name) for name in body], "facets")
-        self.total = False
+        self._fill_empty(totals)
+        columns: Columns = [(name, None, list_path(name, outputs)) for name, _, outputs in totals]
+        self.scope = RowScope(lambda node: emit(node, self._documents), columns, "facets")
+        self.total = self.unique = False
 
     def _union(self, step: UnionAll, entities: tuple[Any, ...]) -> tuple[Output, ...]:
         other = Builder(step.select)
         mine, others = [*entities], [*step.select._entities]
         if step.select._options:
             raise StatementError("union_all(): options() are for the whole statement, after union_all()")
+        if len(mine) != len(others):
+            raise StatementError(f"union_all(): the statements select {len(mine)} and {len(others)} columns")
         whole = [not isinstance(entity, Expr) for entity in (*mine, *others)]
         if any(whole):
             mapping = mapping_of(mine[0]) if len(mine) == 1 and all(whole) else None
@@ -308,13 +284,22 @@ class Builder(SelectList):
             outputs = self._outputs(entities, names)
             other.names = names
             other.build()
-            columns: list[tuple[str | None, Any, str]] = []
+            self.unwound = set()
+            columns: Columns = []
+            nodes: dict[int, str] = {}
+            self.lists = {
+                name: output.outputs
+                for name, output in zip(names, outputs, strict=True)
+                if output.outputs and not output.unwound
+            }
             for name, entity in zip(names, mine, strict=True):
-                columns.append((label_of(entity) or name, _emitted(entity, before), name))
-            self.scope = self._wrapped(RowScope(lambda node: emit(node, before), columns, "rows of the union"))
-            self.lists, self.columns = {}, {".".join(output.path): output for output in outputs}
+                path = list_path(name, self.lists[name]) if name in self.lists else name
+                columns.append((label_of(entity) or name, _emitted(entity, before), path))
+                nodes |= {id(entity): path, id(inside(entity)): path}
+            self.scope = self._wrapped(RowScope(lambda node: emit(node, before), columns, "rows of the union", nodes))
+            self.columns = {".".join(output.path): output for output in outputs}
         self.stages.append({"$unionWith": {"coll": other.mapping.collection, "pipeline": other.stages}})
-        self.total = False
+        self.total = self.unique = False
         return outputs
 
     def _is_plain_after_union(self) -> bool:

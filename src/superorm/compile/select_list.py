@@ -11,14 +11,13 @@ from attrs import define, evolve
 from superorm.compile.expressions import emit, projected
 from superorm.compile.output import Output
 from superorm.compile.rewrites import overlap
-from superorm.compile.scope import DocumentScope, RowScope, source_name
+from superorm.compile.scope import DocumentScope, ListPath, RowScope, source_name
 from superorm.compile.state import State, documents_of, has_position, mapping_of
 from superorm.exc import StatementError
 from superorm.expr.base import Expr
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import (
     inside,
-    is_column,
     is_expr,
     is_field,
     is_graph_lookup,
@@ -26,7 +25,7 @@ from superorm.expr.kinds import (
     is_list_of,
 )
 
-__all__ = ["SelectList", "unique"]
+__all__ = ["SelectList", "check_labels", "unique"]
 
 
 @define(eq=False)
@@ -42,7 +41,6 @@ class SelectList(State):
             raise StatementError(
                 f"{source_name(whole[0])}: there are no whole documents in grouped rows; select fields"
             )
-        _check_labels(entities)
         titles = unique(entity_name(entity) for entity in entities)
         places = [self._place(entity) for entity in entities]
         if isinstance(documents_of(self.scope), RowScope) and None in places:
@@ -50,23 +48,24 @@ class SelectList(State):
         outputs: list[Output] = []
         project: dict[str, Any] = {}
         sets: dict[str, Any] = {}
-        for title, entity, path in zip(names or titles, entities, places, strict=True):
+        for title, entity, place in zip(names or titles, entities, places, strict=True):
+            path = place
             if not is_expr(entity):
                 outputs.append(self._document(title, entity))
                 continue
             if names is None and path is not None:
                 project[path] = 1
-                outputs.append(self._value(title, entity, path))
+                outputs.append(self._value(title, entity, path, path))
                 continue
             if names is None and whole:
                 path = self._key(title)
                 sets[path] = emit(entity, self.scope)
             else:
                 value = projected(entity, self.scope) if path is None else f"${path}"
-                clash = names is None and any(place is not None and overlap(title, place) for place in places)
+                clash = names is None and any(other is not None and overlap(title, other) for other in places)
                 path = self._key(title) if clash else title
                 project[path] = value
-            outputs.append(self._value(title, entity, path))
+            outputs.append(self._value(title, entity, path, place))
         if sets:
             self.stages.append({"$set": sets})
         if not whole:
@@ -78,10 +77,10 @@ class SelectList(State):
     def _place(self, entity: Any) -> str | None:
         """The path of a selected value that is there already; of the rows of another select that of their list."""
         inner = inside(entity)
-        if is_list_of(inner) and id(inner) in self.lists:
-            return self.lists[id(inner)][0]
         path = self._path(entity)
-        return self._path(inner) if path is None and (is_field(inner) or is_graph_lookup(inner)) else path
+        if path is None and (is_field(inner) or is_graph_lookup(inner) or is_list_of(inner)):
+            path = self._path(inner)
+        return path.key if isinstance(path, ListPath) else path
 
     def _document(self, title: str, entity: Any) -> Output:
         key = self._documents.joined.get(entity)
@@ -92,15 +91,14 @@ class SelectList(State):
             raise StatementError(f"{source_name(entity)}: its documents are not whole after unwind(); select fields")
         return Output(title, entity, "document", () if key is None else (key,), mapping_of(entity))
 
-    def _value(self, title: str, entity: Any, path: str) -> Output:
+    def _value(self, title: str, entity: Any, path: str, place: str | None) -> Output:
+        """A column at a path; `place` is where it stood before the projection."""
         if path in self.columns:
             return evolve(self.columns[path], name=title)
         inner = inside(entity)
         keys = tuple(path.split("."))
-        if id(inner) in self.lists and path not in self.unwound:
-            return Output(title, inner, "rows", keys, outputs=self.lists[id(inner)][1])
-        if is_column(inner) and inner.name in self.facets:
-            return Output(title, inner, "rows", keys, outputs=self.facets[inner.name])
+        if place in self.lists:
+            return Output(title, inner, "rows", keys, outputs=self.lists[place])
         stored = isinstance(documents_of(self.scope), DocumentScope) and self._is_stored(inner, path)
         return Output(title, inner, "value", keys, unwound=path in self.unwound, stored=stored)
 
@@ -151,12 +149,15 @@ def _outermost(paths: list[str]) -> list[str]:
     return [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
 
 
-def _check_labels(entities: tuple[Any, ...]) -> None:
+def check_labels(entities: Iterable[Any]) -> None:
     """Raise `StatementError` where a label could mean one value or another."""
     labels: dict[str, Any] = {}
     for entity in filter(is_label, entities):
-        if labels.setdefault(entity.name, entity) is not entity:
-            raise StatementError(f"two columns have the label {entity.name!r}; give one of them another")
+        one, other = labels.setdefault(entity.name, entity).expr, entity.expr
+        if one is not other and repr(one) != repr(other):
+            raise StatementError(
+                f"two columns have the label {entity.name!r}: {one!r:.80} and {other!r:.80}; give one of them another"
+            )
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:

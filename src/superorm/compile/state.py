@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
 
 from superorm.compile.lookups import graph_lookup_stage, list_stages
 from superorm.compile.output import Output
-from superorm.compile.scope import DocumentScope, OuterScope, RowScope, Scope
+from superorm.compile.paths import has_position
+from superorm.compile.scope import DocumentScope, ListPath, OuterScope, RowScope, Scope
 from superorm.exc import StatementError
 from superorm.expr.base import Expr
 from superorm.expr.kinds import (
+    is_column,
     is_expr,
     is_field,
     is_graph_lookup,
@@ -22,10 +24,11 @@ from superorm.expr.kinds import (
 from superorm.expr.nodes import Column, Field
 from superorm.expr.rows import GraphLookup, ListOf
 from superorm.expr.sources import Alias
+from superorm.expr.stages import Block, Facet, Then, Unwind
 from superorm.expr.statements import Select
 from superorm.schema.mapping import ClassMap, class_map
 
-__all__ = ["State", "documents_of", "has_position", "label_of", "lists_in", "mapping_of"]
+__all__ = ["State", "columns_in", "documents_of", "has_position", "label_of", "list_path", "lists_in", "mapping_of"]
 
 
 def mapping_of(source: Any) -> ClassMap:
@@ -48,11 +51,15 @@ class State:
     inside: DocumentScope | None = None
     """In a facet: the documents that it works on."""
     unwound: set[str] = field(factory=set[str])
-    lists: dict[int, tuple[str, tuple[Output, ...]]] = field(factory=dict[int, tuple[str, tuple[Output, ...]]])
-    """The keys of the lists that lookups made, and the columns of their rows, by the identity of their expressions."""
-    facets: dict[str, tuple[Output, ...]] = field(factory=dict[str, tuple[Output, ...]])
+    """The paths of lists where in the rows an item stands."""
+    items: bool = False
+    """Whether any list was unwound."""
+    lists: dict[str, tuple[Output, ...]] = field(factory=dict[str, "tuple[Output, ...]"])
+    """The columns of the rows in the lists that lookups and facets made, by the keys of the lists."""
     columns: dict[str, Output] = field(factory=dict[str, Output])
     """What is known to stand at a path: the columns of a union, an item of a list that a lookup made."""
+    unique: bool = False
+    """Whether the rows differ by the keys of their group."""
     total: bool = False
     """Whether the rows are the one row of accumulators over everything."""
     made: set[str] = field(factory=set[str])
@@ -115,7 +122,10 @@ class State:
 
     def _compute_lists(self, nodes: Iterable[Any]) -> None:
         """Look up what the expressions name of other collections."""
-        for label, node in lists_in(nodes):
+        nodes = [*nodes]
+        if not any(True for _ in lists_in(nodes)):
+            return
+        for label, node in lists_in(nodes, self._known):
             if self._known(node):
                 continue
             key = self._key(label)
@@ -124,11 +134,34 @@ class State:
                 self._remember([(label, node, key)])
                 continue
             inner = type(self)(node.select, outer=self.scope)
+            blocks = (step for step in node.select._steps if isinstance(step, Block))
+            self._check_owners((one for block in blocks for one in block.where), inner.root)
             stages, outputs = list_stages(inner, key, self.scope)
             self.stages += stages
-            self.lists[id(node)] = key, outputs
-            simple = len(outputs) == 1 and outputs[0].kind == "value"
-            self._remember([(label, node, ".".join((key, *outputs[0].path)) if simple else key)])
+            self._fill_empty([(key, inner.total, outputs)])
+            self.lists[key] = outputs
+            self._remember([(label, node, list_path(key, outputs))])
+
+    def _check_owners(self, conditions: Iterable[Any], target: Any) -> None:
+        """Raise `StatementError` where a field could be one of `target` or of the rows."""
+        both = OuterScope(DocumentScope(target), self.scope, self.variables)
+        pending = [*conditions]
+        while pending:
+            node = pending.pop()
+            if is_field(node):
+                both.check(node._owner)
+            elif is_expr(node):
+                pending += node.children()
+
+    def _fill_empty(self, lists: Iterable[tuple[str, bool, tuple[Output, ...]]]) -> None:
+        """Of accumulators over everything the row of no documents, in lists where the server makes none."""
+        filled: dict[str, Any] = {}
+        for key, total, outputs in lists:
+            if total:
+                row = {".".join(output.path): output.nothing for output in outputs}
+                filled[key] = {"$cond": [{"$eq": [f"${key}", []]}, [row], f"${key}"]}
+        if filled:
+            self.stages.append({"$set": filled})
 
     def _path(self, entity: Any) -> str | None:
         """The path of what is there already: a field, or a computed value."""
@@ -141,7 +174,7 @@ class State:
     def _check_item(self, field: Field[Any, Any]) -> None:
         if not any(part.step == ("element", None) for part in field._parts):
             return
-        if not isinstance(documents_of(self.scope), DocumentScope) and self.unwound:
+        if not isinstance(documents_of(self.scope), DocumentScope) and self.items:
             return  # it was there when the rows were made
         path = self.scope.path(field)
         if not any(path == unwound or path.startswith(f"{unwound}.") for unwound in self.unwound):
@@ -156,17 +189,45 @@ def documents_of(scope: Scope) -> Scope:
     return scope.inner if isinstance(scope, OuterScope) else scope
 
 
-def has_position(entity: Field[Any, Any]) -> bool:
-    return any(part.step[0] == "element" and part.step[1] is not None for part in entity._parts)
+def list_path(key: str, outputs: tuple[Output, ...]) -> str:
+    """What stands for a list of rows in expressions: of rows with one value each the list of these."""
+    simple = len(outputs) == 1 and outputs[0].kind == "value"
+    return ListPath(".".join((key, *outputs[0].path))) if simple else key
 
 
-def lists_in(nodes: Iterable[Any]) -> Iterator[tuple[str | None, Any]]:
-    """The lookups in expressions, with the label of one that is the whole of it."""
+def columns_in(select: Select[Any, Any]) -> set[str]:
+    """The names by which a statement asks for columns, those of its facets included."""
+    nodes: list[Any] = [*select._entities]
+    found: set[str] = set()
+    for step in select._steps:
+        match step:
+            case Block():
+                nodes += (*step.where, *step.group_by, *step.having, *(order.expr for order in step.order_by))
+                nodes += (condition for join in step.joins for condition in join.on)
+            case Then():
+                nodes += step.entities
+            case Unwind():
+                nodes.append(step.list)
+            case Facet():
+                found.update(*(columns_in(facet) for _, facet in step.facets))
+            case _:
+                pass
+    while nodes:
+        node = nodes.pop()
+        if is_column(node):
+            found.add(node.name)
+        elif is_expr(node):
+            nodes += node.children()
+    return found
+
+
+def lists_in(nodes: Iterable[Any], known: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str | None, Any]]:
+    """The lookups in expressions, with the label of one that is the whole of it; none in what is `known`."""
     for node in nodes:
         pending: list[tuple[str | None, Any]] = [(None, node)]
         while pending:
             label, found = pending.pop(0)
             if isinstance(found, (ListOf, GraphLookup)):
                 yield label, found
-            elif is_expr(found) and not isinstance(found, Field):
+            elif is_expr(found) and not isinstance(found, Field) and not known(found):
                 pending += [(label_of(found), child) for child in found.children()]

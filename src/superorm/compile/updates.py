@@ -13,7 +13,7 @@ Both forms mean the same:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
@@ -25,7 +25,7 @@ from superorm.compile.match import match
 from superorm.compile.scope import ElementScope, Scope
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.assignments import Assignment
-from superorm.expr.base import Call, Expr
+from superorm.expr.base import Call, Compare, Expr, Predicate
 from superorm.expr.kinds import is_expr
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.expr.nodes import Field
@@ -34,7 +34,7 @@ from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.base import Misfit
 
-__all__ = ["checked_assignments", "needs_pipeline", "operators", "stages"]
+__all__ = ["checked_assignments", "elements_there", "fails", "needs_pipeline", "operators", "stages"]
 
 _KEEPING = ("unset", "pull", "pop")
 """What leaves a missing value missing."""
@@ -86,6 +86,21 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any]) -> None:
         problem = "it goes through a list; name an element by its position, or use push() and pull()"
     if problem is not None:
         raise StatementError(f"{field!r} cannot be assigned: {problem}", document_class=mapping.cls, field=field._path)
+
+
+def elements_there(assignments: Iterable[Assignment[Any]]) -> Iterator[Predicate[Any]]:
+    """The conditions that the elements are there which are assigned by their position.
+
+    Where there is no list, the server would make a document with the positions as its keys.
+    """
+    for assignment in assignments:
+        field = cast("Field[Any, Any]", assignment.field)
+        for number, part in enumerate(field._parts):
+            if part.step[0] == "element" and assignment.op not in _KEEPING:
+                parts = field._parts[:number]
+                path = ".".join(cast("str", above.stored) for above in parts)
+                holder: Field[Any, list[Any]] = Field(field._owner, path, parts)
+                yield Compare(holder.size(), "$gt", part.step[1])
 
 
 def _type(field: Field[Any, Any]) -> Any:
@@ -180,8 +195,11 @@ class _Value:
 Tree: TypeAlias = "dict[str, _Value | Tree]"
 
 
-def stages(paths: dict[str, Assignment[Any]], scope: Scope) -> list[dict[str, Any]]:
-    """The update as a pipeline, each of whose expressions sees the document as it was."""
+def stages(paths: dict[str, Assignment[Any]], scope: Scope, *, checks: bool = True) -> list[dict[str, Any]]:
+    """The update as a pipeline, each of whose expressions sees the document as it was.
+
+    `checks` tells whether the database has ``$toInt``, by which sums that are too large are refused.
+    """
     tree: Tree = {}
     for path, assignment in paths.items():
         field = cast("Field[Any, Any]", assignment.field)
@@ -195,7 +213,7 @@ def stages(paths: dict[str, Assignment[Any]], scope: Scope) -> list[dict[str, An
         below = tree
         for parent in parents:
             below = cast("Tree", below.setdefault(parent, {}))
-        below[name] = _value(f"${path}", assignment, scope)
+        below[name] = _value(f"${path}", assignment, scope, checks)
     sets = {
         name: value.emitted if isinstance(value, _Value) else _document(f"${name}", value)
         for name, value in tree.items()
@@ -205,17 +223,24 @@ def stages(paths: dict[str, Assignment[Any]], scope: Scope) -> list[dict[str, An
     return [*([{"$set": sets}] if sets else []), *([{"$unset": removed}] if removed else [])]
 
 
-def _value(path: str, assignment: Assignment[Any], scope: Scope) -> _Value:
+def _value(path: str, assignment: Assignment[Any], scope: Scope, checks: bool) -> _Value:
     value, field = assignment.value, cast("Field[Any, Any]", assignment.field)
     if assignment.op == "to":
         if is_expr(value):
             return _Value(_or_null(value, scope), keeps=False, computed=True)
         return _Value(constant(value), keeps=False)
     if assignment.op == "inc":
-        return _Value({"$add": [path, emit(value, scope)]}, keeps=False, computed=True)
+        added = {"$add": [path, emit(value, scope)]}
+        return _Value(_whole(added) if checks and int in _type(field).reads else added, keeps=False, computed=True)
     if assignment.op == "unset":
         return _Value(None, keeps=True, removed=True)
     return _Value(_list(path, assignment, field), keeps=assignment.op in _KEEPING)
+
+
+def _whole(added: Any) -> Any:
+    """A sum of whole numbers; an error where it has more than 64 bits, of which the server makes a double."""
+    too_large = {"$and": [{"$eq": [{"$type": "$$v"}, "double"]}, {"$gte": [{"$abs": "$$v"}, 2.0**63]}]}
+    return bound(added, "v", lambda v: {"$cond": [too_large, {"$toInt": v}, v]})
 
 
 def _or_null(value: Expr[Any, Any], scope: Scope) -> Any:
@@ -227,7 +252,7 @@ def _or_null(value: Expr[Any, Any], scope: Scope) -> Any:
 def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any:
     null = {"$eq": [{"$ifNull": [path, None]}, None]}
     absent = null if _takes_null(field) else {"$eq": [{"$type": path}, "missing"]}
-    wrong = _fails(f"{field!r} is no list", path)
+    wrong = fails(f"{field!r} is no list", path)
     if assignment.op in _KEEPING:
         return {"$cond": [{"$isArray": path}, _kept(path, assignment), {"$cond": [absent, path, wrong]}]}
     empty: list[Any] = []
@@ -262,7 +287,7 @@ def _kept(path: str, assignment: Assignment[Any]) -> Any:
     return {"$filter": {"input": path, "as": "e", "cond": {"$not": [pulled]}}}
 
 
-def _fails(message: str, path: str) -> Any:
+def fails(message: str, path: str) -> Any:
     """An expression that ends the update with an error which says this and the value."""
     shown = {"$toString": {"$ifNull": [path, "null"]}}
     return {"$toInt": {"$concat": [f"{message}: ", shown]}}
@@ -287,7 +312,7 @@ def _document(path: str, tree: Tree) -> Any:
     kind = {"$type": path}
     if all(value.removed for value in values):
         return {"$cond": [{"$eq": [kind, "object"]}, changed, path]}
-    wrong = _fails(f"{path[1:]} is no document", path)
+    wrong = fails(f"{path[1:]} is no document", path)
     made: Any = {"$cond": [{"$in": [kind, ["object", "missing"]]}, changed, wrong]}
     if not all(value.keeps or value.computed for value in values):
         return made

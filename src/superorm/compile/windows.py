@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from superorm.compile.expressions import accumulator, emit
+from superorm.compile.expressions import accumulator, emit, projected, sort_path
 from superorm.compile.scope import Scope, same
-from superorm.exc import StatementError
 from superorm.expr.base import Expr
 from superorm.expr.kinds import is_expr, is_field, is_label, is_window
 from superorm.expr.rows import Window
@@ -25,12 +24,13 @@ def window_stages(
     stages: list[dict[str, Any]] = []
     found: list[tuple[str | None, Expr[Any, Any], str]] = []
     seen: set[int] = set()
+    computed: list[tuple[Any, str]] = []
     for label, window in _windows_in(nodes):
         if id(window) in seen or scope.computed(window) is not None:
             continue
         seen.add(id(window))
         path = key(label)
-        frame = _frame(window, scope)
+        frame = _frame(window, scope, lambda node: _computed(node, scope, computed, key))
         output = {path: _output(window, scope)}
         bodies = (stage["$setWindowFields"] for stage in stages)
         body = next((body for body in bodies if same(_frame_of(body), frame)), None)
@@ -39,7 +39,20 @@ def window_stages(
         else:
             body["output"] |= output
         found.append((label, window, path))
-    return stages, found
+    sets = {path: value for value, path in computed}
+    return [*([{"$set": sets}] if sets else []), *stages], found
+
+
+def _computed(
+    node: Expr[Any, Any], scope: Scope, computed: list[tuple[Any, str]], key: Callable[[str | None], str]
+) -> str:
+    """The path where a stage before computes what the windows are ordered by: the server takes paths only."""
+    value = projected(node, scope)
+    path = next((path for known, path in computed if same(known, value)), None)
+    if path is None:
+        path = key(None)
+        computed.append((value, path))
+    return path
 
 
 def _windows_in(nodes: Iterable[Any]) -> Iterator[tuple[str | None, Window[Any, Any]]]:
@@ -54,25 +67,20 @@ def _windows_in(nodes: Iterable[Any]) -> Iterator[tuple[str | None, Window[Any, 
                 pending += [(name, child) for child in found.children()]
 
 
-def _frame(window: Window[Any, Any], scope: Scope) -> dict[str, Any]:
+def _frame(window: Window[Any, Any], scope: Scope, computed: Callable[[Expr[Any, Any]], str]) -> dict[str, Any]:
     frame: dict[str, Any] = {}
     if window.partition_by:
         keys = [emit(node, scope) for node in window.partition_by]
         frame["partitionBy"] = keys[0] if len(keys) == 1 else {f"k{n}": emitted for n, emitted in enumerate(keys)}
     if window.order_by:
-        frame["sortBy"] = {_sort_path(order.expr, scope): order.direction for order in window.order_by}
+        frame["sortBy"] = {
+            sort_path(order.expr, scope) or computed(order.expr): order.direction for order in window.order_by
+        }
     return frame
 
 
 def _frame_of(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "output"}
-
-
-def _sort_path(node: Expr[Any, Any], scope: Scope) -> str:
-    path = scope.path(node) if is_field(node) else scope.computed(node)
-    if path is None:
-        raise StatementError(f"window(order_by={node!r}): windows are ordered by fields, and by what a group computed")
-    return path
 
 
 def _output(window: Window[Any, Any], scope: Scope) -> dict[str, Any]:

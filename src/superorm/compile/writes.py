@@ -14,9 +14,11 @@ from superorm.compile.expressions import has_accumulator
 from superorm.compile.output import Output
 from superorm.compile.plan import Aggregate
 from superorm.compile.rewrites import optimized
-from superorm.compile.scope import DocumentScope
+from superorm.compile.scope import DocumentScope, ListPath, value_at
 from superorm.compile.select import Builder
-from superorm.compile.updates import checked_assignments, needs_pipeline, operators, stages
+from superorm.compile.state import mapping_of
+from superorm.compile.updates import checked_assignments, elements_there, fails, needs_pipeline, operators, stages
+from superorm.compile.upserts import check_upsert
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Expr, Label
@@ -79,11 +81,13 @@ def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozens
     scope = DocumentScope(statement._root)
     _check_scope(statement, "update")
     paths = checked_assignments(mapping, statement._assignments, scope)
-    filter = filter_of(mapping, statement._where, scope)
+    if statement._upserts:
+        check_upsert(mapping, statement._where, paths.values())
+    filter = filter_of(mapping, (*statement._where, *elements_there(paths.values())), scope)
     version = mapping.version
     update: dict[str, Any] | list[dict[str, Any]]
     if needs_pipeline(statement._assignments):
-        update = stages(paths, scope)
+        update = stages(paths, scope, checks="$toInt" not in unsupported)
         if version is not None:
             update.append({"$set": {version.stored: {"$add": [{"$ifNull": [f"${version.stored}", 0]}, 1]}}})
         check_capabilities(Aggregate("", [{"$match": filter}, *update]), unsupported, backend)
@@ -150,8 +154,9 @@ def rows_select(mapping: ClassMap, entities: tuple[Any, ...]) -> Select[Any, Any
 
 def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(), backend: str = "") -> MergePlan:
     """Take a merge apart. Raises as `compile_update` does."""
-    entities = statement.select._entities
-    whole = not isinstance(entities[0], Expr)
+    entities: tuple[Any, ...] = statement.select._entities
+    first = entities[0]
+    whole = not isinstance(first, Expr)
     names: tuple[str, ...] | None = None
     if whole and len(entities) > 1:
         raise StatementError("merge_into() writes whole documents alone, or columns; use .columns(...) to choose some")
@@ -168,20 +173,25 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     builder = Builder(statement.select, names=names)
     outputs = builder.build()
     made = outputs[0].extra
-    lists = {one.name: f"${one.name}.{only}" for one in outputs if (only := _only_column(one)) is not None}
+    lists = {
+        one.name: value_at(ListPath(f"{one.name}.{only}")) for one in outputs if (only := _only_column(one)) is not None
+    }
     if made:
         builder.stages.append({"$unset": sorted(made)})
     if lists:
         builder.stages.append({"$set": lists})
+    mapping = None if isinstance(statement.target, str) else class_map(statement.target)
+    named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))
+    if mapping is not None and mapping.writes_type and not named:
+        builder.stages.append({"$set": {mapping.discriminator: mapping.type_name}})
     rows = optimized(builder.stages)
     assert builder.mapping.collection is not None
-    mapping = None if isinstance(statement.target, str) else class_map(statement.target)
     target: str = statement.target if mapping is None else cast("str", mapping.collection)
     on: Any = statement.on[0] if len(statement.on) == 1 else list(statement.on)
     merge = {
         "into": target,
         "on": on,
-        "whenMatched": _when_matched(statement.when_matched, mapping),
+        "whenMatched": _when_matched(statement.when_matched, mapping, named),
         "whenNotMatched": statement.when_not_matched,
     }
     read = Aggregate(builder.mapping.collection, [*rows, {"$merge": merge}])
@@ -202,14 +212,29 @@ def _stored_name(entity: Any) -> str:
     return entity_name(entity)
 
 
-def _when_matched(how: str, mapping: ClassMap | None) -> Any:
-    """The same, or where the documents have versions a pipeline that counts them."""
-    version = None if mapping is None else mapping.version
-    if version is None or how not in ("merge", "replace"):
+def _when_matched(how: str, mapping: ClassMap | None, named: bool) -> Any:
+    """The same, or a pipeline that counts versions, and to which documents of other classes are errors.
+
+    Unless the rows are `named`, with classes of their own, the document that is there keeps its class.
+    """
+    if mapping is None or how not in ("merge", "replace"):
         return how
-    counted = {"_id": "$_id", version.stored: {"$add": [{"$ifNull": [f"${version.stored}", 0]}, 1]}}
+    kept: dict[str, Any] = {}
+    if mapping.version is not None:
+        stored = mapping.version.stored
+        kept[stored] = {"$add": [{"$ifNull": [f"${stored}", 0]}, 1]}
+    name = f"${mapping.discriminator}"
+    new = f"$${'new' if named else 'ROOT'}.{mapping.discriminator}"
+    if mapping.parent is None and mapping.writes_type and not named:
+        kept[mapping.discriminator] = {"$ifNull": [name, mapping.type_name]}
+    elif mapping.parent is not None:
+        names = [mapping.type_name, *sorted(below.type_name for below in mapping.subclasses)]
+        other = fails(f"merge_into({mapping.name}): a document with this key is of another class", name)
+        kept[mapping.discriminator] = {"$cond": [{"$in": [name, names]}, new, other]}
+    if not kept:
+        return how
     before = ["$$ROOT"] if how == "merge" else []
-    return [{"$replaceWith": {"$mergeObjects": [*before, "$$new", counted]}}]
+    return [{"$replaceWith": {"$mergeObjects": [*before, "$$new", {"_id": "$_id", **kept}]}}]
 
 
 def _plan(statement: Any) -> dict[str, Any]:

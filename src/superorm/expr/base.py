@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from superorm.exc import StatementError
 from superorm.expr.literals import PLAIN, literal
 from superorm.expr.node import node
-from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT, Operator
+from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, Operator
 
 __all__ = [
     "Call",
@@ -56,14 +56,24 @@ if TYPE_CHECKING:
 
 
 def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
-    def compare(left: Any, right: object) -> Compare[Any]:
+    def compare(left: Any, right: object) -> Predicate[Any]:
         kind = type(right)
         value: Any = right  # as it is where `literal` leaves it so; asked here, as most are
         if not (kind in PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii())):
+            if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
+                return _same_set(left, op, left._operand(right))
             value = left._operand(right)
         return Compare(left, op, value)
 
     return compare
+
+
+def _same_set(left: Any, op: str, values: list[Any]) -> Predicate[Any]:
+    """The list holds these values, in any order, and no others."""
+    same: Predicate[Any] = Compare(left, "$eq", [])
+    if values:
+        same = Logical("$and", (Compare(left, "$all", values), Compare(Call(SIZE, (left,)), "$eq", len(values))))
+    return same if op == "$eq" else ~same
 
 
 class Expr(Generic[M_contra, T_co]):
@@ -71,6 +81,7 @@ class Expr(Generic[M_contra, T_co]):
 
     Comparisons mean what they mean in MongoDB's match language, wherever they stand:
     only values of one type are ordered, null is missing too, and a list matches by its elements.
+    With a Python set, ``==`` and ``!=`` ask for a list of the same values in any order.
     """
 
     __slots__ = ()

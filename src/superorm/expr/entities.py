@@ -41,6 +41,8 @@ def checked_entities(where: str, entities: tuple[Any, ...]) -> tuple[Entity, ...
             if any(entity == other for other in entities[:position] if not isinstance(other, Expr)):
                 raise StatementError(f"{where} names {name_of(entity)} twice")
         elif not isinstance(entity, Expr):
+            if "__superorm_declared__" in getattr(entity, "__dict__", {}):
+                raise StatementError(f"{where}: {name_of(entity)} is abstract; give a class that derives from it")
             raise StatementError(
                 f"{where} takes document classes, their fields, expressions and score(), not {entity!r}; "
                 "a constant is func.literal(...)"

@@ -13,6 +13,7 @@ from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Order, Predicate, checked_conditions, checked_name, operand, order_of
 from superorm.expr.calls import called, checked_call, truth
 from superorm.expr.func_rows import given
+from superorm.expr.kinds import is_call, is_expr
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
 from superorm.expr.operators import LET, OBJECT, OPERATORS, ZIP
@@ -38,11 +39,25 @@ def _variables(*wanted: str) -> Generator[tuple[str, ...]]:
     taken = _names.get()
     number = next(n for n in range(1, len(taken) + 2) if not {_numbered(name, n) for name in wanted} & set(taken))
     found = tuple(_numbered(name, number) for name in wanted)
-    token = _names.set((*taken, *found))
-    try:
+    with _named(*found):
         yield found
+
+
+@contextmanager
+def _named(*names: str) -> Generator[None]:
+    """These names are taken."""
+    token = _names.set((*_names.get(), *names))
+    try:
+        yield
     finally:
         _names.reset(token)
+
+
+def _reduces(node: object) -> bool:
+    """Whether there is a ``$reduce`` in an expression."""
+    if not is_expr(node):
+        return False
+    return (is_call(node) and node.operator.name == "reduce") or any(map(_reduces, node.children()))
 
 
 def _numbered(name: str, number: int) -> str:
@@ -54,7 +69,7 @@ def _variable(name: str, items: Any = None) -> Field[Any, Any]:
 
 
 class ListFunctions:
-    """A function of an item is called once, with what stands for each item; see `Field` for what that has."""
+    """A function of an item is called with what stands for each item; see `Field` for what that has."""
 
     def filter(
         self, items: Expr[M, Items[E]], condition: Callable[[Field[M, E]], Predicate[Any]], limit: int | None = None
@@ -81,6 +96,9 @@ class ListFunctions:
         """
         with _variables("value", "this") as (so_far, this):
             made = operand(value(_variable(so_far), _variable(this, items)))
+        if so_far == "value" and _reduces(made):  # which would hide these
+            with _named("value", "this"), _variables("value", "this") as (so_far, this):
+                made = operand(value(_variable(so_far), _variable(this, items)))
         if so_far != "value":  # the server has no other names
             outer: Call[Any, Any] = Call(OBJECT, (), ((so_far, _variable("value")), (this, _variable("this"))))
             made = checked_call(LET, (outer, made), {})
@@ -164,7 +182,7 @@ def _sorting(items: object, by: Any) -> Any:
         raise StatementError(f"func.sort_array(by={by!r}): keys with 1 or -1 are needed")
     found: dict[str, int] = {}
     for order in map(order_of, cast("Sequence[Any]", by) if isinstance(by, (list, tuple)) else (by,)):
-        if not isinstance(order.expr, Field):
+        if not isinstance(order.expr, Field) or any(part.step[0] == "element" for part in order.expr._parts):  # pyright: ignore[reportPrivateUsage]
             raise StatementError(f"func.sort_array(by={order.expr!r}): a field of the embedded documents is needed")
         found[order.expr._path] = order.direction  # pyright: ignore[reportPrivateUsage]
         embedded = items._type.embedded if isinstance(items, Field) else None  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]

@@ -71,8 +71,10 @@ def _container(value: object) -> Any:
             return _registered[kind](value)
     if isinstance(value, Mapping):
         return {_key(key): literal(item) for key, item in cast("Mapping[object, object]", value).items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple)):
         return [literal(item) for item in cast("list[object]", value)]
+    if isinstance(value, (set, frozenset)):  # of no order, so in the same one always
+        return sorted((literal(item) for item in cast("set[object]", value)), key=repr)
     name = type(value).__name__
     raise StatementError(f"a value of type {name} cannot stand in a statement, only what BSON holds: {value!r:.80}")
 

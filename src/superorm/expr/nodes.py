@@ -236,6 +236,7 @@ class Field(Expr[M_contra, T_co]):
     def to(self, value: T_co | Expr[M_contra, T_co]) -> Assignment[M_contra]:  # pyright: ignore[reportGeneralTypeIssues]
         """Make it this value, or the value of this expression; one that gives nothing makes it null.
 
+        Of an element by its position: documents without such an element are not changed at all.
         Raises `ValidationError` for a value that does not fit, or that the field's validator refuses.
         """
         return Assignment(self, "to", value if isinstance(value, Expr) else self._stored(value))

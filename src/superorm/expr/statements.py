@@ -259,7 +259,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
             raise StatementError(
                 f"union_all(): the statements select {len(self._entities)} and {len(other._entities)} columns"
             )
-        return self._close(UnionAll(other))
+        return self._close(UnionAll(other)).then()  # other columns are selected from the rows of both
 
     def stage(self, stage: dict[str, Any]) -> Select[M, R_co]:
         """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped."""
@@ -377,6 +377,8 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
         `on` are the names by which a row finds its document; other names than ``_id`` need a unique index.
         A column becomes the key by ``.label("_id")``.
+        Into a class, new documents get what names the class; documents of other classes, but for its subclasses,
+        are errors when a row finds them.
         """
         from superorm.expr.writes import MergeInto
 

@@ -182,7 +182,8 @@ def build_select(root: Any, entities: Any, steps: Any, options: Any = ()) -> Any
     closed: tuple[Any, ...] = ()
     for position, (block, step) in enumerate(zip(steps[::2], steps[1::2], strict=False)):
         try:
-            closed = CLOSERS[type(step)](_ending_with(block, root, entities, closed), step)._closed
+            closing = CLOSERS[type(step)](_ending_with(block, root, entities, closed), step)
+            closed = closing._closed[: 2 * position + 2]  # what a method adds of itself is among the steps
         except SuperormError as error:
             raise Refusal(str(error)).within(2 * position + 1).within("steps") from None
     statements.select(*entities)

@@ -352,3 +352,7 @@ class MergeInto(Storable):
         if not names or not all(map(_is_stored_name, names)):
             raise StatementError(f"merge_into(on=...) takes names of fields, not {on!r}")
         return cls(select, target, names, when_matched, when_not_matched)
+
+    def __repr__(self) -> str:
+        target = self.target if isinstance(self.target, str) else _name(self.target)
+        return f"<MergeInto {target} of {self.select!r}>"

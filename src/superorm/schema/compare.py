@@ -42,11 +42,11 @@ def diff_value(path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict
     """Add what ``$set`` and ``$unset`` turn the stored value `old` at `path` into `new`.
 
     Only documents are compared part by part; a list that differs is set whole,
-    and so is a document in which a key cannot stand in a path.
+    and so is a document in which a key cannot stand in a path, or whose keys would not be in the order of `new`.
     """
     if same(old, new):
         return
-    if _is_pathable(old) and _is_pathable(new) and (list(old) == list(new) or old.keys() != new.keys()):
+    if _is_pathable(old) and _is_pathable(new) and list(new) == _order_after(old, new):
         for key, value in new.items():
             if key in old:
                 diff_value(f"{path}.{key}", old[key], value, sets, unsets)
@@ -55,6 +55,17 @@ def diff_value(path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict
         unsets.update((f"{path}.{key}", "") for key in old if key not in new)
     else:
         sets[path] = Int64(new) if type(old) is Int64 and type(new) is int else new
+
+
+def _order_after(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
+    """The order of keys once those of `new` were set and others unset one by one; None where it is not known.
+
+    The server adds keys in their order as texts, but for numbers.
+    """
+    added = sorted(new.keys() - old.keys())
+    if len(added) > 1 and any(key[0].isdigit() for key in added):
+        return None
+    return [key for key in old if key in new] + added
 
 
 def _is_pathable(value: Any) -> TypeGuard[dict[str, Any]]:

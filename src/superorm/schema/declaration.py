@@ -32,7 +32,8 @@ Declared: TypeAlias = dict[str, tuple[FieldSpec, Any, Scope]]
 
 _MAPPED = re.compile(r"^(\w+\.)*Mapped\[")
 _CLASS_VAR = re.compile(r"^(\w+\.)*ClassVar\b")
-_RESERVED = frozenset({"mro", "self"})
+_RESERVED = frozenset({"NOTHING", "attr_dict", "mro", "self"})
+"""The generated ``__init__`` needs these names, or classes do."""
 
 
 def own_fields(name: str, namespace: dict[str, Any]) -> dict[str, tuple[FieldSpec, Any]]:

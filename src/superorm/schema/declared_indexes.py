@@ -70,6 +70,10 @@ def check_indexes(mapping: ClassMap) -> None:
     validate: object = getattr(mapping.cls, "__validate__", False)
     if validate not in (True, False, "warn"):
         raise MappingError(f'{mapping.name}.__validate__ must be True, False or "warn", not {validate!r}')
+    if mapping.parent is not None and validate != getattr(mapping.root.cls, "__validate__", False):
+        raise MappingError(
+            f"{mapping.name}.__validate__: the collection has one validator, that of {mapping.root.name}; set it there"
+        )
     for index, where in _own(mapping):
         for path in (*(key.path for key in index.keys if key.field is None), *index.include, *index.exclude):
             if (first := path.split(".")[0]) != WILDCARD:
@@ -200,7 +204,10 @@ def _condition(mapping: ClassMap, index: Index, where: str) -> Predicate[Any] | 
     partial: Any = index.partial
     if partial is None:
         return None
-    condition: object = partial(mapping.cls) if callable(partial) else partial
+    try:
+        condition: object = partial(mapping.cls) if callable(partial) else partial
+    except Exception as error:
+        raise MappingError(f"{where}: partial= failed: {type(error).__name__}: {error}") from error
     if is_condition(condition):
         return condition
     raise MappingError(f"{where}: partial= made {condition!r}, which is no condition such as Movie.year > 2000")

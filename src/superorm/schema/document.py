@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bson import ObjectId
 from typing_extensions import dataclass_transform
@@ -39,6 +39,9 @@ from superorm.schema.types.base import Misfit
 
 __all__ = ["Document", "Embedded"]
 
+_PART = r"[^.$\0\ud800-\udfff]+"
+"""Of a collection's name: what may stand between dots."""
+
 
 class MappedMeta(type):
     """What Document's and Embedded's metaclasses share: collecting the declarations."""
@@ -47,13 +50,18 @@ class MappedMeta(type):
         __superorm__: ClassMap
 
     def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, registry: Registry | None = None
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        registry: Registry | None = None,
+        **keywords: Any,
     ) -> Any:
         if not any(isinstance(base, MappedMeta) for base in bases):  # Document and Embedded themselves
-            return super().__new__(mcs, name, bases, namespace)
+            return super().__new__(mcs, name, bases, namespace, **keywords)
         own = own_fields(name, namespace)
-        around = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
-        scope = Scope.of(namespace, around)
+        scope = Scope.of(namespace, sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         for above in {above: None for base in bases for above in base.__mro__}:
             if not isinstance(above, MappedMeta):
                 check_mixin(name, above)
@@ -62,12 +70,14 @@ class MappedMeta(type):
         if registry is not None:
             namespace["__superorm_registry__"] = registry
         if namespace.pop("__abstract__", False):
-            return super().__new__(mcs, name, bases, {**namespace, "__superorm_declared__": declared})
+            namespace["__superorm_declared__"] = declared
+            return super().__new__(mcs, name, bases, namespace, **keywords)
         parts = mcs._parts(name, declared, namespace, bases)
         owner: list[type] = []
         sides = {part.attribute: _class_side(part, owner) for part in parts}
-        cls: type = type.__new__(cast("type[type]", type(f"{name}Meta", (mcs,), sides)), name, bases, namespace)
-        owner.append(cls)
+        made: Any = type(f"{name}Meta", (mcs,), sides)
+        cls: type = type.__new__(made, name, bases, namespace, **keywords)
+        owner[:] = [cls]
         scope.declare(cls)
         extra_forbidden = setting(cls, "__extra__", "keep", "forbid") == "forbid"
         mapping = ClassMap(cls, namespace.get("__collection__"), tuple(parts), extra_forbidden)
@@ -78,11 +88,11 @@ class MappedMeta(type):
         type.__setattr__(cls, "__superorm__", mapping)
         check_types(parts)
         mcs._finish(mapping)
+        for part in parts:
+            part.resolve_again()
         return cls
 
-    def __init__(
-        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, registry: Registry | None = None
-    ) -> None:
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, namespace)
 
     if not TYPE_CHECKING:
@@ -117,6 +127,8 @@ def _class_side(part: MappedField, owner: list[type]) -> property:
 
     def get(cls: type) -> Field[Any, Any]:
         if not cache:
+            if not owner:  # in the __init_subclass__ of a base
+                owner.append(cls)
             cache.append(Field(owner[0], part.stored, (part,)))
         return cache[0]
 
@@ -138,7 +150,7 @@ class DocumentMeta(MappedMeta):
                 "for one of its own, derive both from a class with __abstract__ = True"
             )
         collection = namespace.setdefault("__collection__", parent.collection if parent else _snake_case(name))
-        if not isinstance(collection, str) or not collection or "$" in collection or "\0" in collection:
+        if not _is_collection_name(collection):
             raise MappingError(f"{name}.__collection__: {collection!r} is no name of a collection")
         keys = only_one(name, declared, "primary_key", "primary key")
         only_one(name, declared, "version", "version")
@@ -147,7 +159,7 @@ class DocumentMeta(MappedMeta):
                 raise MappingError(f"{name}.id: a field called id must be the primary key; add primary_key=True")
             if "id" in namespace:
                 raise MappingError(f"{name}.id: this name is the key's; choose another one, or declare a primary key")
-            scope = Scope(__name__, name, {})
+            scope = Scope(__name__, name, {}, globals())
             declared = {"id": (FieldSpec(factory=ObjectId, primary_key=True), Mapped[ObjectId], scope), **declared}
         parts = super()._parts(name, declared, namespace, bases)
         check_sources(parts)
@@ -170,6 +182,10 @@ class DocumentMeta(MappedMeta):
         check_indexes(mapping)
         join(mapping)
         registry.add(mapping)
+
+
+def _is_collection_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(rf"{_PART}(\.{_PART})*", name) is not None
 
 
 def _registry(cls: type) -> Registry:
@@ -230,7 +246,10 @@ class Document(metaclass=DocumentMeta):
 
 
 class Embedded(metaclass=EmbeddedMeta):
-    """A class of documents inside documents. Objects compare by value."""
+    """A class of documents inside documents. Objects compare by value.
+
+    As a Document, it can derive from one mapped class only; others to derive from have ``__abstract__ = True``.
+    """
 
     _superorm_source: ClassVar[dict[str, Any] | None] = None
 

@@ -184,6 +184,14 @@ def _without_name(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]
     return {name: value for name, value in document.items() if name != key}
 
 
+def _check_left_out(part: MappedField) -> None:
+    """Raise `Misfit` where the document could not be read without the field."""
+    try:
+        part.missing()
+    except Misfit as misfit:
+        raise misfit.within(part.attribute) from None
+
+
 class _Codec:
     """The way back to BSON."""
 
@@ -201,8 +209,10 @@ class _Codec:
         defaults: dict[str, Any] = state.get(DEFAULTS, {})
         result: dict[str, Any] = {}
         for part, attribute, stored, kind, checked in self._parts:
-            if attribute not in state:
-                continue  # deleted
+            if attribute not in state:  # deleted, or never set
+                if not part.keep:
+                    _check_left_out(part)
+                continue
             value = state[attribute]
             if stored in source and (value is source[stored] or part.unchanged(value, source[stored])):
                 result[stored] = source[stored]
@@ -227,7 +237,7 @@ class _Codec:
             for key, value in source.items()
             if key in result or key not in self._mapping.stored_names
         }
-        return ordered | result
+        return ordered | dict(sorted(result.items()))  # as the server adds them one by one
 
     def unchanged(self, instance: object, stored: dict[str, Any]) -> bool:
         """Whether `dump` would give the stored document, or one that reads the same."""

@@ -12,6 +12,7 @@ import numpy as np
 from attrs import frozen
 
 from superorm.exc import MappingError
+from superorm.expr.narrow import is_list, is_tuple
 from superorm.schema.indexes import KINDS, IndexKind, ttl_seconds
 from superorm.schema.vector_spec import Metric
 
@@ -34,6 +35,7 @@ MISSING = _Missing.MISSING
 
 MAX_DIM = 16_384
 _MUTABLE: Any = (list, dict, set, np.ndarray)
+_FACTORY: Any = attrs.Factory
 
 
 class Mapped(Generic[T]):
@@ -74,6 +76,8 @@ class FieldSpec:
         """Raise `MappingError` for settings that contradict one another; `where` names the field."""
         if self.default is not MISSING and self.factory is not None:
             raise MappingError(f"{where}: give field() a default or a factory, not both")
+        if isinstance(self.default, _FACTORY):
+            raise MappingError(f"{where}: default={self.default!r} makes values; give the function itself as factory=")
         if isinstance(self.default, _MUTABLE) or hasattr(self.default, "__superorm__"):
             raise MappingError(f"{where}: default={self.default!r} would be shared by all objects; use factory=")
         for setting, function in (
@@ -83,6 +87,8 @@ class FieldSpec:
         ):
             if function is not None and not callable(function):
                 raise MappingError(f"{where}: {setting}={function!r} is no function")
+        if any(getattr(self.converter, setting, False) for setting in ("takes_self", "takes_field")):  # attrs.Converter
+            raise MappingError(f"{where}: the converter gets the value only; leave out takes_self= and takes_field=")
         self._check_index(where)
         self._check_version(where)
         if self.primary_key and self.name is not None:
@@ -102,8 +108,14 @@ class FieldSpec:
     def _check_index(self, where: str) -> None:
         if self.index not in (True, False, *KINDS):
             raise MappingError(f"{where}: index={self.index!r} is none of True, False, {', '.join(map(repr, KINDS))}")
-        if isinstance(self.index, str) and (self.ttl is not None or (self.index == "hashed" and self.unique)):
-            raise MappingError(f"{where}: an index={self.index!r} has no ttl=, and a hashed one is not unique")
+        if isinstance(self.index, str) and self.ttl is not None:
+            raise MappingError(f"{where}: an index={self.index!r} has no ttl=")
+        if self.index in ("text", "hashed") and self.unique:
+            attribute = where.rpartition(".")[2]
+            raise MappingError(
+                f"{where}: an index={self.index!r} is not unique; "
+                f"leave out unique=True and add Index({attribute!r}, unique=True) to __indexes__"
+            )
         if self.ttl is not None:
             if self.primary_key:
                 raise MappingError(f"{where}: the index of the primary key has no ttl=")
@@ -193,11 +205,18 @@ def field(
         index=index,
         unique=unique,
         ttl=ttl,
-        validator=validator if validator is None or callable(validator) else attrs.validators.and_(*validator),
+        validator=_one_validator(validator),
         converter=converter,
         repr=repr,
         version=version,
     )
+
+
+def _one_validator(given: object) -> Any:
+    """Several validators as one; what is none stays as it is."""
+    if (is_list(given) or is_tuple(given)) and all(map(callable, given)):
+        return attrs.validators.and_(*given)
+    return given
 
 
 def vector(

@@ -146,8 +146,10 @@ class Index:
             and (self.unique or self.sparse or self.ttl is not None),
             'include= and exclude= are for "$**", one of them at a time': (self.include or self.exclude)
             and (paths != [WILDCARD] or text or (self.include and self.exclude)),
-            "only one of its fields can be hashed, and then it is not unique": len(hashed) > 1
-            or (hashed and self.unique),
+            "only one of its fields can be hashed": len(hashed) > 1,
+            'a text or hashed index is not unique; add another one for that, such as Index("title", unique=True)': (
+                self.unique and (text or hashed)
+            ),
             "weights=, default_language= and language_override= are for text": not text
             and (self.weights or self.default_language or self.language_override),
             "weights= are whole numbers from 1 to 99,999, by fields of the index": any(

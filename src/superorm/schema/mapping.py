@@ -16,7 +16,7 @@ from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec, is_store
 from superorm.schema.parts import Part, element_part, refused, storable, value_part
 from superorm.schema.scope import Scope
 from superorm.schema.types.arrays import VectorType
-from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected
+from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected, Undeclared
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
@@ -66,6 +66,11 @@ class MappedField:
         except (NameError, Unregistered):
             return None
 
+    def resolve_again(self) -> None:
+        """Resolve the annotation anew at the first use: classes that it names may be defined again until then."""
+        if self._type is not None and not self._type.plain:
+            self._type = None
+
     @property
     def where(self) -> str:
         """``Movie.title``, for messages."""
@@ -80,7 +85,7 @@ class MappedField:
                 self._type = self._vector_type(inner, self.spec.dim)
             else:
                 self._type = resolve(inner, self.where, self.scope)
-        except (AttributeError, SyntaxError, TypeError) as error:
+        except (AttributeError, SyntaxError, TypeError, ValueError) as error:
             raise MappingError(f"{self.where}: the annotation {self.annotation!r} cannot be read: {error}") from error
         return self._type
 
@@ -125,15 +130,17 @@ class MappedField:
         """
         if self.spec.version:
             return 0, 0
-        value = self.spec.default if self.spec.factory is None else self.spec.factory()
-        if value is MISSING:
+        if self.spec.factory is None and self.spec.default is MISSING:
             raise Missing(self.type.name)
-        if self.spec.converter is not None:
-            value = self.spec.converter(value)
         try:
+            value = self.spec.default if self.spec.factory is None else self.spec.factory()
+            if self.spec.converter is not None:
+                value = self.spec.converter(value)
             return value, self.type.to_bson(value)
-        except Misfit:
-            raise Missing(self.type.name) from None
+        except Misfit as misfit:
+            raise Missing(self.type.name, f"the default does not fit: {misfit.describe()}") from None
+        except Exception as error:
+            raise Missing(self.type.name, f"the default failed: {type(error).__name__}: {error}", error) from error
 
     @property
     def unchanged(self) -> Callable[[Any, Any], bool]:
@@ -179,7 +186,7 @@ class MappedField:
                 value = self.spec.converter(value)
             if self.spec.validator is not None:
                 self.spec.validator(instance, attrs.fields_dict(cls)[self.attribute], value)
-        except (ValueError, TypeError, AssertionError) as error:
+        except Exception as error:
             raise Rejected(value, error) from error
         return value
 
@@ -288,14 +295,17 @@ class ClassMap:
 
     def refuse_extra(self, document: Mapping[str, Any]) -> None:
         """Raise `Misfit` for a key that the class does not map."""
-        for key, value in document.items():
+        for key in document:
             if key not in self.stored_names:
-                raise Misfit(value, f"no key that {self.name} does not declare").within(key)
+                raise Undeclared(key, self.name).within(key)
 
     @cached_property
     def key(self) -> MappedField:
-        """The primary key's field."""
-        return next(part for part in self.fields if part.stored == "_id")
+        """The primary key's field. Raises `MappingError` for an Embedded."""
+        found = next((part for part in self.fields if part.stored == "_id"), None)
+        if found is None:
+            raise MappingError(f"{self.name} is an Embedded: it has no key and no collection", document_class=self.cls)
+        return found
 
     @cached_property
     def version(self) -> MappedField | None:
@@ -315,7 +325,20 @@ class ClassMap:
 
 def class_map(cls: type) -> ClassMap:
     """What superorm knows of a mapped class. Raises `MappingError` for any other class."""
-    found = cls.__dict__.get("__superorm__")
+    try:
+        found = cls.__dict__.get("__superorm__")
+    except AttributeError:  # not even a class
+        found = None
     if not isinstance(found, ClassMap):
-        raise MappingError(f"{cls.__name__} is not mapped: derive it from Document or Embedded", document_class=cls)
+        raise _not_mapped(cls)
     return found
+
+
+def _not_mapped(cls: object) -> MappingError:
+    if not isinstance(cls, type):
+        return MappingError(f"{cls!r} is no class; give one that derives from Document or Embedded")
+    if "__superorm_declared__" in cls.__dict__:
+        why = "it is abstract (__abstract__ = True); give a class that derives from it"
+    else:
+        why = "derive it from Document or Embedded"
+    return MappingError(f"{cls.__name__} is not mapped: {why}", document_class=cls)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from superorm.exc import UnsupportedError
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import GONE, RAW, UNLOADED, is_unloaded, not_loaded
 
@@ -65,6 +66,11 @@ def _make(mapping: ClassMap) -> type:
         "__repr__": repr_,
         "__reduce_ex__": reduce_,
     }
+    if any(vars(base).get("__slots__") for base in cls.__mro__):
+        raise UnsupportedError(
+            f"{cls.__name__} cannot be loaded in part, as it has __slots__; leave them out, or load whole documents",
+            document_class=cls,
+        )
     document = [base for base in cls.__mro__ if type(base) is not type][-1]
     made = type.__new__(type(cls), cls.__name__, (document,), namespace)
     made.__bases__ = (cls,)  # only now, so that no __init_subclass__ of the user's takes it for a class of their own

@@ -82,11 +82,12 @@ class Tracker:
         return raw is not None and self.identities.of(class_map(type(instance))).get(identity(raw["_id"])) is instance
 
     def expunge(self, instance: Document) -> None:
-        """Forget an object."""
+        """Forget an object. Raises `SessionError` for what is no document."""
+        mapping = _document_map(instance)
         self.new.pop(id(instance), None)
         self.deleted.pop(id(instance), None)
         if self._is_stored(instance):
-            self.identities.discard(class_map(type(instance)), vars(instance)[RAW]["_id"])
+            self.identities.discard(mapping, vars(instance)[RAW]["_id"])
 
     def load(self, mapping: ClassMap, found: Sequence[dict[str, Any]]) -> list[Any]:
         """The objects of stored documents, each document's one object."""
@@ -200,7 +201,7 @@ class Tracker:
         self.deleted.clear()
         for instances in self.possibly_changed().values():
             for instance in instances:
-                documents.restore(instance)
+                documents.revert(instance)
 
 
 def by_class(objects: Collection[object]) -> dict[ClassMap, list[Any]]:

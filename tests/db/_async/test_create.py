@@ -367,3 +367,19 @@ async def test_classes_of_one_collection(db: AsyncDB, plain: Plain, real: bool) 
         session.add_all([Circle(radius=2.0), Square(side=2)])
     with pytest.raises(PyMongoWriteError):
         plain["shape"].insert_one({"_type": "Circle", "radius": "2", "side": 7})
+
+
+async def test_what_has_no_collection(db: AsyncDB) -> None:
+    """Only documents are made, and got by key."""
+
+    class Part(Embedded):
+        n: Mapped[int] = field(default=0)
+
+    for given, words in ((Part, "Part is an Embedded, which has no collection"), ("x", "'x' is no class")):
+        with pytest.raises(MappingError, match=words):
+            await db.create_all(given)  # type: ignore[arg-type]
+        with pytest.raises(MappingError, match=words):
+            await db.check(given)  # type: ignore[arg-type]
+    async with db.session() as session:
+        with pytest.raises(MappingError, match="Part is an Embedded: it has no key"):
+            await session.get(Part, 1)

@@ -368,3 +368,19 @@ def test_classes_of_one_collection(db: DB, plain: Plain, real: bool) -> None:
         session.add_all([Circle(radius=2.0), Square(side=2)])
     with pytest.raises(PyMongoWriteError):
         plain["shape"].insert_one({"_type": "Circle", "radius": "2", "side": 7})
+
+
+def test_what_has_no_collection(db: DB) -> None:
+    """Only documents are made, and got by key."""
+
+    class Part(Embedded):
+        n: Mapped[int] = field(default=0)
+
+    for given, words in ((Part, "Part is an Embedded, which has no collection"), ("x", "'x' is no class")):
+        with pytest.raises(MappingError, match=words):
+            db.create_all(given)  # type: ignore[arg-type]
+        with pytest.raises(MappingError, match=words):
+            db.check(given)  # type: ignore[arg-type]
+    with db.session() as session:
+        with pytest.raises(MappingError, match="Part is an Embedded: it has no key"):
+            session.get(Part, 1)

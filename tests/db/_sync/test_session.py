@@ -16,6 +16,7 @@ from superorm import (
     DuplicateKeyError,
     Embedded,
     Mapped,
+    MappingError,
     MultipleResultsFound,
     NoResultFound,
     ObjectId,
@@ -29,7 +30,10 @@ from superorm import (
     field,
     select,
 )
+from superorm.codec.documents import change_of
 from superorm.compile.plan import Find
+from superorm.schema.mapping import class_map
+from superorm.unitofwork.writes import Insert
 
 
 class Address(Embedded):
@@ -398,3 +402,73 @@ def test_unmapped_keys_survive_a_deletion_that_is_taken_back(db: DB) -> None:
         session.add(keyed)
         session.commit()
     assert [{"_id": "a", "email": "", "extra": 1}] == stored(db, "keyed")
+
+
+def test_closing_leaves_committed_objects_alone(db: DB) -> None:
+    """Lists and embedded objects of what did not change since the commit stay the same objects; changes are undone."""
+    tags, address = ["a"], Address(city="London")
+    one, other = Person(name="Ada", tags=tags, address=address), Person(name="Bob", tags=["b"])
+    with db.session() as session:
+        session.add_all([one, other])
+        session.commit()
+        other.tags.append("c")
+        other.name = "Rob"
+    assert one.tags is tags
+    assert one.address is address
+    assert ("Bob", ["b"]) == (other.name, other.tags)
+    with db.session() as session:
+        found = session.get_one(Person, one.id)
+        read = found.tags
+        found.age = 5
+        session.flush()
+        found.address = None
+        session.rollback()
+        assert found.tags is read
+        assert (0, Address(city="London")) == (found.age, found.address)
+        assert [] == [instance for instance in session.dirty if change_of(class_map(Person), instance) is not None]
+        read.append("x")
+        session.commit()
+    assert [["a", "x"], ["b"]] == [document["tags"] for document in stored(db)]
+
+
+def test_what_is_no_document(db: DB) -> None:
+    """Objects of other classes are refused with an error that says so."""
+    with db.session() as session:
+        with pytest.raises(SessionError, match="a session holds documents, not int 5"):
+            session.expunge(5)  # type: ignore[arg-type]
+        for other in (Person(name="Ada"), "x", Address, int):
+            with pytest.raises(MappingError):
+                session.get(other, 1)  # type: ignore[arg-type, type-var]
+
+
+def test_fields_that_have_to_be_there(db: DB) -> None:
+    """An object that lacks a field without a default is refused before anything is written."""
+    with db.session() as session:
+        person = Person(name="Ada", address=Address(city="London"))
+        del person.name
+        session.add_all([Keyed(id="a"), person])
+        with pytest.raises(ValidationError, match=r"Person .*: name cannot be stored"):
+            session.commit()
+        session.rollback()
+        assert [] == stored(db)
+        assert [] == stored(db, "keyed")
+        person.name = "Ada"
+        session.add(person)
+        session.commit()
+    with db.session() as session:
+        found = session.get_one(Person, person.id)
+        assert [] == found.tags
+        del found.tags
+        session.commit()
+        del found.name
+        with pytest.raises(ValidationError, match=r"Person .*: name cannot be stored"):
+            session.commit()
+    assert ("Ada", False) == ((document := stored(db)[0])["name"], "tags" in document)
+
+
+def test_documents_of_classes_that_are_not_known(db: DB) -> None:
+    """A document that names another class is refused, though none derives from the one that is asked for."""
+    db.parts.data_backend.write(Insert("people", [{"_id": ObjectId(), "_type": "Pilot", "name": "Ada", "tags": []}]))
+    with db.session() as session:
+        with pytest.raises(ValidationError, match=r"the stored value of _type does not fit: .*Person.*'Pilot'"):
+            session.scalars(select(Person))

@@ -14,7 +14,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from superorm.backends.errors import has_error_label, reading, unique_index_error, writing
+from superorm.backends.errors import has_error_label, key_in, reading, unique_index_error, writing
 from superorm.compile.plan import Aggregate, Count
 from superorm.exc import UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
@@ -360,7 +360,7 @@ def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
         ]
     else:
         operations = [{"q": filter, "limit": 0} for filter in write.filters]
-    return encode_operations(operations), lambda index: operations[index]["q"].get("_id")
+    return encode_operations(operations), lambda index: key_in(operations[index]["q"])
 
 
 def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,12 @@ _STORABLE = "biufcmMSU"
 """The kinds of dtypes that their name and bytes tell all about."""
 
 
+def _is_numeric(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    """Whether real numbers are in it, as far as its dtype tells; Python's own are looked at."""
+    kind = array.dtype.kind
+    return not any(isinstance(item, (str, bytes, bool)) for item in array.flat) if kind == "O" else kind in "iufV"
+
+
 class ArrayType(BsonType):
     """A numpy array of any shape that is no vector field, stored as ``{dtype, shape, data}``."""
 
@@ -35,6 +41,8 @@ class ArrayType(BsonType):
     def to_bson(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
             raise Misfit(value, self.name)
+        if isinstance(value, np.ma.MaskedArray):
+            raise Misfit(value, f"{self.name} without a mask, which would be lost")
         array = cast("np.ndarray[Any, np.dtype[Any]]", value)
         if array.dtype.kind not in _STORABLE:
             raise Misfit(value, f"{self.name} of numbers, texts or times, not of {array.dtype}")
@@ -63,9 +71,12 @@ class VectorType(BsonType):
 
     def to_bson(self, value: Any) -> Binary:
         try:
+            given = np.asarray(value)
+            if not _is_numeric(given) or isinstance(value, np.ma.MaskedArray):
+                raise Misfit(value, self.name)
             with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
-                vector = np.asarray(value, np.float32)
-        except (TypeError, ValueError, OverflowError):
+                vector = given.astype(np.float32, copy=False)
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
             raise Misfit(value, self.name) from None
         if vector.shape != (self.dim,):
             raise Misfit(value, f"{self.name}, not of shape {vector.shape}")
@@ -74,9 +85,11 @@ class VectorType(BsonType):
         return encode_vector(vector)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
-        if type(value) is np.ndarray:
-            vector = cast("np.ndarray[Any, np.dtype[Any]]", value)
-            if vector.dtype == np.float32 and vector.ndim == 1 and is_encoded(raw, vector):
-                return True  # also what could not be stored: only read, it is no change
+        as_read = type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == 1
+        if as_read and is_encoded(raw, value):
+            return True  # also what could not be stored: only read, it is no change
         before = decode_vector(raw)
-        return before is not None and super().unchanged(value, encode_vector(before))
+        if before is None:
+            return False
+        stored = encode_vector(before)
+        return (as_read and is_encoded(stored, value)) or super().unchanged(value, stored)

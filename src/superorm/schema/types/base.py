@@ -9,7 +9,7 @@ from superorm.schema.compare import same
 if TYPE_CHECKING:
     from superorm.schema.mapping import MappedField
 
-__all__ = ["BsonType", "Misfit", "Missing", "Rejected"]
+__all__ = ["BsonType", "Misfit", "Missing", "Rejected", "Undeclared"]
 
 
 class Misfit(Exception):
@@ -54,13 +54,25 @@ class Rejected(Misfit):
 
 
 class Missing(Misfit):
-    """A key is missing whose field has no default."""
+    """A key is missing whose field has no default, or one that cannot be used."""
 
-    def __init__(self, expected: str) -> None:
+    def __init__(self, expected: str, why: str = "the field has no default", error: Exception | None = None) -> None:
         super().__init__(None, expected)
+        self.why = why
+        self.error = error
 
     def describe(self) -> str:
-        return f"expected {self.expected}, but the key is missing and the field has no default"
+        return f"expected {self.expected}, but the key is missing and {self.why}"
+
+
+class Undeclared(Misfit):
+    """A key that the class or TypedDict `owner` does not have."""
+
+    def __init__(self, key: str, owner: str) -> None:
+        super().__init__(key, owner)
+
+    def describe(self) -> str:
+        return f"{self.expected} has no key {self.value!r}"
 
 
 class BsonType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -185,7 +186,7 @@ class ListType(BsonType):
             return False
         if issubclass(self.container, (set, frozenset)):
             try:
-                return _told_apart(self.from_bson(raw)) == _told_apart(value)
+                return set(map(_exactly, self.from_bson(raw))) == set(map(_exactly, cast("Iterable[Any]", value)))
             except Misfit:
                 return False
         values = cast("list[Any]", value)
@@ -209,9 +210,19 @@ class ListType(BsonType):
         return self.element.member(name)
 
 
-def _told_apart(values: Any) -> set[tuple[bool, Any]]:
-    """A set in which True is not 1."""
-    return {(isinstance(value, bool), value) for value in values}
+def _exactly(value: Any) -> Any:
+    """What tells the elements of sets apart as they are stored: True is not 1, 0.0 not -0.0, and 1.0 not 1.00."""
+    if type(value) is str:
+        return value
+    if is_tuple(value):
+        return tuple, tuple(map(_exactly, value))
+    if isinstance(value, frozenset):
+        return frozenset(map(_exactly, cast("Any", value)))
+    if isinstance(value, Decimal):
+        return Decimal, value.as_tuple()
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and (not value or value != value):
+        return float, float(value).hex()
+    return isinstance(value, bool), value
 
 
 class TupleType(BsonType):

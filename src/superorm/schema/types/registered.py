@@ -92,10 +92,10 @@ def register_type(
     functions: tuple[object, ...] = to_bson, from_bson
     if not all(map(callable, functions)):
         raise MappingError(f"{where}: to_bson and from_bson must be functions")
-    kinds = bson_type if isinstance(bson_type, tuple) else (bson_type,)
-    unknown = [] if bson_type is None else [kind for kind in kinds if kind not in BSON_TYPES]
-    if unknown:
-        raise MappingError(f"{where}: bson_type={unknown[0]!r} is none of {', '.join(_names(BSON_TYPES))}")
+    kinds: tuple[object, ...] = bson_type if isinstance(bson_type, tuple) else (bson_type,)
+    unknown = [kind for kind in kinds if not isinstance(kind, type) or kind not in BSON_TYPES]
+    if bson_type is not None and (unknown or not kinds):
+        raise MappingError(f"{where}: bson_type={(*unknown, ())[0]!r} is none of {', '.join(_names(BSON_TYPES))}")
     kind = _types.get(cls)
     if kind is None:
         kind = _types[cls] = RegisteredType(cls)

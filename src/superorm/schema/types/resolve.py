@@ -28,8 +28,9 @@ from typing_extensions import ReadOnly
 from typing_extensions import is_typeddict as is_typeddict_too
 
 from superorm.exc import MappingError, UnsupportedError
+from superorm.schema.parts import storable
 from superorm.schema.types.arrays import ArrayType
-from superorm.schema.types.base import BsonType
+from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.schema.types.known import KNOWN
@@ -51,6 +52,8 @@ _ABSTRACT: dict[Any, type] = {
     MutableSet: set,
 }
 """What fields of abstract containers hold."""
+_COUNTS: dict[Any, int | None] = {list: 1, set: 1, frozenset: 1, dict: 2, tuple: None}
+"""Of how many types containers are."""
 
 
 class Lookup(Protocol):
@@ -95,6 +98,8 @@ class _Resolver:
             return self._alias(annotation)
         origin, arguments = get_origin(annotation), get_args(annotation)
         origin = _ABSTRACT.get(origin, origin) if isinstance(origin, Hashable) else origin
+        if isinstance(annotation, types.GenericAlias) and origin in _COUNTS:
+            self._check_count(annotation, arguments, _COUNTS[origin])
         if origin is None or not arguments:
             return self._class(origin or annotation)
         if origin is Literal:
@@ -117,6 +122,19 @@ class _Resolver:
         if origin is tuple:
             return self._list(tuple, parts[0]) if Ellipsis in arguments else TupleType(tuple(parts))
         return self._class(origin)
+
+    def _check_count(self, annotation: Any, arguments: tuple[Any, ...], count: int | None) -> None:
+        """Refuse what Python lets pass, such as ``list[int, str]``; a tuple, of any `count`, is not empty."""
+        any_length = count is None and len(arguments) == 2 and arguments[1] is Ellipsis
+        if (
+            not arguments
+            or len(arguments) != (count or len(arguments))
+            or Ellipsis in arguments[: -1 if any_length else None]
+        ):
+            raise MappingError(
+                f"{self.where}: {annotation!r} is no type of a field; "
+                "write list[int], dict[str, int], tuple[int, str] or, for any length, tuple[int, ...]"
+            )
 
     def _alias(self, alias: Any) -> BsonType:
         if alias in self.aliases:
@@ -143,6 +161,11 @@ class _Resolver:
         mapping = kind.__dict__.get("__superorm__")
         if mapping is not None and mapping.collection is None:
             return EmbeddedType(mapping)
+        if "__superorm_declared__" in kind.__dict__:
+            raise MappingError(
+                f"{self.where}: {kind.__name__} is abstract (__abstract__ = True), so that no field can hold it; "
+                "name the classes that derive from it, or leave out __abstract__"
+            )
         if mapping is not None:
             raise MappingError(
                 f"{self.where}: no type {kind!r} is known: a Document has a collection of its own; "
@@ -185,15 +208,18 @@ class _Resolver:
 
     def _choice(self, choice: Any) -> BsonType:
         """The type of one choice of a Literal."""
-        return self._enum(type(choice)) if isinstance(choice, Enum) else KNOWN[type(choice)]()
+        if isinstance(choice, Enum):
+            return self._enum(type(choice))
+        if not _is_kept(choice):
+            raise MappingError(f"{self.where}: {choice!r} cannot be stored as it is, and so not stand in a Literal")
+        return KNOWN[type(choice)]()
 
     def _enum(self, enum: type[Enum]) -> BsonType:
         for member in enum:
-            kind = KNOWN.get(type(cast("object", member.value)))
-            if kind is None or not kind().plain:
+            if not _is_kept(cast("object", member.value)):
                 raise MappingError(
                     f"{self.where}: the value of {member} cannot be stored as it is: {member.value!r}; "
-                    "give the Enum texts or numbers as values"
+                    "give the Enum texts or numbers as values, which are read again as they were"
                 )
         return EnumType(enum)
 
@@ -227,6 +253,15 @@ class _Resolver:
                         "declare one of them, or a field for each"
                     )
         return UnionType(tuple(flat))
+
+
+def _is_kept(value: object) -> bool:
+    """Whether a value is plain, and read from the database as it is."""
+    kind = KNOWN[type(value)]() if type(value) in KNOWN else None
+    try:
+        return kind is not None and kind.plain and bool(kind.from_bson(storable(kind.to_bson(value))) == value)
+    except Misfit:
+        return False
 
 
 def _advice() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from bson import Decimal128, Int64, ObjectId
 
 from superorm.schema.compare import same
-from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.base import BsonType, Misfit, Rejected
 
 __all__ = [
     "PLAIN_NAMES",
@@ -254,6 +254,8 @@ class EnumType(BsonType):
             member = self.enum(value)
         except ValueError:
             raise Misfit(value, self.name) from None
+        except Exception as error:
+            raise Rejected(value, error, f"_missing_ of {self.name}") from error
         if isinstance(value, bool) != isinstance(member.value, bool):  # to Python, True == 1
             raise Misfit(value, self.name)
         return member

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from superorm.expr.narrow import is_dict
-from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.base import BsonType, Misfit, Undeclared
 from superorm.schema.types.containers import AnyType
 from superorm.schema.types.walk import checked_keys
 
@@ -61,7 +61,7 @@ class TypedDictType(BsonType):
             key = self.keys.get(name)
             try:
                 if key is None and name not in kept:
-                    raise Misfit(item, f"no key that {self.name} does not declare")
+                    raise Undeclared(name, self.name)
                 result[name] = getattr(_ANY if key is None else key.type, way)(item)
             except Misfit as misfit:
                 raise misfit.within(name) from None
