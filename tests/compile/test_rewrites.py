@@ -6,7 +6,20 @@ from typing import Any
 
 import pytest
 
-from superorm import Select, UnsupportedError, aliased, case, column, delete, func, select, update
+from superorm import (
+    Document,
+    Mapped,
+    Registry,
+    Select,
+    UnsupportedError,
+    aliased,
+    case,
+    column,
+    delete,
+    func,
+    select,
+    update,
+)
 from superorm.compile.compiler import compile_select
 from superorm.compile.plan import Aggregate
 from superorm.compile.rewrites import optimized
@@ -241,3 +254,14 @@ def test_operators_are_found_wherever_they_stand(statement: Any) -> None:
         compiler = compile_update if isinstance(statement, Update) else compile_delete
     with pytest.raises(UnsupportedError, match=r"^this backend has no \$toInt$"):
         compiler(statement, frozenset({"$toInt"}), "this backend")
+
+
+def test_lists_that_may_hold_anything_imply_nothing() -> None:
+    """Where a class keeps values of a wrong type, a list in the list could be the item."""
+
+    class Keeping(Document, registry=Registry()):
+        __on_mismatch__ = "keep"
+        tags: Mapped[list[str]]
+
+    statement = select(Keeping.id).unwind(Keeping.tags).where(Keeping.tags.item() == "a")
+    assert [{"$unwind": "$tags"}, {"$match": {"tags": "a"}}, {"$project": {"_id": 1}}] == statement.pipeline()

@@ -313,3 +313,12 @@ def _empty(value: Any) -> None:
         _empty(part)
     if isinstance(value, (dict, list)):
         value.clear()
+
+
+def test_upserts_of_what_is_assigned() -> None:
+    """What a condition says of a field does not count where the field is given another value."""
+    where = update(Movie).where(Movie.title == "x", Movie.genres == "a")
+    with pytest.raises(StatementError, match=r"Movie\.genres: the new document would hold what does not fit"):
+        where.set(Movie.year.to(3)).upsert().plan()
+    (operation,) = where.set(Movie.genres.to(["a"])).upsert().plan()["updates"]
+    assert {"title": "x", "genres": "a"} == operation["q"]

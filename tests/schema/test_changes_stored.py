@@ -166,12 +166,14 @@ def test_required_fields_of_new_objects(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["title", "names"])
 def test_required_fields_of_stored_objects(name: str) -> None:
-    """Deleting a field without a default is refused, read before or not; one with a default is unset."""
+    """Deleting a field without a default is refused; one with a default is unset."""
     one = load_one(Whole, store(whole()))
+    assert getattr(one, name)
     delattr(one, name)
     with pytest.raises(ValidationError, match=rf"Whole .*: {name} cannot be stored: .* no default"):
         update_of(one)
     one = load_one(Whole, store(whole()))
+    assert one.d is not None
     del one.n, one.d
     assert {"$unset": {"n": "", "d": ""}} == update_of(one)
     with pytest.raises(AttributeError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -97,3 +99,23 @@ def test_a_class_that_another_module_makes() -> None:
 
 class Shared(Embedded):
     n: Mapped[int]
+
+
+def test_classes_of_a_function_are_let_go() -> None:
+    """Keeping a class of one call keeps none of other calls."""
+
+    def pair() -> type:
+        class One(Embedded):
+            other: Mapped[Other]
+
+        class Other(Embedded):
+            n: Mapped[int]
+
+        assert Other is One.other._type.embedded
+        return One
+
+    kept = pair()
+    others = [weakref.ref(pair()) for _ in range(5)]
+    gc.collect()
+    assert [None] * 5 == [other() for other in others]
+    assert "One" == kept.__name__

@@ -17,7 +17,7 @@ from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
 from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED
 from superorm.schema.types.arrays import VectorType
-from superorm.schema.types.base import Misfit
+from superorm.schema.types.base import Misfit, Missing
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.scalars import PLAIN_NAMES
 
@@ -153,11 +153,8 @@ def stored_value(mapping: ClassMap, part: MappedField, instance: object, value: 
 
 def _check_left_out(mapping: ClassMap, part: MappedField, instance: object) -> None:
     """Raise `ValidationError` where an object lacks an attribute without which its document could not be read."""
-    if not part.keep:
-        try:
-            part.missing()
-        except Misfit as misfit:
-            raise _invalid(mapping, part, instance, misfit) from misfit.error
+    if not part.keep and not part.has_default:
+        raise _invalid(mapping, part, instance, Missing(part.type.name))
 
 
 def _invalid(mapping: ClassMap, part: MappedField, instance: object, misfit: Misfit) -> ValidationError | VectorError:

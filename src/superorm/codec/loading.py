@@ -77,14 +77,9 @@ def _load_by_type(mapping: ClassMap, documents: list[dict[str, Any]], attributes
     return [next(loaded[kind]) for kind in classes]
 
 
-def _stands_alone(mapping: ClassMap) -> bool:
-    """Whether no class derives from it, as far as is known, but the discriminator of a document may name one."""
-    return not (mapping.family or mapping.key.keep or mapping.discriminator in mapping.stored_names)
-
-
 def _classes(mapping: ClassMap, documents: list[dict[str, Any]]) -> list[ClassMap]:
     """The class of each document. Raises `ValidationError` for a discriminator that no class of the hierarchy has."""
-    key, family = mapping.discriminator, mapping.family or {mapping.name: mapping}
+    key, family = mapping.discriminator, mapping.family
     table: dict[Any, ClassMap] = {None: mapping, **family} if mapping.parent is None else {**family}
     try:
         return [table[document.get(key)] for document in documents]
@@ -124,8 +119,6 @@ def _make_load(mapping: ClassMap, attributes: frozenset[str] | None) -> Any:
     checks = [part.type.load_check(f"v{n}") for n, part in enumerate(eager)]
     if mapping.extra_forbidden and unloaded is None:
         checks.append(f"len(d) == {len(mapping.fields) + mapping.writes_type}")
-    elif _stands_alone(mapping):
-        checks.append(f"{mapping.discriminator!r} not in d")
     lines = ["def load(documents, new=cls.__new__, cls=cls):", "    documents = list(documents)"]
     lines += [
         "    out = list(map(new, repeat(cls, len(documents))))",
@@ -167,8 +160,6 @@ def _load_slowly(
     mapping: ClassMap, instance: object, document: dict[str, Any], unloaded: frozenset[str] | None
 ) -> None:
     """The same as the generated function, naming what does not fit and filling in what is missing."""
-    if _stands_alone(mapping) and isinstance(document.get(mapping.discriminator), str):
-        _classes(mapping, [document])
     make_aware(mapping, document)
     setattr(instance, RAW, document)
     if unloaded is not None:

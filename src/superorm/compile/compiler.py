@@ -109,8 +109,9 @@ def _flat(builder: Builder) -> frozenset[str]:
     fields = [step.list for step in builder.select._closed if isinstance(step, Unwind) and is_field(step.list)]
     paths = {True: set[str](), False: set[str]()}
     for one in fields:
+        kept = any(isinstance(part, MappedField) and part.keep for part in one._parts)  # with lists of any kind
         with suppress(StatementError):  # no list is declared there
-            paths[may_be_list(one.item())].add(builder._documents.path(one))
+            paths[kept or may_be_list(one.item())].add(builder._documents.path(one))
     return frozenset(paths[False] - paths[True])
 
 

@@ -27,11 +27,16 @@ def check_upsert(
 
     Raises `StatementError`.
     """
+    replaced: set[str] = set()
     for assignment in assignments:
         field = cast("Field[Any, Any]", assignment.field)
         if has_position(field):
             raise _refused(mapping, field, "a new document has no elements that could be assigned by position")
+        if assignment.op == "to" and not isinstance(assignment.value, Expr):
+            replaced.add(field._path)
     for field, value in _equalities(conditions):
+        if field._path in replaced:
+            continue
         parts = cast("tuple[Any, ...]", field._parts)
         if any(part.is_list for part in parts[:-1]):
             raise _refused(mapping, field, "it is about the elements of a list, of which no list can be made")

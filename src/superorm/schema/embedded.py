@@ -19,7 +19,7 @@ from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
 from superorm.schema.state import DEFAULTS, SOURCE, kept, new_object
-from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.base import BsonType, Misfit, Missing
 from superorm.schema.types.scalars import PLAIN_NAMES
 
 __all__ = ["equal", "install"]
@@ -186,10 +186,8 @@ def _without_name(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]
 
 def _check_left_out(part: MappedField) -> None:
     """Raise `Misfit` where the document could not be read without the field."""
-    try:
-        part.missing()
-    except Misfit as misfit:
-        raise misfit.within(part.attribute) from None
+    if not part.has_default:
+        raise Missing(part.type.name).within(part.attribute)
 
 
 class _Codec:

@@ -130,7 +130,7 @@ class MappedField:
         """
         if self.spec.version:
             return 0, 0
-        if self.spec.factory is None and self.spec.default is MISSING:
+        if not self.has_default:
             raise Missing(self.type.name)
         try:
             value = self.spec.default if self.spec.factory is None else self.spec.factory()
@@ -147,6 +147,11 @@ class MappedField:
         """A function: whether a value of the field is what a stored one reads as."""
         unchanged = self.type.unchanged
         return (lambda value, raw: unchanged(value, raw) or same(raw, value)) if self.keep else unchanged
+
+    @property
+    def has_default(self) -> bool:
+        """Whether a document may lack the field's key."""
+        return self.spec.version or self.spec.factory is not None or self.spec.default is not MISSING
 
     @property
     def checked(self) -> bool:

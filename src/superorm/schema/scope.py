@@ -30,6 +30,8 @@ class Scope:
     names: dict[str, Any]
     """Names of the class body and of what is around it that stand in the annotations."""
     module_names: dict[str, Any] = field(repr=False)
+    mentioned: frozenset[str] = frozenset()
+    """The names that the annotations mention."""
 
     @classmethod
     def of(cls, body: Mapping[str, Any], frame: FrameType) -> Scope:
@@ -39,7 +41,8 @@ class Scope:
         names = {name: namespace[name] for namespace in (around, body) for name in mentioned & namespace.keys()}
         module = body["__module__"]
         same = frame.f_globals.get("__name__", builtins.__name__) == module  # else the class is made by a function
-        return cls(module, body["__qualname__"], names, frame.f_globals if same else _names_of(module))
+        module_names = frame.f_globals if same else _names_of(module)
+        return cls(module, body["__qualname__"], names, module_names, frozenset(mentioned))
 
     def declare(self, cls: type) -> None:
         """Let annotations name the class itself, before its name is bound."""
@@ -48,7 +51,8 @@ class Scope:
             _local_classes[f"{self.module}.{self.qualname}"] = cls
             scopes = _local_scopes[self._around]
             for scope in scopes:  # of classes declared before: in an earlier call, they have one of that name already
-                scope.names.setdefault(cls.__name__, cls)
+                if cls.__name__ in scope.mentioned:
+                    scope.names.setdefault(cls.__name__, cls)
             scopes.add(self)
 
     @property

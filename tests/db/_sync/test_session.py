@@ -312,7 +312,6 @@ def test_required_transactions(db: DB, real: bool) -> None:
 
 def test_stored_value_of_the_wrong_type_is_named_when_read(db: DB) -> None:
     """The error says document, field and value."""
-    from superorm.unitofwork.writes import Insert
 
     db.parts.data_backend.write(Insert("people", [{"_id": 1, "name": 5}]))
     with db.session() as session:
@@ -388,7 +387,6 @@ def test_a_db_never_opened_commits_nothing() -> None:
 
 def test_unmapped_keys_survive_a_deletion_that_is_taken_back(db: DB) -> None:
     """A deleted document that is added again keeps them, also where the first try was rolled back."""
-    from superorm.unitofwork.writes import Insert
 
     db.parts.data_backend.write(Insert("keyed", [{"_id": "a", "email": "", "extra": 1}]))
     with db.session() as session:
@@ -464,11 +462,3 @@ def test_fields_that_have_to_be_there(db: DB) -> None:
         with pytest.raises(ValidationError, match=r"Person .*: name cannot be stored"):
             session.commit()
     assert ("Ada", False) == ((document := stored(db)[0])["name"], "tags" in document)
-
-
-def test_documents_of_classes_that_are_not_known(db: DB) -> None:
-    """A document that names another class is refused, though none derives from the one that is asked for."""
-    db.parts.data_backend.write(Insert("people", [{"_id": ObjectId(), "_type": "Pilot", "name": "Ada", "tags": []}]))
-    with db.session() as session:
-        with pytest.raises(ValidationError, match=r"the stored value of _type does not fit: .*Person.*'Pilot'"):
-            session.scalars(select(Person))
