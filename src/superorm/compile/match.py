@@ -33,12 +33,14 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
     left: list[dict[str, Any]] = []
     expressions: list[Any] = []
     root: Any = scope.root if type(scope) is RootScope else None
+    path: str | None
     for condition in conditions:
         plain: Any = condition
         if type(plain) is Compare and type(plain.right) in ATOMIC and is_field(plain.left):  # most are
             field = plain.left
-            is_top = field._owner is root and len(field._parts) == 1
-            path = field._path if is_top else _path_for(field, plain.op, plain.right, scope)
+            path = field._path
+            if field._owner is not root or "." in path:
+                path = _path_for(field, plain.op, plain.right, scope)
             if path is not None and path not in merged:
                 merged[path] = {plain.op: plain.right}
                 continue
