@@ -15,9 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 USER = """
-import os, sys
+import os, signal, sys
 from superorm.backends.mongod import lease, open_mongod
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which who runs the tests in the background ignores
 lease.GRACE = float(sys.argv[2])
 uses = []
 for order in iter(sys.stdin.readline, ""):

@@ -146,6 +146,6 @@ def test_control_c_in_the_terminal_does_not_reach_the_server(data: Path) -> None
         own = os.getsid(user.process.pid)
         assert own not in {os.getsid(server), os.getsid(supervisor)}
         os.killpg(user.process.pid, signal.SIGINT)
-        user.process.wait()
+        user.process.wait(timeout=15)
         assert until(lambda: not everything(data))
     assert b"" == (data / "mongod.lock").read_bytes()  # mongod empties it when it stops in order
