@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from superorm.backends.mongod import open_mongod, wait_stopped
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
 
 
 @pytest.fixture(scope="session")

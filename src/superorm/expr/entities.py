@@ -19,7 +19,8 @@ def is_part_of(root: Any, owner: Any) -> bool:
 
 
 def name_of(entity: object) -> str:
-    return entity.__name__ if isinstance(entity, type) else repr(entity)
+    """What to call it in messages."""
+    return entity.__name__ if isinstance(entity, type) else f"{entity!r:.200}"
 
 
 def entity_name(entity: Any) -> str:

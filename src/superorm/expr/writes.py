@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Expr, Predicate, checked_conditions
-from superorm.expr.entities import checked_entities
+from superorm.expr.entities import checked_entities, name_of
 from superorm.expr.kinds import is_field
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
@@ -115,10 +115,10 @@ class Returning(Rows[R_co], Storable):
     entities: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return f"{self.statement}\nreturning {', '.join(map(_name, self.entities))}"
+        return f"{self.statement}\nreturning {', '.join(map(name_of, self.entities))}"
 
     def __repr__(self) -> str:
-        return f"{self.statement!r}.returning({', '.join(map(_name, self.entities))})"
+        return f"{self.statement!r}.returning({', '.join(map(name_of, self.entities))})"
 
 
 @frozen(eq=False, slots=True, repr=False)
@@ -298,10 +298,6 @@ def _check_names(cls: Any, values: Mapping[str, Any], where: str, *, arguments: 
             raise StatementError(f"{where}: {cls.__name__} has no {name!r}; there are {', '.join(known)}")
 
 
-def _name(entity: object) -> str:
-    return entity.__name__ if isinstance(entity, type) else repr(entity)
-
-
 def _shown(plan: dict[str, Any]) -> str:
     return pformat(shortened(plan), sort_dicts=False, width=100)
 
@@ -354,5 +350,5 @@ class MergeInto(Storable):
         return cls(select, target, names, when_matched, when_not_matched)
 
     def __repr__(self) -> str:
-        target = self.target if isinstance(self.target, str) else _name(self.target)
+        target = self.target if isinstance(self.target, str) else name_of(self.target)
         return f"<MergeInto {target} of {self.select!r}>"
