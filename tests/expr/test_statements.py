@@ -234,6 +234,12 @@ def test_statements_are_immutable() -> None:
     after = [step(base) for step in steps]
     assert before == base.pipeline()
     assert len(steps) == len({str(statement) for statement in after} - {str(base)})
+    with pytest.raises(AttributeError):
+        base._root = Person
+    with pytest.raises(AttributeError):
+        (Movie.year > 1).right = 2  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        Movie.year.desc().direction = 1  # type: ignore[misc]
     for name in ("limit", "order_by", "anything"):
         with pytest.raises(AttributeError):
             setattr(base, name, Person)

@@ -124,9 +124,11 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     scope, outputs = _whole(mapping, root)
     sort: dict[str, int] = {}
     for order in select._order_by:
-        if not is_field(order.expr):
+        by = order.expr
+        if not is_field(by):
             return None
-        sort.setdefault(scope.path(order.expr), order.direction)  # a second place of a field has no effect
+        path = by._path if by._owner is root else scope.path(by)
+        sort.setdefault(path, order.direction)  # a second place of a field has no effect
     try:
         filter = filter_of(mapping, select._where, scope)
     except StagesNeededError:
@@ -148,7 +150,7 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
 
 def _whole(mapping: ClassMap, root: Any) -> tuple[RootScope, tuple[Output, ...]]:
     """Where the fields of a class or an alias stand, and the only column of a select of its whole documents."""
-    if isinstance(root, Alias):
+    if type(root) is Alias:
         return RootScope(root), (Output(repr(root), root, "document", (), mapping),)
     found: tuple[RootScope, tuple[Output, ...]] | None = mapping.functions.get("whole")
     if found is None:

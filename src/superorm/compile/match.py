@@ -34,6 +34,7 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
     expressions: list[Any] = []
     root: Any = scope.root if type(scope) is RootScope else None
     path: str | None
+    shorten = False
     for condition in conditions:
         plain: Any = condition
         if type(plain) is Compare and type(plain.right) in ATOMIC and is_field(plain.left):  # most are
@@ -43,7 +44,9 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
                 path = _path_for(field, plain.op, plain.right, scope)
             if path is not None and path not in merged:
                 merged[path] = {plain.op: plain.right}
+                shorten = shorten or plain.op == "$eq"
                 continue
+        shorten = True
         for key, value in _parts(condition, scope):
             if key == "$expr":
                 expressions.append(value)
@@ -53,8 +56,8 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
                 merged[key] = {**merged[key], **value}
             else:
                 left.append({key: _shortest(value)})
-    for key, value in merged.items():
-        if "$eq" in value:
+    if shorten:
+        for key, value in merged.items():
             merged[key] = _shortest(value)
     if expressions:
         merged["$expr"] = expressions[0] if len(expressions) == 1 else {"$and": expressions}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeAlias
 
+from attrs import frozen
 from typing_extensions import TypeVar
 
 from superorm.expr.base import Expr
-from superorm.expr.node import node
 
 __all__ = ["Assignment", "AssignmentOp"]
 
@@ -16,7 +16,7 @@ M_contra = TypeVar("M_contra", contravariant=True)
 AssignmentOp: TypeAlias = Literal["to", "unset", "inc", "push", "add_to_set", "pull", "pop"]
 
 
-@node
+@frozen(eq=False)
 class Assignment(Generic[M_contra]):
     """One field's change. Fields make them: ``Movie.year.to(1995)``, ``Movie.genres.push("Heist")``."""
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
 
+from attrs import frozen
 from bson import Decimal128
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
 from superorm.expr.literals import PLAIN, literal
-from superorm.expr.node import node
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, Operator
+from superorm.expr.thawed import thawed
 
 __all__ = [
     "Call",
@@ -56,14 +57,19 @@ if TYPE_CHECKING:
 
 
 def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
-    def compare(left: Any, right: object) -> Predicate[Any]:
+    def compare(left: Any, right: object) -> Any:
         kind = type(right)
         value: Any = right  # as it is where `literal` leaves it so; asked here, as most are
         if not (kind in PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii())):
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
             value = left._operand(right)
-        return Compare(left, op, value)
+        made = _new(_ThawedCompare)
+        made.left = left
+        made.op = op
+        made.right = value
+        made.__class__ = Compare
+        return made
 
     return compare
 
@@ -96,11 +102,11 @@ class Expr(Generic[M_contra, T_co]):
 
     def asc(self) -> Order[M_contra]:
         """Ascending, the default."""
-        return Order(self, 1)
+        return _order(self, 1)
 
     def desc(self) -> Order[M_contra]:
         """Descending."""
-        return Order(self, -1)
+        return _order(self, -1)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(_NO_BOOL)
@@ -261,11 +267,9 @@ class Expr(Generic[M_contra, T_co]):
         return literal(value)
 
 
-@node
+@frozen(eq=False)
 class Predicate(Expr[M_contra, bool]):
     """A condition on documents of a class."""
-
-    __slots__ = ()
 
     def __and__(self, other: Predicate[M_contra]) -> Predicate[M_contra]:
         return _joined("$and", self, other)
@@ -289,7 +293,7 @@ class Predicate(Expr[M_contra, bool]):
     __hash__ = None
 
 
-@node
+@frozen(eq=False)
 class Compare(Predicate[M_contra]):
     """An expression compared with a literal, or with another expression, in the sense of MongoDB's match language."""
 
@@ -302,7 +306,7 @@ class Compare(Predicate[M_contra]):
         return only_expressions(self.left, self.right)
 
 
-@node
+@frozen(eq=False)
 class Matches(Predicate[M_contra]):
     """A text, or one of a list, matches a regular expression."""
 
@@ -314,7 +318,7 @@ class Matches(Predicate[M_contra]):
         yield self.left
 
 
-@node
+@frozen(eq=False)
 class Logical(Predicate[M_contra]):
     """Conditions joined."""
 
@@ -325,7 +329,7 @@ class Logical(Predicate[M_contra]):
         return iter(self.items)
 
 
-@node
+@frozen(eq=False)
 class ElemMatch(Predicate[M_contra]):
     """One embedded document of a list meets all the conditions, whose fields are those of its own class."""
 
@@ -336,7 +340,7 @@ class ElemMatch(Predicate[M_contra]):
         yield self.left
 
 
-@node
+@frozen(eq=False)
 class Order(Generic[M_contra]):
     """A place in an order."""
 
@@ -344,7 +348,21 @@ class Order(Generic[M_contra]):
     direction: Literal[1, -1]
 
 
-@node
+_new: Any = object.__new__
+_ThawedCompare = thawed(Compare)
+_ThawedOrder = thawed(Order)
+
+
+def _order(expr: Expr[Any, Any], direction: Literal[1, -1]) -> Order[Any]:
+    made: Any = _new(_ThawedOrder)
+    made.expr = expr
+    made.direction = direction
+    made.__class__ = Order
+    order: Order[Any] = made
+    return order
+
+
+@frozen(eq=False)
 class Label(Expr[M_contra, T_co]):
     """An expression under a name."""
 
@@ -358,7 +376,7 @@ class Label(Expr[M_contra, T_co]):
         return self.name
 
 
-@node
+@frozen(eq=False)
 class Call(Expr[M_contra, T_co]):
     """An operator of the server with its arguments: expressions, or BSON literals."""
 

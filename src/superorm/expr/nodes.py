@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, overload
 
+from attrs import frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
@@ -26,7 +27,6 @@ from superorm.expr.base import (
 )
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_tuple
-from superorm.expr.node import node
 from superorm.expr.operators import SIZE
 from superorm.expr.sources import Alias, FieldType, Source, Variable, class_of
 
@@ -43,7 +43,7 @@ M_contra = TypeVar("M_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
 
-@node
+@frozen(eq=False)
 class Score(Expr[M_contra, T_co]):
     """The similarity that a ``like`` stage gave."""
 
@@ -56,7 +56,7 @@ def score() -> Expr[object, float]:
     return Score()
 
 
-@node
+@frozen(eq=False)
 class Column(Expr[M_contra, T_co]):
     """A value of the rows by its name."""
 
@@ -74,7 +74,7 @@ def column(name: str) -> Expr[object, Any]:
     return Column(checked_name(name))
 
 
-@node
+@frozen(eq=False)
 class Case(Expr[M_contra, T_co]):
     """The value of the first condition that holds."""
 
@@ -124,7 +124,7 @@ def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
     return isinstance(value, Field)
 
 
-@node
+@frozen(eq=False)
 class Field(Expr[M_contra, T_co]):
     """A field of a class: ``Movie.year``, ``Movie.imdb.rating``, ``Movie.genres[0]``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from attrs import frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
@@ -20,7 +21,6 @@ from superorm.expr.base import (
     order_of,
 )
 from superorm.expr.literals import literal
-from superorm.expr.node import node
 from superorm.expr.nodes import Field
 from superorm.expr.sources import is_document
 
@@ -41,7 +41,7 @@ UNITS = frozenset({"year", "quarter", "month", "week", "day", "hour", "minute", 
 Bound: TypeAlias = "int | float | Literal['unbounded', 'current']"
 
 
-@node
+@frozen(eq=False)
 class Window(Expr[M_contra, T_co]):
     """An operator over the rows around each row (``$setWindowFields``)."""
 
@@ -113,7 +113,7 @@ def _bounds(given: object, *, whole: bool) -> tuple[Any, ...]:
     return tuple(literal(bound) for bound in cast("list[Any]", given))
 
 
-@node
+@frozen(eq=False)
 class Bucket(Expr[M_contra, T_co]):
     """The range that a value falls in; what rows are grouped by (``$bucket``, ``$bucketAuto``)."""
 
@@ -131,7 +131,7 @@ class Bucket(Expr[M_contra, T_co]):
         return f"func.bucket({self.value!r})" if self.buckets is None else f"func.bucket_auto({self.value!r})"
 
 
-@node
+@frozen(eq=False)
 class ListOf(Expr[M_contra, T_co]):
     """What another select finds for each row, as a list (``$lookup``). Its conditions may name the row's fields."""
 
@@ -141,7 +141,7 @@ class ListOf(Expr[M_contra, T_co]):
         return f"{self.select!r}.as_list()"
 
 
-@node
+@frozen(eq=False)
 class GraphLookup(Expr[M_contra, T_co]):
     """The documents that are reached from each row (``$graphLookup``)."""
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from attrs import frozen
 
 from superorm.exc import StatementError
-from superorm.expr.node import node
 
 if TYPE_CHECKING:
     from superorm.schema.document import Document
@@ -96,7 +95,7 @@ class Alias:
         return self._name
 
 
-@node
+@frozen(eq=False)
 class Variable:
     """What stands for each item of a list in `func.filter` and its like."""
 

@@ -27,11 +27,11 @@ def reads_naive(mapping: ClassMap) -> bool:
 
     Keys that the class does not map do not count.
     """
-    if "naive" not in mapping.functions:
-        inside: set[ClassMap] = set()
-        mapping.functions["naive"] = _reads_naive(mapping, inside), inside
-    found: bool
-    found, inside = mapping.functions["naive"]
+    known: tuple[bool, set[ClassMap]] | None = mapping.functions.get("naive")
+    if known is None:
+        inside = set[ClassMap]()
+        known = mapping.functions["naive"] = _reads_naive(mapping, inside), inside
+    found, inside = known
     if mapping.family or (inside and any(embedded.family for embedded in inside)):  # subclasses may come later
         return False
     return found

@@ -74,7 +74,7 @@ class MappedMeta(type):
             return super().__new__(mcs, name, bases, namespace, **keywords)
         parts = mcs._parts(name, declared, namespace, bases)
         owner: list[type] = []
-        sides = {part.attribute: _class_side(part, owner) for part in parts}
+        sides = {part.attribute: property(_ClassSide(part, owner).__getitem__) for part in parts}
         made: Any = type(f"{name}Meta", (mcs,), sides)
         cls: type = type.__new__(made, name, bases, namespace, **keywords)
         owner[:] = [cls]
@@ -121,18 +121,24 @@ def _mapped_field(owner: str, attribute: str, spec: FieldSpec, annotation: Any, 
     return MappedField(owner, attribute, "_id" if spec.primary_key else spec.name or attribute, spec, annotation, scope)
 
 
-def _class_side(part: MappedField, owner: list[type]) -> property:
-    """The field on the class that `owner` will hold, and on abstract classes that derive from it."""
-    cache: list[Field[Any, Any]] = []
+class _ClassSide(dict[type, Field[Any, Any]]):
+    """A field by the classes that have it: the one that `owner` will hold, and abstract ones that derive from it.
 
-    def get(cls: type) -> Field[Any, Any]:
-        if not cache:
-            if not owner:  # in the __init_subclass__ of a base
-                owner.append(cls)
-            cache.append(Field(owner[0], part.stored, (part,)))
-        return cache[0]
+    A dict, as its ``__getitem__`` makes a property that runs no Python.
+    """
 
-    return property(get)
+    def __init__(self, part: MappedField, owner: list[type]) -> None:
+        super().__init__()
+        self._part = part
+        self._owner = owner
+
+    def __missing__(self, cls: type) -> Field[Any, Any]:
+        if not self._owner:  # in the __init_subclass__ of a base
+            self._owner.append(cls)
+        owner = self._owner[0]
+        if cls is owner:
+            self[owner] = Field(owner, self._part.stored, (self._part,))
+        return self[owner]
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
