@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from superorm import Document, Embedded, Mapped, Predicate, Registry, StatementError, field
-from superorm.compile.expressions import accumulator, emit, has_accumulator, windows_in
+from superorm.compile.expressions import accumulator, emit, has_accumulator
 from superorm.compile.match import match
 from superorm.compile.paths import may_be_list
 from superorm.compile.scope import DocumentScope, ElementScope, RowScope
 from superorm.expr.base import Call
 from superorm.expr.calls import checked_call
 from superorm.expr.functions import func
+from superorm.expr.kinds import is_window, walk
 from superorm.expr.nodes import case, column, score
 from superorm.expr.operators import ADD, LITERAL, OPERATORS
 from superorm.expr.rows import window
@@ -351,7 +352,7 @@ def test_what_is_in_an_expression() -> None:
     assert has_accumulator(func.round(func.avg(Film.year) + 1))
     assert not has_accumulator(running + 1)
     assert not has_accumulator(func.max(Film.year, 1))
-    assert [running] == list(windows_in(func.if_null(running, 0)))
+    assert [running] == [node for _, node in walk([func.if_null(running, 0)]) if is_window(node)]
     top = func.top(Film.title, order_by=Film.year)
     assert ["Film.title", "Film.year"] == [repr(child) for child in top.children()]
     other = aliased(Film, "other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 from superorm.compile.constants import as_operand, bound, constant, every, or_empty
@@ -35,7 +34,6 @@ __all__ = [
     "literal_first",
     "projected",
     "sort_path",
-    "windows_in",
 ]
 
 _STANDS: dict[type, str] = {
@@ -266,12 +264,3 @@ def has_accumulator(node: object) -> bool:
     if is_call(node) and node.operator.kind != "scalar":
         return True
     return any(map(has_accumulator, node.children()))
-
-
-def windows_in(node: object) -> Iterator[Window[Any, Any]]:
-    """The windows in an expression."""
-    if is_window(node):
-        yield node
-    elif is_expr(node):
-        for child in node.children():
-            yield from windows_in(child)

@@ -18,7 +18,7 @@ from superorm.compile.windows import window_stages
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Call, Expr
 from superorm.expr.entities import entity_name
-from superorm.expr.kinds import inside, is_bucket, is_call, is_expr, is_field, is_label
+from superorm.expr.kinds import inside, is_bucket, is_call, is_expr, is_label, walk
 from superorm.expr.nodes import Field
 from superorm.expr.rows import Window
 from superorm.expr.stages import Block
@@ -32,14 +32,9 @@ class Grouping(SelectList):
 
     def _keep_accumulators(self, entities: tuple[Any, ...], scope: RowScope) -> None:
         """Those that were selected mean the same in what follows; others are over the rows of it."""
-        pending = [*entities]
-        while pending:
-            found = pending.pop()
-            if is_call(found) and found.operator.kind == "accumulator":
-                if (path := scope.computed(found)) is not None:
-                    scope.nodes[id(found)] = path
-            elif is_expr(found) and not is_field(found):
-                pending += found.children()
+        for _, found in walk(entities):
+            if is_call(found) and found.operator.kind == "accumulator" and (path := scope.computed(found)) is not None:
+                scope.nodes[id(found)] = path
 
     def _group(
         self, block: Block, entities: tuple[Any, ...], *, last: bool = True, null_is_missing: bool = False

@@ -20,6 +20,7 @@ from superorm.expr.kinds import (
     is_field,
     is_graph_lookup,
     is_label,
+    walk,
 )
 from superorm.expr.nodes import Column, Field
 from superorm.expr.rows import GraphLookup, ListOf
@@ -145,13 +146,9 @@ class State:
     def _check_owners(self, conditions: Iterable[Any], target: Any) -> None:
         """Raise `StatementError` where a field could be one of `target` or of the rows."""
         both = OuterScope(DocumentScope(target), self.scope, self.variables)
-        pending = [*conditions]
-        while pending:
-            node = pending.pop()
+        for _, node in walk(conditions):
             if is_field(node):
                 both.check(node._owner)
-            elif is_expr(node):
-                pending += node.children()
 
     def _fill_empty(self, lists: Iterable[tuple[str, bool, tuple[Output, ...]]]) -> None:
         """Of accumulators over everything the row of no documents, in lists where the server makes none."""
@@ -212,22 +209,12 @@ def columns_in(select: Select[Any, Any]) -> set[str]:
                 found.update(*(columns_in(facet) for _, facet in step.facets))
             case _:
                 pass
-    while nodes:
-        node = nodes.pop()
-        if is_column(node):
-            found.add(node.name)
-        elif is_expr(node):
-            nodes += node.children()
-    return found
+    return found.union(node.name for _, node in walk(nodes) if is_column(node))
 
 
 def lists_in(nodes: Iterable[Any], known: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str | None, Any]]:
     """The lookups in expressions, with the label of one that is the whole of it; none in what is `known`."""
-    for node in nodes:
-        pending: list[tuple[str | None, Any]] = [(None, node)]
-        while pending:
-            label, found = pending.pop(0)
-            if isinstance(found, (ListOf, GraphLookup)):
-                yield label, found
-            elif is_expr(found) and not isinstance(found, Field) and not known(found):
-                pending += [(label_of(found), child) for child in found.children()]
+    looked_up = (ListOf, GraphLookup)
+    for label, node in walk(nodes, lambda node: isinstance(node, looked_up) or known(node)):
+        if isinstance(node, looked_up):
+            yield label, node

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from superorm.compile.expressions import accumulator, emit, projected, sort_path
 from superorm.compile.scope import Scope, same
 from superorm.expr.base import Expr
-from superorm.expr.kinds import is_expr, is_field, is_label, is_window
+from superorm.expr.kinds import is_window, walk
 from superorm.expr.rows import Window
 
 __all__ = ["window_stages"]
@@ -25,7 +25,9 @@ def window_stages(
     found: list[tuple[str | None, Expr[Any, Any], str]] = []
     seen: set[int] = set()
     computed: list[tuple[Any, str]] = []
-    for label, window in _windows_in(nodes):
+    for label, window in walk(nodes, is_window):
+        if not is_window(window):
+            continue
         if id(window) in seen or scope.computed(window) is not None:
             continue
         seen.add(id(window))
@@ -53,18 +55,6 @@ def _computed(
         path = key(None)
         computed.append((value, path))
     return path
-
-
-def _windows_in(nodes: Iterable[Any]) -> Iterator[tuple[str | None, Window[Any, Any]]]:
-    for node in nodes:
-        pending: list[tuple[str | None, Any]] = [(None, node)]
-        while pending:
-            label, found = pending.pop(0)
-            if is_window(found):
-                yield label, found
-            elif is_expr(found) and not is_field(found):
-                name = found.name if is_label(found) else None
-                pending += [(name, child) for child in found.children()]
 
 
 def _frame(window: Window[Any, Any], scope: Scope, computed: Callable[[Expr[Any, Any]], str]) -> dict[str, Any]:

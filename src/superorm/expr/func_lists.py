@@ -13,7 +13,7 @@ from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Order, Predicate, checked_conditions, checked_name, operand, order_of
 from superorm.expr.calls import called, checked_call, truth
 from superorm.expr.func_rows import given
-from superorm.expr.kinds import is_call, is_expr
+from superorm.expr.kinds import is_call, walk
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
 from superorm.expr.operators import LET, OBJECT, OPERATORS, ZIP
@@ -55,9 +55,7 @@ def _named(*names: str) -> Generator[None]:
 
 def _reduces(node: object) -> bool:
     """Whether there is a ``$reduce`` in an expression."""
-    if not is_expr(node):
-        return False
-    return (is_call(node) and node.operator.name == "reduce") or any(map(_reduces, node.children()))
+    return any(is_call(found) and found.operator.name == "reduce" for _, found in walk([node]))
 
 
 def _numbered(name: str, number: int) -> str:

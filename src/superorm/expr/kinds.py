@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
 
 from superorm.expr.base import Call, Compare, Expr, Label, Predicate
@@ -24,6 +25,7 @@ __all__ = [
     "is_predicate",
     "is_select",
     "is_window",
+    "walk",
 ]
 
 
@@ -82,3 +84,15 @@ def is_graph_lookup(value: object) -> TypeGuard[GraphLookup[Any, Any]]:
 
 def is_select(value: object) -> TypeGuard[Select[Any, Any]]:
     return isinstance(value, Select)
+
+
+def walk(nodes: Iterable[Any], is_leaf: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str | None, Any]]:
+    """All that the nodes are made of, outer ones first, with the label of what is the whole of a labelled one."""
+    for node in nodes:
+        pending: list[tuple[str | None, Any]] = [(None, node)]
+        while pending:
+            label, found = pending.pop(0)
+            yield label, found
+            if is_expr(found) and not is_leaf(found):
+                inner = found.name if is_label(found) else None
+                pending += [(inner, child) for child in found.children()]
