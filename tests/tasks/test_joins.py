@@ -281,6 +281,17 @@ def test_a_union_of_documents(shop: Shop) -> None:
     assert expected == Counter(row[0].id for row in shop.rows(statement))
 
 
+def test_a_union_of_values_with_those_of_a_union_of_documents(shop: Shop) -> None:
+    """The inner union is of whole documents, of which two values are selected afterwards."""
+    documents = select(Product).where(Product.stock < 50).union_all(select(Product).where(Product.category == "book"))
+    inner = documents.columns(Product.id, Product.stock)
+    statement = select(Order.status, Order.customer_id).union_all(inner)
+    expected = Counter((one.status, one.customer_id) for one in shop.all[Order])
+    expected.update((one.id, one.stock) for one in shop.all[Product] if one.stock < 50)
+    expected.update((one.id, one.stock) for one in shop.all[Product] if one.category == "book")
+    assert expected == Counter(shop.rows(statement))
+
+
 def test_an_element_of_the_outer_row(shop: Shop) -> None:
     """A select inside may name an element of the outer row's list by its position."""
     first = select(Product.category).where(Product.id == Order.items[0].sku).as_list().label("first")

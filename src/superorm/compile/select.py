@@ -267,6 +267,7 @@ class Builder(Grouping):
             raise StatementError("union_all(): options() are for the whole statement, after union_all()")
         if len(mine) != len(others):
             raise StatementError(f"union_all(): the statements select {len(mine)} and {len(others)} columns")
+        names = unique(entity_name(entity) for entity in mine)  # not those that the last rows may have to have
         whole = [not isinstance(entity, Expr) for entity in (*mine, *others)]
         if any(whole):
             mapping = mapping_of(mine[0]) if len(mine) == 1 and all(whole) else None
@@ -277,9 +278,8 @@ class Builder(Grouping):
                 )
             other.build()
             self.made |= other.made
-            outputs = self._outputs(entities)
+            outputs = self._outputs(entities, names)
         else:
-            names = unique(entity_name(entity) for entity in mine)
             before = self.scope
             outputs = self._outputs(entities, names)
             other.names = names
