@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -34,9 +35,10 @@ def _numbers(values: list[Any]) -> list[Any]:
 
 
 def _sum(values: list[Any]) -> Any:
-    numbers = _numbers(values)
+    given = [value for value in values if is_number(value)]
+    numbers = alike(given)
     if numbers and isinstance(numbers[0], float) and all(map(math.isfinite, numbers)):
-        return math.fsum(numbers)
+        return float(sum(map(Fraction, given)))  # rounded once, as the server does
     return add(*numbers) if numbers else 0
 
 

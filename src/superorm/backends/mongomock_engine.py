@@ -7,10 +7,9 @@ So everything that goes in is a decoded copy of its BSON, and so is everything t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from typing import Any, cast
 
 import bson
@@ -21,15 +20,17 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
 from superorm.backends.errors import duplicate_key_error, key_in, unique_index_error
+from superorm.backends.mongomock_match import matcher
 from superorm.backends.mongomock_pipeline import (
     UNSUPPORTED_OPERATORS,
-    adapted,
-    adapted_filter,
     aggregated,
-    refuse_lists,
+    projected_documents,
+    sorted_documents,
 )
 from superorm.backends.mongomock_unique import PARALLEL_ARRAYS, check_unique, values_in_two
-from superorm.compile.plan import Aggregate, Count, Read
+from superorm.backends.mongomock_updates import resolved
+from superorm.codec.keys import encode_key
+from superorm.compile.plan import Aggregate, Count, Find, Read
 from superorm.exc import StatementError, SuperormError, UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
 from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
@@ -90,15 +91,16 @@ class MongomockEngine:
             collection = self._collection(plan.collection)
             if isinstance(plan, Count):
                 limit = {"limit": plan.limit} if plan.limit else {}
-                return [{"n": collection.count_documents(_copy(adapted_filter(plan.filter)), **limit)}]
+                return [{"n": collection.count_documents(_copy(plan.filter), **limit)}]
             if isinstance(plan, Aggregate):
-                found = aggregated(collection, _copy({"": adapted(plan.pipeline)})[""])
+                found = aggregated(collection.find(), self._db, _copy({"": plan.pipeline})[""])
+            elif plan.sort:
+                found = sorted_documents(list(collection.find(_copy(plan.filter))), dict(plan.sort))
+                found = found[plan.skip :][: plan.limit or None]
             else:
-                projection = None if plan.projection is None else _copy(plan.projection)
-                sort = list(plan.sort) or None
-                filter = _copy(adapted_filter(plan.filter))
-                refuse_lists(collection.find(filter) if sort else (), [path for path, _ in plan.sort])
-                found = collection.find(filter, projection, plan.skip, plan.limit, sort=sort)
+                found = list(collection.find(_copy(plan.filter), None, plan.skip, plan.limit))
+            if isinstance(plan, Find) and plan.projection is not None:
+                found = projected_documents(found, _copy(plan.projection))
             return [_copy(document, CODEC_OPTIONS) for document in found]
 
     def write(self, write: Write) -> WriteResult:
@@ -114,9 +116,7 @@ class MongomockEngine:
                 return WriteResult(len(documents))
             if isinstance(write, Delete):
                 encode_operations([{"q": filter} for filter in write.filters])
-                return WriteResult(
-                    sum(self._delete(write.collection, _copy(adapted_filter(one))) for one in write.filters)
-                )
+                return WriteResult(sum(self._delete(write.collection, _copy(one)) for one in write.filters))
             encode_operations([{"q": op.filter, "u": op.update} for op in write.ops])
             results = [self._update(write.collection, op) for op in write.ops]
             matched, modified, upserted = zip(*results, strict=True) if results else ((), (), ())
@@ -143,22 +143,25 @@ class MongomockEngine:
             _refuse_stages(op.update)
         target = self._collection(collection)
         with self._writing(collection, key_in(op.filter)):
-            matching = list(target.find(_copy(adapted_filter(op.filter)), limit=0 if op.multi else 1))
+            matching = list(target.find(_copy(op.filter), limit=0 if op.multi else 1))
         if not matching and op.upsert:
             with self._writing(collection, key_in(op.filter)):
-                inserted = target.update_one(_copy(op.filter), _copy({"": op.update})[""], upsert=True)
+                filter = {key: value for one in reversed(op.filter.get("$and", ())) for key, value in one.items()}
+                filter = _copy({**filter, **op.filter})  # of what is in $and alone, it would make nothing
+                inserted = target.update_one(filter, _update_of(op), upsert=True)
             return 1, 0, [_copy({"": inserted.upserted_id}, CODEC_OPTIONS)[""]]
         modified = 0
         for document in matching:
-            update = _copy({"": op.update})[""]
+            update = _update_of(op)
             with self._writing(collection, document["_id"]):
                 _refuse_paths_through_scalars(document, update)
                 try:
                     if isinstance(update, list):
                         modified += self._replace(target, document, cast("list[dict[str, Any]]", update))
                         continue
-                    filter = {**_copy(adapted_filter(op.filter)), "_id": document["_id"]}
-                    modified += target.update_one(filter, update).modified_count
+                    filter = {**_copy(op.filter), "_id": document["_id"]}
+                    update = resolved(document, update)
+                    modified += target.update_one(filter, update).modified_count if update else 0
                 except Exception:
                     target.replace_one({"_id": document["_id"]}, document)
                     raise
@@ -166,7 +169,7 @@ class MongomockEngine:
 
     def _replace(self, target: Any, document: dict[str, Any], pipeline: list[dict[str, Any]]) -> int:
         """Make the document what a pipeline makes of it, as mongomock has no update pipelines; 1 where it changed."""
-        (changed,) = target.aggregate([{"$match": {"_id": document["_id"]}}, *adapted(pipeline)])
+        (changed,) = aggregated([_copy(document)], self._db, pipeline)
         modified: int = target.replace_one({"_id": document["_id"]}, _copy(changed)).modified_count
         return modified
 
@@ -254,6 +257,15 @@ def _decode(data: bytes | memoryview, options: CodecOptions[dict[str, Any]]) -> 
     return bson.decode(data, options)  # pyright: ignore[reportUnknownMemberType]
 
 
+def _update_of(op: UpdateOp) -> Any:
+    """A copy of the update, without what ``$addToSet`` is given twice: mongomock would add it twice."""
+    update = _copy({"": op.update})[""]
+    if not isinstance(op.update, Sequence):
+        for values in update.get("$addToSet", {}).values():
+            values["$each"] = list({bson.encode({"": value}): value for value in values["$each"]}.values())
+    return update
+
+
 def _refuse_stages(pipeline: Sequence[Mapping[str, Any]]) -> None:
     for name in (name for stage in pipeline for name in stage):
         if name in CAPABILITIES.unsupported_stages:
@@ -293,18 +305,18 @@ def _seeking(collection: Any) -> Any:
     """The collection, taught to find documents by ``_id`` without looking at all, and the rules of unique indexes."""
     if "_iter_documents" in vars(collection):  # by another engine over the same client
         return collection
-    filter_applies: Any = import_module("mongomock.filtering").filter_applies
-    scan: Callable[[Mapping[str, Any]], Iterator[Any]] = collection._iter_documents
 
-    def iter_documents(filter: Mapping[str, Any]) -> Iterator[Any]:
-        key: Any = filter.get("_id")
+    def iter_documents(conditions: Mapping[str, Any]) -> Iterator[Any]:
+        key: Any = conditions.get("_id")
         keys: list[Any] = key["$in"] if key.__class__ is dict and set(key) == {"$in"} else [key]
-        if not all(isinstance(key, str | int | bytes | bson.ObjectId) for key in keys):
-            return scan(filter)
         store = collection._store
-        found = [store[key] for key in dict.fromkeys(keys) if key in store]
-        others = {path: condition for path, condition in filter.items() if path != "_id"}
-        return (document for document in found if filter_applies(others, document))
+        if not all(isinstance(key, str | int | bytes | bson.ObjectId) for key in keys):
+            matches = matcher(conditions)
+            return iter([document for document in store.documents if matches(document)])
+        known = {encode_key(key) for key in keys}
+        found = [store[key] for key in dict.fromkeys(keys) if key in store and encode_key(store[key]["_id"]) in known]
+        others = {path: condition for path, condition in conditions.items() if path != "_id"}
+        return filter(matcher(others), found)
 
     collection._iter_documents = iter_documents
     collection._ensure_uniques = partial(check_unique, collection)

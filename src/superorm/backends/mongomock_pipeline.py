@@ -1,244 +1,287 @@
-"""Pipelines as mongomock has to be given them, so that it computes what a server would.
+"""The stages of pipelines over a mongomock database, by the server's rules.
 
-In mongomock a key that is missing ends the whole expression, an operator's operand cannot stand in a list of its own,
-and some operators fail on null.
+mongomock's own are of the view that Python takes of types, and of what is missing.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from bson import Decimal128
+from bson import Int64
+from pymongo.errors import OperationFailure
 
+from superorm.backends.mongomock_expressions import SUPPORTED, evaluate
+from superorm.backends.mongomock_graph import graph_lookup
+from superorm.backends.mongomock_match import matcher
+from superorm.backends.mongomock_operators import ACCUMULATORS
+from superorm.backends.mongomock_values import MISSING, at_path, is_nothing, lacks, order_key
 from superorm.exc import UnsupportedError
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.operators import OPERATORS
 
-__all__ = ["UNSUPPORTED_OPERATORS", "adapted", "adapted_filter", "aggregated", "refuse_lists"]
+__all__ = ["UNSUPPORTED_OPERATORS", "aggregated", "projected_documents", "sorted_documents"]
 
-_RIGHT = """
-    $abs $add $and $anyElementTrue $arrayElemAt $arrayToObject $avg $ceil $concat $concatArrays $cond
-    $dayOfMonth $dayOfWeek $dayOfYear $divide $eq $exp $filter $first $floor $gt $gte $hour $ifNull $in $isArray
-    $isNumber $last $let $literal $ln $log $log10 $lt $lte $map $max $millisecond $min $minute $mod $month
-    $multiply $ne $not $objectToArray $or $pow $push $second $size $slice $split $sqrt $subtract $sum $switch
-    $trunc $week $year
-"""
-UNSUPPORTED_OPERATORS = frozenset({"$type", *(operator.op for operator in OPERATORS.values())}) - {"", *_RIGHT.split()}
-"""Operators of expressions that mongomock does not have, or computes otherwise than a server."""
+UNSUPPORTED_OPERATORS = frozenset({"$type", *(operator.op for operator in OPERATORS.values())}) - {"", *SUPPORTED}
+"""Operators of expressions that there are not."""
 
-_NULL_OF_NULL = """
-    $arrayElemAt $dayOfMonth $dayOfWeek $dayOfYear $filter $hour $millisecond $minute $month $second $slice $week $year
-"""
-"""What fails on null in mongomock."""
-_FILTERS = frozenset({"$and", "$or", "$nor"})
+Documents = list[dict[str, Any]]
 
 
-def adapted(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The stages for mongomock."""
-    return [{name: _stage(name, body) for name, body in stage.items()} for stage in pipeline]
-
-
-def aggregated(collection: Any, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the adapted stages make of a mongomock collection. Raises `UnsupportedError`."""
-    return _run(collection.find(), collection.database, pipeline)
-
-
-def _run(documents: Iterable[dict[str, Any]], database: Any, pipeline: Sequence[Mapping[str, Any]]) -> list[Any]:
-    process: Any = import_module("mongomock.aggregate").process_pipeline
+def aggregated(documents: Iterable[dict[str, Any]], database: Any, pipeline: Sequence[Mapping[str, Any]]) -> Documents:
+    """What the stages make of documents, which are changed. Raises ``UnsupportedError``, ``OperationFailure``."""
     found = list(documents)
     for stage in pipeline:
-        if "$sort" in stage:
-            refuse_lists(found, stage["$sort"])
-        if "$lookup" in stage:
-            _refuse_joins(found, stage["$lookup"])
-        if "$facet" in stage:
-            found = [{name: _run(map(dict, found), database, stages) for name, stages in stage["$facet"].items()}]
-        else:
-            found = list(process(found, database, [stage], None))
+        for name, body in stage.items():
+            found = _stage(found, database, name, body)
     return found
 
 
-def refuse_lists(documents: Iterable[Mapping[str, Any]], paths: Iterable[str]) -> None:
-    """Refuse to sort by lists: a server takes their least or greatest element, mongomock the first one."""
-    for document in documents:
-        for path in paths:
-            value: Any = document
-            for part in path.split("."):
-                value = value.get(part) if is_dict(value) else value
-            if is_list(value) and (len(value) > 1 or "." in path or any(map(is_list, value))):
-                raise UnsupportedError(f"mongomock cannot sort by {path}, as there are lists")
-
-
-def _refuse_joins(documents: Iterable[Mapping[str, Any]], lookup: Mapping[str, Any]) -> None:
-    """Refuse what mongomock joins otherwise than a server: by lists on the way, nothing by an empty list."""
-    for document in documents:
-        value: Any = document
-        for part in str(lookup.get("localField", "")).split("."):
-            if is_list(value):
-                raise UnsupportedError(
-                    f"mongomock cannot join by {lookup['localField']}, as there are lists on the way"
-                )
-            value = value.get(part) if is_dict(value) else None
-        if value == [] or (value is None and "." in str(lookup.get("foreignField"))):
-            raise UnsupportedError(f"mongomock cannot join by {lookup['localField']} where it is {value}")
-
-
-def adapted_filter(filter: Mapping[str, Any]) -> dict[str, Any]:
-    """The filter for mongomock. Raises `UnsupportedError` for values that it cannot compare."""
-    found: dict[str, Any] = {}
-    more: list[dict[str, Any]] = []
-    for key, condition in filter.items():
-        if key == "$expr":
-            found[key] = _expression(condition)
-        elif key in _FILTERS:
-            found[key] = [adapted_filter(item) for item in condition]
-        else:
-            _refuse_incomparable(condition)
-            ops = condition if is_dict(condition) else {"$eq": condition}
-            special = [op for op, value in ops.items() if _is_special(key, op, value)]
-            more += [_each(key, op, ops[op]) for op in special]
-            if "." in key:  # mongomock looks for one element that meets all of them
-                bounds = [op for op in ops if op in _BOUNDS and op not in special]
-                more += [{key: {op: ops[op]}} for op in bounds[1:]]
-                special += bounds[1:]
-            if not special:
-                found[key] = condition
-            elif rest := {op: value for op, value in ops.items() if op not in special}:
-                found[key] = rest
-    return {"$and": [found, *more]} if more else found
-
-
-def _is_special(path: str, op: str, value: Any) -> bool:
-    """Whether mongomock would not find it: lists in lists, null in ``$all``, null below null."""
-    if op not in _ANY:
-        return False
-    values = value if op in ("$in", "$nin", "$all") else [value]
-    if op in ("$gte", "$lte"):
-        return value is None
-    return op == "$all" or any(is_list(item) or (item is None and "." in path) for item in values)
-
-
-_ANY = {"$all": "$and", "$eq": "$or", "$gte": "$or", "$in": "$or", "$lte": "$or", "$ne": "$nor", "$nin": "$nor"}
-
-
-_BOUNDS = frozenset({"$gt", "$gte", "$lt", "$lte"})
-
-
-def _each(path: str, op: str, value: Any) -> dict[str, Any]:
-    values = value if op in ("$in", "$nin", "$all") else [value]
-    return {_ANY[op]: [_equal(path, item) for item in values]} if values else {path: {"$in": []}}
-
-
-def _equal(path: str, value: Any) -> dict[str, Any]:
-    if is_list(value):
-        return {"$or": [{path: {"$eq": value}}, {path: {"$elemMatch": {"$eq": value}}}]}
-    if value is None:
-        parts = path.split(".")
-        above = [".".join(parts[:end]) for end in range(1, len(parts))]
-        no_list = {"$eq": None, "$not": {"$type": "array"}}
-        return {"$or": [{path: None}, *({parent: no_list} for parent in above)]}
-    return {path: {"$eq": value}}
-
-
-def _refuse_incomparable(value: Any) -> None:
-    """Refuse the numbers that Python compares otherwise than a server."""
-    if isinstance(value, Decimal128):
-        raise UnsupportedError(f"mongomock cannot compare decimals such as {value}")
-    if isinstance(value, float) and math.isnan(value):
-        raise UnsupportedError("mongomock cannot compare NaN")
-    for inner in value.values() if is_dict(value) else value if is_list(value) else ():
-        _refuse_incomparable(inner)
-
-
-def _stage(name: str, body: Any) -> Any:
+def _stage(found: Documents, database: Any, name: str, body: Any) -> Documents:
     match name:
         case "$match":
-            return adapted_filter(body)
-        case "$project" | "$set" | "$addFields":
-            return {key: _value(value) for key, value in body.items()}
-        case "$group":
-            return {key: _key(value) if key == "_id" else _accumulator(value) for key, value in body.items()}
-        case "$bucket" if "output" in body:
-            return {**body, "output": {key: _accumulator(value) for key, value in body["output"].items()}}
+            return list(filter(matcher(body), found))
         case "$facet":
-            return {key: adapted(stages) for key, stages in body.items()}
+            return [{key: aggregated(map(dict, found), database, stages) for key, stages in body.items()}]
+        case "$lookup" if "pipeline" not in body and "let" not in body:
+            return _lookup(found, database, body)
+        case "$graphLookup":
+            return graph_lookup(found, database, body)
+        case _ if name in _STAGES:
+            return _STAGES[name](found, body)
+        case "$limit":
+            return found[:body]
+        case "$skip":
+            return found[body:]
         case _:
-            return body
+            process: Any = import_module("mongomock.aggregate").process_pipeline
+            return list(process(found, database, [{name: body}], None))
 
 
-def _key(value: Any) -> Any:
-    """The key of a group, or its parts: of what is missing there is none."""
-    if is_dict(value) and not any(key.startswith("$") for key in value):
-        return {key: _value(part) for key, part in value.items()}
-    return _value(value)
+# Fields
 
 
-def _accumulator(accumulator: Mapping[str, Any]) -> dict[str, Any]:
-    """With null for what is missing, but where that is left out."""
-    return {op: _value(value) if op == "$push" else _expression(value) for op, value in accumulator.items()}
-
-
-def _value(value: Any) -> Any:
-    """An expression, the value of which may be missing."""
-    return value if isinstance(value, str) or (is_dict(value) and "$literal" in value) else _expression(value)
-
-
-def _expression(value: Any) -> Any:
-    if isinstance(value, str):
-        is_path = value.startswith("$") and (not value.startswith("$$") or "." in value)
-        return {"$ifNull": [value, None]} if is_path else value
-    if is_list(value):
-        return _list(value)
-    if not is_dict(value) or "$literal" in value:
-        _refuse_incomparable(value)
-        return value
-    op = next(iter(value), "")
-    if not op.startswith("$"):
-        return {key: _expression(inner) for key, inner in value.items()}
-    if op == "$gt" and _is_nan(value[op][1]):  # above it are all numbers
-        return {"$isNumber": _expression(value[op][0])}
-    return _operator(op, _operand(value[op]))
-
-
-def _list(values: list[Any]) -> Any:
-    """A list, of which mongomock would take the elements as they are written."""
-    elements = [_expression(value) for value in values]
-    if not any(is_dict(element) or str(element).startswith("$") for element in elements):
-        return elements
-    return {"$concatArrays": [{"$map": {"input": [0], "in": element}} for element in elements]}
-
-
-def _operand(operand: Any) -> Any:
-    """What an operator takes: one expression, several in a list, or several by their names."""
-    if is_list(operand):
-        return [_expression(item) for item in operand]
-    if is_dict(operand) and "branches" in operand:
-        branches = [{name: _expression(part) for name, part in branch.items()} for branch in operand["branches"]]
-        return {
-            **{name: _expression(part) for name, part in operand.items() if name != "branches"},
-            "branches": branches,
-        }
-    return _expression(operand)
-
-
-def _operator(op: str, operand: Any) -> Any:
-    first: Any = next(iter(operand), None) if is_list(operand) else operand
-    if op == "$not":
-        return {op: first}
-    if op == "$anyElementTrue":  # of conditions only
-        return {"$in": [True, first]}
-    if op == "$arrayElemAt":
-        found: dict[str, Any] = {"$ifNull": [{op: operand}, None]}
-    else:
-        found = {op: operand}
-    if op in _NULL_OF_NULL.split():
-        needed = first["input"] if op == "$filter" else first
-        return {"$cond": [{"$eq": [needed, None]}, None, found]}
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a stage says of fields, by their paths: a document in it is of the fields below."""
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        if is_dict(value) and value and not next(iter(value)).startswith("$"):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
     return found
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _set(found: Documents, fields: Mapping[str, Any]) -> Documents:
+    return [_with(document, document, _flat(fields)) for document in found]
+
+
+def _with(document: dict[str, Any], source: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the computed fields, each expression over the source."""
+    values = {path: evaluate(expression, {"ROOT": source}) for path, expression in computed.items()}
+    for path, value in values.items():
+        document = _put(document, path.split("."), value)
+    return document
+
+
+def _put(holder: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy with the value at the path: in each element of a list, and in a new document for what is none."""
+    if not path:
+        return value
+    if is_list(holder):
+        return [_put(item, path, value) for item in holder]
+    found: dict[str, Any] = {**holder} if is_dict(holder) else {}
+    put = _put(found.get(path[0], MISSING), path[1:], value)
+    found[path[0]] = put
+    if put is MISSING:
+        del found[path[0]]
+    return found
+
+
+def projected_documents(found: Documents, fields: Mapping[str, Any]) -> Documents:
+    """The documents with the fields that a projection includes, excludes and computes."""
+    flat = _flat(fields)
+    plain = {path: bool(value) for path, value in flat.items() if isinstance(value, bool | int | float)}
+    computed = {path: value for path, value in flat.items() if path not in plain}
+    nested = [path for path in computed if "." in path]
+    if nested:
+        raise lacks(f"$project of a value to {nested[0]}")
+    keeps = bool(computed) or any(keep for path, keep in plain.items() if path != "_id" or len(plain) == 1)
+    if keeps:
+        wrong = next((path for path, keep in plain.items() if not keep and path != "_id"), None)
+        if wrong is not None:
+            raise OperationFailure(f"$project cannot exclude {wrong}, as it includes other fields")
+        paths = [path.split(".") for path, keep in {"_id": "_id" not in computed, **plain}.items() if keep]
+        return [_with(_included(document, paths), document, computed) for document in found]
+    paths = [path.split(".") for path, keep in plain.items() if not keep]
+    return [_excluded(document, paths) for document in found]
+
+
+def _included(value: Any, paths: Sequence[Sequence[str]]) -> Any:
+    if is_list(value):
+        return [_included(item, paths) for item in value if is_dict(item) or is_list(item)]
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        below = [path[1:] for path in paths if path[0] == key]
+        if [] in below:
+            found[key] = item
+        elif below and (is_dict(item) or is_list(item)):
+            found[key] = _included(item, below)
+    return found
+
+
+def _excluded(value: Any, paths: Sequence[Sequence[str]]) -> Any:
+    if is_list(value):
+        return [_excluded(item, paths) for item in value]
+    if not is_dict(value):
+        return value
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        below = [path[1:] for path in paths if path[0] == key]
+        if [] not in below:
+            found[key] = _excluded(item, below) if below else item
+    return found
+
+
+def _replace_root(found: Documents, body: Mapping[str, Any]) -> Documents:
+    roots = [evaluate(body["newRoot"], {"ROOT": document}) for document in found]
+    wrong = next((root for root in roots if not is_dict(root)), None)
+    if wrong is not None or not all(map(is_dict, roots)):
+        raise OperationFailure(f"$replaceRoot takes documents, not {wrong!r}")
+    return roots
+
+
+# Rows
+
+
+def sorted_documents(found: Documents, by: Mapping[str, Any]) -> Documents:
+    """The documents in the order of fields. Raises ``UnsupportedError`` where there are lists.
+
+    Of a list a server takes the least or the greatest element.
+    """
+    for path, direction in reversed(list(by.items())):
+        if not isinstance(direction, int):
+            raise lacks(f"$sort by {direction}")
+        found = sorted(found, key=partial(_place, path), reverse=direction < 0)
+    return found
+
+
+def _place(path: str, document: Any) -> tuple[Any, ...]:
+    value: Any = document
+    for part in path.split("."):
+        value = value.get(part) if is_dict(value) else value if is_list(value) else None
+    if is_list(value) and (len(value) > 1 or path == "_id" or "." in path or any(map(is_list, value))):
+        raise UnsupportedError(f"mongomock cannot sort by {path}, as there are lists")
+    return order_key(next(iter(value), MISSING) if is_list(value) else value)
+
+
+def _group(found: Documents, body: Mapping[str, Any]) -> Documents:
+    groups: dict[Any, tuple[Any, Documents]] = {}
+    for document in found:
+        key = evaluate(body["_id"], {"ROOT": document})
+        key = None if key is MISSING else key
+        groups.setdefault(order_key(key), (key, []))[1].append(document)
+    fields = {path: accumulator for path, accumulator in body.items() if path != "_id"}
+    return [{"_id": key, **_accumulated(fields, rows)} for key, rows in groups.values()]
+
+
+def _accumulated(fields: Mapping[str, Any], rows: Documents) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, accumulator in fields.items():
+        ((op, expression),) = accumulator.items()
+        if op not in _OVER_ROWS:
+            raise lacks(op)
+        found[name] = _OVER_ROWS[op]([evaluate(expression, {"ROOT": row}) for row in rows])
+    return found
+
+
+def _or_null(value: Any) -> Any:
+    return None if value is MISSING else value
+
+
+_OVER_ROWS: dict[str, Callable[[list[Any]], Any]] = {
+    **ACCUMULATORS,
+    "$first": lambda values: _or_null(values[0]),
+    "$last": lambda values: _or_null(values[-1]),
+    "$push": lambda values: [value for value in values if value is not MISSING],
+}
+
+
+def _bucket(found: Documents, body: Mapping[str, Any]) -> Documents:
+    limits = body["boundaries"]
+    keys = [order_key(limit) for limit in limits]
+    if keys != sorted(set(keys)) or len({key[0] for key in keys}) > 1:
+        raise OperationFailure(f"$bucket takes boundaries of one type in ascending order, not {limits!r}")
+    rows: dict[Any, tuple[Any, Documents]] = {}
+    for document in found:
+        value = evaluate(body["groupBy"], {"ROOT": document})
+        place = sum(key <= order_key(value) for key in keys)
+        if 0 < place < len(keys):
+            key = limits[place - 1]
+        elif "default" in body:
+            key = body["default"]
+        else:
+            raise OperationFailure(f"$bucket has no default for {value!r}, which is in none of its ranges")
+        rows.setdefault(order_key(key), (key, []))[1].append(document)
+    fields = body.get("output", {"count": {"$sum": 1}})
+    return [{"_id": rows[key][0], **_accumulated(fields, rows[key][1])} for key in sorted(rows)]
+
+
+def _unwind(found: Documents, body: Any) -> Documents:
+    options: dict[str, Any] = body if is_dict(body) else {"path": body}
+    path, index = options["path"], options.get("includeArrayIndex")
+    if not isinstance(path, str) or not path.startswith("$"):
+        raise OperationFailure(f"$unwind takes a path that begins with $, not {path!r}")
+    parts, rows = path[1:].split("."), list[dict[str, Any]]()
+    for document in found:
+        through = [at_path(document, parts[:end]) for end in range(1, len(parts))]
+        value = MISSING if any(map(is_list, through)) else at_path(document, parts)
+        elements: list[tuple[int | None, Any]] = []
+        if is_list(value) and value:
+            elements = [(Int64(place), element) for place, element in enumerate(value)]
+        elif is_nothing(value) or value == []:
+            if options.get("preserveNullAndEmptyArrays"):
+                elements = [(None, MISSING if value == [] else value)]
+        else:
+            elements = [(None, value)]
+        for place, element in elements:
+            row = document if is_nothing(value) else _put(document, parts, element)
+            rows.append(row if index is None else _put(row, index.split("."), place))
+    return rows
+
+
+def _lookup(found: Documents, database: Any, body: Mapping[str, Any]) -> Documents:
+    """The documents that an equality joins. Raises ``UnsupportedError`` for lists on the way, and empty ones."""
+    others = list(database[body["from"]].find())
+    local, foreign = body["localField"], body["foreignField"]
+    rows: Documents = []
+    for document in found:
+        value: Any = document
+        for part in local.split("."):
+            if is_list(value):
+                raise UnsupportedError(f"mongomock cannot join by {local}, as there are lists on the way")
+            value = value.get(part) if is_dict(value) else None
+        if value == [] or (value is None and "." in foreign):
+            raise UnsupportedError(f"mongomock cannot join by {local} where it is {value}")
+        joined = list(filter(matcher({foreign: {"$in": value if is_list(value) else [value]}}), others))
+        rows.append(_put(document, body["as"].split("."), joined))
+    return rows
+
+
+def _count(found: Documents, name: str) -> Documents:
+    return [{name: len(found)}] if found else []
+
+
+_STAGES: dict[str, Callable[[Documents, Any], Documents]] = {
+    "$addFields": _set,
+    "$bucket": _bucket,
+    "$count": _count,
+    "$group": _group,
+    "$project": projected_documents,
+    "$replaceRoot": _replace_root,
+    "$set": _set,
+    "$sort": sorted_documents,
+    "$unwind": _unwind,
+}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from attrs import frozen
 from pymongo.errors import DuplicateKeyError
 
+from superorm.backends.mongomock_match import matcher
 from superorm.codec.keys import encode_key
 from superorm.expr.narrow import is_dict, is_list
 
@@ -74,7 +74,7 @@ def values_in_two(store: Any, index: Mapping[str, Any]) -> dict[str, Any] | None
 def _keys(document: Mapping[str, Any], index: Mapping[str, Any]) -> dict[tuple[str, ...], dict[str, Any]]:
     """The keys of a document in an index, each with its values by path."""
     partial = index.get("partialFilterExpression")
-    if partial is not None and not import_module("mongomock.filtering").filter_applies(partial, document):
+    if partial is not None and not matcher(partial)(document):
         return {}
     paths = [path for path, _ in index["key"]]
     found: dict[tuple[str, ...], dict[str, Any]] = {}
