@@ -14,11 +14,12 @@
     ├── DuplicateKeyError           the key, or a unique index's key, exists already
     ├── StaleDocumentError          the document changed underneath
     ├── WriteError                  the server refused a write for another reason
+    ├── BackendError                the server cannot be reached, or cannot answer now
     ├── NoResultFound               a query that must find something found nothing
     ├── MultipleResultsFound        a query that must find one thing found more
     ├── NotLoadedError              an attribute that was not loaded
     ├── SessionError                a session was used in a state that does not allow it
-    │   └── PendingRollbackError    a flush failed; call ``rollback()`` first
+    │   └── PendingRollbackError    a write failed; call ``rollback()`` first
     ├── ArtifactError
     │   ├── ArtifactSavingError     an object cannot be turned into bytes, or not stored
     │   ├── ArtifactNotFoundError   the store has no such blob
@@ -37,6 +38,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactNotFoundError",
     "ArtifactSavingError",
+    "BackendError",
     "ComponentError",
     "ComponentInUseError",
     "ComponentNotFoundError",
@@ -160,6 +162,12 @@ class WriteError(SuperormError):
     code = "write"
 
 
+class BackendError(SuperormError):
+    """The server cannot be reached, or cannot or may not answer now; `__cause__` is the driver's own error."""
+
+    code = "backend"
+
+
 class NoResultFound(SuperormError):
     """A result was required and there is none."""
 
@@ -185,7 +193,7 @@ class SessionError(SuperormError):
 
 
 class PendingRollbackError(SessionError):
-    """An earlier flush failed; the session must be rolled back first."""
+    """An earlier flush or statement that writes failed; the session must be rolled back first."""
 
     code = "pending-rollback"
 

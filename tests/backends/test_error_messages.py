@@ -7,9 +7,28 @@ from uuid import uuid4
 
 import pymongo
 import pytest
+from bson.errors import InvalidBSON, InvalidDocument
+from pymongo.errors import (
+    AutoReconnect,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    InvalidOperation,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+)
+from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
-from superorm.backends.errors import reading, writing
-from superorm.exc import StatementError, WriteError
+from superorm.backends.errors import has_error_label, reading, writing
+from superorm.exc import (
+    BackendError,
+    ConfigurationError,
+    DuplicateKeyError,
+    StatementError,
+    SuperormError,
+    UnsupportedError,
+    ValidationError,
+    WriteError,
+)
 
 SCHEMA = {
     "required": ["a", "q"],
@@ -45,3 +64,46 @@ def test_no_whole_replies(database: Any) -> None:
     with pytest.raises(StatementError, match=r"\$divide .*\(code \d+\)$") as raised, reading("db.checked"):
         database.command({"aggregate": "checked", "pipeline": [{"$match": {"$expr": {"$divide": [1]}}}], "cursor": {}})
     assert "clusterTime" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (OperationFailure("BSONObj exceeds maximum nested object depth", 15), StatementError, "nested object depth"),
+        (OperationFailure("Unrecognized expression '$x'", 168), UnsupportedError, "cannot do this"),
+        (OperationFailure("not authorized", 13), BackendError, r"not authorized \(code 13\)"),
+        (ExecutionTimeout("time is up", 50), BackendError, "time is up"),
+        (OperationFailure("x" * 5000, 9), StatementError, r"x{500}\.\.\. \(code 9\)$"),
+        (OperationFailure("no match", 13113), WriteError, "no match"),
+        (PyMongoDuplicateKeyError("twice", 11000, {"keyValue": {"_id": 1}}), DuplicateKeyError, "twice"),
+        (ServerSelectionTimeoutError("nobody"), BackendError, "cannot be reached: nobody"),
+        (InvalidOperation("Cannot use MongoClient after close"), BackendError, "after close"),
+        (DocumentTooLarge("big"), StatementError, "16 MiB"),
+        (InvalidBSON("torn"), ValidationError, "a stored document cannot be read: torn"),
+        (InvalidDocument("odd"), StatementError, "cannot be sent: odd"),
+        (OverflowError("8-byte ints"), StatementError, "cannot be sent: 8-byte ints"),
+    ],
+)
+def test_reading(error: Exception, expected: type[SuperormError], said: str) -> None:
+    """Whatever the driver raises while reading is an error of superorm's, with the driver's as its cause."""
+    with pytest.raises(expected, match=f"^db.c: .*{said}") as caught, reading("db.c"):
+        raise error
+    assert type(caught.value) is expected
+    assert error is caught.value.__cause__
+
+
+def test_lost_connections() -> None:
+    """The part that knows more of a lost connection says it; otherwise it is a BackendError, with its labels."""
+    said = ConfigurationError("it has gone")
+
+    def lost() -> None:
+        raise said
+
+    lost_connection = AutoReconnect("closed", {"errorLabels": ["TransientTransactionError"]})
+    for around in (reading, writing):
+        with pytest.raises(ConfigurationError) as caught, around("db.c", lost=lost):
+            raise lost_connection
+        assert said is caught.value
+        with pytest.raises(BackendError, match="the server cannot be reached: closed") as other, around("db.c"):
+            raise lost_connection
+        assert has_error_label(other.value, "TransientTransactionError")

@@ -72,6 +72,9 @@ def test_what_a_session_refuses() -> None:
     (foreign,) = elsewhere.load(FILM, [stored(1)])
     with pytest.raises(SessionError, match="this Film is not in the session; load it here"):
         tracker.delete(foreign)
+    with pytest.raises(SessionError, match="Film 1 is in another session"):
+        tracker.add(foreign)
+    elsewhere.expunge(foreign)
     tracker.add(foreign)
     assert foreign in tracker
     (twin,) = Tracker().load(FILM, [stored(1)])
@@ -260,9 +263,9 @@ TestSessions.settings = settings(max_examples=60, stateful_step_count=25, deadli
 
 def test_add_all() -> None:
     """It is `add` of each: of new objects, stored ones, deleted ones, of several classes, and of what is none."""
-    tracker, other = Tracker(), Tracker()
+    tracker = Tracker()
     kept, gone = tracker.load(class_map(Film), [stored(1), stored(2)])
-    (elsewhere,) = other.load(class_map(Film), [stored(3)])
+    (elsewhere,) = Tracker().load(class_map(Film), [stored(3)])
     new = [Film(id=key) for key in (4, 5)]
     tracker.add_all(iter(new))
     assert new == list(tracker.new.values())
@@ -274,9 +277,42 @@ def test_add_all() -> None:
     assert not tracker.deleted
     assert all(one in tracker for one in (kept, gone, elsewhere))
     with pytest.raises(SessionError, match="as another object"):
-        tracker.add_all([Film(id=6), *other.load(class_map(Film), [stored(1)])])
-    with pytest.raises(SessionError, match="not int"):
-        tracker.add_all([1, 2])  # type: ignore[list-item]
+        tracker.add_all([Film(id=6), *Tracker().load(class_map(Film), [stored(1)])])
+    wrong: Any
+    for wrong, said in (([Film(id=8), 1], "not int 1"), (Film(id=8), "in a list"), (Film.title, "in a list")):
+        before = list(tracker.new.values())
+        with pytest.raises(SessionError, match=said):
+            tracker.add_all(wrong)
+        assert before == list(tracker.new.values())
+
+
+def test_objects_are_in_one_session() -> None:
+    """A stored one that another session holds is refused, until that forgets it or has gone."""
+    tracker, other = Tracker(), Tracker()
+    new, deleted = Film(id=1), Film(id=2)
+    (stored_one,) = other.load(FILM, [stored(3)])
+    other.add_all([new, deleted])
+    flush(other)
+    other.delete(deleted)
+    for held in (new, deleted, stored_one):
+        for call in (tracker.add, lambda one: tracker.add_all([Film(id=9), one])):
+            with pytest.raises(SessionError, match=f"Film {held.id} is in another session") as caught:
+                call(held)
+            assert held.id == caught.value.key
+            assert held not in tracker
+    other.add(new)  # its own
+    other.expunge(new)
+    tracker.add(new)
+    assert new in tracker
+    with pytest.raises(SessionError, match="another session"):
+        other.add(new)
+    other.clear()
+    tracker.add(stored_one)
+    third = Tracker()
+    (lost,) = third.load(FILM, [stored(6)])
+    del third
+    tracker.add(lost)
+    assert all(one in tracker for one in (stored_one, lost))
 
 
 def test_an_object_that_finds_all_attributes_in_another() -> None:

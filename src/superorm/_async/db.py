@@ -33,6 +33,7 @@ from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
 
 if TYPE_CHECKING:
     from superorm.vectors._async.protocol import AsyncVectorDatabase
@@ -223,13 +224,14 @@ class AsyncDB:
     def compiled(self, statement: object) -> CompiledSelect:
         """A select as this DB's backend runs it. Raises `StatementError`, `UnsupportedError`."""
         if not is_select(statement):
-            raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
+            raise no_statement(statement)
         capabilities = self.capabilities
         unsupported = capabilities.unsupported_stages | capabilities.unsupported_operators
         return compile_select(statement, unsupported, capabilities.backend)
 
     async def explain(self, statement: Select[Any, Any]) -> Explanation:
-        """How a select runs. A vector search is run for it."""
+        """How a select runs. A vector search is run for it. Raises `StatementError` for any other statement."""
+        check_select(statement, "explain()")
         await self.open()
         compiled = self.compiled(statement)
         if compiled.like is None:
@@ -257,6 +259,9 @@ class AsyncDB:
     async def show(self, kind: str, name: str) -> list[int]: ...
     async def show(self, kind: str, name: str | None = None) -> list[str] | list[int]:
         """The names of the components of a kind; with a name its versions, oldest first."""
+        check_name(kind, "kind")
+        if name is not None:
+            check_name(name, "name")
         await self.open()
         return await self.components.names(kind) if name is None else await self.components.versions(kind, name)
 
@@ -265,6 +270,9 @@ class AsyncDB:
 
         Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
         """
+        check_name(kind, "kind")
+        check_name(name, "name")
+        check_version(version)
         await self.open()
         return await self.components.load(kind, name, version)
 

@@ -18,7 +18,7 @@ from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
 from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
 from superorm.config import Settings, data_dir, hide_password
-from superorm.exc import ConfigurationError
+from superorm.exc import BackendError, ConfigurationError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
 from superorm.urls import cluster_name, lance_directory, path_of_url, scheme_of, unknown_scheme
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
@@ -97,8 +97,8 @@ async def _server_parts(settings: Settings, url: str, database: str | None, open
     for part, where in ((backend, url), (metadata, settings.metadata or url)):
         try:
             await part.capabilities()
-        except PyMongoError as error:
-            raise ConfigurationError(f"{hide_password(where)} does not answer: {error}") from error
+        except BackendError as error:
+            raise ConfigurationError(f"{hide_password(where)} does not answer: {error.__cause__}") from error.__cause__
     artifacts: AsyncArtifactStore
     if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "memory":
         artifacts = _in_memory(settings, url, name)

@@ -6,26 +6,31 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
 from superorm.compile.compiler import CompiledSelect, LikePlan
-from superorm.compile.plan import Find, Read
-from superorm.exc import StatementError, VectorError
+from superorm.compile.plan import Aggregate, Find, Read
+from superorm.exc import StatementError, SuperormError, ValidationError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
 from superorm.schema.document import Document
+from superorm.schema.mapping import ClassMap
 from superorm.schema.types.base import Misfit
 from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.identity import identity
+from superorm.unitofwork.rows import rows_of
 from superorm.vectors.request import Hit, Hits, SearchRequest
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
 __all__ = ["AsyncQueries", "Found"]
+
+_NAMING_BATCH = 1000
+_STAGES_OF_DOCUMENTS = frozenset({"$limit", "$match", "$skip", "$sort"})
 
 
 @frozen
@@ -74,6 +79,26 @@ class AsyncQueries:
             yield Found(batch)
         if not some and compiled.default_row is not None:
             yield Found([])
+
+    async def named(
+        self, compiled: CompiledSelect, session: AsyncClientSession | None, error: ValidationError
+    ) -> ValidationError:
+        """The error about a stored value, with the key of its document, which a select of fields does not read.
+
+        The read is repeated with the key, up to the first document that does not fit.
+        The error stays as it is where a row is not of one document, or the documents have changed meanwhile.
+        """
+        again = None if error.key is not None or compiled.like is not None else _with_key(compiled.read)
+        if again is None:
+            return error
+        try:
+            async for found in self._backend.stream(again, session=session, batch_size=_NAMING_BATCH):
+                rows_of(compiled, found, None, _as_they_are)
+        except ValidationError as named:
+            return named
+        except SuperormError:
+            return error
+        return error
 
     async def _request(self, compiled: CompiledSelect, plan: LikePlan) -> SearchRequest:
         query, leave_out = await self._query_vector(compiled, plan)
@@ -151,6 +176,23 @@ class AsyncQueries:
         stop = find.skip + find.limit if find.limit else None
         hits = hits[find.skip : stop]
         return Found([hit.document for hit in hits], [hit.score for hit in hits], _explanation(found, reads))
+
+
+def _with_key(read: Read) -> Read | None:
+    """The same read with the documents' keys; None where its rows have them, or are not of one document each."""
+    if isinstance(read, Find):
+        return evolve(read, projection={**read.projection, "_id": 1}) if read.projection else None
+    if not isinstance(read, Aggregate) or not read.pipeline:
+        return None
+    *before, last = read.pipeline
+    fields = last.get("$project", {})
+    if fields.get("_id") != 0 or any(stage.keys() - _STAGES_OF_DOCUMENTS for stage in before):
+        return None
+    return evolve(read, pipeline=[*before, {"$project": {**fields, "_id": 1}}])
+
+
+def _as_they_are(mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
+    return list(found)
 
 
 def _numbers(given: Any, whence: str) -> Any:

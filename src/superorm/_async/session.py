@@ -15,11 +15,13 @@ from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Count, Find
 from superorm.exc import (
+    ConfigurationError,
     NoResultFound,
     PendingRollbackError,
     StatementError,
     SuperormError,
     UnsupportedError,
+    ValidationError,
 )
 from superorm.expr.kinds import is_select
 from superorm.expr.statements import Rows, Select
@@ -28,6 +30,7 @@ from superorm.schema.dates import reads_naive
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
 from superorm.unitofwork.errors import key_value, of_class
@@ -64,6 +67,7 @@ class AsyncSession:
     """
 
     def __init__(self, db: AsyncDB, *, require_transaction: bool = False) -> None:
+        _check_db(db, type(self).__name__)
         self.db = db
         self._require_transaction = require_transaction
         self._tracker = Tracker()
@@ -83,16 +87,19 @@ class AsyncSession:
     async def close(self) -> None:
         """Give up what was not committed, and forget all objects."""
         await self.rollback()
-        self._tracker = Tracker()
+        self._tracker.clear()
 
     # Objects
 
     def add(self, instance: Document) -> None:
-        """Insert the document at the next flush. Raises `SessionError`."""
+        """Insert the document at the next flush; one that is stored already is tracked from now on.
+
+        Raises `SessionError` for what is no document, and for one that another session holds.
+        """
         self._tracker.add(instance)
 
     def add_all(self, instances: Iterable[Document]) -> None:
-        """Insert the documents at the next flush. Raises `SessionError`."""
+        """`add` each. Raises `SessionError`."""
         self._tracker.add_all(instances)
 
     def delete(self, instance: Document) -> None:
@@ -168,24 +175,33 @@ class AsyncSession:
     async def _rows(self, statement: Rows[R]) -> Result[R]:
         compiled = await self._compiled(statement)
         found = await self._find(compiled)
-        rows = rows_of(compiled, found.documents, found.scores, self._load)
+        try:
+            rows = rows_of(compiled, found.documents, found.scores, self._load)
+        except ValidationError as error:
+            raise await self.db.queries.named(compiled, self._server_session, error) from error.__cause__
         return Result(cast("list[R]", rows), compiled.names)  # the statement's type says what its rows hold
 
     async def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
-        """The first column of a select."""
+        """The first column of a select, or of a statement with ``returning()``.
+
+        Raises `StatementError` for a statement that gives no rows, before anything is sent.
+        """
         if is_select(statement):
             compiled = await self._compiled(statement)
             if compiled.whole is not None:  # no need for rows
                 found = await self._find(compiled)
                 return ScalarResult(self._load(compiled.whole, found.documents, None))
+        check_rows(statement, "scalars()")
         return (await self.execute(statement)).scalars()
 
     async def scalar(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> T | None:
         """The first column of the first row, or None."""
+        check_rows(statement, "scalar()")
         return (await self.scalars(statement)).first()
 
     async def count(self, statement: Select[Any, Any]) -> int:
         """How many documents the select matches, without its offset and limit. Raises `StatementError` after `like`."""
+        check_select(statement, "count()")
         compiled = await self._compiled(statement)
         if compiled.like is not None:
             raise StatementError("count() cannot count a statement with .like(...); take len() of its result")
@@ -197,30 +213,50 @@ class AsyncSession:
         (counted,) = await parts.data_backend.read(plan, session=self._server_session)
         return int(counted["n"])
 
-    async def stream(self, statement: Rows[R], *, batch_size: int = 1000) -> AsyncIterator[R]:
-        """The rows of a select one by one, in constant memory; their documents are not tracked."""
-        async for batch in self._batches(statement, batch_size):
+    def stream(self, statement: Rows[R], *, batch_size: int = 1000) -> AsyncIterator[R]:
+        """The rows of a select one by one, in constant memory; their documents are not tracked.
+
+        Raises `StatementError` for any other statement, and for a `batch_size` below 1.
+        """
+        check_select(statement, "stream()")
+        check_batch_size(batch_size, "stream()")
+        return self._stream(statement, batch_size)
+
+    async def _stream(self, statement: Rows[R], batch_size: int) -> AsyncIterator[R]:
+        async for batch in self._batches(await self._compiled(statement), batch_size):
             for row in batch:
                 yield cast("R", row)
 
-    async def stream_scalars(
+    def stream_scalars(
         self, statement: Rows[tuple[T, *tuple[Any, ...]]], *, batch_size: int = 1000
     ) -> AsyncIterator[T]:
-        """The first column of a select value by value, in constant memory; documents are not tracked."""
+        """The first column of a select value by value, in constant memory; documents are not tracked.
+
+        Raises as `stream` does.
+        """
+        check_select(statement, "stream_scalars()")
+        check_batch_size(batch_size, "stream_scalars()")
+        return self._stream_scalars(statement, batch_size)
+
+    async def _stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], batch_size: int) -> AsyncIterator[T]:
         compiled = await self._compiled(statement)
         whole = compiled.whole
-        async for found in self._found(compiled, batch_size):
-            if whole is not None:
-                for value in documents.load(whole, found.documents):
-                    yield value
-            else:
-                for row in rows_of(compiled, found.documents, found.scores, _load_untracked):
+        if whole is None:
+            async for batch in self._batches(compiled, batch_size):
+                for row in batch:
                     yield row[0]
-
-    async def _batches(self, statement: Rows[Any], batch_size: int) -> AsyncIterator[list[Row]]:
-        compiled = await self._compiled(statement)
+            return
         async for found in self._found(compiled, batch_size):
-            yield rows_of(compiled, found.documents, found.scores, _load_untracked)
+            for value in documents.load(whole, found.documents):
+                yield value
+
+    async def _batches(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[list[Row]]:
+        async for found in self._found(compiled, batch_size):
+            try:
+                rows = rows_of(compiled, found.documents, found.scores, _load_untracked)
+            except ValidationError as error:
+                raise await self.db.queries.named(compiled, self._server_session, error) from error.__cause__
+            yield rows
 
     async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[Found]:
         await self._before_read(compiled)
@@ -256,21 +292,24 @@ class AsyncSession:
         try:
             return await writing.run()
         except BaseException as error:
-            self._failed = error
+            if not isinstance(statement, MergeInto):  # which is no part of a transaction
+                self._failed = error
             raise
 
     async def bulk_insert(self, instances: Iterable[Document], *, progress: Progress | bool | None = None) -> Written:
         """Insert many new documents, which are not tracked: the session does not know them afterwards.
 
         Their keys are set, and computed vectors computed.
-        Raises what `flush` raises; after an error the session must be rolled back.
+        Raises `SessionError` for anything but documents, and what `flush` raises;
+        after an error in writing the session must be rolled back.
         """
+        objects, _ = documents_in(instances, "bulk_insert()")
         self._check_usable()
         await self._ready()
         await self._autoflush()
         try:
             with reporting(progress) as report:
-                return await insert_objects(self, list(instances), report)
+                return await insert_objects(self, objects, report)
         except BaseException as error:
             self._failed = error
             raise
@@ -399,8 +438,17 @@ class AsyncSession:
     def _check_usable(self) -> None:
         if self._failed is not None:
             raise PendingRollbackError(
-                f"an earlier flush failed ({type(self._failed).__name__}: {self._failed}); call rollback() first"
+                f"an earlier flush, or statement that writes, failed ({type(self._failed).__name__}: {self._failed}); "
+                "call rollback() first"
             ) from self._failed
+
+
+def _check_db(db: object, name: str) -> None:
+    """Raise `ConfigurationError` for anything but a DB."""
+    from superorm._async.db import AsyncDB  # which imports this module
+
+    if not isinstance(db, AsyncDB):
+        raise ConfigurationError(f"{name}() takes the DB that connect_async(...) gives, not {type(db).__name__}")
 
 
 def _load_untracked(mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bson import ObjectId
-from pymongo.errors import OperationFailure
 
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -16,7 +15,7 @@ from superorm.backends.errors import has_error_label
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import Matrix, decode_rows, value_at
 from superorm.compile.plan import Count, Find
-from superorm.exc import DuplicateKeyError, SuperormError, WriteError
+from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
@@ -67,8 +66,8 @@ class AsyncVectorRecords:
             try:
                 async with self.backend.snapshot() as snapshot:
                     return await body(snapshot)
-            except OperationFailure as error:
-                if error.code != _SNAPSHOT_UNAVAILABLE or pause > 1:
+            except BackendError as error:
+                if getattr(error.__cause__, "code", None) != _SNAPSHOT_UNAVAILABLE or pause > 1:
                     raise
             await aio.sleep(pause)
             pause *= 2

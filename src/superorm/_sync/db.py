@@ -34,6 +34,7 @@ from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
 
 if TYPE_CHECKING:
     from superorm.vectors._sync.protocol import VectorDatabase
@@ -224,13 +225,14 @@ class DB:
     def compiled(self, statement: object) -> CompiledSelect:
         """A select as this DB's backend runs it. Raises `StatementError`, `UnsupportedError`."""
         if not is_select(statement):
-            raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
+            raise no_statement(statement)
         capabilities = self.capabilities
         unsupported = capabilities.unsupported_stages | capabilities.unsupported_operators
         return compile_select(statement, unsupported, capabilities.backend)
 
     def explain(self, statement: Select[Any, Any]) -> Explanation:
-        """How a select runs. A vector search is run for it."""
+        """How a select runs. A vector search is run for it. Raises `StatementError` for any other statement."""
+        check_select(statement, "explain()")
         self.open()
         compiled = self.compiled(statement)
         if compiled.like is None:
@@ -258,6 +260,9 @@ class DB:
     def show(self, kind: str, name: str) -> list[int]: ...
     def show(self, kind: str, name: str | None = None) -> list[str] | list[int]:
         """The names of the components of a kind; with a name its versions, oldest first."""
+        check_name(kind, "kind")
+        if name is not None:
+            check_name(name, "name")
         self.open()
         return self.components.names(kind) if name is None else self.components.versions(kind, name)
 
@@ -266,6 +271,9 @@ class DB:
 
         Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
         """
+        check_name(kind, "kind")
+        check_name(name, "name")
+        check_version(version)
         self.open()
         return self.components.load(kind, name, version)
 

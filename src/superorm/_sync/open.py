@@ -19,7 +19,7 @@ from superorm.artifacts._sync.gridfs import MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.config import Settings, data_dir, hide_password
-from superorm.exc import ConfigurationError
+from superorm.exc import BackendError, ConfigurationError
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.urls import cluster_name, lance_directory, path_of_url, scheme_of, unknown_scheme
 from superorm.vectors._sync.lancedb import LanceVectorIndex
@@ -96,8 +96,8 @@ def _server_parts(settings: Settings, url: str, database: str | None, opened: Ex
     for part, where in ((backend, url), (metadata, settings.metadata or url)):
         try:
             part.capabilities()
-        except PyMongoError as error:
-            raise ConfigurationError(f"{hide_password(where)} does not answer: {error}") from error
+        except BackendError as error:
+            raise ConfigurationError(f"{hide_password(where)} does not answer: {error.__cause__}") from error.__cause__
     artifacts: ArtifactStore
     if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "memory":
         artifacts = _in_memory(settings, url, name)

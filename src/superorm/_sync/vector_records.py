@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bson import ObjectId
-from pymongo.errors import OperationFailure
 
 from superorm._io import sio
 from superorm._io.progress import Progress
@@ -17,7 +16,7 @@ from superorm.backends.errors import has_error_label
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import Matrix, decode_rows, value_at
 from superorm.compile.plan import Count, Find
-from superorm.exc import DuplicateKeyError, SuperormError, WriteError
+from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
@@ -68,8 +67,8 @@ class VectorRecords:
             try:
                 with self.backend.snapshot() as snapshot:
                     return body(snapshot)
-            except OperationFailure as error:
-                if error.code != _SNAPSHOT_UNAVAILABLE or pause > 1:
+            except BackendError as error:
+                if getattr(error.__cause__, "code", None) != _SNAPSHOT_UNAVAILABLE or pause > 1:
                     raise
             sio.sleep(pause)
             pause *= 2

@@ -22,12 +22,13 @@ from superorm.compile.writes import (
     compile_update,
     rows_select,
 )
-from superorm.exc import StatementError, SuperormError, UnsupportedError
+from superorm.exc import SuperormError, UnsupportedError
 from superorm.expr.base import Compare
 from superorm.expr.writes import Insert, MergeInto, Returning, is_delete, is_insert, is_update
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.unitofwork import writes
+from superorm.unitofwork.arguments import no_statement
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, Work, plan_flush
@@ -87,7 +88,7 @@ class Writing:
             self._plan = statement
             self._objects = build_objects(statement)
         else:
-            raise StatementError(f"a session runs statements such as select(...), not {type(statement).__name__}")
+            raise no_statement(statement)
 
     def check(self) -> None:
         """Raise `UnsupportedError` for what cannot be done in the state that the session is in."""

@@ -6,19 +6,35 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+from bson.errors import BSONError, InvalidBSON
+from pymongo.errors import BulkWriteError, ConnectionFailure, DocumentTooLarge, OperationFailure, PyMongoError
 
-from superorm.exc import DuplicateKeyError, StatementError, SuperormError, UnsupportedError, WriteError
+from superorm.exc import (
+    BackendError,
+    DuplicateKeyError,
+    StatementError,
+    SuperormError,
+    UnsupportedError,
+    ValidationError,
+    WriteError,
+)
 from superorm.expr.narrow import is_dict, is_list
+from superorm.unitofwork.errors import key_in, too_large
 
 __all__ = ["duplicate_key_error", "has_error_label", "key_in", "reading", "unique_index_error", "writing"]
 
 _DUPLICATE_KEY = frozenset({11000, 11001, 12582})
 _NOT_IN_TRANSACTION = frozenset({20, 263})
-_UNKNOWN_STAGE = 40324
-_BAD_STATEMENT = frozenset({2, 9, 14, 241})
-"""BadValue, FailedToParse, TypeMismatch, ConversionFailure; so are the numbered complaints of the server's parsers."""
+_UNKNOWN = frozenset({59, 115, 168, 238, 40324})
+"""Commands, stages and operators that the server does not have."""
+_BAD_STATEMENT = frozenset({2, 9, 14, 15, 22, 28, 40, 52, 56, 57, 72, 73, 96, 146, 166, 167, 241, 292, 10334})
+"""BadValue, FailedToParse, TypeMismatch, Overflow (nested too deep), ConversionFailure, paths and options that cannot
+be, results too large for memory or for a document; so are the numbered complaints of the server's parsers."""
+_REFUSED_MERGE = frozenset({66, 121, 13113})
+"""ImmutableField, DocumentValidationFailure, MergeStageNoMatchingDocument: ``$merge`` writes, though it is read."""
 _FIRST_NUMBERED = 15_000
+_MESSAGE = 500
+"""The characters shown of what the server says: it may quote a whole statement."""
 
 
 def has_error_label(error: BaseException | None, label: str) -> bool:
@@ -30,13 +46,6 @@ def has_error_label(error: BaseException | None, label: str) -> bool:
     return False
 
 
-def key_in(filter: Mapping[str, Any]) -> Any:
-    """The ``_id`` of the one document that a filter is about; None where it is about several."""
-    key = filter.get("_id")
-    is_condition = is_dict(key) and any(name.startswith("$") for name in key)
-    return None if is_condition else key
-
-
 @contextmanager
 def writing(
     namespace: str, key_of: Callable[[int], Any] = lambda index: None, *, lost: Callable[[], None] | None = None
@@ -44,7 +53,8 @@ def writing(
     """Raise what the server refuses as superorm's errors; PyMongo's own is their ``__cause__``.
 
     `key_of` gives the ``_id`` of the operation at an index.
-    Errors of the network stay PyMongo's, unless `lost`, which is called then, raises one that says more.
+    Where the connection is lost, `lost` is called, which may raise an error that says more than ``BackendError``.
+    What `bson` says of values that it cannot encode stays as it is: writes are encoded before.
     """
     try:
         yield
@@ -57,38 +67,60 @@ def writing(
         raise _write_error(
             namespace, {"code": error.code, "errmsg": _said(error), **(error.details or {})}, None
         ) from error
-    except ConnectionFailure:
-        if lost is not None:
-            lost()
-        raise
+    except PyMongoError as error:
+        raise _no_answer(namespace, error, lost) from error
 
 
 @contextmanager
 def reading(namespace: str, *, lost: Callable[[], None] | None = None) -> Generator[None]:
-    """Raise what is wrong with a statement as superorm's errors; errors of rights stay PyMongo's.
+    """Raise what is wrong with a statement, or with the server, as superorm's errors; PyMongo's is their ``__cause__``.
 
-    So do errors of the network, unless `lost`, which is called then, raises one that says more.
+    Where the connection is lost, `lost` is called, which may raise an error that says more than ``BackendError``.
     """
     try:
         yield
     except OperationFailure as error:
-        code = error.code or 0
-        if code in _NOT_IN_TRANSACTION or code == _UNKNOWN_STAGE:
-            raise UnsupportedError(f"{namespace}: the server cannot do this: {_said(error)}") from error
-        if (code in _BAD_STATEMENT or code >= _FIRST_NUMBERED) and not has_error_label(
-            error, "TransientTransactionError"
-        ):
-            raise StatementError(f"{namespace}: the server does not take this: {_said(error)}") from error
-        raise
-    except ConnectionFailure:
-        if lost is not None:
-            lost()
-        raise
+        raise _read_error(namespace, error) from error
+    except PyMongoError as error:
+        raise _no_answer(namespace, error, lost) from error
+    except DocumentTooLarge as error:
+        raise too_large(f"{namespace}: ") from error
+    except InvalidBSON as error:
+        raise ValidationError(f"{namespace}: a stored document cannot be read: {error}") from error
+    except (BSONError, OverflowError, RecursionError, UnicodeError) as error:
+        raise StatementError(f"{namespace}: the statement cannot be sent: {error}") from error
+
+
+def _read_error(namespace: str, error: OperationFailure) -> SuperormError:
+    code = error.code or 0
+    if code in _NOT_IN_TRANSACTION or code in _UNKNOWN:
+        return UnsupportedError(f"{namespace}: the server cannot do this: {_said(error)}")
+    if code in _DUPLICATE_KEY:
+        values: Mapping[str, Any] = (error.details or {}).get("keyValue") or {}
+        message = f"{namespace}: a document exists already: {_said(error)}"
+        return DuplicateKeyError(message, key=values.get("_id"), field=", ".join(values) or None)
+    if code in _REFUSED_MERGE:
+        return WriteError(f"{namespace}: the server refused the write: {_said(error)}")
+    bad = code in _BAD_STATEMENT or code >= _FIRST_NUMBERED
+    if bad and not has_error_label(error, "TransientTransactionError"):
+        return StatementError(f"{namespace}: the server does not take this: {_said(error)}")
+    return BackendError(f"{namespace}: the server does not answer this: {_said(error)}")
+
+
+def _no_answer(namespace: str, error: PyMongoError, lost: Callable[[], None] | None) -> BackendError:
+    """The error of a client that has no server to ask."""
+    if not isinstance(error, ConnectionFailure):
+        return BackendError(f"{namespace}: {error}")
+    if lost is not None:
+        lost()
+    return BackendError(f"{namespace}: the server cannot be reached: {error}")
 
 
 def _said(error: OperationFailure) -> str:
     """The server's message and code, without the rest of its reply."""
-    message = (error.details or {}).get("errmsg") or str(error)
+    message = str((error.details or {}).get("errmsg") or error)
+    if len(message) > _MESSAGE:
+        message = f"{message[:_MESSAGE]}..."
     return message if error.code is None else f"{message} (code {error.code})"
 
 

@@ -14,8 +14,9 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
-from superorm.exc import ValidationError
+from superorm.exc import StatementError, ValidationError
 from superorm.schema.types.containers import MAX_DEPTH
+from superorm.unitofwork.errors import key_in, too_large
 from superorm.unitofwork.writes import Insert, Update, Write
 
 __all__ = [
@@ -98,11 +99,12 @@ def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
     """Encode the elements of an ``update`` or ``delete`` command: filters under ``q``, updates under ``u``.
 
     Raises as `encode_documents` does; the ``_id`` is the one that the filter names.
+    A filter that is too large is a ``StatementError``.
     """
     encoded, culprit = _encode(operations, MAX_DOCUMENT_BYTES + _OPERATION_OVERHEAD, MAX_DEPTH + _OPERATION_DEPTH)
     if culprit is not None:
         operation = operations[culprit]
-        raise _refusal(operation, operation["q"].get("_id"), strip=1)
+        raise _refusal(operation, key_in(operation["q"]), strip=1)
     return encoded
 
 
@@ -176,7 +178,7 @@ def _is_deep(raw: bytes, document: Mapping[str, Any], depth: int) -> bool:
     return bool(level)
 
 
-def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationError:
+def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationError | StatementError:
     """The error that says what is wrong with a document, found by encoding its parts one by one.
 
     `strip` is 1 for operations, whose paths begin with ``q`` or ``u`` and an operator.
@@ -184,9 +186,12 @@ def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationErr
     depth = MAX_DEPTH + _OPERATION_DEPTH * strip
     path, reason = _culprit(document, (), depth) or (_largest(document), "takes the document over 16 MiB")
     if strip:
+        if path == ("q",):
+            return too_large("")
         path = tuple(part for part in path[1:] if not part.startswith("$"))
     field = ".".join(path)
-    return ValidationError(f"document {key!r}, field {field!r}: {reason}", key=key, field=field)
+    where = "" if strip and key is None else f"document {key!r}, "
+    return ValidationError(f"{where}field {field!r}: {reason}", key=key, field=field)
 
 
 def _culprit(value: Any, path: tuple[str, ...], depth: int) -> tuple[tuple[str, ...], str] | None:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from superorm.exc import SuperormError, ValidationError
+from superorm.exc import StatementError, SuperormError, ValidationError
+from superorm.expr.narrow import is_dict
 from superorm.schema.mapping import ClassMap
 from superorm.schema.parts import storable
 from superorm.schema.types.base import Misfit
 
-__all__ = ["key_value", "of_class"]
+__all__ = ["key_in", "key_value", "of_class", "too_large"]
+
+
+def key_in(filter: Mapping[str, Any]) -> Any:
+    """The ``_id`` of the one document that a filter is about; None where it is about several."""
+    key = filter.get("_id")
+    is_condition = is_dict(key) and any(name.startswith("$") for name in key)
+    return None if is_condition else key
+
+
+def too_large(where: str) -> StatementError:
+    """The error of a statement that no message to the server can hold."""
+    return StatementError(
+        f"{where}the statement takes more than 16 MiB, which no server accepts; "
+        "give in_() and the like fewer or shorter values, and run several statements"
+    )
 
 
 def of_class(error: SuperormError, mapping: ClassMap) -> SuperormError:

@@ -59,6 +59,10 @@ class IdentityMap:
         """The objects of a class's whole hierarchy by `identity`."""
         return self._maps.setdefault(mapping.root, {})
 
+    def get(self, mapping: ClassMap, key: Any) -> Any:
+        """The object of a stored key, or None."""
+        return self._maps.get(mapping.root, {}).get(identity(key))
+
     def discard(self, mapping: ClassMap, key: Any) -> None:
         self.of(mapping).pop(identity(key), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
+from weakref import ref
 
 from superorm.codec import documents
 from superorm.exc import SessionError
@@ -11,6 +12,7 @@ from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.partial import make_partial
 from superorm.schema.state import GONE, RAW, UNLOADED
+from superorm.unitofwork.arguments import documents_in
 from superorm.unitofwork.flush import FlushPlan, Work
 from superorm.unitofwork.identity import IdentityMap, identities, identity
 
@@ -18,11 +20,16 @@ __all__ = ["Tracker", "by_class"]
 
 _Before: TypeAlias = tuple[Document, dict[str, Any] | None, dict[str, Any] | None, frozenset[str] | None]
 
+_TRACKERS: dict[int, ref[Tracker]] = {}
+"""All trackers of the process: objects do not know who holds them, which would make each load slower."""
+
 
 class Tracker:
     """The objects of one session and their states. Pure bookkeeping."""
 
     def __init__(self) -> None:
+        name = id(self)
+        _TRACKERS[name] = ref(self, lambda _: _TRACKERS.pop(name, None))
         self.identities = IdentityMap()
         self.new: dict[int, Document] = {}
         self.deleted: dict[int, Document] = {}
@@ -32,7 +39,10 @@ class Tracker:
         """Whether there may be partial objects."""
 
     def add(self, instance: Document) -> None:
-        """Track a new object; a stored one is taken over, a deleted one is kept after all."""
+        """Track a new object; a stored one is taken over, a deleted one is kept after all.
+
+        Raises `SessionError` for what is no document, and for a stored object that another tracker holds.
+        """
         mapping = _document_map(instance)
         if self.deleted.pop(id(instance), None) is not None:
             return
@@ -40,27 +50,31 @@ class Tracker:
         if raw is None:
             self.new[id(instance)] = instance
             return
-        known = self.identities.of(mapping).setdefault(identity(raw["_id"]), instance)
-        if known is not instance:
-            raise SessionError(
-                f"{mapping.name} {raw['_id']!r} is in the session already, as another object",
-                document_class=mapping.cls,
-                key=raw["_id"],
-            )
+        key = raw["_id"]
+        known, name = self.identities.of(mapping), identity(key)
+        if name not in known:
+            if self._others_hold(mapping, instance, key):
+                advice = "in another session; expunge() it there, or close that session, first"
+                raise SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)
+            known[name] = instance
+        elif known[name] is not instance:
+            advice = "in the session already, as another object"
+            raise SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)
 
     def add_all(self, instances: Iterable[Document]) -> None:
-        """`add` each."""
-        instances = list(instances)
-        kinds = set(map(type, instances))
+        """`add` each, or none where one of them is no document."""
+        instances, kinds = documents_in(instances, "add_all()")
         if len(kinds) == 1 and not self.deleted:
             kind = kinds.pop()
-            if issubclass(kind, Document) and not _has_getattr(kind):
-                class_map(kind)
-                if not any(getattr(instance, RAW, None) for instance in instances):
-                    self.new.update(zip(map(id, instances), instances, strict=True))
-                    return
+            if not _has_getattr(kind) and not any(getattr(instance, RAW, None) for instance in instances):
+                self.new.update(zip(map(id, instances), instances, strict=True))
+                return
         for instance in instances:
             self.add(instance)
+
+    def _others_hold(self, mapping: ClassMap, instance: object, key: object) -> bool:
+        others = (known() for known in list(_TRACKERS.values()))
+        return any(one not in (None, self) and one.identities.get(mapping, key) is instance for one in others)
 
     def delete(self, instance: Document) -> None:
         """Mark a stored object for deletion; a new one is only forgotten. Raises `SessionError`."""
@@ -79,7 +93,7 @@ class Tracker:
 
     def _is_stored(self, instance: object) -> bool:
         raw = _raw(instance)
-        return raw is not None and self.identities.of(class_map(type(instance))).get(identity(raw["_id"])) is instance
+        return raw is not None and self.identities.get(class_map(type(instance)), raw["_id"]) is instance
 
     def expunge(self, instance: Document) -> None:
         """Forget an object. Raises `SessionError` for what is no document."""
@@ -173,6 +187,14 @@ class Tracker:
         for instance, document in found:
             self._undo += _before(class_map(type(instance)), (instance,))
             documents.refresh(instance, document)
+
+    def clear(self) -> None:
+        """Forget all objects, as they are."""
+        self.identities.clear()
+        self.new.clear()
+        self.deleted.clear()
+        self._undo.clear()
+        self._partial = False
 
     def committed(self) -> None:
         """Nothing flushed so far can be undone any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -12,13 +13,13 @@ import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import AutoReconnect, InvalidOperation, OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from superorm.backends import errors
 from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
 from superorm.compile.plan import Aggregate, Count, Find
-from superorm.exc import DuplicateKeyError, SuperormError, UnsupportedError, ValidationError, WriteError
+from superorm.exc import BackendError, DuplicateKeyError, SuperormError, UnsupportedError, ValidationError, WriteError
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write, WriteResult
 
 
@@ -287,11 +288,9 @@ async def test_commit_is_repeated(
             raise AutoReconnect("lost", {"errorLabels": ["UnknownTransactionCommitResult"]})
 
     monkeypatch.setattr(AsyncClientSession, "commit_transaction", commit_transaction)
-    try:
+    with pytest.raises(BackendError, match="lost") if patience < 0 else nullcontext():
         async with backend.transaction() as session:
             await backend.write(Insert("c", [{"_id": 1}]), session=session)
-    except AutoReconnect:
-        assert patience < 0
     assert (3 if patience > 0 else 1) == calls
     assert [{"_id": 1}] == await backend.read(Find("c"))
 
@@ -340,7 +339,7 @@ async def test_owned_client(mongodb_uri: str) -> None:
     backend = AsyncMongoMetaDataStore(client, "superorm_test", owns_client=True)
     await backend.collection_names()
     await backend.close()
-    with pytest.raises(InvalidOperation):
+    with pytest.raises(BackendError, match="after close"):
         await backend.collection_names()
 
 

@@ -101,7 +101,8 @@ class AsyncMongoDatabackend:
 
     async def _ask_server(self) -> _Server:
         if self._server is None:
-            hello = await self.client.admin.command("hello")
+            with reading(self.name, lost=self._lost):
+                hello = await self.client.admin.command("hello")
             clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
             self._server = _Server(
                 Capabilities("mongodb", transactions=clustered, change_streams=clustered),
@@ -248,7 +249,8 @@ class AsyncMongoDatabackend:
 
     async def collection_names(self) -> set[str]:
         """The names of the database's collections."""
-        return set(await self._db.list_collection_names())
+        with reading(self.name, lost=self._lost):
+            return set(await self._db.list_collection_names())
 
     async def create_collection(self, name: str) -> None:
         """Make the collection unless it exists; any number of processes may do so at once."""
@@ -261,8 +263,9 @@ class AsyncMongoDatabackend:
 
     async def collection_options(self, name: str) -> dict[str, Any] | None:
         """The server's own description of the collection's options; None where there is no such collection."""
-        cursor = await self._db.list_collections(filter={"name": name})
-        found = await cursor.to_list()
+        with reading(self._namespace(name), lost=self._lost):
+            cursor = await self._db.list_collections(filter={"name": name})
+            found = await cursor.to_list()
         return _decoded(found[0]["options"]) if found else None
 
     async def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
@@ -295,8 +298,9 @@ class AsyncMongoDatabackend:
 
     async def indexes(self, collection: str) -> list[dict[str, Any]]:
         """The server's own description of the collection's indexes; none where there is no such collection."""
-        cursor = await self._db[collection].list_indexes()
-        return [_decoded(index) for index in await cursor.to_list()]
+        with reading(self._namespace(collection), lost=self._lost):
+            cursor = await self._db[collection].list_indexes()
+            return [_decoded(index) for index in await cursor.to_list()]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncClientSession]:

@@ -102,7 +102,8 @@ class MongoDatabackend:
 
     def _ask_server(self) -> _Server:
         if self._server is None:
-            hello = self.client.admin.command("hello")
+            with reading(self.name, lost=self._lost):
+                hello = self.client.admin.command("hello")
             clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
             self._server = _Server(
                 Capabilities("mongodb", transactions=clustered, change_streams=clustered),
@@ -245,7 +246,8 @@ class MongoDatabackend:
 
     def collection_names(self) -> set[str]:
         """The names of the database's collections."""
-        return set(self._db.list_collection_names())
+        with reading(self.name, lost=self._lost):
+            return set(self._db.list_collection_names())
 
     def create_collection(self, name: str) -> None:
         """Make the collection unless it exists; any number of processes may do so at once."""
@@ -258,8 +260,9 @@ class MongoDatabackend:
 
     def collection_options(self, name: str) -> dict[str, Any] | None:
         """The server's own description of the collection's options; None where there is no such collection."""
-        cursor = self._db.list_collections(filter={"name": name})
-        found = cursor.to_list()
+        with reading(self._namespace(name), lost=self._lost):
+            cursor = self._db.list_collections(filter={"name": name})
+            found = cursor.to_list()
         return _decoded(found[0]["options"]) if found else None
 
     def modify_collection(self, name: str, options: Mapping[str, Any]) -> None:
@@ -292,8 +295,9 @@ class MongoDatabackend:
 
     def indexes(self, collection: str) -> list[dict[str, Any]]:
         """The server's own description of the collection's indexes; none where there is no such collection."""
-        cursor = self._db[collection].list_indexes()
-        return [_decoded(index) for index in cursor.to_list()]
+        with reading(self._namespace(collection), lost=self._lost):
+            cursor = self._db[collection].list_indexes()
+            return [_decoded(index) for index in cursor.to_list()]
 
     @contextmanager
     def transaction(self) -> Generator[ClientSession]:

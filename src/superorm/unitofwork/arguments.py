@@ -1,0 +1,84 @@
+"""Checks of what sessions and DBs are called with, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeGuard, cast
+
+from superorm.exc import ComponentError, SessionError, StatementError
+from superorm.expr.kinds import is_expr, is_select
+from superorm.expr.writes import MergeInto, Returning, WriteStatement
+from superorm.schema.document import Document
+from superorm.schema.mapping import class_map
+
+__all__ = [
+    "check_batch_size",
+    "check_name",
+    "check_rows",
+    "check_select",
+    "check_version",
+    "documents_in",
+    "no_statement",
+]
+
+
+def no_statement(given: object, caller: str = "a session") -> StatementError:
+    """The error of what is no statement at all."""
+    if isinstance(given, type):
+        return StatementError(f"{caller} takes a statement; write select({given.__name__}), not {given.__name__} alone")
+    return StatementError(f"{caller} takes a statement such as select(...), not {type(given).__name__}")
+
+
+def check_name(name: object, what: str) -> None:
+    """Raise `ComponentError` for anything but the text that names a component or its kind."""
+    if not isinstance(name, str):
+        raise ComponentError(f"the {what} of a component is text such as 'model', not {name!r:.80}")
+
+
+def check_version(version: object) -> None:
+    """Raise `ComponentError` for anything but the number of a version, or None."""
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        raise ComponentError(f"the version of a component is a number, not {version!r:.80}")
+
+
+def check_select(statement: object, caller: str) -> None:
+    """Raise `StatementError` for anything but a select."""
+    if isinstance(statement, (WriteStatement, Returning, MergeInto)):
+        raise StatementError(f"{caller} takes a select, not {statement!r}, which writes; execute() carries it out")
+    if not is_select(statement):
+        raise no_statement(statement, caller)
+
+
+def check_rows(statement: object, caller: str) -> None:
+    """Raise `StatementError` for a statement that gives no rows."""
+    if isinstance(statement, MergeInto):
+        raise StatementError(f"{caller} needs rows, and {statement!r} gives none; execute() it")
+    if isinstance(statement, WriteStatement):
+        raise StatementError(f"{caller} needs rows, and {statement!r} gives none; add returning(...), or execute() it")
+
+
+def check_batch_size(size: object, caller: str) -> None:
+    """Raise `StatementError` for anything but a number of rows."""
+    if not isinstance(size, int) or size < 1:
+        raise StatementError(f"{caller} takes a batch_size of at least 1, not {size!r:.80}")
+
+
+def documents_in(instances: object, caller: str) -> tuple[list[Document], set[type[Document]]]:
+    """The documents of an iterable, and their classes.
+
+    Raises `SessionError` for anything else, `MappingError` for classes that are not mapped.
+    """
+    if isinstance(instances, Document) or not _is_iterable(instances):
+        raise SessionError(f"{caller} takes documents in a list or another iterable, not {instances!r:.80}")
+    found = list(instances)
+    kinds = set(map(type, found))
+    for kind in kinds:
+        if not issubclass(kind, Document):
+            other = next(one for one in found if type(one) is kind)
+            raise SessionError(f"{caller} takes documents, not {kind.__name__} {other!r:.80}")
+        class_map(kind)
+    return cast("list[Document]", found), cast("set[type[Document]]", kinds)
+
+
+def _is_iterable(value: object) -> TypeGuard[Iterable[object]]:
+    return not is_expr(value) and isinstance(value, Iterable)
