@@ -130,7 +130,7 @@ def test_names_are_listed() -> None:
         (lambda: func.map(Film.scenes, lambda item: item.nam), "Scene has no field 'nam'; it has name, seconds, takes"),
         (lambda: func.map(Film.year, lambda item: item.name), "Film.year is no list that has such an element"),  # type: ignore[arg-type]
         (
-            lambda: func.map(func.set_union(Film.extra), lambda item: item.name),
+            lambda: func.map(func.object_to_array(Film.extra), lambda item: item.name),
             "nothing is known of the type of item",
         ),
         (lambda: func.sort_array(Film.scenes, Film.title), "func.sort_array(by=Film.title): Film.scenes holds Scene"),  # type: ignore[arg-type]

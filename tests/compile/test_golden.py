@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bson import Decimal128, ObjectId
 
-from superorm import Predicate, Select, StatementError, UnsupportedError, score, select
+from superorm import Predicate, Select, StatementError, UnsupportedError, func, score, select
 from superorm.compile.compiler import compile_select
 from superorm.compile.plan import Find
 from tests.compile.classes import Actor, Color, Distance, Imdb, Movie, Pair, Person, Stamped
@@ -74,6 +74,31 @@ OPERATORS: list[tuple[Predicate[Movie], dict[str, Any]]] = [
         {"$and": [{"$or": [{"year": 1}, {"year": 2}]}, {"$or": [{"title": "a"}, {"title": "b"}]}]},
     ),
     (~((Movie.year == 1) & (Movie.title == "x")), {"$nor": [{"year": 1, "title": "x"}]}),
+    # flat, however many are joined
+    (
+        (Movie.year == 1) | (Movie.title == "x") | (Movie.plot == "y"),
+        {"$or": [{"year": 1}, {"title": "x"}, {"p": "y"}]},
+    ),
+    (
+        ((Movie.year == 1) | (Movie.year == 2)) | ((Movie.year == 3) | (Movie.year == 4)),
+        {"$or": [{"year": 1}, {"year": 2}, {"year": 3}, {"year": 4}]},
+    ),
+    (
+        (Movie.year == 1) | ((Movie.title == "x") & (Movie.plot == "y")),
+        {"$or": [{"year": 1}, {"title": "x", "p": "y"}]},
+    ),
+    (~((Movie.year == 1) | (Movie.title == "x")), {"$nor": [{"year": 1}, {"title": "x"}]}),
+    (~~(Movie.year == 1), {"year": 1}),
+    (~~((Movie.year == 1) | (Movie.year == 2)), {"$or": [{"year": 1}, {"year": 2}]}),
+    (~~((Movie.year == 1) & (Movie.title == "x")), {"year": 1, "title": "x"}),
+    (~((Movie.year == 1) & ~(Movie.title == "x")), {"$nor": [{"year": 1, "$nor": [{"title": "x"}]}]}),
+    # the same by functions
+    (func.or_(Movie.year == 1, Movie.title == "x"), {"$or": [{"year": 1}, {"title": "x"}]}),
+    (func.or_(Movie.year == 1, (Movie.year == 2) | (Movie.year == 3)), {"$or": [{"year": n} for n in (1, 2, 3)]}),
+    (func.and_(Movie.year == 1, Movie.title == "x"), {"year": 1, "title": "x"}),
+    (func.not_(Movie.year == 1), {"$nor": [{"year": 1}]}),
+    (func.not_(func.or_(Movie.year == 1, Movie.year == 2)), {"$nor": [{"year": 1}, {"year": 2}]}),
+    (func.or_(Movie.year == 1, Movie.year), {"$expr": {"$or": [{"$eq": ["$year", 1]}, "$year"]}}),
     # values of all kinds
     (Movie.color == Color.BLUE, {"color": 2}),
     (Movie.color.in_([Color.RED, Color.BLUE]), {"color": {"$in": ["red", 2]}}),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from superorm import Select, aliased, func, select
+from superorm import Select, aliased, column, func, select
 from tests.compile.classes import Movie, Person
 
 FIRST = {"$arrayElemAt": [{"$cond": [{"$isArray": "$genres"}, "$genres", []]}, 0]}
@@ -39,6 +39,15 @@ BY_INDEX: list[tuple[Select[Any, Any], list[dict[str, Any]]]] = [
         [
             {"$set": {"__Person": {"$toLower": "$title"}}},
             by("_id", "__Person", pipeline=[{"$match": {"name": {"$ne": "x"}}}]),
+        ],
+    ),
+    # a column is of the rows
+    (
+        select(Movie.title).unwind(Movie.genres, index="at").join(Person, Person.id == column("at")),
+        [
+            {"$unwind": {"path": "$genres", "includeArrayIndex": "__at"}},
+            {"$set": {"__Person": "$__at"}},
+            by("_id", "__Person"),
         ],
     ),
     # by the field rather than by a value

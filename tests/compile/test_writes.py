@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 
@@ -43,6 +43,17 @@ class Base(Document, registry=registry):
 
 class Derived(Base, registry=registry):
     size: Mapped[int] = field(default=0)
+
+
+class Box(TypedDict):
+    needed: int
+    more: NotRequired[int]
+
+
+class Strict(Document, registry=registry):
+    name: Mapped[str]
+    code: Mapped[int | None]
+    box: Mapped[Box | None] = field(default=None)
 
 
 OPERATORS: list[tuple[Assignment[Movie], dict[str, Any]]] = [
@@ -191,6 +202,8 @@ def test_update_upsert() -> None:
     assert {"$set": {"at": [1]}, "$inc": {"v": 1}, "$setOnInsert": {"n": 0}} == on_insert(plan, document)
     with pytest.raises(StatementError, match="needs a value for id"):
         inserted_document(compile_update(update(Counted).where(Counted.n == 1).values(at=None).upsert()))
+    several = update(Counted).where(Counted.id == "k", Counted.n < 5, Counted.n == 3).values(at=[1]).upsert()
+    assert {"_id": "k", "n": 3, "at": [1], "v": 0} == inserted_document(compile_update(several))
 
 
 def test_insert_upsert() -> None:
@@ -254,6 +267,27 @@ def test_merges_into_subclasses() -> None:
         (lambda: Movie.title.push("x"), StatementError, "no list"),  # type: ignore[misc]
         (lambda: Movie.genres.pop("middle"), StatementError, '"first" or "last"'),  # type: ignore[arg-type]
         (lambda: update(Movie).all().set(Movie.genres.item().to("x")).plan(), StatementError, "item"),
+        (lambda: update(Movie).all().set(Movie.genres[0].unset()).plan(), StatementError, "leave null"),
+        (
+            lambda: update(Movie).all().set(Movie.imdb.rating.unset()).plan(),
+            StatementError,
+            r"^Movie\.imdb\.rating cannot be assigned: documents cannot be read without it; give it a default",
+        ),
+        (
+            lambda: update(Strict).all().set(Strict.name.unset()).plan(),
+            StatementError,
+            r"Strict\.name cannot be assigned",
+        ),
+        (
+            lambda: update(Strict).all().set(Strict.code.unset()).plan(),
+            StatementError,
+            r"Strict\.code cannot be assigned",
+        ),
+        (
+            lambda: update(Strict).all().set(Strict.box["needed"].unset()).plan(),
+            StatementError,
+            "cannot be read without",
+        ),
         (lambda: update(Movie).all().set(Movie.imdb.votes.to(1), Movie.imdb.unset()).plan(), StatementError, "twice"),
         (
             lambda: compile_update(update(Movie).all().set(Movie.year.inc(1)), frozenset({"$add"}), "x"),
@@ -270,9 +304,11 @@ def test_merges_into_subclasses() -> None:
                 (Movie.genres.contains("a"), r"Movie\.genres.* expected list\[str\], got str 'a'"),
                 (Movie.genres[0] == "a", "elements of a list"),
                 (Movie.cast.name == "a", "elements of a list"),
-                (Movie.genres.all_(["a"]), "does not fit"),
+                (Movie.genres.all_(["a"]), r"an element would be in the place of the list; .* \.in_\("),
                 (Movie.title.in_([5]), "expected str, got int 5"),  # type: ignore[list-item]
                 ((Movie.year == 3) & (Movie.title == 5), "expected str, got int 5"),  # type: ignore[operator]
+                ((Movie.title == "a") & Movie.title.in_(["a"]), "another condition says its value"),
+                ((Movie.imdb == Imdb(rating=1.0)) & (Movie.imdb.votes == 1), "another condition says its value"),
             ]
         ],
         (

@@ -236,7 +236,7 @@ def test_what_cannot_be_stored(statement: Callable[[], Any], message: str) -> No
 def deep_condition(depth: int) -> Select[Any, Any]:
     condition = Movie.year == 0
     for _ in range(depth):
-        condition = ~condition
+        condition = ~(condition & (Movie.year == 0))
     return select(Movie).where(condition)
 
 

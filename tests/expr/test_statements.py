@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superorm import (
+    Document,
+    Embedded,
+    Mapped,
+    Registry,
     Select,
     StatementError,
     UnsupportedError,
     aliased,
     case,
     column,
+    field,
     func,
     graph_lookup,
     insert,
@@ -61,7 +66,7 @@ def test_conditions_have_no_truth_value(question: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (lambda: ANY.year & (Movie.year > 1), TypeError, "unsupported operand"),
+        (lambda: ANY.year & (Movie.year > 1), TypeError, "put each comparison in parentheses"),
         (lambda: (ANY.year > 1) & True, TypeError, "a condition can be combined with conditions only"),
         (lambda: (ANY.year > 1) | {"a": 1}, TypeError, "conditions only, not with dict {'a': 1}"),
         (lambda: list(ANY.genres), TypeError, "Movie.genres stands for a value in the database and cannot be iterated"),
@@ -163,6 +168,37 @@ def test_conditions_have_no_truth_value(question: Callable[[], object]) -> None:
         (lambda: update(ANY).set(5), StatementError, "set() takes changes such as Movie.id.to(...), not 5"),
         (lambda: update(ANY).values(nothing=1), StatementError, "Movie has no 'nothing'; there are id, added"),
         (lambda: insert(Imdb), StatementError, "insert() takes a document class"),  # type: ignore[type-var]
+        (lambda: ANY.year > 3 & ANY.year < 5, TypeError, "put each comparison in parentheses, (a > 1) & (b < 2)"),
+        (lambda: ANY.year | (Movie.year > 1), TypeError, "write == True for a value that is true or false"),
+        (lambda: 3 | (Movie.year > 1), TypeError, "& and | combine conditions only, not Compare("),  # type: ignore[operator]
+        (lambda: (Movie.year > 1) & ANY.year, TypeError, "not with Field Movie.year; put each comparison in"),
+        (lambda: ~ANY.year, TypeError, "~ negates conditions only, not Movie.year: put each comparison in parentheses"),
+        (lambda: ANY.title.like("x"), AttributeError, "Movie.title: a field of type str has no part 'like'; texts"),
+        (lambda: ANY.title.nope, AttributeError, "Movie.title: a field of type str has no part 'nope'"),
+        (lambda: ANY.imdb.any_(Imdb.rating > 7), StatementError, "Movie.imdb holds a single one: write conditions on"),
+        (lambda: ANY.cast[0].any_(Actor.name == "x"), StatementError, "Movie.cast[0] holds a single one"),
+        (lambda: ANY.title.all_(["x"]), StatementError, "Movie.title.all_() needs a list; Movie.title holds none"),
+        (lambda: ANY.cast[0].name.all_(["x"]), StatementError, "Movie.cast[0].name.all_() needs a list"),
+        (lambda: ANY.title.size(), StatementError, "Movie.title.size() needs a list; of a text there is func.str_len"),
+        (lambda: func.filter(ANY.genres, lambda item: item.size() > 1), StatementError, "item.size() needs a list"),
+        (lambda: select(ANY).unwind(ANY.title), StatementError, "unwind(Movie.title): it holds no list"),
+        (lambda: select(ANY).unwind(ANY.year.label("y")), StatementError, "unwind(y): it holds no list"),
+        (lambda: func.filter(ANY.genres, "x"), StatementError, "func.filter() takes a Python function such as lambda"),
+        (lambda: func.map(ANY.genres, None), StatementError, "func.map() takes a Python function such as lambda"),
+        (lambda: func.reduce(ANY.genres, 0, 5), StatementError, "func.reduce() takes a Python function such as lambda"),
+        (lambda: insert(ANY).values(None), StatementError, "takes Movie objects and dicts, or lists of them, not None"),
+        (lambda: insert(ANY).values("x"), StatementError, "takes Movie objects and dicts, or lists of them, not 'x'"),
+        (lambda: insert(ANY).upsert(Person.name), StatementError, "upsert() takes fields of Movie, not Person.name"),
+        (lambda: update(ANY).values({"year": 3}), StatementError, "takes values by the names of fields, values("),
+        (lambda: select(ANY).options(load_only(Person.name)), StatementError, "load_only(Person.name): it is no field"),
+        (lambda: window(COUNT, documents=(1, -1), order_by=ANY.year), StatementError, "lower bound must not be above"),
+        (lambda: window(COUNT, range=("current", -1), order_by=ANY.year), StatementError, "lower bound must not be"),
+        (lambda: window(COUNT, range=(0, 1), order_by=ANY.year, unit=[]), StatementError, "window(unit=[]) is for"),
+        (lambda: window(func.rank()), StatementError, "window(func.rank()) needs order_by=, as rank() depends on"),
+        (lambda: window(func.shift(ANY.year, 1)), StatementError, "needs order_by=, as shift() depends on the order"),
+        (lambda: func.bucket(ANY.year, boundaries=[3, 1]), StatementError, "two or more values of one type, in"),
+        (lambda: func.bucket(ANY.year, boundaries=[1, 1.0]), StatementError, "in ascending order, not [1, 1.0]"),
+        (lambda: func.bucket(ANY.year, boundaries=[3, "x"]), StatementError, "values of one type, in ascending order"),
     ],
 )  # fmt: skip
 def test_wrong_statements(wrong: Callable[[], object], error: type[Exception], message: str) -> None:
@@ -170,6 +206,42 @@ def test_wrong_statements(wrong: Callable[[], object], error: type[Exception], m
     with pytest.raises(error) as raised:
         wrong()
     assert message in str(raised.value)
+
+
+class Loose(Document, registry=Registry()):
+    any: Mapped[Any] = field(default=None)
+    either: Mapped[list[int] | int] = field(default=0)
+    one: Mapped[Actor | None] = field(default=None)
+
+
+class Kept(Document, registry=Registry()):
+    __on_mismatch__ = "keep"
+
+    title: Mapped[str] = field(default="")
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        lambda: Loose.any.all_([1]) & (Loose.either.all_([1]) & (Loose.any.size() == 1) & (Loose.either.size() == 1)),  # type: ignore[misc]
+        lambda: select(Loose.any).unwind(Loose.any),
+        lambda: select(Loose.either).unwind(Loose.either),  # type: ignore[arg-type]
+        lambda: ANY.cast.name.all_(["x"]) & (ANY.cast.name.size() == 1),
+        lambda: ANY.meta["k"].all_([1]) & (ANY.meta["k"].size() == 1),
+        lambda: ANY.embedding.size(),
+        lambda: func.filter(ANY.tags, lambda item: item.size() > 1),
+        lambda: func.map(column("rows"), lambda item: item.size()),
+        lambda: Kept.title.size(),  # type: ignore[misc]
+        lambda: select(Kept.title).unwind(Kept.title),  # type: ignore[arg-type]
+        lambda: func.bucket(ANY.year, boundaries=[float("nan"), 1, 2.5]),
+        lambda: window(COUNT, documents=("unbounded", -1), order_by=ANY.year),
+        lambda: window(COUNT, documents=(2, "unbounded"), order_by=ANY.year),
+        lambda: window(func.locf(ANY.year)),
+    ],
+)
+def test_what_may_be_meant(allowed: Callable[[], object]) -> None:
+    """Where a list may be, or an order, nothing is refused."""
+    allowed()
 
 
 @pytest.mark.parametrize(
@@ -267,6 +339,28 @@ def test_the_same_field_is_one_object() -> None:
     assert isinstance(Movie.imdb.rating, Field)
     assert not isinstance(Movie.imdb.desc, Field)  # a method of expressions shadows this one
     assert "Movie.imdb.desc" == repr(Movie.imdb[Imdb.desc])
+
+
+class Step(Embedded):
+    name: Mapped[str]
+
+
+class Run(Embedded):
+    args: Mapped[list[int]]
+    operator: Mapped[Step | None]
+
+
+class Job(Document, registry=Registry()):
+    run: Mapped[Run]
+    runs: Mapped[list[Run]]
+
+
+def test_fields_that_are_called_like_parts_of_expressions() -> None:
+    """They are fields of the embedded documents."""
+    assert [{"$project": {"run": 1, "_id": 0}}] == select(Job.run).pipeline()
+    named = func.filter(Job.runs, lambda run: run.operator.name == "x")
+    (stage,) = select(named.label("named")).pipeline()
+    assert {"$eq": ["$$item.operator.name", "x"]} == stage["$project"]["named"]["$filter"]["cond"]
 
 
 @given(st.lists(st.sampled_from(["where", "order_by", "limit", "offset"]), max_size=8))

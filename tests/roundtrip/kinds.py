@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from superorm import Document, Embedded, Mapped, Registry, field, vector
+from tests.differential.values import key_of
 
 __all__ = ["Draw", "Kind", "Made", "Unordered", "document_classes"]
 
@@ -46,7 +47,7 @@ class Mark(StrEnum):
 
 
 class Unordered(list[Any]):
-    """The array of a set, in any order."""
+    """The array of a set, as it is stored: in the server's order."""
 
 
 @frozen
@@ -186,7 +187,7 @@ def _set(element: Kind, frozen: bool) -> Kind:
     return Kind(
         container[element.annotation],
         st.sets(element.values, max_size=3).map(container),
-        lambda value: Unordered(element.bson(item) for item in value),
+        lambda value: Unordered(sorted(map(element.bson, value), key=key_of)),
         "list",
         (container,),
         changed=None if frozen else changed,

@@ -337,7 +337,7 @@ BAD_FIELDS: list[tuple[Callable[[], Any], str]] = [
     (lambda: declare("Mapped[int]", field(converter=3)), "Bad.x: converter=3 is no function"),  # type: ignore[arg-type]
     (lambda: declare("Mapped[int]", field(primary_key=True, name="y")), "Bad.x: a primary key is always stored as _id"),
     (lambda: declare("Mapped[int]", field(name="")), "Bad.x: name='' cannot be a stored key"),
-    (lambda: declare("Mapped[int]", field(name="_id")), "Bad.x: name='_id' cannot"),
+    (lambda: declare("Mapped[int]", field(name="_id")), "Bad.x: only the key is stored as _id; it is declared as id: "),
     (lambda: declare("Mapped[int]", field(name="$x")), "Bad.x: name='$x' cannot"),
     (lambda: declare("Mapped[int]", field(name="a.b")), "Bad.x: name='a.b' cannot"),
     (lambda: declare("Mapped[int]", field(name="a\0b")), "Bad.x: name='a\\x00b' cannot"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -119,3 +121,15 @@ def test_classes_of_a_function_are_let_go() -> None:
     gc.collect()
     assert [None] * 5 == [other() for other in others]
     assert "One" == kept.__name__
+
+
+def test_threads_that_declare_classes_at_once() -> None:
+    """None sees the classes of its function change while it looks at them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda _: [make() for _ in range(50)], range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [50] * 4 == list(map(len, made))

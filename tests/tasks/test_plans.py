@@ -14,6 +14,7 @@ class Book(Document, registry=Registry()):
     year: Mapped[int] = field(index=True)
     title: Mapped[str] = field(default="")
     author_id: Mapped[int] = field(default=0)
+    tags: Mapped[list[str]] = field(factory=list)
 
 
 class Writer(Document, registry=Registry()):
@@ -57,7 +58,7 @@ def test_a_condition_after_a_join(shop: Shop) -> None:
     statement = (
         select(Book)
         .join(Writer, Book.author_id == Writer.id)
-        .unwind(Book.title)
+        .unwind(Book.tags)
         .where(Book.year == 1995, Writer.name == "x")
         .columns(Book.id, Writer.name)
     )

@@ -53,6 +53,7 @@ def blocks() -> None:
     assert_type(select(Movie).sample(5).where(Movie.year > 1), Select[Movie, tuple[Movie]])
     assert_type(select(Movie).stage({"$unset": "plot"}).where(column("more") > 5), Select[Movie, tuple[Movie]])
     assert_type(select(Movie).options(load_only(Movie.title, Movie.year)), Select[Movie, tuple[Movie]])
+    assert_type(select(Film).options(load_only(Film.title), load_only(Film.reels)), Select[Film, tuple[Film]])
     assert_type(select(Movie).order_by(Movie.genres.size().desc(), Movie.year % 10), Select[Movie, tuple[Movie]])
     assert_type(select(Movie).then().where(Movie.year > 1), Select[Movie, tuple[Movie]])
     assert_type(select(Movie.year).distinct(), Select[Movie, tuple[int]])

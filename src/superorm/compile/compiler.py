@@ -10,6 +10,7 @@ from typing import Any, cast
 from attrs import define, field, frozen
 
 from superorm.compile.capable import check_capabilities
+from superorm.compile.depth import check_depth
 from superorm.compile.match import match
 from superorm.compile.output import Output
 from superorm.compile.paths import may_be_list
@@ -22,6 +23,7 @@ from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Predicate
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
+from superorm.expr.nesting import too_deep
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like, Unwind
@@ -87,17 +89,25 @@ def compile_select(
 
     Raises `StatementError`, `UnsupportedError`.
     """
-    if not statement._closed:
-        compiled = _simple(statement)
-        if compiled is not None:
-            if unsupported:
-                check_capabilities(compiled.read, unsupported, backend)
-            return compiled
-    elif any(isinstance(step, Like) for step in statement._closed):
-        return _compile_like(statement)
+    try:
+        if not statement._closed:
+            compiled = _simple(statement)
+            if compiled is not None:
+                if unsupported:
+                    check_capabilities(compiled.read, unsupported, backend)
+                return compiled
+        elif any(isinstance(step, Like) for step in statement._closed):
+            return _compile_like(statement)
+        return _compile_stages(statement, unsupported, backend)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def _compile_stages(statement: Select[Any, Any], unsupported: frozenset[str], backend: str) -> CompiledSelect:
     builder = Builder(statement)
     outputs = builder.build()
     assert builder.mapping.collection is not None
+    check_depth(builder.stages)
     read = as_read(builder.mapping.collection, optimized(builder.stages, _flat(builder)))
     check_capabilities(read, unsupported, backend)
     default_row = tuple([output.nothing for output in outputs]) if builder.total else None

@@ -197,7 +197,7 @@ def _call(call: Call[Any, Any], scope: Scope) -> Any:
     if operator is ARRAY:
         return [emit(value, scope) for value in call.args]
     if operator is LITERAL:
-        return {"$literal": call.args[0]}
+        return {"$literal": call.args[0]} if call.annotation is None else constant(call.args[0])
     return {operator.op: _arguments(call, scope)}
 
 

@@ -16,8 +16,7 @@ from superorm.compile.rewrites import optimized
 from superorm.compile.scope import DocumentScope, OuterScope, Scope
 from superorm.exc import StatementError
 from superorm.expr.base import Compare, Expr, Predicate
-from superorm.expr.kinds import is_call, is_case, is_field, is_label, is_predicate
-from superorm.expr.nodes import Field
+from superorm.expr.kinds import is_call, is_case, is_column, is_field, is_label, is_predicate
 from superorm.expr.rows import GraphLookup
 from superorm.expr.sources import Variable
 from superorm.expr.stages import Join
@@ -33,7 +32,7 @@ def join_stages(join: Join, target: ClassMap, key: str, outer: Scope) -> list[di
     """The documents of `target` that meet the conditions, each in a row of its own under `key`."""
     inner = DocumentScope(join.target)
     equal, rest = _equality(join.on, inner, outer, key)
-    variables: dict[str, tuple[str, Field[Any, Any]]] = {}
+    variables: dict[str, tuple[str, Expr[Any, Any]]] = {}
     filter = match(rest, OuterScope(inner, outer, variables))
     pipeline = [{"$match": one} for one in (target.type_filter(), filter) if one]
     if len(pipeline) == 2 and not target.type_filter().keys() & filter.keys():
@@ -49,13 +48,13 @@ def list_stages(inner: State, key: str, outer: Scope) -> tuple[list[dict[str, An
     equal: _Equal | None = None
     rest: list[Predicate[Any]] | None = None
     if block.where and not block.joins:
-        equal, rest = _equality(block.where, DocumentScope(inner.root), outer, key)
+        equal, rest = _equality(block.where, inner._documents, outer, key)
     outputs = inner.build(rest)
     return _lookup(inner.mapping, equal, _let(inner.variables, outer), optimized(inner.stages), key), outputs
 
 
-def _let(variables: Mapping[str, tuple[str, Field[Any, Any]]], outer: Scope) -> dict[str, Any]:
-    return {name: emit(field, outer) for name, field in variables.values()}
+def _let(variables: Mapping[str, tuple[str, Expr[Any, Any]]], outer: Scope) -> dict[str, Any]:
+    return {name: emit(node, outer) for name, node in variables.values()}
 
 
 @frozen
@@ -131,6 +130,10 @@ def _outer_fields(node: object, both: OuterScope) -> Iterator[bool]:
             if not both.path(node).startswith("$"):
                 raise StatementError(f"{node!r} is of the inner documents")
             yield True
+    elif is_column(node):
+        if not (both.computed(node) or "").startswith("$"):
+            raise StatementError(f"{node!r} is of the inner documents")
+        yield True
     elif is_label(node) or is_call(node) or is_case(node) or is_predicate(node):
         if both.computed(node) is not None:
             raise StatementError(f"{node!r} is of the inner documents")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from superorm.compile.depth import check_depth
 from superorm.compile.expressions import emit_condition, literal_first
 from superorm.compile.guards import accepts_null
 from superorm.compile.paths import has_position, is_sure_position
@@ -23,18 +24,18 @@ _POSITIVE = {"$ne": "$eq", "$nin": "$in"}
 _JOINED = {"$in": "$or", "$nin": "$nor", "$all": "$and"}
 
 
-def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
-    """One filter of all the conditions, flat where their keys allow it.
+def match(conditions: Iterable[Predicate[Any]], scope: Scope, *, inside: bool = False) -> dict[str, Any]:
+    """One filter of all the conditions, flat where their keys allow it; `inside` tells that it is part of another.
 
     What the match language cannot say of a path and a literal stands in one ``$expr``.
-    Raises `StatementError` for fields that the documents of the scope do not have.
+    Raises `StatementError` for fields that the documents of the scope do not have, and for what nests too deep.
     """
     merged: dict[str, Any] = {}
     left: list[dict[str, Any]] = []
     expressions: list[Any] = []
     root: Any = scope.root if type(scope) is RootScope else None
     path: str | None
-    shorten = False
+    shorten = nested = False
     for condition in conditions:
         plain: Any = condition
         if type(plain) is Compare and type(plain.right) in ATOMIC and is_field(plain.left):  # most are
@@ -48,6 +49,7 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
                 continue
         shorten = True
         for key, value in _parts(condition, scope):
+            nested = nested or key[0] == "$" or "$elemMatch" in value
             if key == "$expr":
                 expressions.append(value)
             elif key not in merged:
@@ -61,7 +63,10 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope) -> dict[str, Any]:
             merged[key] = _shortest(value)
     if expressions:
         merged["$expr"] = expressions[0] if len(expressions) == 1 else {"$and": expressions}
-    return {"$and": [merged, *left]} if left else merged
+    found = {"$and": [merged, *left]} if left else merged
+    if nested and not inside:
+        check_depth(found)
+    return found
 
 
 def _shortest(value: Any) -> Any:
@@ -144,7 +149,7 @@ def _others(condition: Predicate[Any], scope: Scope) -> Iterator[tuple[str, Any]
             for item in items:
                 yield from _parts(item, scope)
         case Logical(op, items):
-            yield op, [match([item], scope) for item in items]
+            yield op, [match((item,), scope, inside=True) for item in items]
         case Matches(left, pattern, options):
             path = _path_for(left, "$regex", pattern, scope)
             if path is None:
@@ -153,7 +158,7 @@ def _others(condition: Predicate[Any], scope: Scope) -> Iterator[tuple[str, Any]
                 yield path, {"$regex": pattern, "$options": options} if options else {"$regex": pattern}
         case ElemMatch(left, items):
             path = _path_for(left, "$elemMatch", items, scope)
-            inner = match(items, ElementScope(cast("Any", left)._type.embedded, f"{left!r}.any_()"))
+            inner = match(items, ElementScope(cast("Any", left)._type.embedded, f"{left!r}.any_()"), inside=True)
             if path is None or _has_expression(inner):  # which the server takes at the top only
                 yield from _expression(condition, scope)
             else:

@@ -104,6 +104,9 @@ class DocumentScope:
     """The paths of computed values by their labels, or by the names of columns."""
     nodes: dict[int, str] = field(factory=dict[int, str])
     """The paths of computed values by the identity of their expressions."""
+    later: frozenset[str] | None = frozenset()
+    """The labels of what is selected: where one is not among `labels` yet, no column has its name.
+    None where raw stages made columns of which nothing is known."""
 
     def path(self, field: Field[Any, Any]) -> str:
         owner = field._owner
@@ -135,6 +138,11 @@ class DocumentScope:
         if isinstance(node, (Label, Column)):
             found = self.labels.get(node.name)
             if found is None and isinstance(node, Column):
+                if self.later is not None and node.name in self.later:
+                    raise StatementError(
+                        f"{node!r} is not there yet: what is selected is computed after this; "
+                        "use the labelled expression itself, or put then() before"
+                    )
                 return node.name
             return found
         return self.nodes.get(id(node))
@@ -176,7 +184,7 @@ class RowScope:
         found = self._find(field)
         if found is None:
             raise StatementError(
-                f"{field!r} is not in the {self.what}; they have {self._known()}",
+                f"{field!r} is not in the {self.what}; they have {self._known()}{self._advice(field)}",
                 field=field._path,
             )
         return found
@@ -201,8 +209,17 @@ class RowScope:
             return None
         return next((path for _, known, path in self.columns if known is not None and same(known, emitted)), None)
 
+    def _advice(self, field: Field[Any, Any]) -> str:
+        if self.what != "grouped rows":
+            return ""
+        return f"; group_by() it or select func.first({field!r})"
+
     def _known(self) -> str:
-        return ", ".join(label or path for label, _, path in self.columns) or "nothing"
+        names = (
+            label or (emitted.lstrip("$") if isinstance(emitted, str) else path)
+            for label, emitted, path in self.columns
+        )
+        return ", ".join(names) or "nothing"
 
 
 def same(one: Any, other: Any) -> bool:
@@ -245,15 +262,17 @@ class OuterScope:
 
     inner: Scope
     outer: Scope
-    variables: dict[str, tuple[str, Field[Any, Any]]]
+    variables: dict[str, tuple[str, Expr[Any, Any]]]
     """The outer paths that were named, each with the variable that holds it: filled as expressions are written."""
 
     def path(self, field: Field[Any, Any]) -> str:
         if not self._is_outer(field._owner):
             with suppress(StatementError):
                 return self.inner.path(field)
-        path = self.outer.path(field)
-        variable, _ = self.variables.setdefault(path, (f"outer{len(self.variables)}", field))
+        return self._variable(self.outer.path(field), field)
+
+    def _variable(self, path: str, node: Expr[Any, Any]) -> str:
+        variable, _ = self.variables.setdefault(path, (f"outer{len(self.variables)}", node))
         return f"${variable}"
 
     def check(self, owner: Source) -> None:
@@ -272,7 +291,13 @@ class OuterScope:
         return isinstance(self.inner, DocumentScope) and not self.inner.has(owner) and _has(self.outer, owner)
 
     def computed(self, node: Expr[Any, Any]) -> str | None:
-        return self.inner.computed(node)
+        found = self.inner.computed(node)
+        if not isinstance(node, Column) or not isinstance(self.inner, DocumentScope) or self.inner.later is None:
+            return found
+        if node.name in self.inner.labels:
+            return found
+        path = self.outer.computed(node)
+        return found if path is None else self._variable(path, node)
 
 
 def _deriving(scope: DocumentScope, owner: Source) -> list[Source]:

@@ -75,6 +75,7 @@ class Builder(Grouping):
                     united = entities, self._union(step, entities)
                 case Raw():
                     self.stages.append(step.stage)
+                    self._documents.later = None
                     self.total = self.unique = False
                 case Like():
                     raise UnsupportedError(".like(...) cannot stand with joins, groups and further stages yet")
@@ -199,12 +200,17 @@ class Builder(Grouping):
         place = self._path(node)
         if place is None and (is_field(inner) or is_list_of(inner)):
             place = self._path(inner)
+        if place is None and is_label(node):
+            self._name_labels((node,))
+            place = self._path(node)
         if place is None:
             raise StatementError(f"unwind({node!r}): it is no field, and nothing computed it yet")
         path = place.key if isinstance(place, ListPath) else place
         if path in self.lists:
             outputs = self.lists.pop(path)
             self.columns[str(place)] = Output("", inner, "rows", (path,), unwound=True, outputs=outputs)
+        elif path in self.columns:
+            self.columns[path] = evolve(self.columns[path], unwound=True)
         if isinstance(place, ListPath):
             self._no_list(place)
         body: Any = f"${path}"

@@ -131,7 +131,7 @@ class SelectList(State):
         attributes = frozenset(part._parts[0].attribute for part in fields)
         outputs[position] = evolve(outputs[position], only=attributes)
         for part in fields:
-            self.scope.path(part)  # raises for what is not the class's
+            DocumentScope(self.root).path(part)  # raises for what is not the class's
         beside = [".".join(output.path) for output in outputs if output.path]
         return dict.fromkeys(_outermost([*self.mapping.stored_for(attributes), *beside]), 1)
 

@@ -20,6 +20,7 @@ from superorm.expr.kinds import (
     is_field,
     is_graph_lookup,
     is_label,
+    is_list_of,
     walk,
 )
 from superorm.expr.nodes import Column, Field
@@ -47,7 +48,7 @@ class State:
     names: tuple[str, ...] | None = None
     """The names to give the columns in the documents, where somebody else reads them."""
     outer: Scope | None = None
-    variables: dict[str, tuple[str, Field[Any, Any]]] = field(factory=dict[str, tuple[str, Field[Any, Any]]])
+    variables: dict[str, tuple[str, Expr[Any, Any]]] = field(factory=dict[str, tuple[str, Expr[Any, Any]]])
     """With `outer`: its paths that are named here, and the variables that hold them."""
     inside: DocumentScope | None = None
     """In a facet: the documents that it works on."""
@@ -70,6 +71,7 @@ class State:
 
     def __attrs_post_init__(self) -> None:
         self._documents = self.inside or DocumentScope(self.root)
+        self._documents.later = _labels(self.select) - self.mapping.stored_names
         self.scope = self._wrapped(self._documents)
 
     @property
@@ -165,8 +167,9 @@ class State:
         if is_field(entity):
             self._check_item(entity)
             path = None if has_position(entity) else self.scope.path(entity)
-            return None if path is not None and path.startswith("$") else path  # a variable, of outer rows
-        return self.scope.computed(entity) if is_expr(entity) else None
+        else:
+            path = self.scope.computed(entity) if is_expr(entity) else None
+        return None if path is not None and path.startswith("$") else path  # a variable, of outer rows
 
     def _check_item(self, field: Field[Any, Any]) -> None:
         if not any(part.step == ("element", None) for part in field._parts):
@@ -176,6 +179,13 @@ class State:
         path = self.scope.path(field)
         if not any(path == unwound or path.startswith(f"{unwound}.") for unwound in self.unwound):
             raise StatementError(f"{field!r}: an item is what stands in a row after unwind()")
+
+
+def _labels(select: Select[Any, Any]) -> frozenset[str]:
+    """The labels of all that is selected, but of columns that keep their names."""
+    lists = [select._entities, *(step.entities for step in select._closed if isinstance(step, Then))]
+    labels = [one for entities in lists for one in entities if is_label(one)]
+    return frozenset(one.name for one in labels if not (is_column(one.expr) and one.expr.name == one.name))
 
 
 def label_of(node: object) -> str | None:
@@ -193,7 +203,7 @@ def list_path(key: str, outputs: tuple[Output, ...]) -> str:
 
 
 def columns_in(select: Select[Any, Any]) -> set[str]:
-    """The names by which a statement asks for columns, those of its facets included."""
+    """The names by which a statement asks for columns, those of its facets and lists of other documents included."""
     nodes: list[Any] = [*select._entities]
     found: set[str] = set()
     for step in select._steps:
@@ -204,12 +214,17 @@ def columns_in(select: Select[Any, Any]) -> set[str]:
             case Then():
                 nodes += step.entities
             case Unwind():
-                nodes.append(step.list)
+                nodes.append(Column(step.list.name) if is_label(step.list) else step.list)
             case Facet():
                 found.update(*(columns_in(facet) for _, facet in step.facets))
             case _:
                 pass
-    return found.union(node.name for _, node in walk(nodes) if is_column(node))
+    for _, node in walk(nodes):
+        if is_column(node):
+            found.add(node.name)
+        elif is_list_of(node):
+            found |= columns_in(node.select)
+    return found
 
 
 def lists_in(nodes: Iterable[Any], known: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str | None, Any]]:

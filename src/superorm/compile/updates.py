@@ -24,7 +24,7 @@ from superorm.compile.expressions import emit, projected
 from superorm.compile.match import match
 from superorm.compile.scope import ElementScope, Scope
 from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.assignments import Assignment
+from superorm.expr.assignments import Assignment, AssignmentOp
 from superorm.expr.base import Call, Compare, Expr, Predicate
 from superorm.expr.kinds import is_expr
 from superorm.expr.narrow import is_dict, is_list, is_tuple
@@ -33,6 +33,8 @@ from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.base import Misfit
+from superorm.schema.types.containers import UnionType
+from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = ["checked_assignments", "elements_there", "fails", "needs_pipeline", "operators", "stages"]
 
@@ -56,7 +58,7 @@ def checked_assignments(mapping: ClassMap, assignments: Assignments, scope: Scop
     for assignment in assignments:
         field = cast("Field[Any, Any]", assignment.field)
         path = scope.path(field)
-        _check_field(mapping, field)
+        _check_field(mapping, field, assignment.op)
         for other in paths:
             if path == other or path.startswith(f"{other}.") or other.startswith(f"{path}."):
                 raise StatementError(
@@ -70,7 +72,7 @@ def checked_assignments(mapping: ClassMap, assignments: Assignments, scope: Scop
     return paths
 
 
-def _check_field(mapping: ClassMap, field: Field[Any, Any]) -> None:
+def _check_field(mapping: ClassMap, field: Field[Any, Any], op: AssignmentOp) -> None:
     parts = cast("tuple[Any, ...]", field._parts)
     first: MappedField = parts[0]
     problem = None
@@ -82,10 +84,24 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any]) -> None:
         problem = f"it is computed; change {first.spec.source}"
     elif any(part.stored is None for part in parts):
         problem = "item() is for rows; name an element by its position"
+    elif op == "unset" and parts[-1].step[0] == "element":
+        problem = "in the place of an element the server would leave null; use pull(), pop() or to()"
+    elif op == "unset" and _is_required(parts):
+        problem = "documents cannot be read without it; give it a default, or assign a value with to()"
     elif any(part.is_list and after.step[0] == "field" for part, after in pairwise(parts)):
         problem = "it goes through a list; name an element by its position, or use push() and pull()"
     if problem is not None:
         raise StatementError(f"{field!r} cannot be assigned: {problem}", document_class=mapping.cls, field=field._path)
+
+
+def _is_required(parts: tuple[Any, ...]) -> bool:
+    """Whether a document that lacks a field, or a dict that lacks a key, cannot be read."""
+    last = parts[-1]
+    if isinstance(last, MappedField):
+        return not last.has_default
+    holder = parts[-2].type
+    members = holder.members if isinstance(holder, UnionType) else (holder,)
+    return any(isinstance(kind, TypedDictType) and kind.keys[last.stored].required for kind in members)
 
 
 def elements_there(assignments: Iterable[Assignment[Any]]) -> Iterator[Predicate[Any]]:

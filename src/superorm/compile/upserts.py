@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from superorm.compile.expressions import literal_first
 from superorm.compile.paths import has_position
+from superorm.compile.rewrites import overlap
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Compare, Expr, Logical, Predicate
@@ -34,7 +35,17 @@ def check_upsert(
             raise _refused(mapping, field, "a new document has no elements that could be assigned by position")
         if assignment.op == "to" and not isinstance(assignment.value, Expr):
             replaced.add(field._path)
-    for field, value in _equalities(conditions):
+    said: list[str] = []
+    for field, value, op in _equalities(conditions):
+        twice = any(overlap(field._path, path) for path in said)
+        if op == "$all" and cast("Any", field._parts[-1]).is_list and (twice or field._path not in replaced):
+            why = (
+                "an element would be in the place of the list; in where() write .in_([...]) with the whole list or set"
+            )
+            raise _refused(mapping, field, f"{why}, and assign it in set()")
+        if twice:
+            raise _refused(mapping, field, "another condition says its value, or that of a part of it, too")
+        said.append(field._path)
         if field._path in replaced:
             continue
         parts = cast("tuple[Any, ...]", field._parts)
@@ -55,8 +66,8 @@ def _refused(mapping: ClassMap, field: Field[Any, Any], why: str) -> StatementEr
     )
 
 
-def _equalities(conditions: Iterable[Predicate[Any]]) -> Iterator[tuple[Field[Any, Any], Any]]:
-    """The fields and literals of which the server makes the new document."""
+def _equalities(conditions: Iterable[Predicate[Any]]) -> Iterator[tuple[Field[Any, Any], Any, str]]:
+    """The fields and literals of which the server makes the new document, and how they are compared."""
     for condition in conditions:
         if isinstance(condition, Logical) and condition.op == "$and":
             yield from _equalities(condition.items)
@@ -68,6 +79,6 @@ def _equalities(conditions: Iterable[Predicate[Any]]) -> Iterator[tuple[Field[An
             if isinstance(right, Expr) or not is_field(left):
                 continue
             if op == "$eq":
-                yield left, right
+                yield left, right, op
             elif op == "$all" or (op == "$in" and len(right) == 1):
-                yield from ((left, value) for value in right)
+                yield from ((left, value, op) for value in right)

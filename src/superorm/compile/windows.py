@@ -8,7 +8,7 @@ from typing import Any
 from superorm.compile.expressions import accumulator, emit, projected, sort_path
 from superorm.compile.scope import Scope, same
 from superorm.expr.base import Expr
-from superorm.expr.kinds import is_window, walk
+from superorm.expr.kinds import is_call, is_window, walk
 from superorm.expr.rows import Window
 
 __all__ = ["window_stages"]
@@ -25,7 +25,7 @@ def window_stages(
     found: list[tuple[str | None, Expr[Any, Any], str]] = []
     seen: set[int] = set()
     computed: list[tuple[Any, str]] = []
-    for label, window in walk(nodes, is_window):
+    for label, window in walk(nodes, _is_leaf):
         if not is_window(window):
             continue
         if id(window) in seen or scope.computed(window) is not None:
@@ -43,6 +43,11 @@ def window_stages(
         found.append((label, window, path))
     sets = {path: value for value, path in computed}
     return [*([{"$set": sets}] if sets else []), *stages], found
+
+
+def _is_leaf(node: object) -> bool:
+    """Whether no window in it is to be computed: those in an accumulator are of the rows that were grouped."""
+    return is_window(node) or (is_call(node) and node.operator.kind == "accumulator")
 
 
 def _computed(

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from superorm.compile.capable import check_capabilities
 from superorm.compile.compiler import filter_of
+from superorm.compile.depth import check_depth
 from superorm.compile.expressions import has_accumulator
 from superorm.compile.output import Output
 from superorm.compile.plan import Aggregate
@@ -24,6 +25,7 @@ from superorm.expr.assignments import Assignment
 from superorm.expr.base import Expr, Label
 from superorm.expr.entities import entity_name
 from superorm.expr.narrow import is_dict
+from superorm.expr.nesting import not_too_deep
 from superorm.expr.nodes import Field
 from superorm.expr.statements import Select
 from superorm.expr.values import own_copy
@@ -72,6 +74,7 @@ class MergePlan:
     on: tuple[str, ...]
 
 
+@not_too_deep
 def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozenset(), backend: str = "") -> UpdatePlan:
     """Take an update apart; `unsupported` are the stages and operators that `backend` does not have.
 
@@ -88,6 +91,7 @@ def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozens
     update: dict[str, Any] | list[dict[str, Any]]
     if needs_pipeline(statement._assignments):
         update = stages(paths, scope, checks="$toInt" not in unsupported)
+        check_depth(update)
         if version is not None:
             update.append({"$set": {version.stored: {"$add": [{"$ifNull": [f"${version.stored}", 0]}, 1]}}})
         check_capabilities(Aggregate("", [{"$match": filter}, *update]), unsupported, backend)
@@ -109,7 +113,7 @@ def _equalities(filter: Mapping[str, Any]) -> dict[str, Any]:
         if path == "$and":
             for one in condition:
                 found |= _equalities(one)
-        elif not path.startswith("$") and (not is_dict(condition) or condition.keys() == {"$eq"}):
+        elif not path.startswith("$") and (not is_dict(condition) or "$eq" in condition):
             found[path] = condition["$eq"] if is_dict(condition) else condition
     return found
 
@@ -134,6 +138,7 @@ def _check_scope(statement: Update[Any] | Delete[Any], what: str) -> None:
         )
 
 
+@not_too_deep
 def compile_delete(statement: Delete[Any], unsupported: frozenset[str] = frozenset(), backend: str = "") -> DeletePlan:
     """Take a delete apart. Raises as `compile_update` does."""
     mapping = class_map(statement._root)
@@ -152,6 +157,7 @@ def rows_select(mapping: ClassMap, entities: tuple[Any, ...]) -> Select[Any, Any
     return Select(mapping.cls, (*entities, Label(key, "__key")))
 
 
+@not_too_deep
 def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(), backend: str = "") -> MergePlan:
     """Take a merge apart. Raises as `compile_update` does."""
     entities: tuple[Any, ...] = statement.select._entities
@@ -184,6 +190,7 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))
     if mapping is not None and mapping.writes_type and not named:
         builder.stages.append({"$set": {mapping.discriminator: mapping.type_name}})
+    check_depth(builder.stages)
     rows = optimized(builder.stages)
     assert builder.mapping.collection is not None
     target: str = statement.target if mapping is None else cast("str", mapping.collection)

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from bson import Decimal128
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
 from superorm.expr.literals import PLAIN, literal
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, Operator
+from superorm.expr.order import in_order
 from superorm.expr.thawed import thawed
+from superorm.expr.typed import is_scalar, is_told_by_bson, types
 
 __all__ = [
     "Call",
@@ -27,9 +29,13 @@ __all__ = [
     "Matches",
     "Order",
     "Predicate",
+    "any_values",
+    "are_plain",
     "checked_conditions",
     "checked_name",
     "checked_number",
+    "joined",
+    "negated",
     "only_expressions",
     "operand",
     "order_of",
@@ -47,6 +53,7 @@ CompareOp: TypeAlias = Literal[
 ]
 
 _NO_BOOL = "an expression has no truth value: combine conditions with & | ~, and write .between(low, high) for a range"
+_JOINING = "put each comparison in parentheses, (a > 1) & (b < 2), and write == True for a value that is true or false"
 _END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
 
 
@@ -64,6 +71,8 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
             value = left._operand(right)
+            if left._has_values and _is_expr(value):
+                left = types().fitted(left, value)
         made = _new(_ThawedCompare)
         made.left = left
         made.op = op
@@ -91,6 +100,11 @@ class Expr(Generic[M_contra, T_co]):
     """
 
     __slots__ = ()
+    if TYPE_CHECKING:
+        _has_values: bool
+        """Whether literals stand in it whose types are their Python values'."""
+    else:
+        _has_values = False
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         """The expressions that it is made of."""
@@ -118,6 +132,16 @@ class Expr(Generic[M_contra, T_co]):
         raise TypeError(f"write .contains(...), not `in {self!r}`")
 
     __hash__ = None  # type: ignore[assignment]
+
+    if not TYPE_CHECKING:
+
+        def __and__(self, other):
+            raise TypeError(f"& and | combine conditions only, not {self!r:.80} and {other!r:.80}: {_JOINING}")
+
+        __or__ = __rand__ = __ror__ = __and__
+
+        def __invert__(self):
+            raise TypeError(f"~ negates conditions only, not {self!r:.80}: {_JOINING}")
 
     if TYPE_CHECKING:
 
@@ -257,14 +281,17 @@ class Expr(Generic[M_contra, T_co]):
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             given = f"{type(values).__name__} {values!r:.80}"  # pyright: ignore[reportUnknownArgumentType]
             raise StatementError(f"{self!r}.{name}() takes a list of values, not {given}")
-        return [self._literal(value) for value in values]
+        found = [self._literal(value) for value in values]
+        return in_order(found) if isinstance(values, (set, frozenset)) else found
 
     def _operand(self, value: object) -> Any:
-        return cast("Any", value) if isinstance(value, Expr) else self._literal(value)
+        if not _is_expr(value):
+            return self._literal(value)
+        return types().fitted(value, self) if value._has_values else value
 
     def _literal(self, value: object) -> Any:
         """The BSON literal that stands for a value beside this expression."""
-        return literal(value)
+        return literal(value) if is_scalar(value) else types().beside(self, value)
 
 
 @frozen(eq=False)
@@ -288,7 +315,7 @@ class Predicate(Expr[M_contra, bool]):
         __ror__ = __rand__
 
     def __invert__(self) -> Predicate[M_contra]:
-        return Logical("$nor", (self,))
+        return negated(self)
 
     __hash__ = None
 
@@ -384,6 +411,9 @@ class Call(Expr[M_contra, T_co]):
     args: tuple[Any, ...]
     options: tuple[tuple[str, Any], ...] = ()
     """Of style ``named``: further arguments by the server's names."""
+    annotation: Any = None
+    """Of ``literal``: the type of the Python value, where its BSON value does not tell it; `to_dict` leaves it out."""
+    _has_values: bool = field(init=False, default=Factory(lambda self: _call_has_values(self), takes_self=True))
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         for value in (*self.args, *(value for _, value in self.options)):
@@ -409,6 +439,28 @@ def _is_order(value: object) -> TypeGuard[Order[Any]]:
     return isinstance(value, Order)
 
 
+def any_values(values: Iterable[object]) -> bool:
+    """Whether literals whose types are their Python values' stand in some of the values."""
+    return any(_is_expr(value) and value._has_values for value in values)  # pyright: ignore[reportPrivateUsage]
+
+
+def are_plain(values: Iterable[object]) -> bool:
+    """Whether the values are stored and read as they are, whatever types they stand beside."""
+    for value in values:
+        if _is_expr(value):
+            if value._has_values:  # pyright: ignore[reportPrivateUsage]
+                return False
+        elif not is_told_by_bson(value):
+            return False
+    return True
+
+
+def _call_has_values(call: Call[Any, Any]) -> bool:
+    if call.annotation is not None or any_values(call.args):
+        return True
+    return any_values([value for _, value in call.options]) if call.options else False
+
+
 def only_expressions(*values: object) -> Iterator[Expr[Any, Any]]:
     """Those of the values that are expressions."""
     return filter(_is_expr, values)
@@ -421,8 +473,27 @@ def operand(value: object) -> Any:
 
 def _joined(op: Literal["$and", "$or"], one: Predicate[Any], other: object) -> Predicate[Any]:
     if not _is_predicate(other):
-        raise TypeError(f"a condition can be combined with conditions only, not with {type(other).__name__} {other!r}")
-    return Logical(op, (one, other))
+        raise TypeError(
+            f"a condition can be combined with conditions only, not with {type(other).__name__} {other!r}; {_JOINING}"
+        )
+    return joined(op, (one, other))
+
+
+def joined(op: Literal["$and", "$or"], conditions: Iterable[Predicate[Any]]) -> Predicate[Any]:
+    """The conditions joined, flat: those that are joined so themselves give theirs."""
+    items: tuple[Predicate[Any], ...] = ()
+    for one in conditions:
+        items += one.items if isinstance(one, Logical) and one.op == op else (one,)
+    return Logical(op, items)
+
+
+def negated(condition: Predicate[Any]) -> Predicate[Any]:
+    """The opposite of a condition, which always holds or does not: of a negated one what it negates."""
+    if not isinstance(condition, Logical) or condition.op == "$and":
+        return Logical("$nor", (condition,))
+    if condition.op == "$or":
+        return Logical("$nor", condition.items)
+    return condition.items[0] if len(condition.items) == 1 else Logical("$or", condition.items)
 
 
 def _arithmetic(operator: Operator, *args: Any) -> Expr[Any, Any]:

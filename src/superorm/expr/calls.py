@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from superorm.exc import StatementError
-from superorm.expr.base import Call, Compare, Expr, Predicate, operand
+from superorm.expr.base import Call, Compare, Expr, Predicate, are_plain, operand
 from superorm.expr.operators import LET, LITERAL, OBJECT, OPERATORS, Operator
+from superorm.expr.typed import types
 
 __all__ = ["called", "checked_call", "keyword_of", "operator_named", "truth"]
 
@@ -69,8 +70,12 @@ def called(name: str, /, *args: object, **keywords: object) -> Expr[Any, Any]:
     unknown = [keyword for keyword in keywords if keyword not in server]
     if unknown:
         raise StatementError(f"{signature(operator)} has no argument {', '.join(unknown)}")
-    values = {server[keyword]: operand(value) for keyword, value in keywords.items()}
-    call = checked_call(operator, [operand(value) for value in args], values)
+    options = {server[name]: value for name, value in keywords.items()}
+    if are_plain(args) and are_plain(options.values()):
+        values, options = [operand(value) for value in args], {name: operand(value) for name, value in options.items()}
+    else:
+        values, options = types().arguments(operator, args, options)
+    call = checked_call(operator, values, options)
     return Compare(call, "$eq", True) if operator.gives == "bool" else call
 
 

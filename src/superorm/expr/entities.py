@@ -15,7 +15,7 @@ __all__ = ["checked_entities", "entity_name", "is_part_of", "name_of", "root_of"
 
 def is_part_of(root: Any, owner: Any) -> bool:
     """Whether fields of `owner` are fields of the documents of `root`."""
-    return owner is root or (isinstance(owner, type) and isinstance(root, type) and issubclass(root, owner))
+    return owner == root or (isinstance(owner, type) and isinstance(root, type) and issubclass(root, owner))
 
 
 def name_of(entity: object) -> str:
@@ -59,7 +59,8 @@ def root_of(entities: tuple[Any, ...]) -> Any:
         pending: list[Expr[Any, Any]] = [entity]
         while pending:
             found = pending.pop(0)
-            for owner in getattr(found, "_owner", None), *getattr(found, "args", ()):  # func.count(Movie) names a class
+            owners: Any = (found._owner,) if isinstance(found, Field) else getattr(found, "args", ())  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            for owner in owners:  # func.count(Movie) names a class
                 if is_document(owner):
                     return owner
             pending[:0] = found.children()

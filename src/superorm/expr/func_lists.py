@@ -62,6 +62,13 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}{number}"
 
 
+def _function(name: str, given: Any) -> Callable[..., Any]:
+    if not callable(given):
+        raise StatementError(f"func.{name}() takes a Python function such as lambda item: item > 3, not {given!r:.80}")
+    function: Callable[..., Any] = given
+    return function
+
+
 def _variable(name: str, items: Any = None) -> Field[Any, Any]:
     return Field(Variable(name, items), "", ())
 
@@ -74,13 +81,14 @@ class ListFunctions:
     ) -> Expr[M, list[E]]:
         """The items that meet a condition, at most `limit`: ``func.filter(Movie.genres, lambda item: item > "C")``."""
         with _variables("item") as (name,):
-            (kept,) = checked_conditions((condition(_variable(name, items)),), "func.filter()")
+            made = _function("filter", condition)(_variable(name, items))
+            (kept,) = checked_conditions((made,), "func.filter()")
         return self._call("filter", operand(items), cond=kept, **{"as": name, **given(limit=limit)})
 
     def map(self, items: Expr[M, Items[E]], value: Callable[[Field[M, E]], Expr[Any, T]]) -> Expr[M, list[T]]:
         """What is computed from each item: ``func.map(Movie.cast, lambda item: func.upper(item.name))``."""
         with _variables("item") as (name,):
-            made = operand(value(_variable(name, items)))
+            made = operand(_function("map", value)(_variable(name, items)))
         return self._call("map", operand(items), **{"as": name, "in": made})
 
     def reduce(
@@ -93,7 +101,7 @@ class ListFunctions:
         ``func.reduce(Movie.ratings, 0, lambda value, this: value + this)``.
         """
         with _variables("value", "this") as (so_far, this):
-            made = operand(value(_variable(so_far), _variable(this, items)))
+            made = operand(_function("reduce", value)(_variable(so_far), _variable(this, items)))
         if so_far == "value" and _reduces(made):  # which would hide these
             with _named("value", "this"), _variables("value", "this") as (so_far, this):
                 made = operand(value(_variable(so_far), _variable(this, items)))

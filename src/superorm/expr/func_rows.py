@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from typing_extensions import TypeVar
@@ -15,6 +16,7 @@ from superorm.expr.kinds import is_call, is_expr
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_list, is_tuple
 from superorm.expr.operators import COUNT, OPERATORS
+from superorm.expr.order import sort_key
 from superorm.expr.rows import Bucket, Unit
 from superorm.expr.sources import is_document
 
@@ -180,8 +182,11 @@ class RowFunctions:
         Raises `StatementError`.
         """
         limits: tuple[Any, ...] = tuple(literal(boundary) for boundary in boundaries)
-        if len(limits) < 2:
-            raise StatementError("func.bucket(boundaries=...) takes two or more values, in ascending order")
+        if len(limits) < 2 or not all(_ascend(*pair) for pair in pairwise(map(sort_key, limits))):
+            raise StatementError(
+                "func.bucket(boundaries=...) takes two or more values of one type, in ascending order, "
+                f"not {list(limits)!r:.80}"
+            )
         return Bucket(_expression("bucket", value), limits, literal(default))
 
     def bucket_auto(self, value: Expr[M, Any], /, *, buckets: int, granularity: str | None = None) -> Expr[M, Any]:
@@ -251,6 +256,11 @@ class RowFunctions:
 
 
 _GRANULARITIES = ("R5", "R10", "R20", "R40", "R80", "1-2-5", "E6", "E12", "E24", "E48", "E96", "E192", "POWERSOF2")
+
+
+def _ascend(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two values are of one type and in ascending order, by their keys of the server's order."""
+    return one[0] == other[0] and one < other
 
 
 def _expression(name: str, value: object) -> Expr[Any, Any]:

@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeAlias, get_args, overload
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
-from superorm.expr.base import Expr, Predicate
+from superorm.expr.base import Expr, Predicate, joined, negated
 from superorm.expr.calls import called, checked_call, truth
 from superorm.expr.func_rows import given
-from superorm.expr.literals import literal
-from superorm.expr.operators import LITERAL, OPERATORS
+from superorm.expr.kinds import is_predicate
+from superorm.expr.operators import OPERATORS
+from superorm.expr.typed import types
 
 __all__ = ["ValueFunctions"]
 
@@ -32,7 +33,7 @@ class ValueFunctions:
 
     def literal(self, value: T) -> Expr[object, T]:
         """A Python value as an expression."""
-        return checked_call(LITERAL, (literal(value),), {})
+        return types().literal(value)
 
     def meta(self, keyword: Meta) -> Expr[object, Any]:
         """What the server knows of a row beside its values: ``"textScore"``. Raises `StatementError`."""
@@ -195,13 +196,17 @@ class ValueFunctions:
         return truth("lte", one, other)
 
     def and_(self, *values: Any) -> Predicate[Any]:
-        """Whether no value is false, 0, null or missing; conditions are joined by ``&``."""
-        return truth("and_", *values)
+        """Whether no value is false, 0, null or missing; of conditions what ``&`` says."""
+        return joined("$and", values) if _are_conditions(values) else truth("and_", *values)
 
     def or_(self, *values: Any) -> Predicate[Any]:
-        """Whether a value is not false, 0, null or missing; conditions are joined by ``|``."""
-        return truth("or_", *values)
+        """Whether a value is not false, 0, null or missing; of conditions what ``|`` says."""
+        return joined("$or", values) if _are_conditions(values) else truth("or_", *values)
 
     def not_(self, value: Any) -> Predicate[Any]:
-        """Whether the value is false, 0, null or missing; conditions are negated by ``~``."""
-        return truth("not_", value)
+        """Whether the value is false, 0, null or missing; of a condition what ``~`` says."""
+        return negated(value) if is_predicate(value) else truth("not_", value)
+
+
+def _are_conditions(values: tuple[Any, ...]) -> bool:
+    return bool(values) and all(map(is_predicate, values))

@@ -14,8 +14,9 @@ import numpy as np
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from superorm.exc import StatementError
+from superorm.expr.order import in_order
 
-__all__ = ["ATOMIC", "PLAIN", "finite", "literal", "register_literal"]
+__all__ = ["ATOMIC", "PLAIN", "finite", "key_literal", "literal", "register_literal"]
 
 _NATIVE = {type(None), bool, float, bytes, UUID}
 _BSON = {Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp}
@@ -70,11 +71,11 @@ def _container(value: object) -> Any:
         if kind in _registered:
             return _registered[kind](value)
     if isinstance(value, Mapping):
-        return {_key(key): literal(item) for key, item in cast("Mapping[object, object]", value).items()}
+        return {key_literal(key): literal(item) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, (list, tuple)):
         return [literal(item) for item in cast("list[object]", value)]
-    if isinstance(value, (set, frozenset)):  # of no order, so in the same one always
-        return sorted((literal(item) for item in cast("set[object]", value)), key=repr)
+    if isinstance(value, (set, frozenset)):  # as sets are stored
+        return in_order([literal(item) for item in cast("set[object]", value)])
     name = type(value).__name__
     raise StatementError(f"a value of type {name} cannot stand in a statement, only what BSON holds: {value!r:.80}")
 
@@ -108,7 +109,8 @@ def _decimal(value: Decimal) -> Decimal128:
         raise StatementError(f"{value!r} has more than the 34 digits that MongoDB's decimals have") from None
 
 
-def _key(key: object) -> str:
+def key_literal(key: object) -> str:
+    """A key of a dict. Raises `StatementError`."""
     if not isinstance(key, str) or "\0" in key:
         raise StatementError(f"{key!r} cannot be a key of a document: keys are strings without NUL")
     return _text(key)

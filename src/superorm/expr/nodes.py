@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, overload
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
@@ -18,6 +19,8 @@ from superorm.expr.base import (
     ElemMatch,
     Expr,
     Predicate,
+    any_values,
+    are_plain,
     checked_conditions,
     checked_name,
     checked_number,
@@ -29,6 +32,7 @@ from superorm.expr.literals import literal
 from superorm.expr.narrow import is_tuple
 from superorm.expr.operators import SIZE
 from superorm.expr.sources import Alias, FieldType, Source, Variable, class_of
+from superorm.expr.typed import is_scalar, types
 
 if TYPE_CHECKING:
     from superorm.expr.base import Number
@@ -41,6 +45,9 @@ V = TypeVar("V")
 E = TypeVar("E")
 M_contra = TypeVar("M_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
+
+_LIKE = frozenset({"like", "ilike", "match", "search", "icontains"})
+_SEARCHES = "; texts are searched with .contains(), .startswith(), .endswith() and .regex()"
 
 
 @frozen(eq=False)
@@ -80,6 +87,7 @@ class Case(Expr[M_contra, T_co]):
 
     whens: tuple[tuple[Predicate[Any], Any], ...]
     else_: Any
+    _has_values: bool = field(init=False, default=Factory(lambda self: _case_has_values(self), takes_self=True))
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         for condition, value in self.whens:
@@ -89,6 +97,10 @@ class Case(Expr[M_contra, T_co]):
 
     def __repr__(self) -> str:
         return f"case({', '.join(map(repr, self.whens))}, else_={self.else_!r})"
+
+
+def _case_has_values(node: Case[Any, Any]) -> bool:
+    return any_values([value for _, value in node.whens]) or any_values((node.else_,))
 
 
 @overload
@@ -104,20 +116,23 @@ def case(*whens: Any, else_: Any = None) -> Expr[Any, Any]:
 
     Raises `StatementError` without conditions.
     """
-    pairs: list[tuple[Predicate[Any], Any]] = []
-    for when in whens:
-        condition, value = _pair(when)
-        (checked,) = checked_conditions((condition,), "case()")
-        pairs.append((checked, operand(value)))
-    if not pairs:
+    if not whens:
         raise StatementError("case() needs at least one pair of a condition and a value")
-    return Case(tuple(pairs), operand(else_))
+    pairs = [_pair(when) for when in whens]
+    conditions = checked_conditions([condition for condition, _ in pairs], "case()")
+    given = [*(value for _, value in pairs), else_]
+    *values, default = [operand(value) for value in given] if are_plain(given) else types().alike(given)
+    return Case(tuple(zip(conditions, values, strict=True)), default)
 
 
 def _pair(when: object) -> tuple[Any, ...]:
     if not is_tuple(when) or len(when) != 2:
         raise StatementError(f"case() takes pairs of a condition and a value, not {when!r:.80}")
     return when
+
+
+def _is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
+    return isinstance(value, Expr)
 
 
 def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
@@ -158,7 +173,13 @@ class Field(Expr[M_contra, T_co]):
     def __getattr__(self: Field[M, Embedded | Sequence[Embedded] | None], name: str) -> Field[M, Any]:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._with(self._type.member(name))
+        try:
+            part = self._type.member(name)
+        except AttributeError as error:
+            if self._type.embedded is not None:
+                raise
+            raise AttributeError(f"{self!r}: {error}{_SEARCHES if name in _LIKE else ''}") from None
+        return self._with(part)
 
     @overload
     def __getitem__(self: Field[M, list[E] | tuple[E, ...] | None], part: int) -> Field[M, E | None]: ...
@@ -217,6 +238,8 @@ class Field(Expr[M_contra, T_co]):
         self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], values: Iterable[E]
     ) -> Predicate[M]:
         """The list holds all the values."""
+        if self._is_never_list(reached=True):
+            raise StatementError(f"{self!r}.all_() needs a list; {self!r} holds none: write == or in_()")
         return Compare(self, "$all", self._literals("all_", values))
 
     def any_(self: Field[M, list[E] | tuple[E, ...] | None], *conditions: Predicate[E]) -> Predicate[M]:
@@ -225,11 +248,32 @@ class Field(Expr[M_contra, T_co]):
             raise StatementError(f"{self!r}.any_() needs a condition")
         if self._type.embedded is None:
             raise StatementError(f"{self!r}.any_() needs a list of embedded documents")
+        if self._is_never_list():
+            raise StatementError(
+                f"{self!r}.any_() needs a list of embedded documents; {self!r} holds a single one: "
+                f"write conditions on its fields, {self!r}.<field>"
+            )
         return ElemMatch(self, checked_conditions(conditions, f"{self!r}.any_()"))
 
     def size(self: Field[M, list[Any] | set[Any] | frozenset[Any] | tuple[Any, ...] | None]) -> Expr[M, int]:
         """The number of the list's elements; null where there is no list."""
+        if self._is_never_list(reached=True):
+            raise StatementError(f"{self!r}.size() needs a list; of a text there is func.str_len_cp({self!r})")
         return Call(SIZE, (self,))
+
+    def _is_never_list(self, *, reached: bool = False) -> bool:
+        """Whether the declared type surely holds no list.
+
+        With `reached` a list on the way counts too, through which there is a list of values.
+        """
+        if not self._parts:
+            kind = cast("Variable", self._owner).kind
+            return kind is not None and not kind.may_be_list
+        if self._parts[-1].may_be_list:
+            return False
+        return not reached or not any(
+            part.may_be_list and after.step[0] != "element" for part, after in pairwise(self._parts)
+        )
 
     # Assignments, for `update(...).set(...)`
 
@@ -239,7 +283,7 @@ class Field(Expr[M_contra, T_co]):
         Of an element by its position: documents without such an element are not changed at all.
         Raises `ValidationError` for a value that does not fit, or that the field's validator refuses.
         """
-        return Assignment(self, "to", value if isinstance(value, Expr) else self._stored(value))
+        return Assignment(self, "to", types().assigned(self, value) if _is_expr(value) else self._stored(value))
 
     def unset(self) -> Assignment[M_contra]:
         """Remove the key."""
@@ -247,8 +291,8 @@ class Field(Expr[M_contra, T_co]):
 
     def inc(self: Field[M, Number | None], by: T_co | Expr[M_contra, T_co]) -> Assignment[M]:  # pyright: ignore[reportGeneralTypeIssues]
         """Add a number; null and missing become null. Raises `ValidationError` for one that does not fit."""
-        if isinstance(by, Expr):
-            return Assignment(self, "inc", by)
+        if _is_expr(by):
+            return Assignment(self, "inc", types().assigned(self, by))
         checked_number(by)
         return Assignment(self, "inc", self._type.stored_value(by, repr(self)))
 
@@ -287,8 +331,7 @@ class Field(Expr[M_contra, T_co]):
         return Assignment(self, "pop", 1 if end == "last" else -1)
 
     def _literal(self, value: object) -> Any:
-        found = literal(value)
-        return self._type.named(value, cast("dict[str, Any]", found)) if type(found) is dict else found
+        return literal(value) if is_scalar(value) else self._type.beside(value)
 
     def _stored(self, value: object) -> Any:
         """The BSON value to store for a value. Raises `ValidationError`."""

@@ -38,6 +38,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 Unit: TypeAlias = Literal["year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond"]
 UNITS = frozenset({"year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond"})
+_ORDERED = frozenset(
+    {"rank", "dense_rank", "document_number", "shift", "derivative", "integral", "exp_moving_avg", "linear_fill"}
+)
+"""The operators that have no meaning without an order."""
 Bound: TypeAlias = "int | float | Literal['unbounded', 'current']"
 
 
@@ -88,13 +92,15 @@ def window(
             raise StatementError(f"window(partition_by=...) takes fields and expressions, not {partition!r}")
     if documents is not None and range is not None:
         raise StatementError("window() takes documents= or range=, not both")
-    if unit is not None and (range is None or unit not in UNITS):
+    if unit is not None and (range is None or type(unit) is not str or unit not in UNITS):
         raise StatementError(f"window(unit={unit!r}) is for range=, one of {', '.join(sorted(UNITS))}")
     frame = "documents" if documents is not None else "range" if range is not None else None
     bounds = _bounds(documents if range is None else range, whole=documents is not None)
     orders = tuple(order_of(place) for place in places)
     if frame is not None and not orders:
         raise StatementError(f"window({frame}=...) needs order_by=")
+    if call.operator.name in _ORDERED and not orders:
+        raise StatementError(f"window({call!r}) needs order_by=, as {call.operator.name}() depends on the order")
     return Window(cast("Any", call), cast("Any", partitions), orders, cast("Any", frame), bounds, unit)
 
 
@@ -110,6 +116,9 @@ def _bounds(given: object, *, whole: bool) -> tuple[Any, ...]:
             known = type(bound) is int or (type(bound) is float and not whole)
         if not known:
             raise StatementError(f'a window\'s bound is a number, "unbounded" or "current", not {bound!r}')
+    lower, upper = (0 if bound == "current" else bound for bound in cast("list[Any]", given))
+    if "unbounded" not in (lower, upper) and lower > upper:
+        raise StatementError(f"a window's lower bound must not be above the upper one: {given!r}")
     return tuple(literal(bound) for bound in cast("list[Any]", given))
 
 

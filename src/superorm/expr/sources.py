@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from attrs import frozen
 
 from superorm.exc import StatementError
+from superorm.expr.typed import types
 
 if TYPE_CHECKING:
     from superorm.schema.document import Document
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["Alias", "FieldType", "Source", "Variable", "aliased", "class_of", "is_document"]
 
 D = TypeVar("D", bound="Document")
-
-_SAME_ITEMS = frozenset({"filter", "slice", "sort_array", "reverse_array", "concat_arrays", "if_null"})
-"""The operators that give a list of items of their first argument."""
 
 
 class FieldType(Protocol):
@@ -43,6 +41,11 @@ class FieldType(Protocol):
         ...
 
     @property
+    def may_be_list(self) -> bool:
+        """Whether the database may hold a list there, as far as the declared type tells."""
+        ...
+
+    @property
     def embedded(self) -> type | None:
         """The class of the embedded documents that the field holds, as its value or in a list."""
         ...
@@ -51,8 +54,11 @@ class FieldType(Protocol):
         """Whether the field's embedded documents may be of a class, or of one that derives from it."""
         ...
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
-        """What the field stores for an embedded object: its document, with the discriminator where that belongs."""
+    def beside(self, value: object) -> Any:
+        """The BSON value of a value that is compared with the field, as the field would store it.
+
+        Raises `StatementError`.
+        """
         ...
 
     def member(self, name: str) -> FieldType:
@@ -106,14 +112,7 @@ class Variable:
     @property
     def kind(self) -> FieldType | None:
         """What is known of the items."""
-        items: Any = self.list
-        while getattr(getattr(items, "operator", None), "name", None) in _SAME_ITEMS:
-            items = items.args[0] if items.args else dict(items.options).get("input")
-        if isinstance(getattr(items, "_owner", None), Variable) and not items._parts:
-            kind = items._owner.kind
-        else:
-            kind = getattr(items, "_type", None)
-        return None if kind is None else kind.element(None)
+        return None if self.list is None else types().items(self.list)
 
     def __repr__(self) -> str:
         return self.name

@@ -42,6 +42,7 @@ D2 = TypeVar("D2", bound="Document")
 D3 = TypeVar("D3", bound="Document")
 M = TypeVar("M")
 M2 = TypeVar("M2")
+M_contra = TypeVar("M_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -68,13 +69,13 @@ class Rows(Generic[R_co]):
 
 
 @frozen(eq=False)
-class LoadOnly:
+class LoadOnly(Generic[M_contra]):
     """An option: documents of a select with some of their fields only."""
 
     fields: tuple[Field[Any, Any], ...]
 
 
-def load_only(*fields: Expr[Any, Any]) -> LoadOnly:
+def load_only(*fields: Expr[M, Any]) -> LoadOnly[M]:
     """For ``.options(...)``: load these fields of the documents only, and the key.
 
     Touching another one raises `NotLoadedError`; saving writes what changed, as ever.
@@ -103,7 +104,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
     _entities: tuple[Entity, ...]
     _closed: tuple[Step, ...] = ()
     """What stands before the last block."""
-    _options: tuple[LoadOnly, ...] = ()
+    _options: tuple[LoadOnly[Any], ...] = ()
     # the slots of the last block
     _joins: tuple[Join, ...] = ()
     _where: tuple[Predicate[Any], ...] = ()
@@ -214,6 +215,9 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         """
         if not isinstance(list, (Field, Label, Column, ListOf)):
             raise StatementError(f"unwind() takes a field that holds a list, or a label or column, not {list!r}")
+        inner = list.expr if isinstance(list, Label) else list
+        if isinstance(inner, Field) and inner._is_never_list():  # pyright: ignore[reportPrivateUsage]
+            raise StatementError(f"unwind({list!r}): it holds no list; unwind() takes a field that holds one")
         return self._close(Unwind(list, keep_empty, None if index is None else checked_name(index)))
 
     def sample(self, size: int) -> Select[M, R_co]:
@@ -323,11 +327,14 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
             raise StatementError(f"select_from() takes a document class, not {root!r}")
         return self._with("_root", root)
 
-    def options(self, *options: LoadOnly) -> Select[M, R_co]:
-        """How documents are loaded: `load_only`."""
+    def options(self, *options: LoadOnly[M]) -> Select[M, R_co]:
+        """How documents are loaded: `load_only`. Raises `StatementError` for fields of other classes."""
         for option in options:
             if not isinstance(option, LoadOnly):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise StatementError(f"options() takes load_only(...), not {option!r}")
+            for field in option.fields if self._root is not None else ():
+                if not is_part_of(self._root, field._owner):  # pyright: ignore[reportPrivateUsage]
+                    raise StatementError(f"load_only({field!r}): it is no field of {name_of(self._root)}")
         return self._with("_options", (*self._options, *options))
 
     # What becomes of it

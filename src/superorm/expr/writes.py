@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeGuard, cast, overload
 
 import attrs
 from attrs import evolve, frozen
@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Expr, Predicate, checked_conditions
-from superorm.expr.entities import checked_entities, name_of
+from superorm.expr.entities import checked_entities, is_part_of, name_of
 from superorm.expr.kinds import is_field
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
@@ -139,7 +139,11 @@ class Insert(WriteStatement[D], Generic[D]):
         """
         given: Any = rows
         cls = self._root
-        whole: list[Any] = [given] if isinstance(given, (cls, Mapping)) else list(given)
+        if isinstance(given, (str, bytes)) or not isinstance(given, (cls, Mapping, Iterable)):
+            raise StatementError(
+                f"{self!r}.values() takes {cls.__name__} objects and dicts, or lists of them, not {given!r:.80}"
+            )
+        whole: list[Any] = [given] if isinstance(given, (cls, Mapping)) else list(cast("Iterable[Any]", given))
         if values:
             whole.append(values)
         return evolve(self, rows=(*self._rows, *[row if isinstance(row, cls) else self._row(row) for row in whole]))
@@ -165,6 +169,8 @@ class Insert(WriteStatement[D], Generic[D]):
         for field in by:
             if not is_field(field) or len(field._parts) != 1:
                 raise StatementError(f"upsert() takes fields such as {self._root.__name__}.id, not {field!r}")
+            if not is_part_of(self._root, field._owner):
+                raise StatementError(f"{self!r}.upsert() takes fields of {self._root.__name__}, not {field!r}")
         return evolve(self, upserts=True, by=by)
 
     def __str__(self) -> str:
@@ -195,11 +201,16 @@ class Update(WriteStatement[D], Generic[D]):
         """Every document of the class; a statement without conditions needs it."""
         return evolve(self, all=True)
 
-    def values(self, **values: Any) -> Update[D]:
+    def values(self, /, *given: Never, **values: Any) -> Update[D]:
         """New values of fields, or expressions: ``values(year=3)`` is ``set(Movie.year.to(3))``.
 
         Raises `StatementError` naming an attribute that the class does not have, and what `Field.to` raises.
         """
+        if given:
+            raise StatementError(
+                f"{self!r}.values() takes values by the names of fields, values(year=3), not {given[0]!r:.80}; "
+                "set(Movie.year.to(3)) takes changes"
+            )
         _check_names(self._root, values, "values()")
         return self.set(*[getattr(self._root, name).to(value) for name, value in values.items()])
 

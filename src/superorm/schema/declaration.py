@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any, ClassVar, TypeAlias, get_origin
 
 import attrs
@@ -12,6 +14,7 @@ from superorm.exc import MappingError
 from superorm.schema.fields import MISSING, FieldSpec, Mapped, VectorFieldSpec
 from superorm.schema.mapping import MappedField, class_map
 from superorm.schema.scope import Scope
+from superorm.schema.settings import is_method
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.scalars import IntType
 
@@ -32,6 +35,8 @@ Declared: TypeAlias = dict[str, tuple[FieldSpec, Any, Scope]]
 
 _MAPPED = re.compile(r"^(\w+\.)*Mapped\[")
 _CLASS_VAR = re.compile(r"^(\w+\.)*ClassVar\b")
+_OTHERS: Any = (dataclasses.Field, type(attrs.field()))
+"""The types of what attrs and dataclasses have for `FieldSpec`."""
 _RESERVED = frozenset({"NOTHING", "attr_dict", "mro", "self"})
 """The generated ``__init__`` needs these names, or classes do."""
 
@@ -48,21 +53,38 @@ def own_fields(name: str, namespace: dict[str, Any]) -> dict[str, tuple[FieldSpe
                     f"{name}.{attribute}: write its type as Mapped[...], or as ClassVar[...] if it is no field"
                 )
             continue
-        if attribute.startswith("_") or attribute in _RESERVED:
+        if attribute == "_id":
+            raise MappingError(
+                f"{name}._id: the key of a Document is declared as id: {_shown(annotation)} = field(primary_key=True), "
+                "and stored as _id"
+            )
+        if attribute.startswith("_") or attribute in _RESERVED or iskeyword(attribute) or not attribute.isidentifier():
             raise MappingError(
                 f"{name}.{attribute}: this name is reserved; choose another one and set name={attribute!r}"
             )
         value = namespace.pop(attribute, MISSING)
         if value is MISSING:
             value = FieldSpec()
+        elif isinstance(value, _OTHERS):
+            raise MappingError(f"{name}.{attribute}: write superorm.field(...), not that of another package")
+        elif is_method(value):
+            raise MappingError(
+                f"{name}.{attribute} is a field and a {type(value).__name__}; give one of them another name, "
+                "or write field(default=...) if that is the default"
+            )
         elif not isinstance(value, FieldSpec):
             raise MappingError(f"{name}.{attribute}: write field(default={value!r}), not a bare value")
         value.check(f"{name}.{attribute}")
         declared[attribute] = (value, annotation)
     for attribute, value in namespace.items():
-        if isinstance(value, FieldSpec):
+        if isinstance(value, (FieldSpec, Mapped, *_OTHERS)) or value is Mapped or get_origin(value) is Mapped:
             raise MappingError(f"{name}.{attribute} has no annotation; write {attribute}: Mapped[...] = ...")
     return declared
+
+
+def _shown(annotation: Any) -> str:
+    """An annotation as it was written, as far as it is known."""
+    return annotation if isinstance(annotation, str) else repr(annotation).replace("superorm.schema.fields.", "")
 
 
 def inherited(name: str, bases: Sequence[type], namespace: Mapping[str, Any]) -> Declared:

@@ -68,7 +68,7 @@ def _is_strict(index: DeclaredIndex) -> bool:
 def check_indexes(mapping: ClassMap) -> None:
     """Raise `MappingError` for what is wrong already, where some types may not be known yet; ``__validate__`` too."""
     validate: object = getattr(mapping.cls, "__validate__", False)
-    if validate not in (True, False, "warn"):
+    if type(validate) is not bool and validate != "warn":
         raise MappingError(f'{mapping.name}.__validate__ must be True, False or "warn", not {validate!r}')
     if mapping.parent is not None and validate != getattr(mapping.root.cls, "__validate__", False):
         raise MappingError(

@@ -14,6 +14,7 @@ from superorm.exc import MappingError, StatementError, UnsupportedError
 from superorm.expr.literals import register_literal
 from superorm.expr.nodes import Field
 from superorm.expr.storable import on_classes
+from superorm.expr.typed import on_types
 from superorm.schema import embedded
 from superorm.schema.declaration import (
     Declared,
@@ -27,6 +28,7 @@ from superorm.schema.declaration import (
     setting,
 )
 from superorm.schema.declared_indexes import check_indexes
+from superorm.schema.expression_values import ExpressionTypes
 from superorm.schema.fields import MISSING, FieldSpec, Mapped, VectorFieldSpec, field
 from superorm.schema.indexes import Index
 from superorm.schema.inheritance import check_overrides, join, parent_of
@@ -34,6 +36,7 @@ from superorm.schema.lookup import class_finder, python_value
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.registry import Registry, default_registry
 from superorm.schema.scope import Scope
+from superorm.schema.settings import around, check_body, check_undecorated
 from superorm.schema.state import LazyPart
 from superorm.schema.types.base import Misfit
 
@@ -60,15 +63,20 @@ class MappedMeta(type):
     ) -> Any:
         if not any(isinstance(base, MappedMeta) for base in bases):  # Document and Embedded themselves
             return super().__new__(mcs, name, bases, namespace, **keywords)
+        frame = around(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        check_undecorated(name, namespace)  # a class made again, with slots
+        here = {"__module__": frame.f_globals.get("__name__", "builtins"), "__qualname__": name}
+        namespace = {**here, **namespace}  # of a class made by a call these may be missing
         own = own_fields(name, namespace)
-        scope = Scope.of(namespace, sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        check_body(name, namespace, own)
+        scope = Scope.of(namespace, frame)
         for above in {above: None for base in bases for above in base.__mro__}:
             if not isinstance(above, MappedMeta):
                 check_mixin(name, above)
         declared = inherited(name, bases, namespace)
         declared |= {attribute: (spec, annotation, scope) for attribute, (spec, annotation) in own.items()}
         if registry is not None:
-            namespace["__superorm_registry__"] = registry
+            namespace["__superorm_registry__"] = _checked_registry(name, registry)
         if namespace.pop("__abstract__", False):
             namespace["__superorm_declared__"] = declared
             return super().__new__(mcs, name, bases, namespace, **keywords)
@@ -96,6 +104,11 @@ class MappedMeta(type):
         super().__init__(name, bases, namespace)
 
     if not TYPE_CHECKING:
+
+        def __setattr__(cls, name: str, value: Any) -> None:
+            if {"__superorm__", "__superorm_declared__"} & cls.__dict__.keys():
+                check_undecorated(cls.__name__, (name,))
+            super().__setattr__(name, value)
 
         def __getattr__(cls, name: str) -> Any:
             """The fields of abstract classes, for statements on the classes that derive from them."""
@@ -194,6 +207,12 @@ def _is_collection_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(rf"{_PART}(\.{_PART})*", name) is not None
 
 
+def _checked_registry(name: str, registry: object) -> Registry:
+    if not isinstance(registry, Registry):
+        raise MappingError(f"{name}: registry={registry!r} is no Registry; write registry=Registry()")
+    return registry
+
+
 def _registry(cls: type) -> Registry:
     registry: Registry = getattr(cls, "__superorm_registry__", default_registry)
     return registry
@@ -277,6 +296,7 @@ def _embedded_literal(value: Embedded) -> Any:
 
 register_literal(Embedded, _embedded_literal)
 on_classes(class_finder, python_value)
+on_types(ExpressionTypes())
 
 
 def _snake_case(name: str) -> str:

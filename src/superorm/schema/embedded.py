@@ -31,7 +31,9 @@ def install(mapping: ClassMap) -> None:
     A subclass of mapped classes joins their families; its documents name it.
     Raises `MappingError` where they cannot tell it from another one.
     """
-    mapping.discriminator = getattr(mapping.cls, "__discriminator__", mapping.discriminator)
+    if hasattr(mapping.cls, "__discriminator__"):
+        mapping.discriminator = cast("Any", mapping.cls).__discriminator__
+        mapping.check_discriminator(mapping.name)
     _join_families(mapping)
 
     def load(stored: dict[str, Any]) -> Any:

@@ -56,6 +56,23 @@ def is_stored_name(name: object) -> bool:
     return isinstance(name, str) and name not in ("", "_id") and name[0] != "$" and not {".", "\0"} & set(name)
 
 
+def _is_mutable(value: object) -> bool:
+    """Whether a default is known to be changed by whoever changes it in one object."""
+    if is_tuple(value):
+        return any(map(_is_mutable, value))
+    return isinstance(value, _MUTABLE) or hasattr(value, "__superorm__")
+
+
+def _check_bool(where: str, setting: str, value: object) -> None:
+    if type(value) is not bool:
+        raise MappingError(f"{where}: {setting}={value!r} is neither True nor False")
+
+
+def _check_name(where: str, setting: str, value: object) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise MappingError(f"{where}: {setting}={value!r} is no name")
+
+
 @frozen
 class FieldSpec:
     """A field's declaration, as `field` makes it."""
@@ -78,8 +95,15 @@ class FieldSpec:
             raise MappingError(f"{where}: give field() a default or a factory, not both")
         if isinstance(self.default, _FACTORY):
             raise MappingError(f"{where}: default={self.default!r} makes values; give the function itself as factory=")
-        if isinstance(self.default, _MUTABLE) or hasattr(self.default, "__superorm__"):
+        if _is_mutable(self.default):
             raise MappingError(f"{where}: default={self.default!r} would be shared by all objects; use factory=")
+        for setting, value in (
+            ("primary_key", self.primary_key),
+            ("unique", self.unique),
+            ("repr", self.repr),
+            ("version", self.version),
+        ):
+            _check_bool(where, setting, value)
         for setting, function in (
             ("factory", self.factory),
             ("converter", self.converter),
@@ -93,6 +117,11 @@ class FieldSpec:
         self._check_version(where)
         if self.primary_key and self.name is not None:
             raise MappingError(f"{where}: a primary key is always stored as _id; leave out name=")
+        if self.name == "_id":
+            raise MappingError(
+                f"{where}: only the key is stored as _id; it is declared as id: Mapped[...] = field(primary_key=True), "
+                "without name="
+            )
         if self.name is not None and not is_stored_name(self.name):
             raise MappingError(
                 f"{where}: name={self.name!r} cannot be a stored key: "
@@ -106,7 +135,7 @@ class FieldSpec:
             )
 
     def _check_index(self, where: str) -> None:
-        if self.index not in (True, False, *KINDS):
+        if type(self.index) is not bool and self.index not in KINDS:
             raise MappingError(f"{where}: index={self.index!r} is none of True, False, {', '.join(map(repr, KINDS))}")
         if isinstance(self.index, str) and self.ttl is not None:
             raise MappingError(f"{where}: an index={self.index!r} has no ttl=")
@@ -142,6 +171,8 @@ class VectorFieldSpec(FieldSpec):
             raise MappingError(f"{where}: metric={self.metric!r} is none of {', '.join(get_args(Metric))}")
         if (self.source is None) != (self.model is None):
             raise MappingError(f"{where}: a computed vector needs both source= and model=")
+        for setting, value in (("source", self.source), ("model", self.model)):
+            _check_name(where, setting, value)
 
 
 @overload
@@ -180,7 +211,7 @@ def field(
     converter: Callable[[Any], Any] | None = None,
     repr: bool = True,
     version: bool = False,
-    init: Literal[False] = False,
+    init: object = MISSING,
 ) -> Any:
     """Declare a field.
 
@@ -197,6 +228,11 @@ def field(
     It is no argument of ``__init__`` (`init` is there for type checkers only).
     Settings that contradict one another raise `MappingError` where the class is declared.
     """
+    if init is not MISSING and not (version and init is False):
+        raise MappingError(
+            f"field(init={init!r}): every field but a version is an argument of __init__; leave out init=, "
+            "and give default= or factory= to what need not be given"
+        )
     return FieldSpec(
         default=default,
         factory=factory,

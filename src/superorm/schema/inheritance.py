@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from superorm.exc import MappingError
-from superorm.schema.fields import VectorFieldSpec
+from superorm.schema.fields import MISSING, VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 
 __all__ = ["check_overrides", "join", "parent_of"]
@@ -49,15 +49,15 @@ def join(mapping: ClassMap) -> None:
     Raises `MappingError` where their documents could not be told apart.
     """
     parent = mapping.parent
-    declared: Any = getattr(mapping.cls, "__discriminator__", None)
+    declared: Any = getattr(mapping.cls, "__discriminator__", MISSING)
     if parent is None:
-        if declared is not None:
+        if declared is not MISSING:
             mapping.discriminator, mapping.names_itself = declared, True
             mapping.check_discriminator(mapping.name)
             mapping.family = {mapping.name: mapping}
         return
     root, mapping.discriminator = mapping.root, parent.discriminator
-    if declared not in (None, root.discriminator):
+    if declared not in (MISSING, root.discriminator):
         raise MappingError(f"{mapping.name}.__discriminator__: that of {root.name} is {root.discriminator!r}")
     for one in (root, mapping):
         one.check_discriminator(f"{mapping.name}, a subclass of {root.name}")

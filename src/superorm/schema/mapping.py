@@ -13,7 +13,7 @@ from attrs import define, field
 from superorm.exc import MappingError
 from superorm.schema.compare import same
 from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec, is_stored_name
-from superorm.schema.parts import Part, element_part, refused, storable, value_part
+from superorm.schema.parts import Part, compared, element_part, refused, storable, value_part
 from superorm.schema.scope import Scope
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected, Undeclared
@@ -101,14 +101,19 @@ class MappedField:
         return self.type.is_list
 
     @property
+    def may_be_list(self) -> bool:
+        kind = self.resolved()
+        return self.keep or kind is None or list in kind.reads
+
+    @property
     def embedded(self) -> _Class | None:
         return self.type.embedded
 
     def holds(self, cls: object) -> bool:
         return self.type.holds(cls)
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
-        return self.type.named(value, document)
+    def beside(self, value: object) -> Any:
+        return compared(self.type, self.where, value)
 
     def member(self, name: str) -> MappedField:
         return self.type.member(name)

@@ -14,7 +14,7 @@ from superorm.schema.types.containers import AnyType, DictType, ListType, TupleT
 from superorm.schema.types.typed_dict import TypedDictType
 from superorm.schema.types.walk import each, each_item
 
-__all__ = ["Part", "element_part", "refused", "storable", "value_part"]
+__all__ = ["Part", "compared", "element_part", "refused", "storable", "value_part"]
 
 
 @frozen(eq=False)
@@ -33,14 +33,18 @@ class Part:
         return self.type.is_list
 
     @property
+    def may_be_list(self) -> bool:
+        return list in self.type.reads
+
+    @property
     def embedded(self) -> Any:
         return self.type.embedded
 
     def holds(self, cls: object) -> bool:
         return self.type.holds(cls)
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
-        return self.type.named(value, document)
+    def beside(self, value: object) -> Any:
+        return compared(self.type, self.where, value)
 
     def member(self, name: str) -> Any:
         return self.type.member(name)
@@ -84,6 +88,15 @@ def refused(kind: BsonType, where: str, misfit: Misfit, holder: Any) -> Validati
     error = VectorError if any(isinstance(member, VectorType) for member in members) else ValidationError
     path = ".".join([where, *misfit.path])
     return error(f"{path} cannot be stored: {misfit.describe()}", document_class=holder, field=path)
+
+
+def compared(kind: BsonType, where: str, value: object) -> Any:
+    """The BSON value of a value beside a field in a condition. Raises `StatementError`."""
+    try:
+        return kind.beside(value)
+    except Misfit as misfit:
+        path = ".".join([where, *misfit.path])
+        raise StatementError(f"{path} cannot be compared: {misfit.describe()}", field=path) from misfit.error
 
 
 def element_part(where: str, kind: BsonType, position: int | None) -> Part:

@@ -8,16 +8,19 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from attrs import define, field
 
 __all__ = ["Scope"]
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
 _local_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
 """The mapped classes inside functions, by module and qualified name, for annotations that come before them."""
-_local_scopes: defaultdict[str, WeakSet[Scope]] = defaultdict(WeakSet)
+_local_scopes: defaultdict[str, WeakValueDictionary[int, Scope]] = defaultdict(WeakValueDictionary)
 """The scopes inside functions, by module and function."""
 
 
@@ -50,10 +53,10 @@ class Scope:
         if "<locals>" in self.qualname:
             _local_classes[f"{self.module}.{self.qualname}"] = cls
             scopes = _local_scopes[self._around]
-            for scope in scopes:  # of classes declared before: in an earlier call, they have one of that name already
+            for _, scope in _items(scopes):  # of classes declared before: in an earlier call, they have one of the name
                 if cls.__name__ in scope.mentioned:
                     scope.names.setdefault(cls.__name__, cls)
-            scopes.add(self)
+            scopes[id(self)] = self
 
     @property
     def _around(self) -> str:
@@ -69,7 +72,7 @@ class Scope:
     def __call__(self, text: str) -> Any:
         """The value of an annotation. Raises `NameError` for what is not there yet."""
         around = self._around
-        local = {name: cls for path, cls in _local_classes.items() if (name := path.removeprefix(around)) != path}
+        local = {name: cls for path, cls in _items(_local_classes) if (name := path.removeprefix(around)) != path}
         names = {name: self._newest(name, value) for name, value in self.names.items()}
         return eval(text, dict(self.module_names), local | names)
 
@@ -87,3 +90,9 @@ def _names_of(module: str) -> dict[str, Any]:
 
 def _place(cls: type) -> tuple[str, str]:
     return cls.__module__, cls.__qualname__
+
+
+def _items(known: WeakValueDictionary[_K, _V]) -> list[tuple[_K, _V]]:
+    """What is in it at one moment, whatever other threads declare."""
+    found = [(one.key, one()) for one in known.valuerefs()]
+    return [(key, value) for key, value in found if value is not None]

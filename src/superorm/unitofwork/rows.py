@@ -4,21 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
-from attrs import evolve, frozen
 from bson import Decimal128, Int64
 
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.output import Output
-from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, is_window
+from superorm.expr.kinds import is_field
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.nodes import Field
+from superorm.schema.expression_types import type_of
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.state import mismatch
-from superorm.schema.types.base import Misfit
+from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.computed import KeptType, item_of
+from superorm.schema.types.containers import AnyType
 from superorm.unitofwork.result import Row, row_class
 
 __all__ = ["Load", "rows_of"]
@@ -26,15 +27,6 @@ __all__ = ["Load", "rows_of"]
 Load: TypeAlias = Callable[[ClassMap, Sequence[dict[str, Any]], "frozenset[str] | None"], list[Any]]
 """Gives the objects of whole documents, or of those with some attributes only."""
 Documents: TypeAlias = Sequence[dict[str, Any]]
-
-_KEEP = frozenset({"min", "max", "first", "last", "shift", "locf", "top", "bottom"})
-"""The operators whose value is of their first argument's type."""
-_LISTS = frozenset({"push", "add_to_set", "first_n", "last_n", "max_n", "min_n", "top_n", "bottom_n"})
-"""Those that give a list of values of their last argument's type."""
-_ITEMS = frozenset({"array_elem_at", "array_first", "array_last"})
-"""Those that give an item of their first argument."""
-_CHOICES = {"if_null": 0, "cond": 1}
-"""Those that give one of their arguments, and where these begin."""
 
 
 def rows_of(compiled: CompiledSelect, found: Documents, scores: Sequence[float] | None, load: Load) -> list[Row]:
@@ -44,7 +36,7 @@ def rows_of(compiled: CompiledSelect, found: Documents, scores: Sequence[float] 
     """
     kind = row_class([output.name for output in compiled.outputs])
     if not found and compiled.default_row is not None:
-        return [kind(compiled.default_row)]
+        return [kind([_reader(one)(value) for one, value in zip(compiled.outputs, compiled.default_row, strict=True)])]
     return _rows(kind, compiled.mapping, compiled.outputs, found, scores, load)
 
 
@@ -133,8 +125,10 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
     depth = len([part for part in field._parts if part.stored is not None])
     holder, keys = output.path[:-depth], output.path[-depth:]  # the former of a joined document
     part: Any = field._parts[-1]
-    kind = _Kind(part, _keeps(field))
-    read = _reads((_item_of(kind) or kind) if output.unwound else kind)
+    kind: BsonType = KeptType(part.type) if _keeps(field) else part.type
+    if output.unwound and not _is_item(field) and kind.is_list:
+        kind = item_of(kind) or AnyType()
+    read = kind.from_bson
 
     def one(value: Any) -> Any:
         if output.unwound and (value is MISSING or value is None):
@@ -170,117 +164,17 @@ def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:
 
 
 def _reader(output: Output) -> Callable[[Any], Any]:
-    kind = _kind_of(output.entity)
-    if kind is not None and output.unwound:
-        kind = _item_of(kind)
+    kind = type_of(output.entity)
+    if kind is not None and output.unwound and not _is_item(output.entity):
+        kind = item_of(kind)
     if kind is None:
         return _natural
-    read = _reads(kind)
-
-    def one(value: Any) -> Any:
-        return None if value is None else read(value)
-
-    def many(value: Any) -> Any:
-        return None if value is None else [one(item) for item in value]
-
-    return many if kind.many else one
+    read = kind.from_bson
+    return lambda value: None if value is None else read(value)
 
 
-@frozen
-class _Kind:
-    """Of what type a value is."""
-
-    part: Any
-    """The declared field, or the part of one, whose type it is."""
-    keeps: bool
-    """Whether values of a wrong type are kept."""
-    many: bool = False
-    """Whether there is a list of such."""
-    through: bool = False
-    """Whether its path leads through a list, so that there may be a list of such."""
-
-
-def _kind_of(entity: Any) -> _Kind | None:
-    """The type of a computed value, where that is a field's."""
-    if is_label(entity):
-        return _kind_of(entity.expr)
-    if is_window(entity):
-        return _kind_of(entity.call)
-    if is_field(entity):
-        through = any(list in above.type.reads for above in cast("tuple[Any, ...]", entity._parts[:-1]))
-        return _Kind(entity._parts[-1], _keeps(entity), through=through) if entity._parts else None
-    if is_case(entity):
-        return _common([*(value for _, value in entity.whens), entity.else_])
-    if not is_call(entity) or not entity.args:
-        return None
-    name = entity.operator.name
-    if name in _CHOICES:
-        return _common(entity.args[_CHOICES[name] :])
-    if name not in _KEEP | _LISTS | _ITEMS:
-        return None
-    kind = _kind_of(entity.args[-1 if name in _LISTS else 0])
-    if kind is None or name in _KEEP:
-        return kind
-    if name in _ITEMS:
-        return _item_of(kind)
-    return None if kind.many else evolve(kind, many=True)
-
-
-def _item_of(kind: _Kind) -> _Kind | None:
-    """The type of the items of a list."""
-    if kind.many:
-        return evolve(kind, many=False)
-    if kind.part.stored is None:  # it is one
-        return kind
-    return evolve(kind, part=kind.part.element(None)) if kind.part.is_list else None
-
-
-def _common(values: Sequence[Any]) -> _Kind | None:
-    """The type of values all of which are of one type, null aside."""
-    kinds = [_kind_of(value) for value in values if is_expr(value)]
-    first = kinds[0] if kinds else None
-    if first is None or any(kind is None or _name_of(kind) != _name_of(first) for kind in kinds):
-        return None
-    try:
-        for value in values:
-            if not is_expr(value) and value is not None:
-                first.part.type.from_bson(value)
-    except Misfit:
-        return None
-    return first
-
-
-def _name_of(kind: _Kind) -> tuple[str, bool]:
-    return cast("str", kind.part.type.name).removesuffix(" | None"), kind.many
-
-
-def _reads(kind: _Kind) -> Callable[[Any], Any]:
-    """What reads a value of the type; where wrong ones are kept, a copy of such."""
-    from_bson: Callable[[Any], Any] = kind.part.type.from_bson
-    if not kind.keeps:
-        return _each(from_bson) if kind.through else from_bson
-
-    def read(value: Any) -> Any:
-        try:
-            return from_bson(value)
-        except Misfit:
-            return deepcopy(value)
-
-    return read
-
-
-def _each(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What reads a value, or a list of such where a path led through a list."""
-
-    def one(value: Any) -> Any:
-        try:
-            return read(value)
-        except Misfit:
-            if not is_list(value):
-                raise
-            return [None if item is None else one(item) for item in value]
-
-    return one
+def _is_item(entity: Any) -> bool:
+    return is_field(entity) and bool(entity._parts) and entity._parts[-1].stored is None
 
 
 def _keeps(field: Field[Any, Any]) -> bool:

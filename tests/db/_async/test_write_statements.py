@@ -466,6 +466,24 @@ async def test_update_upsert(db: AsyncDB, computes: bool) -> None:
         await commit(db, update(Film).where(Film.id == 4).values(year=3).upsert())
 
 
+@pytest.mark.parametrize("computes", [False, True])
+async def test_upsert_with_several_conditions_on_a_field(db: AsyncDB, computes: bool) -> None:
+    """The new document has the value that one of them says with ``==``, and meets them all."""
+    where = Counted.id == "k", Counted.n < 5, Counted.n < 7, Counted.n == 3, Counted.n > 0
+    change = Counted.name.to(func.concat("a", "b") if computes else "ab")
+    for _ in range(2):
+        await commit(db, update(Counted).where(*where).set(change).upsert())
+    assert [{"_id": "k", "n": 3, "name": "ab", "version": 2}] == await stored(db, "counted")
+
+
+async def test_add_to_set_takes_a_value_that_is_given_twice_once(db: AsyncDB) -> None:
+    """As often as it is given, and whether the list holds others or not."""
+    async with db.begin() as session:
+        session.add_all([Film(id=1, title="a", genres=["x"]), Film(id=2, title="b")])
+    await commit(db, update(Film).all().set(Film.genres.add_to_set("y", "x", "y")))
+    assert [["x", "y"], ["y", "x"]] == [one["genres"] for one in await stored(db)]
+
+
 # delete
 
 

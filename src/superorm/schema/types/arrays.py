@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 from bson import Binary
 
+from superorm.expr.narrow import is_list
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.vector_binary import FLOAT32, NATIVE, STORED, SUBTYPE, decode_vector, encode_vector, is_encoded
 
@@ -38,6 +39,9 @@ class ArrayType(BsonType):
             pass
         raise Misfit(value, self.name)
 
+    def beside(self, value: object) -> Any:
+        return self.to_bson(value) if isinstance(value, np.ndarray) else super().beside(value)
+
     def to_bson(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
             raise Misfit(value, self.name)
@@ -68,6 +72,15 @@ class VectorType(BsonType):
         if vector is None or vector.shape != (self.dim,):
             raise Misfit(value, self.name)
         return vector
+
+    def beside(self, value: object) -> Any:
+        """Vectors may be stored as arrays of doubles too, so that any list can be asked for."""
+        if hasattr(value, "__array__"):
+            return self.to_bson(value)
+        try:
+            return self.to_bson(value) if is_list(value) else super().beside(value)
+        except Misfit:
+            return super().beside(value)
 
     def to_bson(self, value: Any) -> Binary:
         try:

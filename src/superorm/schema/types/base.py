@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from superorm.expr.literals import literal
 from superorm.schema.compare import same
 
 if TYPE_CHECKING:
     from superorm.schema.mapping import MappedField
 
-__all__ = ["BsonType", "Misfit", "Missing", "Rejected", "Undeclared"]
+__all__ = ["BsonType", "Misfit", "Missing", "Rejected", "Undeclared", "has_hash"]
 
 
 class Misfit(Exception):
@@ -131,9 +132,12 @@ class BsonType:
         """Whether its embedded documents may be of a class, or of one that derives from it."""
         return False
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
-        """What it stores for an embedded object: its document, with the discriminator where that belongs."""
-        return document
+    def beside(self, value: object) -> Any:
+        """The BSON value of a value that a statement compares with one of this type, as a document would store it.
+
+        Raises `Misfit`, `StatementError`.
+        """
+        return literal(value)
 
     def member(self, name: str) -> MappedField:
         """A field of that class, by its attribute's name. Raises `AttributeError`."""
@@ -141,3 +145,8 @@ class BsonType:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+def has_hash(cls: Any) -> bool:
+    """Whether objects of a class can be hashed."""
+    return cls.__hash__ is not None

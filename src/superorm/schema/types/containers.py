@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import numpy as np
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
+from superorm.expr.literals import key_literal, literal
 from superorm.expr.narrow import is_dict, is_list, is_tuple
+from superorm.expr.order import in_order
 from superorm.schema.compare import same
-from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.base import BsonType, Misfit, Rejected
 from superorm.schema.types.scalars import DatetimeType, IntType
 from superorm.schema.types.walk import checked_keys, each, each_item
 
@@ -138,10 +139,13 @@ class UnionType(BsonType):
     def holds(self, cls: object) -> bool:
         return any(member.holds(cls) for member in self.members)
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
-        for member in self.members:
-            document = member.named(value, document)
-        return document
+    def beside(self, value: object) -> Any:
+        if self._only is not None:
+            return self._only.beside(value)
+        try:
+            return self.to_bson(value)
+        except Misfit:
+            return super().beside(value)
 
     def member(self, name: str) -> MappedField:
         for member in self.members:
@@ -151,7 +155,7 @@ class UnionType(BsonType):
 
 
 class ListType(BsonType):
-    """A list, set, frozenset or tuple of any length, stored as an array."""
+    """A list, set, frozenset or tuple of any length, stored as an array; sets in one order."""
 
     reads = frozenset({list})
 
@@ -160,6 +164,7 @@ class ListType(BsonType):
         self.element = element
         self.name = f"{container.__name__}[{element.name}]"
         self.hashable = container in (tuple, frozenset) and element.hashable
+        self._is_set = container in (set, frozenset)
 
     def from_bson(self, value: Any) -> Any:
         if not is_list(value):
@@ -175,20 +180,20 @@ class ListType(BsonType):
             return self.container(items)
         except TypeError:  # a set of what cannot be hashed
             raise Misfit(value, self.name) from None
+        except Exception as error:
+            raise Rejected(value, error, f"__hash__ or __eq__ of {self.element.name}") from error
 
     def to_bson(self, value: Any) -> Any:
         if not isinstance(value, self.container):
             raise Misfit(value, self.name)
-        return each(self.element.to_bson, cast("Iterable[Any]", value))
+        stored = each(self.element.to_bson, cast("Iterable[Any]", value))
+        return in_order(stored) if self._is_set else stored
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_list(raw) or not isinstance(value, self.container):
             return False
-        if issubclass(self.container, (set, frozenset)):
-            try:
-                return set(map(_exactly, self.from_bson(raw))) == set(map(_exactly, cast("Iterable[Any]", value)))
-            except Misfit:
-                return False
+        if self._is_set:
+            return super().unchanged(value, in_order(raw))
         values = cast("list[Any]", value)
         return len(values) == len(raw) and all(map(self.element.unchanged, values, raw))
 
@@ -203,26 +208,17 @@ class ListType(BsonType):
     def holds(self, cls: object) -> bool:
         return self.element.holds(cls)
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
-        return self.element.named(value, document)
+    def beside(self, value: object) -> Any:
+        """Of a list, or of one of its elements."""
+        if self.element.plain and isinstance(value, np.ndarray):
+            return literal(cast("Any", value).tolist())
+        if isinstance(value, (set, frozenset)) and (self._is_set or not self.element.is_list):
+            return in_order(each(self.element.beside, cast("Iterable[Any]", value)))
+        items = cast("Any", value)
+        return each(self.element.beside, items) if is_list(items) or is_tuple(items) else self.element.beside(items)
 
     def member(self, name: str) -> MappedField:
         return self.element.member(name)
-
-
-def _exactly(value: Any) -> Any:
-    """What tells the elements of sets apart as they are stored: True is not 1, 0.0 not -0.0, and 1.0 not 1.00."""
-    if type(value) is str:
-        return value
-    if is_tuple(value):
-        return tuple, tuple(map(_exactly, value))
-    if isinstance(value, frozenset):
-        return frozenset(map(_exactly, cast("Any", value)))
-    if isinstance(value, Decimal):
-        return Decimal, value.as_tuple()
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and (not value or value != value):
-        return float, float(value).hex()
-    return isinstance(value, bool), value
 
 
 class TupleType(BsonType):
@@ -244,6 +240,11 @@ class TupleType(BsonType):
         if not is_tuple(value):
             raise Misfit(value, self.name)
         return self._each("to_bson", value)
+
+    def beside(self, value: object) -> Any:
+        if (is_tuple(value) or is_list(value)) and len(value) == len(self.elements):
+            return [element.beside(item) for element, item in zip(self.elements, value, strict=True)]
+        return super().beside(value)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_list(raw) or not is_tuple(value) or not len(self.elements) == len(value) == len(raw):
@@ -285,6 +286,11 @@ class DictType(BsonType):
         if not is_dict(value):
             raise Misfit(value, self.name)
         return each_item(self.value.to_bson, checked_keys(value))
+
+    def beside(self, value: object) -> Any:
+        if not is_dict(value):
+            return super().beside(value)
+        return {key_literal(key): self.value.beside(item) for key, item in value.items()}
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_dict(raw) or not is_dict(value):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from superorm.exc import MappingError, StatementError
-from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.base import BsonType, Misfit, has_hash
 from superorm.schema.types.containers import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ class EmbeddedType(BsonType):
     """An embedded document of a class, or of one of its subclasses, which are told apart by the discriminator."""
 
     reads = frozenset({dict})
-    hashable = False
 
     def __init__(self, mapping: ClassMap) -> None:
         self.mapping = mapping
         self.name = mapping.name
+        self.hashable = has_hash(mapping.cls)
 
     def from_bson(self, value: Any) -> Any:
         if not isinstance(value, _DICT):
@@ -86,12 +86,12 @@ class OneOfType(BsonType):
     """An embedded document of one of several classes, always stored with the discriminator."""
 
     reads = frozenset({dict})
-    hashable = False
 
     def __init__(self, mappings: tuple[ClassMap, ...], where: str) -> None:
         """Raises `MappingError` for classes that cannot be told apart; `where` names the field."""
         self.mappings = mappings
         self.name = " | ".join(mapping.name for mapping in mappings)
+        self.hashable = all(has_hash(mapping.cls) for mapping in mappings)
         self._key = mappings[0].discriminator
         self._classes = {mapping.name: mapping for mapping in mappings}
         if len(self._classes) < len(mappings):
@@ -156,9 +156,10 @@ class OneOfType(BsonType):
     def holds(self, cls: object) -> bool:
         return _holds(self._known().values(), cls)
 
-    def named(self, value: object, document: dict[str, Any]) -> dict[str, Any]:
+    def beside(self, value: object) -> Any:
         mapping = self._named(type(value).__name__)
-        return _tagged(mapping, document) if mapping is not None and type(value) is mapping.cls else document
+        stored = super().beside(value)
+        return _tagged(mapping, stored) if mapping is not None and type(value) is mapping.cls else stored
 
     def member(self, name: str) -> MappedField:
         return _member(self.name, self._known().values(), name)

@@ -10,7 +10,7 @@ from bson import Int64
 
 from superorm.exc import MappingError, StatementError
 from superorm.expr.literals import register_literal
-from superorm.schema.types.base import BsonType, Misfit, Rejected
+from superorm.schema.types.base import BsonType, Misfit, Rejected, has_hash
 from superorm.schema.types.containers import BSON_TYPES, AnyType
 from superorm.schema.types.known import KNOWN
 
@@ -33,7 +33,7 @@ class RegisteredType(BsonType):
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.name = cls.__name__
-        self.hashable = cast("Any", cls).__hash__ is not None
+        self.hashable = has_hash(cls)
         self.encode: Callable[[Any], Any]
         self.decode: Callable[[Any], Any]
 

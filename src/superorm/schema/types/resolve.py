@@ -54,6 +54,8 @@ _ABSTRACT: dict[Any, type] = {
 """What fields of abstract containers hold."""
 _COUNTS: dict[Any, int | None] = {list: 1, set: 1, frozenset: 1, dict: 2, tuple: None}
 """Of how many types containers are."""
+_OWN = ("superorm.expr.", "superorm.schema.")
+"""The modules with classes that cannot be registered: `Mapped`, `Document` and the like."""
 
 
 class Lookup(Protocol):
@@ -171,6 +173,8 @@ class _Resolver:
                 f"{self.where}: no type {kind!r} is known: a Document has a collection of its own; "
                 "derive it from Embedded, or hold its key"
             )
+        if kind.__module__.startswith(_OWN):
+            raise MappingError(f"{self.where}: a field cannot hold {kind.__name__} of superorm; {_advice()}")
         raise Unregistered(
             f"{self.where}: no type {kind!r} is known; "
             f"call superorm.register_type({kind.__name__}, to_bson, from_bson) before its first use, or {_advice()}"

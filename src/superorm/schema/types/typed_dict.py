@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from superorm.expr.literals import key_literal
 from superorm.expr.narrow import is_dict
 from superorm.schema.types.base import BsonType, Misfit, Undeclared
 from superorm.schema.types.containers import AnyType
@@ -69,6 +70,12 @@ class TypedDictType(BsonType):
             if key.required and name not in items:
                 raise Misfit(items, f"a {self.name}, which has the key {name!r}")
         return result
+
+    def beside(self, value: object) -> Any:
+        if not is_dict(value):
+            return super().beside(value)
+        none = Key(_ANY, False)
+        return {key_literal(name): self.keys.get(name, none).type.beside(item) for name, item in value.items()}
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_dict(raw) or not is_dict(value) or list(value) != list(raw):

@@ -1,0 +1,194 @@
+# pyright: reportPrivateUsage=false
+"""Python values beside and inside expressions, as documents of the types that these are of would store them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from functools import reduce
+from typing import Any, cast
+
+import numpy as np
+from attrs import evolve
+
+from superorm.exc import StatementError
+from superorm.expr.base import Call, Expr
+from superorm.expr.kinds import is_call, is_case, is_expr
+from superorm.expr.literals import literal
+from superorm.expr.narrow import is_dict
+from superorm.expr.nesting import not_too_deep
+from superorm.expr.nodes import Case
+from superorm.expr.operators import LITERAL, Operator
+from superorm.expr.signatures import SIGNATURES, Letter
+from superorm.expr.typed import is_told_by_bson
+from superorm.schema.expression_types import Given, branches, known_types, lettered, resolved, type_of
+from superorm.schema.parts import Part, compared, element_part
+from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ
+
+__all__ = ["ExpressionTypes"]
+
+
+def _annotation_of(value: Any) -> Any:
+    """The annotation of a field for a value."""
+    kind = _class(value)
+    if kind in (list, set, frozenset, tuple, dict) and value:
+        items = [_annotation_of(item) for item in (value.values() if is_dict(value) else value)]
+        if kind is tuple:
+            return tuple[tuple(items)]  # type: ignore[misc]  # pyright: ignore[reportInvalidTypeArguments]
+        return dict[str, _union(items)] if kind is dict else kind[_union(items)]  # type: ignore[misc]
+    for known in (datetime, date, Decimal):
+        if isinstance(value, known):
+            return known
+    return _class(cast("Any", value).item()) if isinstance(value, np.generic) else kind
+
+
+def _class(value: object) -> Any:
+    return type(value)
+
+
+def _union(annotations: Iterable[Any]) -> Any:
+    return reduce(lambda one, other: one | other, dict.fromkeys(annotations))
+
+
+def _literal(value: object, annotation: Any = None) -> Any:
+    """A BSON literal, or where that does not tell the type of the value a call that remembers it."""
+    plain = literal(value)  # refuses what needs a field beside it, such as an array
+    annotation = _annotation_of(value) if annotation is None else annotation
+    kind = None if is_told_by_bson(value) else resolved(annotation)
+    if kind is None:
+        return plain
+    stored = compared(kind, "a value", value)
+    try:
+        kind.from_bson(stored)
+    except Misfit:
+        return stored
+    return Call[Any, Any](LITERAL, (stored,), (), annotation)
+
+
+def _settled(given: Sequence[Given]) -> list[Any]:
+    """The arguments as expressions and BSON literals, the Python values as the type that they share stores them."""
+    known = [kind for kind in known_types(one for one in given if not _holds_values(one[1])) if kind is not None]
+    shared = same_kind(known)
+    annotation = None if known else _shared_annotation(given)
+    kind = shared if annotation is None else resolved(annotation)
+    lists = None if kind is None else list_of(kind)
+    return [_one(letter, value, lists if letter == "l" else kind, annotation) for letter, value in given]
+
+
+def _one(letter: Letter, value: object, kind: BsonType | None, annotation: Any) -> Any:
+    if is_expr(value):
+        return value if kind is None or letter == "-" else _fitted(value, kind)
+    if letter == "-" or is_told_by_bson(value):
+        return literal(value)
+    if kind is None:
+        return _literal(value)
+    if annotation is None:
+        return compared(kind, "a value", value)
+    return _literal(value, list[annotation] if letter == "l" and isinstance(value, list) else annotation)
+
+
+def _shared_annotation(given: Iterable[Given]) -> Any:
+    """That of all values, those inside expressions too; None where there are none, or none that can be told apart."""
+    found: list[Any] = []
+    for letter, value in given:
+        if letter == "-":
+            continue
+        for one in _items(value) if letter == "l" else (value,):
+            found += _annotations(one) if is_expr(one) else [_annotation_of(one)]
+    annotation = _union(found) if found else None
+    return None if annotation is None or resolved(annotation) is None else annotation
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple, set, frozenset)) else (value,)  # pyright: ignore[reportUnknownVariableType]
+
+
+def _annotations(node: Expr[Any, Any]) -> Iterator[Any]:
+    if is_call(node) and node.annotation is not None:
+        yield node.annotation
+    for child in node.children():
+        yield from _annotations(child)
+
+
+def _holds_values(node: object) -> bool:
+    return is_expr(node) and node._has_values
+
+
+def _fitted(node: Expr[Any, Any], kind: BsonType) -> Expr[Any, Any]:
+    """The expression with the Python values that it gives as the type stores them."""
+    if not _holds_values(node):
+        return node
+    if is_case(node):
+        values = [_fitted(value, kind) if is_expr(value) else value for value in branches(node)]
+        conditions = [condition for condition, _ in node.whens]
+        return Case(tuple(zip(conditions, values[:-1], strict=True)), values[-1])
+    if not is_call(node):
+        return node
+    if node.operator is LITERAL:
+        own = resolved(node.annotation)
+        return node if own is None else Call(LITERAL, (kind.beside(own.from_bson(node.args[0])),))
+    result = getattr(SIGNATURES.get(node.operator.name), "result", None)
+    shared = kind if result == "v" else item_of(kind) if result == "l" else None
+    if shared is None:
+        return node
+    options = dict(node.options)
+    given = lettered(node.operator, node.args, options)
+    lists = list_of(shared)
+    values = [
+        _fitted(value, lists if letter == "l" else shared) if letter != "-" and is_expr(value) else value
+        for letter, value in given
+    ]
+    count = len(node.args)
+    return evolve(node, args=tuple(values[:count]), options=tuple(zip(options, values[count:], strict=True)))
+
+
+class ExpressionTypes:
+    """What expressions ask of types."""
+
+    @not_too_deep
+    def beside(self, node: Expr[Any, Any], value: object) -> Any:
+        kind = type_of(node)
+        return literal(value) if kind is None else compared(kind, repr(node), value)
+
+    def literal(self, value: object) -> Expr[Any, Any]:
+        found = _literal(value)
+        return found if is_expr(found) else Call(LITERAL, (found,))
+
+    @not_too_deep
+    def alike(self, values: Sequence[object]) -> list[Any]:
+        return _settled([("v", one) for one in values])
+
+    @not_too_deep
+    def arguments(
+        self, operator: Operator, args: Sequence[object], options: Mapping[str, object]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        settled = _settled(lettered(operator, args, options))
+        return settled[: len(args)], dict(zip(options, settled[len(args) :], strict=True))
+
+    @not_too_deep
+    def fitted(self, node: Expr[Any, Any], other: Expr[Any, Any]) -> Expr[Any, Any]:
+        kind = type_of(other) if _holds_values(node) else None
+        return node if kind is None else _fitted(node, kind)
+
+    @not_too_deep
+    def assigned(self, field: Any, node: Expr[Any, Any]) -> Expr[Any, Any]:
+        kind: BsonType = field._type.type
+        found = type_of(node)
+        if found is not None and surely_differ(found, kind):
+            raise StatementError(
+                f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
+            )
+        return _fitted(node, kind)
+
+    def items(self, node: object) -> Part | None:
+        kind = type_of(node)
+        if kind is None:
+            return None
+        item = item_of(kind)
+        where = repr(node)
+        return element_part(where, kind, None) if item is None else Part(f"{where}.item()", "item()", None, _ITEM, item)
+
+
+_ITEM = ("element", None)

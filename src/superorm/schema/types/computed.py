@@ -1,0 +1,163 @@
+"""The types of what is computed from fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128, Int64
+
+from superorm.expr.narrow import is_list
+from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.containers import AnyType, ListType, TupleType, UnionType
+from superorm.schema.types.scalars import DecimalType, FloatType, IntType, NoneType
+
+__all__ = ["KeptType", "NumberType", "SpreadType", "bare", "item_of", "list_of", "same_kind", "surely_differ", "widest"]
+
+
+class NumberType(BsonType):
+    """A computed number: one of another kind than expected, as the server gives beyond 64 bits, is read as it is."""
+
+    plain = True
+
+    def __init__(self, python: type[int | float | Decimal]) -> None:
+        self.python = python
+        self.name = python.__name__
+        self.reads = frozenset({Decimal128} if python is Decimal else {int, Int64, float})
+
+    def from_bson(self, value: Any) -> Any:
+        kind = _class(value)
+        if kind is Decimal128:
+            return value.to_decimal()
+        if kind is Int64 or (kind is int and self.python is not int):
+            return self.python(value)
+        whole = self.python is int and kind is float and value.is_integer() and -(2.0**63) <= value < 2.0**63
+        return int(value) if whole else value
+
+
+def _class(value: object) -> type:
+    return type(value)
+
+
+class _Wrapper(BsonType):
+    def __init__(self, inner: BsonType) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    def to_bson(self, value: Any) -> Any:
+        return self.inner.to_bson(value)
+
+    def beside(self, value: object) -> Any:
+        return self.inner.beside(value)
+
+    @property
+    def is_list(self) -> bool:
+        return self.inner.is_list
+
+    @property
+    def embedded(self) -> type | None:
+        return self.inner.embedded
+
+    def holds(self, cls: object) -> bool:
+        return self.inner.holds(cls)
+
+    def member(self, name: str) -> Any:
+        return self.inner.member(name)
+
+
+class KeptType(_Wrapper):
+    """A type of which wrong values are read as they are."""
+
+    reads = AnyType.reads
+
+    def from_bson(self, value: Any) -> Any:
+        try:
+            return self.inner.from_bson(value)
+        except Misfit:
+            return deepcopy(value)
+
+
+class SpreadType(_Wrapper):
+    """Values whose path leads through a list, so that there may be a list of such."""
+
+    def __init__(self, inner: BsonType) -> None:
+        super().__init__(inner)
+        self.reads = inner.reads | {list}
+
+    def from_bson(self, value: Any) -> Any:
+        try:
+            return self.inner.from_bson(value)
+        except Misfit:
+            if not is_list(value):
+                raise
+            return [None if item is None else self.from_bson(item) for item in value]
+
+
+def bare(kind: BsonType) -> BsonType:
+    """The type without None."""
+    members = kind.members if isinstance(kind, UnionType) else ()
+    others = [member for member in members if not isinstance(member, NoneType)]
+    return others[0] if len(others) == 1 else kind
+
+
+def list_of(kind: BsonType) -> BsonType:
+    """Lists of values of the type, and of null."""
+    takes_null = type(None) in kind.reads or isinstance(kind, (AnyType, KeptType))
+    return ListType(list, kind if takes_null else UnionType((kind, NoneType())))
+
+
+def item_of(kind: BsonType) -> BsonType | None:
+    """The type of the items of a list; None where that is not known."""
+    match bare(kind):
+        case ListType(element=element):
+            return bare(element)
+        case TupleType(elements=elements):
+            return same_kind(elements)
+        case KeptType(inner=inner):
+            item = item_of(inner)
+            return None if item is None else KeptType(item)
+        case SpreadType(inner=inner):
+            return None if inner.is_list else inner  # of lists in lists it is not known how deep it goes
+        case AnyType() as other:
+            return other
+        case _:
+            return None
+
+
+def same_kind(kinds: Iterable[BsonType | None]) -> BsonType | None:
+    """The type that all of them are, null aside; of numbers the widest; None for others."""
+    found = [None if kind is None else bare(kind) for kind in kinds]
+    first = found[0] if found else None
+    if first is None or None in found:
+        return None
+    if all(kind is not None and kind.name == first.name for kind in found):
+        return first
+    return widest(found)
+
+
+_RANKS: dict[type, type[int | float | Decimal]] = {IntType: int, FloatType: float, DecimalType: Decimal}
+
+
+def widest(kinds: Iterable[BsonType | None], least: type[int | float] = int) -> BsonType | None:
+    """The type of a number that is computed from numbers of these types; None where some may be anything else."""
+    python: type[int | float | Decimal] = least
+    for kind in kinds:
+        plain = None if kind is None else bare(kind)
+        found = plain.python if isinstance(plain, NumberType) else _RANKS.get(type(plain))
+        if found is None:
+            return None
+        if found is Decimal or python is int:
+            python = found
+    return NumberType(python)
+
+
+def surely_differ(stored: BsonType, kind: BsonType) -> bool:
+    """Whether no value that the one type stores, null aside, can be read as the other."""
+    null = {type(None)}
+    reads = set(kind.reads - null)
+    if reads & {int, float}:
+        reads |= {int, Int64, float}
+    given = stored.reads - null
+    return bool(given and reads) and not given & reads
