@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from datetime import date
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import pymongo
 import pytest
+from bson import Decimal128
 
 import superorm
 from superorm import (
@@ -283,6 +285,35 @@ def test_refuses_what_surely_does_not_fit(wrong: Callable[[], Any], message: str
     with pytest.raises(StatementError) as raised:
         wrong()
     assert message in str(raised.value)
+
+
+def test_a_decimal_grows_by_any_number(mongodb_uri: str) -> None:
+    """The server adds ints and floats to decimals, which stay such; the other way round is refused."""
+
+    class Account(Document, registry=Registry()):
+        __collection__ = "accounts"
+        id: Mapped[int] = field(primary_key=True)
+        n: Mapped[int]
+        balance: Mapped[Decimal]
+        bonus: Mapped[Decimal | None] = field(default=Decimal("0.5"))
+
+    made: Any = Account
+    name = f"values_{uuid4().hex[:8]}"
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client, superorm.connect(mongodb_uri, database=name) as db:
+        try:
+            with Session(db) as session:
+                session.add(Account(id=1, n=3, balance=Decimal("1.25")))
+                session.commit()
+                grown = made.balance.inc(made.n), made.bonus.inc(made.n * 1.5)
+                session.execute(update(Account).where(made.id == 1).set(*grown))
+                session.commit()
+            assert {"_id": 1, "n": 3, "balance": Decimal128("4.25"), "bonus": Decimal128("5.0")} == client[name][
+                "accounts"
+            ].find_one()
+        finally:
+            client.drop_database(name)
+    with pytest.raises(StatementError, match=r"Account\.n cannot become .*: it holds int, not Decimal"):
+        made.n.inc(made.balance)
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,8 @@ def _seeking(collection: Any) -> Any:
         store = collection._store
         if not all(isinstance(key, str | int | bytes | bson.ObjectId) for key in keys):
             matches = matcher(conditions)
-            return iter([document for document in store.documents if matches(document)])
+            documents = list(store.documents)  # which keep a lock until they have ended, should `matches` raise
+            return iter([document for document in documents if matches(document)])
         known = {encode_key(key) for key in keys}
         found = [store[key] for key in dict.fromkeys(keys) if key in store and encode_key(store[key]["_id"]) in known]
         others = {path: condition for path, condition in conditions.items() if path != "_id"}

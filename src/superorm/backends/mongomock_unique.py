@@ -54,7 +54,7 @@ def check_unique(collection: Any, document: Mapping[str, Any]) -> None:
     for index in list(collection._store.indexes.values()):
         if index.get("unique"):
             keys = _keys(document, index)
-            for other in collection._store.documents if keys else ():
+            for other in list(collection._store.documents) if keys else ():
                 if encode_key(other["_id"]) != encode_key(document["_id"]):
                     for key in keys.keys() & _keys(other, index).keys():
                         raise DuplicateKeyError("E11000 duplicate key", 11000, {"keyValue": keys[key]})
@@ -63,7 +63,7 @@ def check_unique(collection: Any, document: Mapping[str, Any]) -> None:
 def values_in_two(store: Any, index: Mapping[str, Any]) -> dict[str, Any] | None:
     """The values that two documents would have in a unique index; None where it can be made."""
     seen: set[tuple[str, ...]] = set()
-    for document in store.documents:
+    for document in list(store.documents):
         keys = _keys(document, index)
         for key in keys.keys() & seen:
             return keys[key]

@@ -292,7 +292,7 @@ class Field(Expr[M_contra, T_co]):
     def inc(self: Field[M, Number | None], by: T_co | Expr[M_contra, T_co]) -> Assignment[M]:  # pyright: ignore[reportGeneralTypeIssues]
         """Add a number; null and missing become null. Raises `ValidationError` for one that does not fit."""
         if _is_expr(by):
-            return Assignment(self, "inc", types().assigned(self, by))
+            return Assignment(self, "inc", types().assigned(self, by, adds=True))
         checked_number(by)
         return Assignment(self, "inc", self._type.stored_value(by, repr(self)))
 

@@ -47,8 +47,11 @@ class Types(Protocol):
         """An expression whose values are of the type of another one."""
         ...
 
-    def assigned(self, field: Any, node: Expr[Any, Any]) -> Expr[Any, Any]:
-        """An expression for a field. Raises `StatementError` where its values surely are of another type."""
+    def assigned(self, field: Any, node: Expr[Any, Any], *, adds: bool = False) -> Expr[Any, Any]:
+        """An expression for a field, whose values it becomes, or with `adds` grows by.
+
+        Raises `StatementError` where the field would surely be of another type then.
+        """
         ...
 
     def items(self, node: object) -> FieldType | None:

@@ -25,7 +25,7 @@ from superorm.expr.typed import is_told_by_bson
 from superorm.schema.expression_types import Given, branches, known_types, lettered, resolved, type_of
 from superorm.schema.parts import Part, compared, element_part
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ
+from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ, widest
 
 __all__ = ["ExpressionTypes"]
 
@@ -173,9 +173,11 @@ class ExpressionTypes:
         return node if kind is None else _fitted(node, kind)
 
     @not_too_deep
-    def assigned(self, field: Any, node: Expr[Any, Any]) -> Expr[Any, Any]:
+    def assigned(self, field: Any, node: Expr[Any, Any], *, adds: bool = False) -> Expr[Any, Any]:
         kind: BsonType = field._type.type
         found = type_of(node)
+        if adds:  # a Decimal stays one, whatever number is added
+            found = widest((kind, found)) or found
         if found is not None and surely_differ(found, kind):
             raise StatementError(
                 f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
