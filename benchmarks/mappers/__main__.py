@@ -216,8 +216,9 @@ def measure(run: Run, n: int, sizes: tuple[int, int, int]) -> None:
             run.start(stack, "mappers")
             results: Results = {}
             for row in (*ROWS, Row("build and compile a statement", "statement")):
-                print(f"{row.title} ...", file=sys.stderr)
-                results[row.task] = run.row(row, client.mappers, n if row in ROWS else 1)
+                times = results[row.task] = run.row(row, client.mappers, n if row in ROWS else 1)
+                so_far = ", ".join(f"{name} {time.cpu * 1000:.1f}" for name, time in times.items())
+                print(f"{row.title}, CPU ms: {so_far}", file=sys.stderr)
             statement = results.pop("statement")
         print(f"N = {n:,} ({n // 5:,} modified), medians of {run.runs} interleaved runs.\n")
         times_table(results, names)
