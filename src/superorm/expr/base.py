@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
 
 from attrs import Factory, field, frozen
-from bson import Decimal128
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
@@ -17,6 +16,7 @@ from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, 
 from superorm.expr.order import in_order
 from superorm.expr.thawed import thawed
 from superorm.expr.typed import is_scalar, is_told_by_bson, types
+from superorm.expr.values import checked_name, checked_number, text_literal
 
 __all__ = [
     "Call",
@@ -31,15 +31,11 @@ __all__ = [
     "Predicate",
     "any_values",
     "are_plain",
-    "checked_conditions",
-    "checked_name",
-    "checked_number",
+    "is_expr",
     "joined",
     "negated",
     "only_expressions",
     "operand",
-    "order_of",
-    "text_literal",
 ]
 
 M = TypeVar("M")
@@ -71,7 +67,7 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
             value = left._operand(right)
-            if left._has_values and _is_expr(value):
+            if left._has_values and is_expr(value):
                 left = types().fitted(left, value)
         made = _new(_ThawedCompare)
         made.left = left
@@ -285,7 +281,7 @@ class Expr(Generic[M_contra, T_co]):
         return in_order(found) if isinstance(values, (set, frozenset)) else found
 
     def _operand(self, value: object) -> Any:
-        if not _is_expr(value):
+        if not is_expr(value):
             return self._literal(value)
         return types().fitted(value, self) if value._has_values else value
 
@@ -417,7 +413,7 @@ class Call(Expr[M_contra, T_co]):
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         for value in (*self.args, *(value for _, value in self.options)):
-            if _is_expr(value):
+            if is_expr(value):
                 yield value
             elif isinstance(value, tuple):  # orders
                 yield from (order.expr for order in cast("tuple[Order[Any], ...]", value))
@@ -427,7 +423,7 @@ class Call(Expr[M_contra, T_co]):
         return f"func.{self.operator.name}({', '.join(shown)})"
 
 
-def _is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
+def is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
     return isinstance(value, Expr)
 
 
@@ -435,19 +431,15 @@ def _is_predicate(value: object) -> TypeGuard[Predicate[Any]]:
     return isinstance(value, Predicate)
 
 
-def _is_order(value: object) -> TypeGuard[Order[Any]]:
-    return isinstance(value, Order)
-
-
 def any_values(values: Iterable[object]) -> bool:
     """Whether literals whose types are their Python values' stand in some of the values."""
-    return any(_is_expr(value) and value._has_values for value in values)  # pyright: ignore[reportPrivateUsage]
+    return any(is_expr(value) and value._has_values for value in values)  # pyright: ignore[reportPrivateUsage]
 
 
 def are_plain(values: Iterable[object]) -> bool:
     """Whether the values are stored and read as they are, whatever types they stand beside."""
     for value in values:
-        if _is_expr(value):
+        if is_expr(value):
             if value._has_values:  # pyright: ignore[reportPrivateUsage]
                 return False
         elif not is_told_by_bson(value):
@@ -463,12 +455,12 @@ def _call_has_values(call: Call[Any, Any]) -> bool:
 
 def only_expressions(*values: object) -> Iterator[Expr[Any, Any]]:
     """Those of the values that are expressions."""
-    return filter(_is_expr, values)
+    return filter(is_expr, values)
 
 
 def operand(value: object) -> Any:
     """An expression as it is, anything else as a BSON literal. Raises `StatementError` for what BSON cannot hold."""
-    return value if _is_expr(value) else literal(value)
+    return value if is_expr(value) else literal(value)
 
 
 def _joined(op: Literal["$and", "$or"], one: Predicate[Any], other: object) -> Predicate[Any]:
@@ -502,52 +494,3 @@ def _arithmetic(operator: Operator, *args: Any) -> Expr[Any, Any]:
             checked_number(value)
     call: Call[Any, Any] = Call(operator, tuple(map(operand, args)))
     return call
-
-
-def checked_number(value: object) -> None:
-    """Raise `StatementError` for what is no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Decimal128)):
-        raise StatementError(
-            f"arithmetic takes numbers, not {type(value).__name__} {value!r:.80}; "
-            "func.concat() joins texts, func.date_add() and func.date_diff() work with dates"
-        )
-
-
-def order_of(place: object) -> Order[Any]:
-    """A place in an order, of an order or an expression. Raises `StatementError`."""
-    if _is_order(place):
-        return place
-    if not _is_expr(place):
-        raise StatementError(f"an order is of fields such as Movie.year.desc(), not {type(place).__name__} {place!r}")
-    return Order(place, 1)
-
-
-def checked_conditions(conditions: Iterable[Any], where: str) -> tuple[Predicate[Any], ...]:
-    """The conditions. Raises `StatementError` for anything else."""
-    for condition in conditions:
-        if not isinstance(condition, Predicate):
-            raise StatementError(
-                f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
-            )
-    return tuple(conditions)
-
-
-def checked_name(name: object) -> str:
-    """A name for a value in rows. Raises `StatementError` for what cannot be a key of a document."""
-    text = str.__str__(name) if isinstance(name, str) else ""  # of a subclass the text itself
-    if not text or text.startswith(("$", "__")) or {".", "\0"} & set(text):
-        raise StatementError(
-            f"{name!r} cannot be a label: that is a text, not empty, without dots and NUL, "
-            "which does not begin with $ or two underscores"
-        )
-    return cast("str", literal(text))
-
-
-def text_literal(name: str, value: object) -> str:
-    """A text to search for. Raises `StatementError`."""
-    if not isinstance(value, str):
-        raise StatementError(f".{name}() on a text takes a text, not {type(value).__name__} {value!r}")
-    text = cast("str", literal(value))
-    if "\0" in text:
-        raise StatementError(f".{name}() cannot search for a NUL character")
-    return text

@@ -10,14 +10,16 @@ from typing import Any, Literal, TypeAlias, cast, overload
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
-from superorm.expr.base import Call, Expr, Order, Predicate, checked_conditions, checked_name, operand, order_of
+from superorm.expr.base import Call, Expr, Order, Predicate, operand
 from superorm.expr.calls import called, checked_call, truth
+from superorm.expr.checks import checked_conditions, order_of
 from superorm.expr.func_rows import given
 from superorm.expr.kinds import is_call, walk
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
 from superorm.expr.operators import LET, OBJECT, OPERATORS, ZIP
 from superorm.expr.sources import Variable
+from superorm.expr.values import checked_name
 
 __all__ = ["DocumentFunctions", "ListFunctions"]
 

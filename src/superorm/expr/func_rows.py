@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
-from superorm.expr.base import Expr, Order, order_of
+from superorm.expr.base import Expr, Order
 from superorm.expr.calls import called, checked_call
+from superorm.expr.checks import order_of
 from superorm.expr.kinds import is_call, is_expr
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_list, is_tuple

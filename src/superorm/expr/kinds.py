@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
 
-from superorm.expr.base import Call, Compare, Expr, Label, Predicate
+from superorm.expr.base import Call, Compare, Label, Predicate, is_expr
 from superorm.expr.nodes import Case, Column, Field
 from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
 from superorm.expr.statements import Select
@@ -27,10 +27,6 @@ __all__ = [
     "is_window",
     "walk",
 ]
-
-
-def is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
-    return isinstance(value, Expr)
 
 
 def is_field(value: object) -> TypeGuard[Field[Any, Any]]:

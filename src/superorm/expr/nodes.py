@@ -21,18 +21,17 @@ from superorm.expr.base import (
     Predicate,
     any_values,
     are_plain,
-    checked_conditions,
-    checked_name,
-    checked_number,
+    is_expr,
     only_expressions,
     operand,
-    text_literal,
 )
+from superorm.expr.checks import checked_conditions
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_tuple
 from superorm.expr.operators import SIZE
 from superorm.expr.sources import Alias, FieldType, Source, Variable, class_of
 from superorm.expr.typed import is_scalar, types
+from superorm.expr.values import checked_name, checked_number, text_literal
 
 if TYPE_CHECKING:
     from superorm.expr.base import Number
@@ -129,10 +128,6 @@ def _pair(when: object) -> tuple[Any, ...]:
     if not is_tuple(when) or len(when) != 2:
         raise StatementError(f"case() takes pairs of a condition and a value, not {when!r:.80}")
     return when
-
-
-def _is_expr(value: object) -> TypeGuard[Expr[Any, Any]]:
-    return isinstance(value, Expr)
 
 
 def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
@@ -283,7 +278,7 @@ class Field(Expr[M_contra, T_co]):
         Of an element by its position: documents without such an element are not changed at all.
         Raises `ValidationError` for a value that does not fit, or that the field's validator refuses.
         """
-        return Assignment(self, "to", types().assigned(self, value) if _is_expr(value) else self._stored(value))
+        return Assignment(self, "to", types().assigned(self, value) if is_expr(value) else self._stored(value))
 
     def unset(self) -> Assignment[M_contra]:
         """Remove the key."""
@@ -291,7 +286,7 @@ class Field(Expr[M_contra, T_co]):
 
     def inc(self: Field[M, Number | None], by: T_co | Expr[M_contra, T_co]) -> Assignment[M]:  # pyright: ignore[reportGeneralTypeIssues]
         """Add a number; null and missing become null. Raises `ValidationError` for one that does not fit."""
-        if _is_expr(by):
+        if is_expr(by):
             return Assignment(self, "inc", types().assigned(self, by, adds=True))
         checked_number(by)
         return Assignment(self, "inc", self._type.stored_value(by, repr(self)))

@@ -19,7 +19,7 @@ BSON_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     uuid_representation=UuidRepresentation.STANDARD,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
-"""How values are encoded to compare them."""
+"""How superorm reads and writes BSON, and encodes values to compare them."""
 
 _SORTED_BY_PYTHON = ({str}, {int}, {ObjectId})
 """The types whose values Python sorts as the server does, a list of one of them."""

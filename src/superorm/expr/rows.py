@@ -14,15 +14,14 @@ from superorm.expr.base import (
     Expr,
     Order,
     Predicate,
-    checked_conditions,
-    checked_name,
     only_expressions,
     operand,
-    order_of,
 )
+from superorm.expr.checks import checked_conditions, order_of
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
 from superorm.expr.sources import is_document
+from superorm.expr.values import checked_name
 
 if TYPE_CHECKING:
     from superorm.expr.statements import Select

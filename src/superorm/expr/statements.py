@@ -11,7 +11,8 @@ from attrs import fields, frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.base import Expr, Label, Order, Predicate, checked_conditions, checked_name, order_of
+from superorm.expr.base import Expr, Label, Order, Predicate
+from superorm.expr.checks import checked_conditions, order_of
 from superorm.expr.entities import checked_entities, is_part_of, name_of, root_of
 from superorm.expr.literals import finite
 from superorm.expr.narrow import is_dict
@@ -21,7 +22,7 @@ from superorm.expr.sources import is_document
 from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
 from superorm.expr.storable import Storable
 from superorm.expr.thawed import thawed
-from superorm.expr.values import checked_count, own_copy, shortened
+from superorm.expr.values import checked_count, checked_name, own_copy, shortened
 
 if TYPE_CHECKING:
     from superorm.expr.writes import MergeInto

@@ -11,7 +11,7 @@ from attrs import asdict
 
 from superorm.exc import StatementError, SuperormError
 from superorm.expr import nodes, rows, stages, statements
-from superorm.expr.base import Compare, CompareOp, Expr, checked_name
+from superorm.expr.base import Compare, CompareOp, Expr
 from superorm.expr.calls import checked_call
 from superorm.expr.functions import func
 from superorm.expr.kinds import is_call
@@ -20,6 +20,7 @@ from superorm.expr.operators import COUNT, LET, LITERAL, OBJECT, OPERATORS
 from superorm.expr.sources import class_of
 from superorm.expr.stored_kinds import FLAG, LITERALS, OPERAND, ORDER, VARIABLE, Kind, either, kind_of, many, one_of
 from superorm.expr.stored_values import Refusal, shown
+from superorm.expr.values import checked_name
 
 __all__ = [
     "CLOSERS",

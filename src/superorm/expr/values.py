@@ -1,16 +1,18 @@
-"""Plain values in statements: counts, copies, and how they are printed."""
+"""Plain values in statements: names, texts and numbers, checked; copies; and how they are printed."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, cast
 
 import numpy as np
+from bson import Decimal128
 
 from superorm.exc import StatementError
-from superorm.expr.literals import ATOMIC
+from superorm.expr.literals import ATOMIC, literal
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 
-__all__ = ["checked_count", "own_copy", "shortened"]
+__all__ = ["checked_count", "checked_name", "checked_number", "own_copy", "shortened", "text_literal"]
 
 
 def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
@@ -19,6 +21,36 @@ def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -
     if not least <= value <= most:
         raise StatementError(f"{name} must be from {least} to {most}, not {value}")
     return value
+
+
+def checked_number(value: object) -> None:
+    """Raise `StatementError` for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Decimal128)):
+        raise StatementError(
+            f"arithmetic takes numbers, not {type(value).__name__} {value!r:.80}; "
+            "func.concat() joins texts, func.date_add() and func.date_diff() work with dates"
+        )
+
+
+def checked_name(name: object) -> str:
+    """A name for a value in rows. Raises `StatementError` for what cannot be a key of a document."""
+    text = str.__str__(name) if isinstance(name, str) else ""  # of a subclass the text itself
+    if not text or text.startswith(("$", "__")) or {".", "\0"} & set(text):
+        raise StatementError(
+            f"{name!r} cannot be a label: that is a text, not empty, without dots and NUL, "
+            "which does not begin with $ or two underscores"
+        )
+    return cast("str", literal(text))
+
+
+def text_literal(name: str, value: object) -> str:
+    """A text to search for. Raises `StatementError`."""
+    if not isinstance(value, str):
+        raise StatementError(f".{name}() on a text takes a text, not {type(value).__name__} {value!r}")
+    text = cast("str", literal(value))
+    if "\0" in text:
+        raise StatementError(f".{name}() cannot search for a NUL character")
+    return text
 
 
 def own_copy(value: Any) -> Any:

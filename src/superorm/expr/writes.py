@@ -16,7 +16,8 @@ from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
-from superorm.expr.base import Expr, Predicate, checked_conditions
+from superorm.expr.base import Expr, Predicate
+from superorm.expr.checks import checked_conditions
 from superorm.expr.entities import checked_entities, is_part_of, name_of
 from superorm.expr.kinds import is_field
 from superorm.expr.literals import literal

@@ -9,12 +9,11 @@ from typing import Any, TypeGuard
 
 import bson
 from attrs import frozen
-from bson.binary import UuidRepresentation
-from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
 from superorm.exc import StatementError, ValidationError
+from superorm.expr.order import BSON_OPTIONS
 from superorm.schema.types.containers import MAX_DEPTH
 from superorm.unitofwork.errors import key_in, too_large
 from superorm.unitofwork.writes import Insert, Update, Write
@@ -31,12 +30,8 @@ __all__ = [
     "probable_batches",
 ]
 
-CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
-    tz_aware=True,
-    uuid_representation=UuidRepresentation.STANDARD,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-)
-"""How superorm reads and writes BSON: aware UTC datetimes, standard UUIDs, dates beyond Python's as ``DatetimeMS``."""
+CODEC_OPTIONS = BSON_OPTIONS
+"""Aware UTC datetimes, standard UUIDs, dates beyond Python's as ``DatetimeMS``."""
 NAIVE_OPTIONS = CODEC_OPTIONS.with_options(tz_aware=False)
 """The same with naive datetimes, in UTC."""
 

@@ -1,0 +1,34 @@
+"""What statements and expressions take, checked: conditions and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeGuard
+
+from superorm.exc import StatementError
+from superorm.expr.base import Order, Predicate, is_expr
+
+__all__ = ["checked_conditions", "order_of"]
+
+
+def order_of(place: object) -> Order[Any]:
+    """A place in an order, of an order or an expression. Raises `StatementError`."""
+    if _is_order(place):
+        return place
+    if not is_expr(place):
+        raise StatementError(f"an order is of fields such as Movie.year.desc(), not {type(place).__name__} {place!r}")
+    return Order(place, 1)
+
+
+def _is_order(value: object) -> TypeGuard[Order[Any]]:
+    return isinstance(value, Order)
+
+
+def checked_conditions(conditions: Iterable[Any], where: str) -> tuple[Predicate[Any], ...]:
+    """The conditions. Raises `StatementError` for anything else."""
+    for condition in conditions:
+        if not isinstance(condition, Predicate):
+            raise StatementError(
+                f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
+            )
+    return tuple(conditions)
