@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tokenize
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -30,13 +30,21 @@ class Time:
     cpu: float
 
 
-def interleave(candidates: Mapping[str, Callable[[], Time]], runs: int) -> dict[str, Time]:
-    """Run each candidate `runs` times, by turns and in alternating order; the medians."""
+def interleave(candidates: Mapping[str, Callable[[], Time]], runs: int, often: Collection[str] = ()) -> dict[str, Time]:
+    """Run each candidate `runs` times, by turns and in alternating order; the medians.
+
+    Those named in `often` run again before each of the others: small differences between them show in many runs only.
+    """
     times: dict[str, list[Time]] = {name: [] for name in candidates}
+    frequent = [name for name in candidates if name in often]
+    others: Sequence[str | None] = [name for name in candidates if name not in often] or [None]
+    turn = 0
     for i in range(runs):
-        names = list(candidates)
-        for name in names if i % 2 == 0 else reversed(names):
-            times[name].append(candidates[name]())
+        for other in others if i % 2 == 0 else reversed(others):
+            names = frequent if turn % 2 == 0 else frequent[::-1]
+            for name in names if other is None else (*names, other):
+                times[name].append(candidates[name]())
+            turn += 1
     return {
         name: Time(median(time.wall for time in runs), median(time.cpu for time in runs))
         for name, runs in times.items()

@@ -78,7 +78,7 @@ class Run:
                     self.failures.append(f"{name}, {row.title}: {error}")
                 else:
                     able[name] = run
-        return interleave(able, self.runs)
+        return interleave(able, self.runs, often=("raw", "superorm"))
 
     def memory(self, name: str, task: str, n: int) -> float | None:
         """MiB of a fresh worker."""
@@ -220,7 +220,8 @@ def measure(run: Run, n: int, sizes: tuple[int, int, int]) -> None:
                 so_far = ", ".join(f"{name} {time.cpu * 1000:.1f}" for name, time in times.items())
                 print(f"{row.title}, CPU ms: {so_far}", file=sys.stderr)
             statement = results.pop("statement")
-        print(f"N = {n:,} ({n // 5:,} modified), medians of {run.runs} interleaved runs.\n")
+        print(f"N = {n:,} ({n // 5:,} modified), medians of {run.runs} interleaved runs;")
+        print(f"raw and superorm run {run.runs} times beside each of the others.\n")
         times_table(results, names)
         print()
         misses = limits(results)

@@ -68,7 +68,7 @@ DOCUMENT = {
     "blob": b"abc",
     "stamp": Timestamp(5, 6),
 }
-UNKNOWN = object()
+UNKNOWN = ...
 """A result that depends on the server's own ways, not checked."""
 Row: TypeAlias = tuple[Expr[Any, Any], Any, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,12 @@ def test_no_names(place: str) -> None:
         refused(place, NAME_PLACES[place], name)
 
 
-@pytest.mark.parametrize("target", [name for name in NAMES if ascii(name) != "'a.b'" and name is not Thing], ids=ascii)
+def shown(value: object) -> str:
+    """The value for the name of a test, which is the same in each process."""
+    return re.sub(" at 0x[0-9a-f]+", "", ascii(value))
+
+
+@pytest.mark.parametrize("target", [name for name in NAMES if ascii(name) != "'a.b'" and name is not Thing], ids=shown)
 def test_no_collections(target: Any) -> None:
     """A collection is a document class or a plain name; these may have dots."""
     with pytest.raises((SuperormError, TypeError)):
