@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from superorm._async.reading import AsyncReading
+from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._async.vector_records import split
 from superorm._io.progress import Progress
 from superorm.codec import documents
@@ -49,9 +51,6 @@ from superorm.unitofwork.statement_writes import (
 )
 from superorm.unitofwork.tracking import by_class
 
-if TYPE_CHECKING:
-    from superorm._async.session import AsyncSession
-
 __all__ = ["AsyncWriting", "insert_objects"]
 
 
@@ -61,10 +60,11 @@ class AsyncWriting:
     Raises `StatementError`, `UnsupportedError`, `ValidationError` where it is made: nothing has been sent then.
     """
 
-    def __init__(self, session: AsyncSession, statement: object) -> None:
-        self._session = session
-        self._db = session.db
-        self._backend = session.db.parts.data_backend
+    def __init__(self, work: AsyncUnitOfWork, reading: AsyncReading, statement: object) -> None:
+        self._work = work
+        self._reading = reading
+        self._db = work.db
+        self._backend = work.db.parts.data_backend
         self._returned: CompiledSelect | None = None
         self._rows: list[Row] = []
         self._plan: UpdatePlan | DeletePlan | MergePlan | Insert[Any]
@@ -91,7 +91,7 @@ class AsyncWriting:
 
     def check(self) -> None:
         """Raise `UnsupportedError` for what cannot be done in the state that the session is in."""
-        if isinstance(self._plan, MergePlan) and self._session._server_session is not None:
+        if isinstance(self._plan, MergePlan) and self._work.server_session is not None:
             raise UnsupportedError(
                 "merge_into(): the server has no $merge in transactions; commit() or rollback() first"
             )
@@ -117,7 +117,7 @@ class AsyncWriting:
     # The four statements
 
     async def _insert(self, statement: Insert[Any]) -> Written:
-        done = await insert_objects(self._session, self._objects, None)
+        done = await insert_objects(self._work, self._objects, None)
         if self._returned is not None:
             mapping = class_map(statement._root)
             await self._read_rows([_stored_key(mapping, key) for key in done.inserted_keys])
@@ -130,13 +130,13 @@ class AsyncWriting:
         mapping = class_map(statement._root)
         stored = {name for upsert in upserts for name in upsert.document}
         specs = [field.spec for field in vector_fields(mapping) if field.part.stored in stored]
-        await self._session._begin([cast("str", mapping.collection)], specs)
-        tracked = self._session._tracker.of_collection(mapping.collection)
+        await self._work.begin([cast("str", mapping.collection)], specs)
+        tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
         if tracked or specs or self._returned is not None:
             there = await self._keys_of(upserts)
         keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
-        async with self._session._recorded({spec: _once(keys) for spec in specs}):
+        async with self._work.recorded({spec: _once(keys) for spec in specs}):
             result = await self._write(mapping, writes.Update(cast("str", mapping.collection), [u.op for u in upserts]))
         await self._refresh(mapping, list(there.values()))
         if self._returned is not None:
@@ -147,7 +147,7 @@ class AsyncWriting:
 
     async def _upserts(self, statement: Insert[Any]) -> list[Upsert]:
         mapping = class_map(statement._root)
-        await _compute(self._session, self._objects, None)
+        await _compute(self._work, self._objects, None)
         by = [mapping.by_attribute[field._parts[0].attribute] for field in statement._by] or [mapping.key]
         found: list[Upsert] = []
         for instance, row in zip(self._objects, statement._rows, strict=True):
@@ -160,7 +160,7 @@ class AsyncWriting:
         """The keys of those documents that are there, by the values that identify them."""
         found: dict[tuple[str, ...], Any] = {}
         for read in reads_of(upserts):
-            for document in await self._backend.read(read, session=self._session._server_session):
+            for document in await self._backend.read(read, session=self._work.server_session):
                 found.setdefault(identity_of(document, upserts[0].by), document["_id"])
         return found
 
@@ -171,13 +171,13 @@ class AsyncWriting:
         computed = [field for field in fields if field.source and (plan.upsert or field.follows(plan.assigned))]
         changed = [field for field in fields if plan.upsert or field in computed or field.part.stored in plan.assigned]
         specs = [field.spec for field in changed]
-        await self._session._begin([collection] if plan.upsert else [], specs)
+        await self._work.begin([collection] if plan.upsert else [], specs)
         keys: list[Any] | None = None
-        if specs or self._returned is not None or self._session._tracker.of_collection(collection):
+        if specs or self._returned is not None or self._work.tracker.of_collection(collection):
             keys = await self._keys(mapping, plan.filter)
             if new is not None and not keys:
                 keys = [new["_id"]]
-        async with self._session._recorded({spec: keys or [] for spec in specs}):
+        async with self._work.recorded({spec: keys or [] for spec in specs}):
             done = await self._send(plan, keys)
             for field in computed:
                 await self._recompute(field, keys or [])
@@ -206,24 +206,24 @@ class AsyncWriting:
         mapping = plan.mapping
         collection = cast("str", mapping.collection)
         specs = [field.spec for field in vector_fields(mapping)]
-        await self._session._begin([], specs)
+        await self._work.begin([], specs)
         keys: list[Any] | None = None
-        if specs or self._returned is not None or self._session._tracker.of_collection(collection):
+        if specs or self._returned is not None or self._work.tracker.of_collection(collection):
             keys = await self._keys(mapping, plan.filter)
         if self._returned is not None:
             await self._read_rows(keys or [])
-        async with self._session._recorded({spec: keys or [] for spec in specs}):
+        async with self._work.recorded({spec: keys or [] for spec in specs}):
             result = await self._write(mapping, writes.Delete(collection, self._filters(plan.filter, keys)))
-        tracked = self._session._tracker.of_collection(collection)
+        tracked = self._work.tracker.of_collection(collection)
         gone = [instance for key in identities(keys or []) for instance in tracked.get(key, ())]
-        self._session._tracker.flushed(FlushPlan(deleted=gone))
+        self._work.tracker.flushed(FlushPlan(deleted=gone))
         return Written(result.matched)
 
     async def _merge(self, plan: MergePlan) -> None:
         await self._db.prepare()
         mapping = plan.mapping
         fields = [] if mapping is None else vector_fields(mapping)
-        if mapping is None or not (fields or self._session._tracker.of_collection(mapping.collection)):
+        if mapping is None or not (fields or self._work.tracker.of_collection(mapping.collection)):
             await self._backend.read(plan.read)
             return
         for field in fields:
@@ -257,18 +257,18 @@ class AsyncWriting:
     async def _keys(self, mapping: ClassMap, filter: Mapping[str, Any]) -> list[Any]:
         """The keys of the documents that a filter matches."""
         plan = Find(cast("str", mapping.collection), filter, {"_id": 1})
-        found = await self._backend.read(plan, session=self._session._server_session)
+        found = await self._backend.read(plan, session=self._work.server_session)
         return [document["_id"] for document in found]
 
     def _filters(self, filter: Mapping[str, Any], keys: Sequence[Any] | None) -> list[Mapping[str, Any]]:
         """The filter; without transactions only for the documents of these keys, which are recorded as touched."""
-        if keys is None or self._session._server_session is not None:
+        if keys is None or self._work.server_session is not None:
             return [filter]
         return [{"$and": [{"_id": {"$in": list(part)}}, filter]} for part in split(keys)]
 
     async def _write(self, mapping: ClassMap, write: writes.Write) -> writes.WriteResult:
         try:
-            return await self._backend.write(write, session=self._session._server_session)
+            return await self._backend.write(write, session=self._work.server_session)
         except SuperormError as error:
             raise of_class(error, mapping) from error
 
@@ -279,7 +279,7 @@ class AsyncWriting:
         for part in split(keys):
             filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
             plan = Find(collection, filter, {field.source.stored: 1})
-            found = await self._backend.read(plan, session=self._session._server_session)
+            found = await self._backend.read(plan, session=self._work.server_session)
             need, without = need_of(field, found)
             if need.objects:
                 await self._db.vector_models.compute(need, None)
@@ -289,13 +289,13 @@ class AsyncWriting:
 
     async def _refresh(self, mapping: ClassMap, keys: Sequence[Any]) -> None:
         """Let the session's objects show what is stored now."""
-        tracked = self._session._tracker.of_collection(mapping.collection)
+        tracked = self._work.tracker.of_collection(mapping.collection)
         wanted = [key for key in keys if identity(key) in tracked] if tracked else []
         for part in split(wanted):
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
-            found = await self._backend.read(plan, session=self._session._server_session)
+            found = await self._backend.read(plan, session=self._work.server_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
-            self._session._tracker.refreshed(pairs)
+            self._work.tracker.refreshed(pairs)
 
     async def _read_rows(self, keys: Sequence[Any]) -> None:
         """The rows of the documents with these keys, in their order."""
@@ -305,8 +305,8 @@ class AsyncWriting:
         for part in split(keys):
             among = self._select.where(Compare(self._select._entities[-1].expr, "$in", list(part)))  # type: ignore[union-attr]
             compiled = self._db.compiled(among)
-            found = await self._backend.read(compiled.read, session=self._session._server_session)
-            rows = rows_of(compiled, found, None, self._session._load)
+            found = await self._backend.read(compiled.read, session=self._work.server_session)
+            rows = rows_of(compiled, found, None, self._reading.load)
             for document, row in zip(found, rows, strict=True):
                 by_key[identity(_at(document, compiled.outputs[-1].path))] = kind(row[:-1])
         self._rows = [by_key[key] for key in identities(list(keys)) if key in by_key]
@@ -332,23 +332,21 @@ def _stored_key(mapping: ClassMap, key: Any) -> Any:
 
 
 async def _compute(
-    session: AsyncSession, objects: Sequence[Document], report: Progress | None
+    work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None
 ) -> dict[ClassMap, list[Any]]:
     """Compute the vectors of new objects; the objects by class."""
     groups = by_class(objects)
     for mapping, group in groups.items():
         for need in needs(mapping, group, ()):
-            await session.db.vector_models.compute(need, report)
+            await work.db.vector_models.compute(need, report)
     return groups
 
 
-async def insert_objects(session: AsyncSession, objects: Sequence[Document], report: Progress | None) -> Written:
+async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
-    groups = await _compute(session, objects, report)
+    groups = await _compute(work, objects, report)
     plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
-    await session._begin([write.collection for write in plan.writes], plan.touched)
-    async with session._recorded(plan.touched):
-        await session._write(plan)
+    await work.carry_out(plan)
     attributes = {mapping.key.attribute for mapping in groups}
     if len(attributes) == 1:
         return Written(inserted_keys=list(map(attrgetter(attributes.pop()), objects)))

@@ -3,60 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from superorm._io.progress import Progress, reporting
-from superorm._sync.query import Found
+from superorm._sync.reading import Reading
+from superorm._sync.unit_of_work import UnitOfWork
 from superorm._sync.writing import Writing, insert_objects
-from superorm.codec import documents
-from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
-from superorm.compile.compiler import CompiledSelect
-from superorm.compile.plan import Count, Find
 from superorm.exc import (
     ConfigurationError,
     NoResultFound,
-    PendingRollbackError,
-    StatementError,
-    SuperormError,
-    UnsupportedError,
-    ValidationError,
 )
 from superorm.expr.kinds import is_select
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
-from superorm.schema.dates import reads_naive
 from superorm.schema.document import Document
-from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.mapping import class_map
 from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
-from superorm.unitofwork.computed import needs
-from superorm.unitofwork.encode import check_write
-from superorm.unitofwork.errors import key_value, of_class
-from superorm.unitofwork.flush import FlushPlan, plan_flush
-from superorm.unitofwork.identity import identity
-from superorm.unitofwork.result import Result, Row, ScalarResult, Written
-from superorm.unitofwork.rows import rows_of
-from superorm.unitofwork.stale import must_match, stale_documents, stale_error
-from superorm.unitofwork.tracking import Tracker
-from superorm.unitofwork.writes import Insert
+from superorm.unitofwork.result import Result, ScalarResult, Written
 
 if TYPE_CHECKING:
-    from pymongo.synchronous.client_session import ClientSession
-
-    from superorm._sync.db import DB, Parts
+    from superorm._sync.db import DB
 
 __all__ = ["Session"]
 
 D = TypeVar("D", bound=Document)
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class RolledBack(Exception):
-    """Ends a transaction's block without committing it."""
 
 
 class Session:
@@ -70,12 +44,9 @@ class Session:
     def __init__(self, db: DB, *, require_transaction: bool = False) -> None:
         _check_db(db, type(self).__name__)
         self.db = db
-        self._require_transaction = require_transaction
-        self._tracker = Tracker()
-        self._stack = ExitStack()
-        self._server_session: ClientSession | None = None
-        self._touched: set[Any] = set()
-        self._failed: BaseException | None = None
+        self._work = UnitOfWork(db, require_transaction=require_transaction)
+        self._reading = Reading(self._work)
+        self._tracker = self._work.tracker
 
     def __enter__(self) -> Self:
         return self
@@ -133,19 +104,8 @@ class Session:
 
     def get(self, cls: type[D], key: Any) -> D | None:
         """The document with this key, or None. Raises `MappingError` for what is no class of documents."""
-        mapping = class_map(cls)
-        stored = key_value(mapping, key)
-        known: D | None = self._tracker.identities.of(mapping).get(identity(stored))
-        if known is not None:
-            return known if isinstance(known, cls) and id(known) not in self._tracker.deleted else None
-        assert mapping.collection is not None
-        self._autoflush()
-        parts = self._ready()
-        filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
-        plan = Find(mapping.collection, filter, limit=1, naive=reads_naive(mapping))
-        found = parts.data_backend.read(plan, session=self._server_session)
-        loaded: list[D] = self._tracker.load(mapping, found)
-        return loaded[0] if loaded else None
+        found: D | None = self._reading.get(class_map(cls), key)
+        return found
 
     def get_one(self, cls: type[D], key: Any) -> D:
         """The document with this key. Raises `NoResultFound`."""
@@ -171,16 +131,9 @@ class Session:
         if isinstance(statement, (WriteStatement, Returning, MergeInto)):
             done: Result[R] | Written | None = self._execute_write(statement)
             return done
-        return self._rows(statement)
-
-    def _rows(self, statement: Rows[R]) -> Result[R]:
-        compiled = self._compiled(statement)
-        found = self._find(compiled)
-        try:
-            rows = rows_of(compiled, found.documents, found.scores, self._load)
-        except ValidationError as error:
-            raise self.db.queries.named(compiled, self._server_session, error) from error.__cause__
-        return Result(cast("list[R]", rows), compiled.names)  # the statement's type says what its rows hold
+        compiled = self._reading.compiled(statement)
+        rows = cast("list[R]", self._reading.rows(compiled))  # the statement's type says what its rows hold
+        return Result(rows, compiled.names)
 
     def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select, or of a statement with ``returning()``.
@@ -188,10 +141,9 @@ class Session:
         Raises `StatementError` for a statement that gives no rows, before anything is sent.
         """
         if is_select(statement):
-            compiled = self._compiled(statement)
-            if compiled.whole is not None:  # no need for rows
-                found = self._find(compiled)
-                return ScalarResult(self._load(compiled.whole, found.documents, None))
+            compiled = self._reading.compiled(statement)
+            if compiled.whole is not None:
+                return ScalarResult(self._reading.objects(compiled, compiled.whole))
         check_rows(statement, "scalars()")
         return self.execute(statement).scalars()
 
@@ -203,16 +155,7 @@ class Session:
     def count(self, statement: Select[Any, Any]) -> int:
         """How many documents the select matches, without its offset and limit. Raises `StatementError` after `like`."""
         check_select(statement, "count()")
-        compiled = self._compiled(statement)
-        if compiled.like is not None:
-            raise StatementError("count() cannot count a statement with .like(...); take len() of its result")
-        if not isinstance(compiled.read, Find):
-            raise StatementError("count() counts the documents of a class; select func.count() of anything else")
-        self._autoflush()
-        parts = self._ready()
-        plan = Count(compiled.find.collection, compiled.find.filter)
-        (counted,) = parts.data_backend.read(plan, session=self._server_session)
-        return int(counted["n"])
+        return self._reading.count(self._reading.compiled(statement))
 
     def stream(self, statement: Rows[R], *, batch_size: int = 1000) -> Iterator[R]:
         """The rows of a select one by one, in constant memory; their documents are not tracked.
@@ -224,7 +167,7 @@ class Session:
         return self._stream(statement, batch_size)
 
     def _stream(self, statement: Rows[R], batch_size: int) -> Iterator[R]:
-        for batch in self._batches(self._compiled(statement), batch_size):
+        for batch in self._reading.batches(self._reading.compiled(statement), batch_size):
             for row in batch:
                 yield cast("R", row)
 
@@ -238,62 +181,28 @@ class Session:
         return self._stream_scalars(statement, batch_size)
 
     def _stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], batch_size: int) -> Iterator[T]:
-        compiled = self._compiled(statement)
-        whole = compiled.whole
-        if whole is None:
-            for batch in self._batches(compiled, batch_size):
+        compiled = self._reading.compiled(statement)
+        if compiled.whole is None:
+            for batch in self._reading.batches(compiled, batch_size):
                 for row in batch:
                     yield row[0]
             return
-        for found in self._found(compiled, batch_size):
-            for value in documents.load(whole, found.documents):
+        for objects in self._reading.object_batches(compiled, compiled.whole, batch_size):
+            for value in objects:
                 yield value
-
-    def _batches(self, compiled: CompiledSelect, batch_size: int) -> Iterator[list[Row]]:
-        for found in self._found(compiled, batch_size):
-            try:
-                rows = rows_of(compiled, found.documents, found.scores, _load_untracked)
-            except ValidationError as error:
-                raise self.db.queries.named(compiled, self._server_session, error) from error.__cause__
-            yield rows
-
-    def _found(self, compiled: CompiledSelect, batch_size: int) -> Iterator[Found]:
-        self._before_read(compiled)
-        for found in self.db.queries.stream(compiled, self._server_session, batch_size):
-            yield found
-
-    def _compiled(self, statement: Rows[Any]) -> CompiledSelect:
-        self._ready()
-        return self.db.compiled(statement)
-
-    def _load(self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
-        tracker = self._tracker
-        return tracker.load(mapping, found) if only is None else tracker.load_partial(mapping, found, only)
-
-    def _find(self, compiled: CompiledSelect) -> Found:
-        self._before_read(compiled)
-        return self.db.queries.run(compiled, self._server_session)
-
-    def _before_read(self, compiled: CompiledSelect) -> None:
-        self._autoflush()
-        self._ready()
-        if self._server_session is not None:
-            check_capabilities(compiled.read, NOT_IN_TRANSACTIONS, "a transaction")
 
     # Writing
 
     def _execute_write(self, statement: object) -> Any:
-        self._check_usable()
-        self._ready()
-        writing = Writing(self, statement)
-        self._autoflush()
+        self._work.check_usable()
+        self._work.ready()
+        writing = Writing(self._work, self._reading, statement)
+        self._work.autoflush()
         writing.check()
-        try:
+        if isinstance(statement, MergeInto):  # which is no part of a transaction
             return writing.run()
-        except BaseException as error:
-            if not isinstance(statement, MergeInto):  # which is no part of a transaction
-                self._failed = error
-            raise
+        with self._work.failing():
+            return writing.run()
 
     def bulk_insert(self, instances: Iterable[Document], *, progress: Progress | bool | None = None) -> Written:
         """Insert many new documents, which are not tracked: the session does not know them afterwards.
@@ -303,15 +212,10 @@ class Session:
         after an error in writing the session must be rolled back.
         """
         objects, _ = documents_in(instances, "bulk_insert()")
-        self._check_usable()
-        self._ready()
-        self._autoflush()
-        try:
+        self._work.autoflush()
+        with self._work.failing():
             with reporting(progress) as report:
-                return insert_objects(self, objects, report)
-        except BaseException as error:
-            self._failed = error
-            raise
+                return insert_objects(self._work, objects, report)
 
     def flush(self, *, progress: Progress | bool | None = None) -> None:
         """Write what changed into the transaction, without committing it.
@@ -321,125 +225,20 @@ class Session:
         Raises `ValidationError`, `VectorError`, `PredictionError`, `DuplicateKeyError`, `StaleDocumentError`,
         `WriteError`; after an error the session must be rolled back.
         """
-        self._check_usable()
-        try:
-            with reporting(progress) as report:
-                self._flush(report)
-        except BaseException as error:
-            self._failed = error
-            raise
+        with reporting(progress) as report:
+            self._work.flush(report)
 
     def commit(self, *, progress: Progress | bool | None = None) -> None:
         """Flush and commit. Raises what `flush` raises, and `WriteError` where the commit fails."""
-        self.flush(progress=progress)
-        try:
-            self._stack.close()  # commits
-        except BaseException as error:
-            self._failed = error
-            raise
-        finally:
-            self._server_session = None
-        self._tracker.committed()
-        touched, self._touched = self._touched, set()
-        if touched:
-            self.db.vectors.notify(touched)
+        with reporting(progress) as report:
+            self._work.commit(report)
 
     def rollback(self) -> None:
         """Give up what was not committed.
 
         Objects show what was last loaded or committed; new ones are outside again.
         """
-        stack, self._stack = self._stack, ExitStack()
-        self._server_session = None
-        self._touched = set()
-        try:
-            try:
-                raise RolledBack
-            except RolledBack as ended:
-                stack.__exit__(RolledBack, ended, ended.__traceback__)
-        finally:
-            self._tracker.rolled_back()
-            self._failed = None
-
-    def _autoflush(self) -> None:
-        """Flush before a query, where that can be undone."""
-        self._check_usable()
-        self._ready()
-        if self.db.capabilities.transactions:
-            self.flush()
-
-    def _flush(self, report: Progress | None) -> None:
-        tracker = self._tracker
-        new, changed = tracker.new_by_class(), tracker.possibly_changed()
-        if not new and not changed and not tracker.deleted:
-            return
-        self._ready()
-        self._check_transactions()
-        for mapping in dict.fromkeys([*new, *changed]):
-            for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ())):
-                self.db.vector_models.compute(need, report)
-        plan = plan_flush(tracker.work(new, changed))
-        if not plan.writes:
-            return
-        if len(plan.writes) > 1 and not self.db.capabilities.transactions:
-            _check(plan)  # the first write could not be undone
-        self._begin([write.collection for write in plan.writes if isinstance(write, Insert)], plan.touched)
-        with self._recorded(plan.touched):
-            self._write(plan)
-        tracker.flushed(plan)
-
-    def _check_transactions(self) -> None:
-        capabilities = self.db.capabilities
-        if self._require_transaction and not capabilities.transactions:
-            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
-
-    def _begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
-        """Open the transaction to write in, where there are any, unless it is open.
-
-        `collections` are those that are inserted into, `specs` the vector indexes that are touched.
-        """
-        self._check_transactions()
-        self.db.prepare()
-        if self._server_session is not None or not self.db.capabilities.transactions:
-            return
-        self.db.ensure_collections(collections)
-        for spec in specs:  # its index cannot be made once the transaction is open
-            self.db.vectors.ensure(spec)
-        backend = self.db.parts.data_backend
-        self._server_session = self._stack.enter_context(backend.transaction())
-
-    @contextmanager
-    def _recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
-        """Around the writing of documents: records the ``_id`` values whose vectors it touches."""
-        if self._server_session is None:
-            with self.db.vectors.recording(touched):
-                yield
-        else:
-            yield
-            for record in self.db.vectors.records(touched):
-                self.db.parts.data_backend.write(record, session=self._server_session)
-        self._touched |= touched.keys()
-
-    def _write(self, plan: FlushPlan) -> None:
-        backend = self.db.parts.data_backend
-        for write in plan.writes:
-            try:
-                result = backend.write(write, session=self._server_session)
-            except SuperormError as error:
-                raise of_class(error, plan.mapping_of(write.collection, error.key)) from error
-            if result.matched < must_match(write):
-                found = backend.read(stale_documents(write), session=self._server_session)
-                raise stale_error(plan, write, result.matched, found)
-
-    def _ready(self) -> Parts:
-        return self.db.open()
-
-    def _check_usable(self) -> None:
-        if self._failed is not None:
-            raise PendingRollbackError(
-                f"an earlier flush, or statement that writes, failed ({type(self._failed).__name__}: {self._failed}); "
-                "call rollback() first"
-            ) from self._failed
+        self._work.rollback()
 
 
 def _check_db(db: object, name: str) -> None:
@@ -448,16 +247,3 @@ def _check_db(db: object, name: str) -> None:
 
     if not isinstance(db, DB):
         raise ConfigurationError(f"{name}() takes the DB that connect(...) gives, not {type(db).__name__}")
-
-
-def _load_untracked(mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
-    return documents.load(mapping, found) if only is None else documents.load_partial(mapping, found, only)
-
-
-def _check(plan: FlushPlan) -> None:
-    """Raise `ValidationError` where one of the writes cannot be encoded."""
-    for write in plan.writes:
-        try:
-            check_write(write)
-        except SuperormError as error:
-            raise of_class(error, plan.mapping_of(write.collection, error.key)) from error
