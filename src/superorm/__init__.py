@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from superorm._sync.db import DB
 from superorm._sync.session import Session
+from superorm._sync.sessionmaker import sessionmaker
 from superorm.artifacts._sync.gridfs import MongoArtifactStore
 from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.components.model import Model
@@ -44,6 +45,7 @@ from superorm.exc import (
 from superorm.expr.assignments import Assignment
 from superorm.expr.functions import func
 from superorm.expr.nodes import Expr, Field, Predicate, case, column, score
+from superorm.expr.relations import Load, joinedload, selectinload
 from superorm.expr.rows import graph_lookup, window
 from superorm.expr.sources import aliased
 from superorm.expr.statements import Select, load_only, select
@@ -53,7 +55,9 @@ from superorm.schema.document import Document, Embedded
 from superorm.schema.fields import Mapped, field, utcnow, vector
 from superorm.schema.indexes import Index
 from superorm.schema.registry import Registry
+from superorm.schema.relationships import relationship
 from superorm.schema.types.registered import register_type
+from superorm.unitofwork.events import listens_for, remove_listener
 from superorm.unitofwork.result import Result, Row, ScalarResult, Written
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
@@ -61,6 +65,7 @@ from superorm.vectors._sync.memory import MemoryVectorIndex
 if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
     from superorm._async.session import AsyncSession
+    from superorm._async.sessionmaker import async_sessionmaker
     from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
     from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
     from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
@@ -76,6 +81,7 @@ _ASYNC = {
     "AsyncMongoDatabackend": "superorm.backends._async.mongodb",
     "AsyncMongoMetaDataStore": "superorm.backends._async.mongodb",
     "AsyncSession": "superorm._async.session",
+    "async_sessionmaker": "superorm._async.sessionmaker",
 }
 """The asynchronous half, imported when it is first asked for."""
 
@@ -118,6 +124,7 @@ __all__ = [
     "Index",
     "Insert",
     "LanceVectorIndex",
+    "Load",
     "Mapped",
     "MappingError",
     "MemoryVectorIndex",
@@ -151,6 +158,7 @@ __all__ = [
     "WriteError",
     "Written",
     "aliased",
+    "async_sessionmaker",
     "build_datalayer",
     "case",
     "column",
@@ -161,10 +169,16 @@ __all__ = [
     "func",
     "graph_lookup",
     "insert",
+    "joinedload",
+    "listens_for",
     "load_only",
     "register_type",
+    "relationship",
+    "remove_listener",
     "score",
     "select",
+    "selectinload",
+    "sessionmaker",
     "superduper",
     "update",
     "utcnow",

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from superorm._io.twins import Twins
 from superorm._sync.db import DB, Parts
 from superorm.config import Settings, data_dir, load_settings, signing_keys
 from superorm.exc import ConfigurationError
+from superorm.protocols.concerns import Concerns
 
 if TYPE_CHECKING:
+    from pymongo.read_concern import ReadConcern
+    from pymongo.write_concern import WriteConcern
+
     from superorm._async.db import AsyncDB, AsyncParts
+    from superorm.protocols.concerns import Preference
 
 __all__ = ["build_datalayer", "connect", "connect_async", "superduper"]
 
 
-def connect(url: str | None = None, *, database: str | None = None, **settings: Any) -> DB:
+def connect(
+    url: str | None = None,
+    *,
+    database: str | None = None,
+    read_concern: ReadConcern | None = None,
+    write_concern: WriteConcern | None = None,
+    read_preference: Preference | None = None,
+    causal_consistency: bool | None = None,
+    max_commit_time_ms: int | None = None,
+    **settings: Any,
+) -> DB:
     """Connect to a database and the parts around it.
 
     `url` is ``mongodb://...``, ``mongod://path`` (a private server, started if need be) or ``mongomock://name``.
+    `read_concern` and the like are for sessions that do not say otherwise, as `Session` describes them.
     Further settings are `metadata`, `artifact_store`, `vector_database`, `compute`, `mongod`, `trust` and
     `signing_key`; each may come from a ``SUPERORM_*`` variable or from ``superorm.toml`` instead.
     Without any of these, it is a private mongod under the user's data directory.
@@ -26,26 +43,67 @@ def connect(url: str | None = None, *, database: str | None = None, **settings: 
     from superorm._sync.open import open_parts
 
     found = _settings(url, settings)
+    concerns = Concerns(
+        read_concern=read_concern,
+        write_concern=write_concern,
+        read_preference=read_preference,
+        causal_consistency=causal_consistency,
+        max_commit_time_ms=max_commit_time_ms,
+    )
 
     def opener() -> Parts:
         return open_parts(found, database)
 
-    db = DB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found))
+    db = DB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns)
+    db.twins = _twins(found, database, concerns)
     db.open()
     return db
 
 
-def connect_async(url: str | None = None, *, database: str | None = None, **settings: Any) -> AsyncDB:
+def connect_async(
+    url: str | None = None,
+    *,
+    database: str | None = None,
+    read_concern: ReadConcern | None = None,
+    write_concern: WriteConcern | None = None,
+    read_preference: Preference | None = None,
+    causal_consistency: bool | None = None,
+    max_commit_time_ms: int | None = None,
+    **settings: Any,
+) -> AsyncDB:
     """The same with every method awaited. Nothing is opened before the first of them is."""
+    concerns = Concerns(
+        read_concern=read_concern,
+        write_concern=write_concern,
+        read_preference=read_preference,
+        causal_consistency=causal_consistency,
+        max_commit_time_ms=max_commit_time_ms,
+    )
+    return _async_db(_settings(url, settings), database, concerns)
+
+
+def _async_db(found: Settings, database: str | None, concerns: Concerns, twins: Twins | None = None) -> AsyncDB:
     from superorm._async.db import AsyncDB
     from superorm._async.open import open_parts
 
-    found = _settings(url, settings)
-
     async def opener() -> AsyncParts:
-        return await open_parts(found, database)
+        parts = await open_parts(found, database)
+        if twins is not None:
+            await twins.opened(db)
+        return parts
 
-    return AsyncDB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found))
+    db = AsyncDB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns)
+    return db
+
+
+def _twins(found: Settings, database: str | None, concerns: Concerns) -> Twins:
+    """What opens asynchronous DBs of the same configuration."""
+
+    def make() -> AsyncDB:
+        return _async_db(found, database, concerns, twins)
+
+    twins = Twins(make)
+    return twins
 
 
 def build_datalayer(url: str | None = None, *, database: str | None = None, **settings: Any) -> DB:

@@ -8,14 +8,34 @@ from typing import Any
 
 import bson
 import numpy as np
+from attrs import frozen
 from bson import Int64, ObjectId
 
 from superorm import Document, Mapped, Registry
-from superorm.codec.documents import dump, load
-from superorm.schema.mapping import class_map
+from superorm.codec.documents import changes_of, dump, load
+from superorm.schema.mapping import ClassMap, class_map
 from superorm.unitofwork.encode import CODEC_OPTIONS
 
-__all__ = ["apply", "document_class", "exact", "load_one", "store", "through_bson"]
+__all__ = ["Change", "apply", "change_of", "document_class", "exact", "load_one", "store", "through_bson"]
+
+
+@frozen
+class Change:
+    """What a flush has to do for one object."""
+
+    update: dict[str, Any]
+    snapshot: dict[str, Any]
+
+    @property
+    def fields(self) -> set[str]:
+        """The top-level keys that change."""
+        return {path.partition(".")[0] for paths in self.update.values() for path in paths}
+
+
+def change_of(mapping: ClassMap, instance: object) -> Change | None:
+    """What has changed since the snapshot; None where nothing has."""
+    found = changes_of(mapping, (instance,))
+    return Change(found.updates[0], found.snapshots[0]) if found.objects else None
 
 
 def through_bson(document: dict[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 
 from superorm import Document, Mapped, Registry, ValidationError, field, utcnow, vector
-from superorm.codec.documents import change_of, dump, load, possibly_changed, restore, written
+from superorm.codec.documents import dump, load, possibly_changed, restore, written
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_binary import encode_vector
 from superorm.unitofwork.encode import CODEC_OPTIONS
-from tests.schema.helpers import apply, exact, load_one, store, through_bson
+from tests.schema.helpers import apply, change_of, exact, load_one, store, through_bson
 from tests.schema.values import Line, Point, json_like, keys, lines, moments, points, texts
 
 

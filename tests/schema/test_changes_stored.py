@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 
 from superorm import Document, Embedded, Mapped, Registry, ValidationError, VectorError, field, vector
-from superorm.codec.documents import change_of, dump, dump_all, written
+from superorm.codec.documents import dump, dump_all, written
 from superorm.schema.compare import diff_value
 from superorm.schema.mapping import class_map
 from superorm.schema.state import GONE, RAW
-from tests.schema.helpers import load_one, store
+from tests.schema.helpers import change_of, load_one, store
 
 
 class Part(Embedded):

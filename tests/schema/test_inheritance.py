@@ -10,9 +10,9 @@ import pytest
 from bson import ObjectId
 
 from superorm import Document, Mapped, MappingError, Registry, ValidationError, field, vector
-from superorm.codec.documents import change_of, load
+from superorm.codec.documents import load
 from superorm.schema.mapping import class_map
-from tests.schema.helpers import load_one, store, through_bson
+from tests.schema.helpers import change_of, load_one, store, through_bson
 
 registry = Registry()
 

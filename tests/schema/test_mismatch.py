@@ -11,10 +11,10 @@ import pytest
 from bson import Decimal128, ObjectId
 
 from superorm import Document, Embedded, Mapped, MappingError, Registry, ValidationError, VectorError, field, vector
-from superorm.codec.documents import change_of, dump, restore, written
+from superorm.codec.documents import dump, restore, written
 from superorm.schema.mapping import class_map
 from superorm.schema.state import GONE
-from tests.schema.helpers import apply, exact, load_one, store, through_bson
+from tests.schema.helpers import apply, change_of, exact, load_one, store, through_bson
 
 
 class Part(Embedded):

@@ -13,10 +13,10 @@ import pytest
 from bson import Binary, DatetimeMS, Int64, ObjectId
 
 from superorm import Document, Embedded, Mapped, Registry, SuperormError, ValidationError, VectorError, field, vector
-from superorm.codec.documents import change_of, dump
+from superorm.codec.documents import dump
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.encode import encode_documents
-from tests.schema.helpers import load_one, store
+from tests.schema.helpers import change_of, load_one, store
 
 
 class Color(Enum):

@@ -23,10 +23,10 @@ from superorm import (
     field,
     register_type,
 )
-from superorm.codec.documents import change_of, dump
+from superorm.codec.documents import dump
 from superorm.expr.literals import literal
 from superorm.schema.mapping import class_map
-from tests.schema.helpers import document_class, load_one, store
+from tests.schema.helpers import change_of, document_class, load_one, store
 
 T = TypeVar("T")
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superorm.codec.documents import change_of
 from superorm.schema.mapping import class_map
-from tests.schema.helpers import apply, document_class, exact, load_one, store, through_bson
+from tests.schema.helpers import apply, change_of, document_class, exact, load_one, store, through_bson
 from tests.schema.values import KINDS
 
 CLASSES = [(document_class(value=annotation), values) for annotation, values in KINDS]

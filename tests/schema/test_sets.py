@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superorm import Document, Embedded, Mapped, Registry, ValidationError, field, register_type
-from superorm.codec.documents import change_of
 from superorm.expr.literals import literal
 from superorm.expr.order import in_order
 from superorm.schema.mapping import class_map
 from tests.differential.values import key_of
-from tests.schema.helpers import document_class, load_one, store
+from tests.schema.helpers import change_of, document_class, load_one, store
 
 registry = Registry()
 

@@ -10,9 +10,9 @@ import pytest
 from bson import ObjectId
 
 from superorm import Document, Embedded, Mapped, MappingError, Registry, StatementError, ValidationError, field
-from superorm.codec.documents import change_of, dump
+from superorm.codec.documents import dump
 from superorm.schema.mapping import class_map
-from tests.schema.helpers import apply, document_class, load_one, store
+from tests.schema.helpers import apply, change_of, document_class, load_one, store
 
 KEY = ObjectId()
 

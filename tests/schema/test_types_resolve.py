@@ -18,10 +18,10 @@ from bson import Decimal128, ObjectId
 from typing_extensions import TypeAliasType
 
 from superorm import Document, Embedded, Mapped, MappingError, Registry, UnsupportedError, ValidationError, field
-from superorm.codec.documents import change_of, dump
+from superorm.codec.documents import dump
 from superorm.schema.lookup import class_finder
 from superorm.schema.mapping import class_map
-from tests.schema.helpers import document_class, load_one, store
+from tests.schema.helpers import change_of, document_class, load_one, store
 from tests.schema.values import Moment
 
 KEY = ObjectId()

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
-from superorm import Document, Embedded, Mapped, ObjectId, field, register_type, utcnow, vector
+from superorm import Document, Embedded, Mapped, ObjectId, field, register_type, relationship, utcnow, vector
 
 
 class Mood(Enum):
@@ -107,3 +107,15 @@ class Review(Document):
 class Total(Document):
     id: Mapped[int] = field(primary_key=True)
     films: Mapped[int] = field(default=0)
+
+
+class Shelf(Document):
+    name: Mapped[str] = field(default="")
+    volumes: Mapped[list[Volume]] = relationship(list["Volume"], remote_key="shelf_id")
+
+
+class Volume(Document):
+    shelf_id: Mapped[ObjectId | None] = field(default=None)
+    shelf: Mapped[Shelf | None] = relationship(Shelf, key="shelf_id")
+    next_id: Mapped[ObjectId | None] = field(default=None)
+    next: Mapped[Volume | None] = relationship("Volume", key="next_id", cascade="all")

@@ -13,7 +13,14 @@ from types import ModuleType
 
 import pytest
 
-from tests.typing import accepted, accepted_conditions, accepted_statements, accepted_writes, functions
+from tests.typing import (
+    accepted,
+    accepted_conditions,
+    accepted_relationships,
+    accepted_statements,
+    accepted_writes,
+    functions,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = Path(__file__).with_name("refused.py.txt")
@@ -53,7 +60,10 @@ def test_wrong_code_is_refused(wrong_code: Path, checker: Callable[[Path], list[
     assert expected() == sorted(set(checker(wrong_code)))
 
 
-@pytest.mark.parametrize("module", [accepted, accepted_conditions, accepted_statements, accepted_writes, functions])
+@pytest.mark.parametrize(
+    "module",
+    [accepted, accepted_conditions, accepted_relationships, accepted_statements, accepted_writes, functions],
+)
 def test_accepted_code_runs(module: ModuleType) -> None:
     """What needs no session and no object runs as well."""
     own = [one for one in vars(module).values() if isfunction(one) and one.__module__ == module.__name__]

@@ -32,7 +32,7 @@ def test_nothing_to_do() -> None:
         assert film.embedding is None
     plan = plan_of(tracker)
     assert not plan
-    assert ([], {}, []) == (plan.writes, plan.touched, plan.snapshots)
+    assert ([], {}, [], []) == (plan.writes, plan.touched, plan.inserted, plan.updated)
 
 
 def test_inserts_then_updates_then_deletes() -> None:

@@ -90,7 +90,10 @@ def test_attributes() -> None:
     for name in ("year", "genres", "lead", "embedding"):
         with pytest.raises(NotLoadedError) as raised:
             getattr(film, name)
-        message = f"Film 1: {name} was not loaded; give Film.{name} to load_only(...) too, or select the whole document"
+        message = (
+            f"Film 1: {name} was not loaded, or has expired; refresh() the object, "
+            f"give Film.{name} to load_only(...), or select the whole document"
+        )
         assert message == str(raised.value)
         assert (Film, 1, name) == (raised.value.document_class, raised.value.key, raised.value.field)
     with pytest.raises(AttributeError, match="'Film' object has no attribute 'nothing'"):

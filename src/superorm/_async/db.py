@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from attrs import evolve, frozen
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
+from superorm._async import retrying
 from superorm._async.blobs import AsyncBlobs
 from superorm._async.checks import check
 from superorm._async.components import AsyncComponents
@@ -19,6 +22,7 @@ from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
 from superorm._io.progress import Progress, reporting
+from superorm._io.twins import Twins
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.compile.plan import Find
@@ -30,6 +34,7 @@ from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
 from superorm.protocols.capabilities import Capabilities
+from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_spec import VectorSpec
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncDB", "AsyncParts"]
 
+
+T = TypeVar("T")
 
 SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
 
@@ -72,7 +79,11 @@ class AsyncDB:
     `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
     `signing_keys` are bytes: the first signs, all verify.
     Without any, the configuration's are used, or a key of the user's own that is made at first use.
+    The other options are for sessions that do not say otherwise, as `AsyncSession` describes them.
     """
+
+    twins: Twins | None = None
+    """What opens the asynchronous twins of a DB that was made from a URL."""
 
     def __init__(
         self,
@@ -83,11 +94,24 @@ class AsyncDB:
         *,
         trust: Trust = "signed",
         signing_keys: SigningKeys = _configured_keys,
+        read_concern: ReadConcern | None = None,
+        write_concern: WriteConcern | None = None,
+        read_preference: Preference | None = None,
+        causal_consistency: bool | None = None,
+        max_commit_time_ms: int | None = None,
     ) -> None:
-        self._set_up(trust, signing_keys)
+        concerns = Concerns(
+            read_concern=read_concern,
+            write_concern=write_concern,
+            read_preference=read_preference,
+            causal_consistency=causal_consistency,
+            max_commit_time_ms=max_commit_time_ms,
+        )
+        self._set_up(trust, signing_keys, concerns)
         self._use(AsyncParts(data_backend, metadata, artifact_store, vector_database))
 
-    def _set_up(self, trust: Trust, signing_keys: SigningKeys) -> None:
+    def _set_up(self, trust: Trust, signing_keys: SigningKeys, concerns: Concerns) -> None:
+        self.concerns = concerns
         self._signing_keys = signing_keys
         self._trust: Trust = trust
         self._parts: AsyncParts | None = None
@@ -105,10 +129,11 @@ class AsyncDB:
         *,
         trust: Trust = "signed",
         signing_keys: SigningKeys = _configured_keys,
+        concerns: Concerns = DEFAULTS,
     ) -> Self:
         """A DB whose parts are made at its first use."""
         db = cls.__new__(cls)
-        db._set_up(trust, signing_keys)
+        db._set_up(trust, signing_keys, concerns)
         db._opener = opener
         return db
 
@@ -184,6 +209,8 @@ class AsyncDB:
             if self._closed:
                 return
             self._closed = True
+        if self.twins is not None:
+            self.twins.close()
         if self._parts is None:
             return
         parts = self._parts
@@ -202,16 +229,31 @@ class AsyncDB:
 
     # Documents
 
-    def session(self, *, require_transaction: bool = False) -> AsyncSession:
-        """A new session."""
-        return AsyncSession(self, require_transaction=require_transaction)
+    def session(self, **options: Unpack[SessionOptions]) -> AsyncSession:
+        """A new session. Raises `ConfigurationError` for options that cannot be."""
+        return AsyncSession(self, **options)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncSession]:
+    async def begin(self, **options: Unpack[SessionOptions]) -> AsyncGenerator[AsyncSession]:
         """A session that commits at the end of the block and rolls back on an exception."""
-        async with self.session() as session:
+        async with self.session(**options) as session, session.begin():
             yield session
-            await session.commit()
+
+    async def run(
+        self,
+        function: Callable[[AsyncSession], Awaitable[T]],
+        attempts: int = 5,
+        **options: Unpack[SessionOptions],
+    ) -> T:
+        """What the function gives for a new session, which is then committed.
+
+        All of it is done again, after a short pause and with another session, where it met a write conflict, a change
+        of the primary or another error with the label ``TransientTransactionError``, or a `StaleDocumentError`.
+        That is for two minutes at most, and without transactions only where nothing had been written yet;
+        the function should have no other effects, and takes what it changes from its session.
+        The last error is raised, with a note of how many attempts were made.
+        """
+        return await retrying.run(self, function, attempts, options)
 
     async def create_all(self, *classes: type) -> CreateReport:
         """Make collections, indexes and vector indexes for the classes; without arguments for all that are declared.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from superorm._async.query import Found
 from superorm._async.unit_of_work import AsyncUnitOfWork
@@ -11,13 +11,19 @@ from superorm.codec import documents
 from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Count, Find
+from superorm.compile.related import take_joined
 from superorm.exc import StatementError, ValidationError
+from superorm.expr.statements import Select, select
 from superorm.schema.dates import reads_naive
 from superorm.schema.mapping import ClassMap
+from superorm.schema.state import UNLOADED
 from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.result import Row
 from superorm.unitofwork.rows import rows_of
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
 
 __all__ = ["AsyncReading"]
 
@@ -34,30 +40,56 @@ class AsyncReading:
         work = self._work
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
-        if known is not None:
+        if known is not None and UNLOADED not in vars(known):
             there = isinstance(known, mapping.cls) and id(known) not in work.tracker.deleted
             return known if there else None
         assert mapping.collection is not None
         await work.autoflush()
-        parts = await work.ready()
         filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
         plan = Find(mapping.collection, filter, limit=1, naive=reads_naive(mapping))
-        found = await parts.data_backend.read(plan, session=work.server_session)
+        found = await work.backend.read(plan, session=work.read_session)
         loaded = work.tracker.load(mapping, found)
-        return loaded[0] if loaded else None
+        if known is not None and not loaded:  # it was expired, or loaded in part, and is there no more
+            work.tracker.expunge(known)
+        return loaded[0] if loaded and id(loaded[0]) not in work.tracker.deleted else None
+
+    async def get_with(self, mapping: ClassMap, key: Any, options: Sequence[Any]) -> Any:
+        """The same with the options of a select."""
+        cls: Any = mapping.cls
+        statement: Select[Any, Any] = select(cls).options(*options)
+        known = self._work.tracker.identities.get(mapping, key_value(mapping, key))
+        if known is None or UNLOADED in vars(known):
+            compiled = await self.compiled(statement.where(getattr(mapping.cls, mapping.key.attribute) == key))
+            found = await self.rows(compiled)
+            return found[0][0] if found else None
+        there = await self.get(mapping, key)
+        compiled = await self.compiled(statement)
+        if there is not None and compiled.related:
+            await self._work.autoflush()
+            await self._work.related.load_columns(compiled.related, [(there,)], {}, self._work.tracker)
+        return there
 
     async def rows(self, compiled: CompiledSelect) -> list[Row]:
         """The rows, whose documents are tracked."""
         found = await self._find(compiled)
+        joined = take_joined(found.documents) if compiled.related else {}
         try:
-            return rows_of(compiled, found.documents, found.scores, self.load)
+            rows = rows_of(compiled, found.documents, found.scores, self.load)
         except ValidationError as error:
-            raise await self._db.queries.named(compiled, self._work.server_session, error) from error.__cause__
+            raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
+        if compiled.related:
+            await self._work.related.load_columns(compiled.related, rows, joined, self._work.tracker)
+        return rows
 
     async def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
         """The same of a select of nothing but whole documents, without rows."""
         found = await self._find(compiled)
-        return self.load(mapping, found.documents, None)
+        if not compiled.related:
+            return self.load(mapping, found.documents, None)
+        joined = take_joined(found.documents)
+        objects = self.load(mapping, found.documents, None)
+        await self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
+        return objects
 
     async def count(self, compiled: CompiledSelect) -> int:
         """How many documents there are. Raises `StatementError` for what is no select of a class's documents."""
@@ -66,26 +98,32 @@ class AsyncReading:
         if not isinstance(compiled.read, Find):
             raise StatementError("count() counts the documents of a class; select func.count() of anything else")
         await self._work.autoflush()
-        parts = await self._work.ready()
         plan = Count(compiled.find.collection, compiled.find.filter)
-        (counted,) = await parts.data_backend.read(plan, session=self._work.server_session)
+        (counted,) = await self._work.backend.read(plan, session=self._work.read_session)
         return int(counted["n"])
 
-    async def batches(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[list[Row]]:
+    async def batches(self, compiled: CompiledSelect, batch_size: int) -> AsyncGenerator[list[Row]]:
         """The rows in batches; their documents are not tracked."""
         async for found in self._found(compiled, batch_size):
+            joined = take_joined(found.documents) if compiled.related else {}
             try:
                 rows = rows_of(compiled, found.documents, found.scores, _load_untracked)
             except ValidationError as error:
-                raise await self._db.queries.named(compiled, self._work.server_session, error) from error.__cause__
+                raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
+            if compiled.related:
+                await self._work.related.load_columns(compiled.related, rows, joined, None)
             yield rows
 
     async def object_batches(
         self, compiled: CompiledSelect, mapping: ClassMap, batch_size: int
-    ) -> AsyncIterator[list[Any]]:
+    ) -> AsyncGenerator[list[Any]]:
         """The same of a select of nothing but whole documents, without rows."""
         async for found in self._found(compiled, batch_size):
-            yield documents.load(mapping, found.documents)
+            joined = take_joined(found.documents) if compiled.related else {}
+            objects = documents.load(mapping, found.documents)
+            if compiled.related:
+                await self._work.related.load(compiled.related[0].loadings, objects, joined, None)
+            yield objects
 
     async def compiled(self, statement: object) -> CompiledSelect:
         """A select as the backend runs it. Raises `StatementError`, `UnsupportedError`."""
@@ -99,12 +137,16 @@ class AsyncReading:
 
     async def _find(self, compiled: CompiledSelect) -> Found:
         await self._before(compiled)
-        return await self._db.queries.run(compiled, self._work.server_session)
+        return await self._work.queries.run(compiled, self._session(compiled))
 
     async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[Found]:
         await self._before(compiled)
-        async for found in self._db.queries.stream(compiled, self._work.server_session, batch_size):
+        async for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
             yield found
+
+    def _session(self, compiled: CompiledSelect) -> AsyncClientSession | None:
+        """What the select is run with: a vector search outside of the transaction has a snapshot of its own."""
+        return self._work.read_session if compiled.like is None else self._work.server_session
 
     async def _before(self, compiled: CompiledSelect) -> None:
         await self._work.autoflush()

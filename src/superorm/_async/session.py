@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
+from superorm._async.alone import alone
+from superorm._async.events import AsyncEvents
 from superorm._async.reading import AsyncReading
+from superorm._async.states import AsyncStates
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._async.writing import AsyncWriting, insert_objects
 from superorm._io.progress import Progress, reporting
+from superorm._io.twins import Twins
 from superorm.exc import (
     ConfigurationError,
     NoResultFound,
+    SessionError,
 )
 from superorm.expr.kinds import is_select
-from superorm.expr.statements import Rows, Select
+from superorm.expr.relations import Load
+from superorm.expr.statements import LoadOnly, Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
+from superorm.protocols.concerns import SessionOptions
 from superorm.schema.document import Document
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
+from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
 
 if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
+    from superorm._sync.db import DB as SyncDB
 
 __all__ = ["AsyncSession"]
 
@@ -32,19 +42,26 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncSession:
+class AsyncSession(EventTarget):
     """A unit of work: tracks documents, and writes what changed in one transaction.
 
     The transaction starts at the first flush or statement that writes.
     On backends without transactions only `flush`, `commit` and such statements write, and `rollback` restores
     objects only; `require_transaction` makes the first flush raise `UnsupportedError` there.
+    The other options are PyMongo's, and go before those of the DB: `read_concern`, `write_concern`,
+    `read_preference`, `max_commit_time_ms`, and `causal_consistency`, with which each operation sees those before it
+    on whatever member of a cluster it runs.
+    An `AsyncSession` also takes the `DB` that ``connect(url)`` gives, and opens its asynchronous twin.
+    One thread or task uses a session at a time. Raises `ConfigurationError`.
     """
 
-    def __init__(self, db: AsyncDB, *, require_transaction: bool = False) -> None:
-        _check_db(db, type(self).__name__)
-        self.db = db
-        self._work = AsyncUnitOfWork(db, require_transaction=require_transaction)
+    def __init__(self, db: AsyncDB | SyncDB, **options: Unpack[SessionOptions]) -> None:
+        self.db: AsyncDB = _usable_db(db, type(self).__name__)
+        self._work = AsyncUnitOfWork(self.db, options, AsyncEvents(self))
+        self._alone = self._work.alone
+        self._in_block = False
         self._reading = AsyncReading(self._work)
+        self._states = AsyncStates(self._work)
         self._tracker = self._work.tracker
 
     async def __aenter__(self) -> Self:
@@ -55,9 +72,10 @@ class AsyncSession:
     ) -> None:
         await self.close()
 
+    @alone
     async def close(self) -> None:
         """Give up what was not committed, and forget all objects."""
-        await self.rollback()
+        await self._work.close()
         self._tracker.clear()
 
     # Objects
@@ -67,19 +85,81 @@ class AsyncSession:
 
         Raises `SessionError` for what is no document, and for one that another session holds.
         """
+        self._alone.check("add")
         self._tracker.add(instance)
 
     def add_all(self, instances: Iterable[Document]) -> None:
         """`add` each. Raises `SessionError`."""
+        self._alone.check("add_all")
         self._tracker.add_all(instances)
 
     def delete(self, instance: Document) -> None:
         """Delete the document at the next flush. Raises `SessionError` where it is not in the session."""
+        self._alone.check("delete")
         self._tracker.delete(instance)
 
     def expunge(self, instance: Document) -> None:
-        """Forget the document and what was changed in it."""
+        """Forget the document and what was changed in it, which stays in the object."""
+        self._alone.check("expunge")
         self._tracker.expunge(instance)
+
+    def expunge_all(self) -> None:
+        """Forget all documents."""
+        self._alone.check("expunge_all")
+        self._tracker.expunge_all()
+
+    def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Forget the values of a stored document, or of some attributes, and what was changed in them.
+
+        Touching them raises `NotLoadedError` until `refresh`, `get` or a query loads the document again; key and
+        version stay. Raises `SessionError` for what is not a stored document of the session, and for other attributes.
+        """
+        self._alone.check("expire")
+        self._tracker.expire(instance, attributes)
+
+    def expire_all(self) -> None:
+        """`expire` all stored documents of the session."""
+        self._alone.check("expire_all")
+        self._tracker.expire_all()
+
+    @alone
+    async def refresh(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Read a document, or some attributes of it, again; what was changed in them is lost, and nothing is flushed.
+
+        In a transaction it shows what the session flushed.
+        Raises `NoResultFound` where the document is gone, `SessionError` as `expire` does.
+        """
+        await self._states.refresh((instance,), attributes, "refresh()")
+
+    @alone
+    async def refresh_all(self, instances: Iterable[Document], attributes: Collection[str] | None = None) -> None:
+        """`refresh` several documents, with one query for each class."""
+        await self._states.refresh(documents_in(instances, "refresh_all()")[0], attributes, "refresh_all()")
+
+    @alone
+    async def merge(self, instance: D) -> D:
+        """The session's object of this object's document, with copies of its values.
+
+        The document is loaded where the session does not have it; where there is none, a new object is added.
+        The given object may be of another session, or unpickled; it stays as it is.
+        Of a partial object only what it has is copied.
+        Flushes first, as a query does, and raises what `flush` raises;
+        `StaleDocumentError` where the given object has another version than the document.
+        """
+        return (await self._states.merge((instance,), "merge()"))[0]
+
+    @alone
+    async def merge_all(self, instances: Iterable[D]) -> list[D]:
+        """`merge` each, with one query for each class."""
+        return await self._states.merge(instances, "merge_all()")
+
+    def is_modified(self, instance: Document) -> bool:
+        """Whether a flush has something to write of a document; `dirty` may hold some of which it has nothing.
+
+        Raises `SessionError` for what is not in the session.
+        """
+        self._alone.check("is_modified")
+        return self._tracker.is_modified(instance)
 
     @property
     def new(self) -> list[Document]:
@@ -101,14 +181,21 @@ class AsyncSession:
 
     # Reading
 
-    async def get(self, cls: type[D], key: Any) -> D | None:
-        """The document with this key, or None. Raises `MappingError` for what is no class of documents."""
+    @alone
+    async def get(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D | None:
+        """The document with this key, or None; `options` are those of a select.
+
+        Raises `MappingError` for what is no class of documents.
+        """
+        if options:
+            with_options: D | None = await self._reading.get_with(class_map(cls), key, options)
+            return with_options
         found: D | None = await self._reading.get(class_map(cls), key)
         return found
 
-    async def get_one(self, cls: type[D], key: Any) -> D:
-        """The document with this key. Raises `NoResultFound`."""
-        found = await self.get(cls, key)
+    async def get_one(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D:
+        """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
+        found = await self.get(cls, key, options=options)
         if found is None:
             raise NoResultFound(f"there is no {cls.__name__} {key!r}", document_class=cls, key=key)
         return found
@@ -119,6 +206,7 @@ class AsyncSession:
     async def execute(self, statement: WriteStatement[Any]) -> Written: ...
     @overload
     async def execute(self, statement: MergeInto) -> None: ...
+    @alone
     async def execute(self, statement: Rows[R] | WriteStatement[Any] | MergeInto) -> Result[R] | Written | None:
         """The rows of a select, or of a statement with ``returning()``; what another statement that writes did.
 
@@ -134,6 +222,7 @@ class AsyncSession:
         rows = cast("list[R]", await self._reading.rows(compiled))  # the statement's type says what its rows hold
         return Result(rows, compiled.names)
 
+    @alone
     async def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select, or of a statement with ``returning()``.
 
@@ -151,6 +240,7 @@ class AsyncSession:
         check_rows(statement, "scalar()")
         return (await self.scalars(statement)).first()
 
+    @alone
     async def count(self, statement: Select[Any, Any]) -> int:
         """How many documents the select matches, without its offset and limit. Raises `StatementError` after `like`."""
         check_select(statement, "count()")
@@ -166,7 +256,8 @@ class AsyncSession:
         return self._stream(statement, batch_size)
 
     async def _stream(self, statement: Rows[R], batch_size: int) -> AsyncIterator[R]:
-        async for batch in self._reading.batches(await self._reading.compiled(statement), batch_size):
+        found = self._reading.batches(await self._reading.compiled(statement), batch_size)
+        async for batch in self._alone.batches("stream", found):
             for row in batch:
                 yield cast("R", row)
 
@@ -184,11 +275,12 @@ class AsyncSession:
     async def _stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], batch_size: int) -> AsyncIterator[T]:
         compiled = await self._reading.compiled(statement)
         if compiled.whole is None:
-            async for batch in self._reading.batches(compiled, batch_size):
+            async for batch in self._alone.batches("stream_scalars", self._reading.batches(compiled, batch_size)):
                 for row in batch:
                     yield row[0]
             return
-        async for objects in self._reading.object_batches(compiled, compiled.whole, batch_size):
+        found = self._reading.object_batches(compiled, compiled.whole, batch_size)
+        async for objects in self._alone.batches("stream_scalars", found):
             for value in objects:
                 yield value
 
@@ -205,6 +297,7 @@ class AsyncSession:
         async with self._work.failing():
             return await writing.run()
 
+    @alone
     async def bulk_insert(self, instances: Iterable[Document], *, progress: Progress | bool | None = None) -> Written:
         """Insert many new documents, which are not tracked: the session does not know them afterwards.
 
@@ -215,9 +308,11 @@ class AsyncSession:
         objects, _ = documents_in(instances, "bulk_insert()")
         await self._work.autoflush()
         async with self._work.failing():
+            self._tracker.be_unsure()
             with reporting(progress) as report:
                 return await insert_objects(self._work, objects, report)
 
+    @alone
     async def flush(self, *, progress: Progress | bool | None = None) -> None:
         """Write what changed into the transaction, without committing it.
 
@@ -229,11 +324,13 @@ class AsyncSession:
         with reporting(progress) as report:
             await self._work.flush(report)
 
+    @alone
     async def commit(self, *, progress: Progress | bool | None = None) -> None:
         """Flush and commit. Raises what `flush` raises, and `WriteError` where the commit fails."""
         with reporting(progress) as report:
             await self._work.commit(report)
 
+    @alone
     async def rollback(self) -> None:
         """Give up what was not committed.
 
@@ -241,10 +338,34 @@ class AsyncSession:
         """
         await self._work.rollback()
 
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[Self]:
+        """A block that is committed at its end, and rolled back on an exception.
 
-def _check_db(db: object, name: str) -> None:
-    """Raise `ConfigurationError` for anything but a DB."""
+        Raises `SessionError` within another such block, and where something has been flushed already.
+        """
+        self._alone.check("begin")
+        if self._in_block or self._work.server_session is not None:
+            raise SessionError("begin() within a unit of work that has begun; commit() or rollback() it first")
+        self._in_block = True
+        try:
+            yield self
+            await self.commit()
+        except BaseException:
+            await self.rollback()
+            raise
+        finally:
+            self._in_block = False
+
+
+def _usable_db(db: object, name: str) -> AsyncDB:
+    """The DB, or its asynchronous twin. Raises `ConfigurationError` for anything else."""
     from superorm._async.db import AsyncDB  # which imports this module
 
-    if not isinstance(db, AsyncDB):
-        raise ConfigurationError(f"{name}() takes the DB that connect_async(...) gives, not {type(db).__name__}")
+    if isinstance(db, AsyncDB):
+        return db
+    twins: object = getattr(db, "twins", None)
+    if isinstance(twins, Twins):
+        return cast("AsyncDB", twins.here())
+    advice = "; this one was made of given parts or of a client" if type(db).__name__ == "DB" else ""
+    raise ConfigurationError(f"{name}() takes the DB that connect_async(...) gives, not {type(db).__name__}{advice}")

@@ -34,6 +34,7 @@ from superorm.unitofwork.computed import needs
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, Work, plan_flush
 from superorm.unitofwork.identity import identities, identity
+from superorm.unitofwork.relations import with_referred
 from superorm.unitofwork.result import Result, Row, Written, row_class
 from superorm.unitofwork.rows import rows_of
 from superorm.unitofwork.statement_writes import (
@@ -64,7 +65,7 @@ class AsyncWriting:
         self._work = work
         self._reading = reading
         self._db = work.db
-        self._backend = work.db.parts.data_backend
+        self._backend = work.backend
         self._returned: CompiledSelect | None = None
         self._rows: list[Row] = []
         self._plan: UpdatePlan | DeletePlan | MergePlan | Insert[Any]
@@ -102,6 +103,7 @@ class AsyncWriting:
         if isinstance(plan, MergePlan):
             await self._merge(plan)
             return None
+        self._work.tracker.be_unsure()
         if isinstance(plan, UpdatePlan):
             done = await self._update(plan)
         elif isinstance(plan, DeletePlan):
@@ -221,17 +223,18 @@ class AsyncWriting:
 
     async def _merge(self, plan: MergePlan) -> None:
         await self._db.prepare()
+        self._work.wrote = True
         mapping = plan.mapping
         fields = [] if mapping is None else vector_fields(mapping)
         if mapping is None or not (fields or self._work.tracker.of_collection(mapping.collection)):
-            await self._backend.read(plan.read)
+            await self._backend.read(plan.read, session=self._work.read_session)
             return
         for field in fields:
             await self._db.vectors.ensure(field.spec)
         keys = await self._merged_keys(plan)
         touched = {field.spec: keys for field in fields}
         async with self._db.vectors.recording(touched):
-            await self._backend.read(plan.read)
+            await self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
                 keys = await self._merged_keys(plan)
             for field in fields:
@@ -242,7 +245,7 @@ class AsyncWriting:
 
     async def _merged_keys(self, plan: MergePlan) -> list[Any]:
         """The keys of the documents of the target that the rows are merged into, or would be inserted as."""
-        rows = await self._backend.read(plan.rows)
+        rows = await self._backend.read(plan.rows, session=self._work.read_session)
         keys = [row["_id"] for row in rows if "_id" in row]
         if plan.on == ("_id",):
             return keys
@@ -293,7 +296,7 @@ class AsyncWriting:
         wanted = [key for key in keys if identity(key) in tracked] if tracked else []
         for part in split(wanted):
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
-            found = await self._backend.read(plan, session=self._work.server_session)
+            found = await self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
             self._work.tracker.refreshed(pairs)
 
@@ -344,6 +347,8 @@ async def _compute(
 
 async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
+    if any(class_map(kind).relationships for kind in set(map(type, objects))):
+        objects = with_referred(objects)
     groups = await _compute(work, objects, report)
     plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
     await work.carry_out(plan)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from typing import ParamSpec, TypeVar
+from inspect import isawaitable
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
-__all__ = ["Background", "Lock", "in_thread", "sleep"]
+from superorm.exc import SessionError
+
+__all__ = ["Background", "Lock", "call", "caller", "in_thread", "name_of", "settled", "shielded", "sleep"]
+
+_shielded: WeakSet[asyncio.Task[Any]] = WeakSet()
+"""The tasks that a cancellation does not reach."""
+_GRACE = 10.0
+"""Seconds for which a cancellation waits for work that should not be cut off."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +46,58 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         if not running.cancelled():
             running.exception()  # given up with the result
         raise
+
+
+async def settled(result: object, function: object) -> None:
+    """Wait for what a user's function gave, where it was an async one."""
+    if isawaitable(result):
+        await result
+
+
+async def shielded(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await the function; a cancellation takes effect when it has ended, or after ten seconds."""
+    if asyncio.current_task() in _shielded:
+        return await function(*args, **kwargs)
+    running = asyncio.create_task(function(*args, **kwargs))
+    _shielded.add(running)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        until = time.monotonic() + _GRACE
+        while not running.done() and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running], timeout=left)
+        if not running.done():
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running], timeout=1)
+        if running.done() and not running.cancelled():
+            running.exception()  # given up with the result
+        raise
+
+
+async def call(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await what the function gives. Raises `SessionError` where that cannot be awaited."""
+    result: object = function(*args, **kwargs)
+    if not isawaitable(result):
+        raise SessionError(f"an async function is needed here, and {function!r:.80} is none")
+    awaited: T = await result
+    return awaited
+
+
+def caller() -> object:
+    """Who is calling: the running task, or the thread where there is none."""
+    try:
+        return asyncio.current_task() or threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()
+
+
+def name_of(caller: object) -> str:
+    """How an error names a caller."""
+    if isinstance(caller, asyncio.Task):
+        return f"task {caller.get_name()!r}"  # pyright: ignore[reportUnknownMemberType]
+    return next((f"thread {thread.name!r}" for thread in threading.enumerate() if thread.ident == caller), "a thread")
 
 
 class Background:

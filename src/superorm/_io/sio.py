@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from inspect import isawaitable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["Background", "Lock", "in_thread", "sleep"]
+from superorm.exc import SessionError
+
+__all__ = ["Background", "Lock", "in_thread", "settled", "sleep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 Lock = threading.Lock
 sleep = time.sleep
+caller = threading.get_ident
 
 
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the function."""
     return function(*args, **kwargs)
+
+
+def settled(result: object, function: object) -> None:
+    """Raise `SessionError` where a user's function was an async one, none of which has run by now."""
+    if isawaitable(result):
+        if isinstance(result, Coroutine):
+            result.close()
+        name = getattr(function, "__qualname__", repr(function))
+        raise SessionError(f"{name} is async, and this session is not; make it a plain function, or use AsyncSession")
+
+
+def shielded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call the function."""
+    return function(*args, **kwargs)
+
+
+def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call the function. Raises `SessionError` where its result would have to be awaited."""
+    result = function(*args, **kwargs)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise SessionError(f"a plain function is needed here, and {function!r:.80} is an async one")
+    return result
+
+
+def name_of(caller: object) -> str:
+    """How an error names a caller."""
+    return next((f"thread {thread.name!r}" for thread in threading.enumerate() if thread.ident == caller), "a thread")
 
 
 class Background:

@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from attrs import evolve, frozen
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from superorm._io import sio
 from superorm._io.progress import Progress, reporting
+from superorm._io.twins import Twins
+from superorm._sync import retrying
 from superorm._sync.blobs import Blobs
 from superorm._sync.checks import check
 from superorm._sync.components import Components
@@ -31,6 +35,7 @@ from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.protocols.capabilities import Capabilities
+from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_spec import VectorSpec
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DB", "Parts"]
 
+
+T = TypeVar("T")
 
 SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
 
@@ -73,7 +80,11 @@ class DB:
     `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
     `signing_keys` are bytes: the first signs, all verify.
     Without any, the configuration's are used, or a key of the user's own that is made at first use.
+    The other options are for sessions that do not say otherwise, as `Session` describes them.
     """
+
+    twins: Twins | None = None
+    """What opens the synchronous twins of a DB that was made from a URL."""
 
     def __init__(
         self,
@@ -84,11 +95,24 @@ class DB:
         *,
         trust: Trust = "signed",
         signing_keys: SigningKeys = _configured_keys,
+        read_concern: ReadConcern | None = None,
+        write_concern: WriteConcern | None = None,
+        read_preference: Preference | None = None,
+        causal_consistency: bool | None = None,
+        max_commit_time_ms: int | None = None,
     ) -> None:
-        self._set_up(trust, signing_keys)
+        concerns = Concerns(
+            read_concern=read_concern,
+            write_concern=write_concern,
+            read_preference=read_preference,
+            causal_consistency=causal_consistency,
+            max_commit_time_ms=max_commit_time_ms,
+        )
+        self._set_up(trust, signing_keys, concerns)
         self._use(Parts(data_backend, metadata, artifact_store, vector_database))
 
-    def _set_up(self, trust: Trust, signing_keys: SigningKeys) -> None:
+    def _set_up(self, trust: Trust, signing_keys: SigningKeys, concerns: Concerns) -> None:
+        self.concerns = concerns
         self._signing_keys = signing_keys
         self._trust: Trust = trust
         self._parts: Parts | None = None
@@ -106,10 +130,11 @@ class DB:
         *,
         trust: Trust = "signed",
         signing_keys: SigningKeys = _configured_keys,
+        concerns: Concerns = DEFAULTS,
     ) -> Self:
         """A DB whose parts are made at its first use."""
         db = cls.__new__(cls)
-        db._set_up(trust, signing_keys)
+        db._set_up(trust, signing_keys, concerns)
         db._opener = opener
         return db
 
@@ -185,6 +210,8 @@ class DB:
             if self._closed:
                 return
             self._closed = True
+        if self.twins is not None:
+            self.twins.close()
         if self._parts is None:
             return
         parts = self._parts
@@ -203,16 +230,31 @@ class DB:
 
     # Documents
 
-    def session(self, *, require_transaction: bool = False) -> Session:
-        """A new session."""
-        return Session(self, require_transaction=require_transaction)
+    def session(self, **options: Unpack[SessionOptions]) -> Session:
+        """A new session. Raises `ConfigurationError` for options that cannot be."""
+        return Session(self, **options)
 
     @contextmanager
-    def begin(self) -> Generator[Session]:
+    def begin(self, **options: Unpack[SessionOptions]) -> Generator[Session]:
         """A session that commits at the end of the block and rolls back on an exception."""
-        with self.session() as session:
+        with self.session(**options) as session, session.begin():
             yield session
-            session.commit()
+
+    def run(
+        self,
+        function: Callable[[Session], T],
+        attempts: int = 5,
+        **options: Unpack[SessionOptions],
+    ) -> T:
+        """What the function gives for a new session, which is then committed.
+
+        All of it is done again, after a short pause and with another session, where it met a write conflict, a change
+        of the primary or another error with the label ``TransientTransactionError``, or a `StaleDocumentError`.
+        That is for two minutes at most, and without transactions only where nothing had been written yet;
+        the function should have no other effects, and takes what it changes from its session.
+        The last error is raised, with a note of how many attempts were made.
+        """
+        return retrying.run(self, function, attempts, options)
 
     def create_all(self, *classes: type) -> CreateReport:
         """Make collections, indexes and vector indexes for the classes; without arguments for all that are declared.

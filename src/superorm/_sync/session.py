@@ -3,28 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 from superorm._io.progress import Progress, reporting
+from superorm._io.twins import Twins
+from superorm._sync.alone import alone
+from superorm._sync.events import Events
 from superorm._sync.reading import Reading
+from superorm._sync.states import States
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm._sync.writing import Writing, insert_objects
 from superorm.exc import (
     ConfigurationError,
     NoResultFound,
+    SessionError,
 )
 from superorm.expr.kinds import is_select
-from superorm.expr.statements import Rows, Select
+from superorm.expr.relations import Load
+from superorm.expr.statements import LoadOnly, Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
+from superorm.protocols.concerns import SessionOptions
 from superorm.schema.document import Document
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
+from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
 
 if TYPE_CHECKING:
     from superorm._sync.db import DB
+    from superorm._sync.db import DB as SyncDB
 
 __all__ = ["Session"]
 
@@ -33,19 +43,26 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Session:
+class Session(EventTarget):
     """A unit of work: tracks documents, and writes what changed in one transaction.
 
     The transaction starts at the first flush or statement that writes.
     On backends without transactions only `flush`, `commit` and such statements write, and `rollback` restores
     objects only; `require_transaction` makes the first flush raise `UnsupportedError` there.
+    The other options are PyMongo's, and go before those of the DB: `read_concern`, `write_concern`,
+    `read_preference`, `max_commit_time_ms`, and `causal_consistency`, with which each operation sees those before it
+    on whatever member of a cluster it runs.
+    A `Session` also takes the `DB` that ``connect(url)`` gives, and opens its synchronous twin.
+    One thread or task uses a session at a time. Raises `ConfigurationError`.
     """
 
-    def __init__(self, db: DB, *, require_transaction: bool = False) -> None:
-        _check_db(db, type(self).__name__)
-        self.db = db
-        self._work = UnitOfWork(db, require_transaction=require_transaction)
+    def __init__(self, db: DB | SyncDB, **options: Unpack[SessionOptions]) -> None:
+        self.db: DB = _usable_db(db, type(self).__name__)
+        self._work = UnitOfWork(self.db, options, Events(self))
+        self._alone = self._work.alone
+        self._in_block = False
         self._reading = Reading(self._work)
+        self._states = States(self._work)
         self._tracker = self._work.tracker
 
     def __enter__(self) -> Self:
@@ -56,9 +73,10 @@ class Session:
     ) -> None:
         self.close()
 
+    @alone
     def close(self) -> None:
         """Give up what was not committed, and forget all objects."""
-        self.rollback()
+        self._work.close()
         self._tracker.clear()
 
     # Objects
@@ -68,19 +86,81 @@ class Session:
 
         Raises `SessionError` for what is no document, and for one that another session holds.
         """
+        self._alone.check("add")
         self._tracker.add(instance)
 
     def add_all(self, instances: Iterable[Document]) -> None:
         """`add` each. Raises `SessionError`."""
+        self._alone.check("add_all")
         self._tracker.add_all(instances)
 
     def delete(self, instance: Document) -> None:
         """Delete the document at the next flush. Raises `SessionError` where it is not in the session."""
+        self._alone.check("delete")
         self._tracker.delete(instance)
 
     def expunge(self, instance: Document) -> None:
-        """Forget the document and what was changed in it."""
+        """Forget the document and what was changed in it, which stays in the object."""
+        self._alone.check("expunge")
         self._tracker.expunge(instance)
+
+    def expunge_all(self) -> None:
+        """Forget all documents."""
+        self._alone.check("expunge_all")
+        self._tracker.expunge_all()
+
+    def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Forget the values of a stored document, or of some attributes, and what was changed in them.
+
+        Touching them raises `NotLoadedError` until `refresh`, `get` or a query loads the document again; key and
+        version stay. Raises `SessionError` for what is not a stored document of the session, and for other attributes.
+        """
+        self._alone.check("expire")
+        self._tracker.expire(instance, attributes)
+
+    def expire_all(self) -> None:
+        """`expire` all stored documents of the session."""
+        self._alone.check("expire_all")
+        self._tracker.expire_all()
+
+    @alone
+    def refresh(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Read a document, or some attributes of it, again; what was changed in them is lost, and nothing is flushed.
+
+        In a transaction it shows what the session flushed.
+        Raises `NoResultFound` where the document is gone, `SessionError` as `expire` does.
+        """
+        self._states.refresh((instance,), attributes, "refresh()")
+
+    @alone
+    def refresh_all(self, instances: Iterable[Document], attributes: Collection[str] | None = None) -> None:
+        """`refresh` several documents, with one query for each class."""
+        self._states.refresh(documents_in(instances, "refresh_all()")[0], attributes, "refresh_all()")
+
+    @alone
+    def merge(self, instance: D) -> D:
+        """The session's object of this object's document, with copies of its values.
+
+        The document is loaded where the session does not have it; where there is none, a new object is added.
+        The given object may be of another session, or unpickled; it stays as it is.
+        Of a partial object only what it has is copied.
+        Flushes first, as a query does, and raises what `flush` raises;
+        `StaleDocumentError` where the given object has another version than the document.
+        """
+        return self._states.merge((instance,), "merge()")[0]
+
+    @alone
+    def merge_all(self, instances: Iterable[D]) -> list[D]:
+        """`merge` each, with one query for each class."""
+        return self._states.merge(instances, "merge_all()")
+
+    def is_modified(self, instance: Document) -> bool:
+        """Whether a flush has something to write of a document; `dirty` may hold some of which it has nothing.
+
+        Raises `SessionError` for what is not in the session.
+        """
+        self._alone.check("is_modified")
+        return self._tracker.is_modified(instance)
 
     @property
     def new(self) -> list[Document]:
@@ -102,14 +182,21 @@ class Session:
 
     # Reading
 
-    def get(self, cls: type[D], key: Any) -> D | None:
-        """The document with this key, or None. Raises `MappingError` for what is no class of documents."""
+    @alone
+    def get(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D | None:
+        """The document with this key, or None; `options` are those of a select.
+
+        Raises `MappingError` for what is no class of documents.
+        """
+        if options:
+            with_options: D | None = self._reading.get_with(class_map(cls), key, options)
+            return with_options
         found: D | None = self._reading.get(class_map(cls), key)
         return found
 
-    def get_one(self, cls: type[D], key: Any) -> D:
-        """The document with this key. Raises `NoResultFound`."""
-        found = self.get(cls, key)
+    def get_one(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D:
+        """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
+        found = self.get(cls, key, options=options)
         if found is None:
             raise NoResultFound(f"there is no {cls.__name__} {key!r}", document_class=cls, key=key)
         return found
@@ -120,6 +207,7 @@ class Session:
     def execute(self, statement: WriteStatement[Any]) -> Written: ...
     @overload
     def execute(self, statement: MergeInto) -> None: ...
+    @alone
     def execute(self, statement: Rows[R] | WriteStatement[Any] | MergeInto) -> Result[R] | Written | None:
         """The rows of a select, or of a statement with ``returning()``; what another statement that writes did.
 
@@ -135,6 +223,7 @@ class Session:
         rows = cast("list[R]", self._reading.rows(compiled))  # the statement's type says what its rows hold
         return Result(rows, compiled.names)
 
+    @alone
     def scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]]) -> ScalarResult[T]:
         """The first column of a select, or of a statement with ``returning()``.
 
@@ -152,6 +241,7 @@ class Session:
         check_rows(statement, "scalar()")
         return self.scalars(statement).first()
 
+    @alone
     def count(self, statement: Select[Any, Any]) -> int:
         """How many documents the select matches, without its offset and limit. Raises `StatementError` after `like`."""
         check_select(statement, "count()")
@@ -167,7 +257,8 @@ class Session:
         return self._stream(statement, batch_size)
 
     def _stream(self, statement: Rows[R], batch_size: int) -> Iterator[R]:
-        for batch in self._reading.batches(self._reading.compiled(statement), batch_size):
+        found = self._reading.batches(self._reading.compiled(statement), batch_size)
+        for batch in self._alone.batches("stream", found):
             for row in batch:
                 yield cast("R", row)
 
@@ -183,11 +274,12 @@ class Session:
     def _stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], batch_size: int) -> Iterator[T]:
         compiled = self._reading.compiled(statement)
         if compiled.whole is None:
-            for batch in self._reading.batches(compiled, batch_size):
+            for batch in self._alone.batches("stream_scalars", self._reading.batches(compiled, batch_size)):
                 for row in batch:
                     yield row[0]
             return
-        for objects in self._reading.object_batches(compiled, compiled.whole, batch_size):
+        found = self._reading.object_batches(compiled, compiled.whole, batch_size)
+        for objects in self._alone.batches("stream_scalars", found):
             for value in objects:
                 yield value
 
@@ -204,6 +296,7 @@ class Session:
         with self._work.failing():
             return writing.run()
 
+    @alone
     def bulk_insert(self, instances: Iterable[Document], *, progress: Progress | bool | None = None) -> Written:
         """Insert many new documents, which are not tracked: the session does not know them afterwards.
 
@@ -214,9 +307,11 @@ class Session:
         objects, _ = documents_in(instances, "bulk_insert()")
         self._work.autoflush()
         with self._work.failing():
+            self._tracker.be_unsure()
             with reporting(progress) as report:
                 return insert_objects(self._work, objects, report)
 
+    @alone
     def flush(self, *, progress: Progress | bool | None = None) -> None:
         """Write what changed into the transaction, without committing it.
 
@@ -228,11 +323,13 @@ class Session:
         with reporting(progress) as report:
             self._work.flush(report)
 
+    @alone
     def commit(self, *, progress: Progress | bool | None = None) -> None:
         """Flush and commit. Raises what `flush` raises, and `WriteError` where the commit fails."""
         with reporting(progress) as report:
             self._work.commit(report)
 
+    @alone
     def rollback(self) -> None:
         """Give up what was not committed.
 
@@ -240,10 +337,34 @@ class Session:
         """
         self._work.rollback()
 
+    @contextmanager
+    def begin(self) -> Generator[Self]:
+        """A block that is committed at its end, and rolled back on an exception.
 
-def _check_db(db: object, name: str) -> None:
-    """Raise `ConfigurationError` for anything but a DB."""
+        Raises `SessionError` within another such block, and where something has been flushed already.
+        """
+        self._alone.check("begin")
+        if self._in_block or self._work.server_session is not None:
+            raise SessionError("begin() within a unit of work that has begun; commit() or rollback() it first")
+        self._in_block = True
+        try:
+            yield self
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        finally:
+            self._in_block = False
+
+
+def _usable_db(db: object, name: str) -> DB:
+    """The DB, or its synchronous twin. Raises `ConfigurationError` for anything else."""
     from superorm._sync.db import DB  # which imports this module
 
-    if not isinstance(db, DB):
-        raise ConfigurationError(f"{name}() takes the DB that connect(...) gives, not {type(db).__name__}")
+    if isinstance(db, DB):
+        return db
+    twins: object = getattr(db, "twins", None)
+    if isinstance(twins, Twins):
+        return cast("DB", twins.here())
+    advice = "; this one was made of given parts or of a client" if type(db).__name__ == "DB" else ""
+    raise ConfigurationError(f"{name}() takes the DB that connect(...) gives, not {type(db).__name__}{advice}")

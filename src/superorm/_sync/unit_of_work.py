@@ -7,13 +7,20 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm.exc import PendingRollbackError, SuperormError, UnsupportedError
+from superorm._sync.alone import Alone
+from superorm._sync.events import ROUNDS, Events
+from superorm._sync.query import Queries
+from superorm._sync.related import Related
+from superorm.exc import ConfigurationError, PendingRollbackError, SessionError, SuperormError, UnsupportedError
+from superorm.protocols.concerns import DEFAULTS, SessionOptions
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, plan_flush
+from superorm.unitofwork.relations import Relations
 from superorm.unitofwork.stale import must_match, stale_documents, stale_error
 from superorm.unitofwork.tracking import Tracker
 from superorm.unitofwork.writes import Insert
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
     from superorm._sync.db import DB, Parts
+    from superorm.protocols._sync.parts import DataBackend
 
 __all__ = ["UnitOfWork"]
 
@@ -33,19 +41,59 @@ class RolledBack(Exception):
 class UnitOfWork:
     """Tracked objects, and the transaction in which they are written."""
 
-    def __init__(self, db: DB, *, require_transaction: bool) -> None:
+    def __init__(self, db: DB, options: SessionOptions, events: Events) -> None:
         self.db = db
+        self.events = events
         self.tracker = Tracker()
+        self.relations = Relations(self.tracker)
+        self.related = Related(self)
+        self.alone = Alone()
         self.server_session: ClientSession | None = None
         """The one whose transaction is open."""
-        self._require_transaction = require_transaction
+        self.wrote = False
+        """Whether something was written that a rollback does not take back."""
+        self._require_transaction = options.get("require_transaction", False)
+        self._concerns = db.concerns.changed(options)
+        if self._require_transaction:
+            self._concerns.check_transaction()
+        self._backend: DataBackend | None = None
+        self._queries: Queries | None = None
+        self._causal: ClientSession | None = None
+        self._lasting = ExitStack()
         self._stack = ExitStack()
         self._touched: set[VectorSpec] = set()
         self._failed: BaseException | None = None
+        self._flushing = False
 
     def ready(self) -> Parts:
         """The parts of the DB, which is opened now if need be."""
-        return self.db.open()
+        parts = self.db.open()
+        if self._backend is None:
+            backend, queries = parts.data_backend, self.db.queries
+            if self._concerns != DEFAULTS:
+                backend = backend.with_concerns(self._concerns)
+                queries = Queries(backend, self.db.vectors, self.db.vector_models)
+            if self._concerns.causal_consistency and self.db.capabilities.transactions:
+                self._causal = self._lasting.enter_context(backend.causal())
+            self._backend, self._queries = backend, queries
+        return parts
+
+    @property
+    def backend(self) -> DataBackend:
+        """The documents, read and written with the session's concerns; once `ready`."""
+        assert self._backend is not None
+        return self._backend
+
+    @property
+    def queries(self) -> Queries:
+        """What runs selects with the session's concerns; once `ready`."""
+        assert self._queries is not None
+        return self._queries
+
+    @property
+    def read_session(self) -> ClientSession | None:
+        """The server session to read with: that of the open transaction, else the causally consistent one, if any."""
+        return self.server_session or self._causal
 
     def check_usable(self) -> None:
         """Raise `PendingRollbackError` after an error in writing."""
@@ -64,42 +112,83 @@ class UnitOfWork:
             self._failed = error
             raise
 
+    def interrupted(self, error: BaseException) -> None:
+        """A call ended early: what a transaction holds of a unit of work may be half of it."""
+        if self.server_session is not None and self._failed is None:
+            self._failed = error
+
     def autoflush(self) -> None:
         """Flush before a query, where that can be undone."""
         self.check_usable()
         self.ready()
-        if self.db.capabilities.transactions:
+        if self.db.capabilities.transactions and not self._flushing:
             self.flush(None)
 
-    def flush(self, report: Progress | None) -> None:
-        """Write what changed into the transaction."""
+    def flush(self, report: Progress | None) -> bool:
+        """Write what changed into the transaction; whether listeners may have changed something since."""
         self.check_usable()
+        self._check_not_flushing("flush()")
         with self.failing():
-            self._flush(report)
+            self._flushing = True
+            try:
+                return self._flush(report)
+            finally:
+                self._flushing = False
 
-    def _flush(self, report: Progress | None) -> None:
+    def _check_not_flushing(self, caller: str) -> None:
+        if self._flushing:
+            raise SessionError(f"{caller} cannot be called by a listener while the session flushes")
+
+    def _flush(self, report: Progress | None) -> bool:
         tracker = self.tracker
-        new, changed = tracker.new_by_class(), tracker.possibly_changed()
+        new = tracker.new_by_class()
+        if self.relations.concern(new):
+            self._relate()
+            new = tracker.new_by_class()
+        changed = tracker.possibly_changed()
         if not new and not changed and not tracker.deleted:
-            return
+            return False
         self.ready()
         self._check_transactions()
+        if self.events.before(tracker):
+            if self.relations.concern(tracker.new_by_class()):
+                self._relate()
+            new, changed = tracker.new_by_class(), tracker.possibly_changed()
         for mapping in dict.fromkeys([*new, *changed]):
             for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ())):
                 self.db.vector_models.compute(need, report)
-        plan = plan_flush(tracker.work(new, changed))
+        plan = plan_flush(tracker.work(new, changed), transaction=self.db.capabilities.transactions)
         if not plan.writes:
-            return
+            return False
         if len(plan.writes) > 1 and not self.db.capabilities.transactions:
             _check(plan)  # the first write could not be undone
-        self.carry_out(plan)
-        tracker.flushed(plan)
+        self.carry_out(plan, tracker)
+        return self.events.after(plan)
 
-    def carry_out(self, plan: FlushPlan) -> None:
-        """Write the plan into the transaction, and which vectors it touches."""
-        self.begin([write.collection for write in plan.writes if isinstance(write, Insert)], plan.touched)
+    def _relate(self) -> None:
+        """Let keys and relationships agree, add and delete what these say."""
+        self.relations.synchronize()
+        if self.tracker.deleted:
+            self.ready()
+            self.related.cascade_deletes()
+        self.relations.settle()
+
+    def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
+        """Write the plan into the transaction, and which vectors it touches; then tell the tracker.
+
+        Without transactions a cancellation does not cut this off, so that all of it is written.
+        """
+        self._begin([write.collection for write in plan.writes if isinstance(write, Insert)], plan.touched)
+        if self.server_session is not None:
+            self._carry_out(plan, tracker)
+        else:
+            sio.shielded(self._carry_out, plan, tracker)
+
+    def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
         with self.recorded(plan.touched):
             self._write(plan)
+        if tracker is not None:
+            tracker.flushed(plan)
 
     def _check_transactions(self) -> None:
         capabilities = self.db.capabilities
@@ -110,16 +199,29 @@ class UnitOfWork:
         """Open the transaction to write in, where there are any, unless it is open.
 
         `collections` are those that are inserted into, `specs` the vector indexes that are touched.
+        Raises `ConfigurationError` where the session's concerns are not those of a transaction.
         """
+        self._begin(collections, specs)
+        self.wrote = self.wrote or self.server_session is None
+
+    def _begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+        self.ready()
         self._check_transactions()
+        specs = list(specs)
+        if self.db.capabilities.transactions:
+            self._concerns.check_transaction()
+            if specs and not self._concerns.majority:
+                raise ConfigurationError(
+                    f"vectors of {specs[0].collection} are written with the write concern 'majority', "
+                    f"and this session has {self._concerns.writes!r}: searches would miss what it writes"
+                )
         self.db.prepare()
         if self.server_session is not None or not self.db.capabilities.transactions:
             return
         self.db.ensure_collections(collections)
         for spec in specs:  # its index cannot be made once the transaction is open
             self.db.vectors.ensure(spec)
-        backend = self.db.parts.data_backend
-        self.server_session = self._stack.enter_context(backend.transaction())
+        self.server_session = self._stack.enter_context(self.backend.transaction(self._causal))
 
     @contextmanager
     def recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
@@ -130,46 +232,92 @@ class UnitOfWork:
         else:
             yield
             for record in self.db.vectors.records(touched):
-                self.db.parts.data_backend.write(record, session=self.server_session)
+                self.backend.write(record, session=self.server_session)
         self._touched |= touched.keys()
 
     def _write(self, plan: FlushPlan) -> None:
-        backend = self.db.parts.data_backend
+        backend = self.backend
         for write in plan.writes:
+            wrote = self.wrote
+            self.wrote = wrote or self.server_session is None  # as far as is known until the answer
             try:
                 result = backend.write(write, session=self.server_session)
             except SuperormError as error:
                 raise of_class(error, plan.mapping_of(write.collection, error.key)) from error
+            if not result.matched:
+                self.wrote = wrote
             if result.matched < must_match(write):
                 found = backend.read(stale_documents(write), session=self.server_session)
                 raise stale_error(plan, write, result.matched, found)
 
     def commit(self, report: Progress | None) -> None:
         """Flush and commit."""
-        self.flush(report)
+        self._check_not_flushing("commit()")
+        self.check_usable()
+        with self.failing():
+            self.events.of_session("before_commit")
+        for _ in range(ROUNDS):
+            if not self.flush(report):
+                break
+        else:
+            raise SessionError(f"listeners led to further changes in {ROUNDS} flushes, one after the other")
+        with self.failing():
+            if self.server_session is None:
+                self._committed()
+            else:
+                sio.shielded(self._commit)
+        self.events.of_session("after_commit")
+
+    def _commit(self) -> None:
         try:
-            with self.failing():
-                self._stack.close()  # commits
+            self._stack.close()  # commits
         finally:
             self.server_session = None
+        self._committed()
+
+    def _committed(self) -> None:
         self.tracker.committed()
+        self.relations.committed()
         touched, self._touched = self._touched, set()
         if touched:
             self.db.vectors.notify(touched)
 
     def rollback(self) -> None:
-        """Give up what was not committed."""
+        """Give up what was not committed; a cancellation does not cut it off."""
+        self._check_not_flushing("rollback()")
+        if self.server_session is not None:
+            sio.shielded(self._abort)
+        else:
+            self._rolled_back()
+        self.events.of_session("after_rollback")
+
+    def _abort(self) -> None:
         stack, self._stack = self._stack, ExitStack()
         self.server_session = None
-        self._touched = set()
         try:
             try:
                 raise RolledBack
             except RolledBack as ended:
                 stack.__exit__(RolledBack, ended, ended.__traceback__)
         finally:
-            self.tracker.rolled_back()
-            self._failed = None
+            self._rolled_back()
+
+    def _rolled_back(self) -> None:
+        self._touched = set()
+        self.tracker.rolled_back()
+        self.relations.rolled_back()
+        self._failed = None
+
+    def close(self) -> None:
+        """Roll back, and let go of the server session."""
+        try:
+            if self.server_session is not None or self._failed is not None:
+                self.rollback()
+            else:
+                self._rolled_back()
+        finally:
+            self._backend = self._queries = self._causal = None
+            self._lasting.close()
 
 
 def _check(plan: FlushPlan) -> None:

@@ -35,6 +35,7 @@ from superorm.unitofwork.computed import needs
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, Work, plan_flush
 from superorm.unitofwork.identity import identities, identity
+from superorm.unitofwork.relations import with_referred
 from superorm.unitofwork.result import Result, Row, Written, row_class
 from superorm.unitofwork.rows import rows_of
 from superorm.unitofwork.statement_writes import (
@@ -65,7 +66,7 @@ class Writing:
         self._work = work
         self._reading = reading
         self._db = work.db
-        self._backend = work.db.parts.data_backend
+        self._backend = work.backend
         self._returned: CompiledSelect | None = None
         self._rows: list[Row] = []
         self._plan: UpdatePlan | DeletePlan | MergePlan | Insert[Any]
@@ -103,6 +104,7 @@ class Writing:
         if isinstance(plan, MergePlan):
             self._merge(plan)
             return None
+        self._work.tracker.be_unsure()
         if isinstance(plan, UpdatePlan):
             done = self._update(plan)
         elif isinstance(plan, DeletePlan):
@@ -222,17 +224,18 @@ class Writing:
 
     def _merge(self, plan: MergePlan) -> None:
         self._db.prepare()
+        self._work.wrote = True
         mapping = plan.mapping
         fields = [] if mapping is None else vector_fields(mapping)
         if mapping is None or not (fields or self._work.tracker.of_collection(mapping.collection)):
-            self._backend.read(plan.read)
+            self._backend.read(plan.read, session=self._work.read_session)
             return
         for field in fields:
             self._db.vectors.ensure(field.spec)
         keys = self._merged_keys(plan)
         touched = {field.spec: keys for field in fields}
         with self._db.vectors.recording(touched):
-            self._backend.read(plan.read)
+            self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
                 keys = self._merged_keys(plan)
             for field in fields:
@@ -243,7 +246,7 @@ class Writing:
 
     def _merged_keys(self, plan: MergePlan) -> list[Any]:
         """The keys of the documents of the target that the rows are merged into, or would be inserted as."""
-        rows = self._backend.read(plan.rows)
+        rows = self._backend.read(plan.rows, session=self._work.read_session)
         keys = [row["_id"] for row in rows if "_id" in row]
         if plan.on == ("_id",):
             return keys
@@ -294,7 +297,7 @@ class Writing:
         wanted = [key for key in keys if identity(key) in tracked] if tracked else []
         for part in split(wanted):
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
-            found = self._backend.read(plan, session=self._work.server_session)
+            found = self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
             self._work.tracker.refreshed(pairs)
 
@@ -343,6 +346,8 @@ def _compute(work: UnitOfWork, objects: Sequence[Document], report: Progress | N
 
 def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
+    if any(class_map(kind).relationships for kind in set(map(type, objects))):
+        objects = with_referred(objects)
     groups = _compute(work, objects, report)
     plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
     work.carry_out(plan)

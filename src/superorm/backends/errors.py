@@ -21,7 +21,15 @@ from superorm.exc import (
 from superorm.expr.narrow import is_dict, is_list
 from superorm.unitofwork.errors import key_in, too_large
 
-__all__ = ["duplicate_key_error", "has_error_label", "key_in", "reading", "unique_index_error", "writing"]
+__all__ = [
+    "committing",
+    "duplicate_key_error",
+    "has_error_label",
+    "key_in",
+    "reading",
+    "unique_index_error",
+    "writing",
+]
 
 _DUPLICATE_KEY = frozenset({11000, 11001, 12582})
 _NOT_IN_TRANSACTION = frozenset({20, 263})
@@ -30,6 +38,8 @@ _UNKNOWN = frozenset({59, 115, 168, 238, 40324})
 _BAD_STATEMENT = frozenset({2, 9, 14, 15, 22, 28, 40, 52, 56, 57, 72, 73, 96, 146, 166, 167, 241, 292, 10334})
 """BadValue, FailedToParse, TypeMismatch, Overflow (nested too deep), ConversionFailure, paths and options that cannot
 be, results too large for memory or for a document; so are the numbered complaints of the server's parsers."""
+_TRANSACTION_GONE = frozenset({225, 251, 290})
+"""TransactionTooOld, NoSuchTransaction, TransactionExceededLifetimeLimitSeconds."""
 _REFUSED_MERGE = frozenset({66, 121, 13113})
 """ImmutableField, DocumentValidationFailure, MergeStageNoMatchingDocument: ``$merge`` writes, though it is read."""
 _FIRST_NUMBERED = 15_000
@@ -64,11 +74,26 @@ def writing(
             raise _write_error(namespace, refused[0], key_of(refused[0]["index"])) from error
         raise WriteError(f"{namespace}: {error.details}") from error
     except OperationFailure as error:
+        if error.code in _TRANSACTION_GONE:
+            raise _gone(namespace, error) from error
         raise _write_error(
             namespace, {"code": error.code, "errmsg": _said(error), **(error.details or {})}, None
         ) from error
     except PyMongoError as error:
         raise _no_answer(namespace, error, lost) from error
+
+
+@contextmanager
+def committing(namespace: str, *, lost: Callable[[], None] | None = None) -> Generator[None]:
+    """The same of a commit. Raises ``BackendError`` where it is not known whether it took place."""
+    try:
+        with writing(namespace, lost=lost):
+            yield
+    except SuperormError as error:
+        if not has_error_label(error, "UnknownTransactionCommitResult"):
+            raise
+        cause = error.__cause__
+        raise BackendError(f"{namespace}: it is not known whether this took place: {cause}") from cause
 
 
 @contextmanager
@@ -93,6 +118,8 @@ def reading(namespace: str, *, lost: Callable[[], None] | None = None) -> Genera
 
 def _read_error(namespace: str, error: OperationFailure) -> SuperormError:
     code = error.code or 0
+    if code in _TRANSACTION_GONE:
+        return _gone(namespace, error)
     if code in _NOT_IN_TRANSACTION or code in _UNKNOWN:
         return UnsupportedError(f"{namespace}: the server cannot do this: {_said(error)}")
     if code in _DUPLICATE_KEY:
@@ -105,6 +132,16 @@ def _read_error(namespace: str, error: OperationFailure) -> SuperormError:
     if bad and not has_error_label(error, "TransientTransactionError"):
         return StatementError(f"{namespace}: the server does not take this: {_said(error)}")
     return BackendError(f"{namespace}: the server does not answer this: {_said(error)}")
+
+
+def _gone(namespace: str, error: OperationFailure) -> BackendError:
+    """The error of a transaction that the server has ended."""
+    return BackendError(
+        f"{namespace}: the server has ended the transaction: {_said(error)}; roll back and write again, "
+        "best by db.run(). It may have been open for longer than the server's transactionLifetimeLimitSeconds "
+        "(60 by default): commit smaller units of work, or raise that limit; or it conflicted with another, "
+        "or the primary has changed"
+    )
 
 
 def _no_answer(namespace: str, error: PyMongoError, lost: Callable[[], None] | None) -> BackendError:

@@ -8,33 +8,35 @@ from typing import Any
 
 from attrs import Factory, define
 
-from superorm.codec.loading import complete, load, load_partial, renew, restore
+from superorm.codec.loading import complete, expire, load, load_partial, reload, renew, restore
 from superorm.exc import NotLoadedError, ValidationError, VectorError
 from superorm.schema.compare import diff_value, same
 from superorm.schema.fast_dump import make_dump_all
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
-from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED
+from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED, has_getattr
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import Misfit, Missing
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.scalars import PLAIN_NAMES
 
 __all__ = [
-    "Change",
-    "change_of",
+    "Changes",
     "changes_of",
     "complete",
     "dump",
     "dump_all",
+    "expire",
     "guard_of",
     "has_changed",
+    "is_changed",
     "key_of",
     "load",
     "load_partial",
     "possibly_changed",
     "refresh",
+    "reload",
     "renew",
     "restore",
     "revert",
@@ -178,17 +180,14 @@ def key_of(mapping: ClassMap, instance: object) -> Any:
 
 
 @define
-class Change:
-    """What a flush has to do for an object that was stored before."""
+class Changes:
+    """What a flush has to do for objects of a class that were stored before. In columns: there may be many."""
 
-    update: dict[str, Any]
+    objects: list[Any] = Factory(list[Any])
+    updates: list[dict[str, Any]] = Factory(list[dict[str, Any]])
     """``$set`` and ``$unset``."""
-    snapshot: dict[str, Any]
-    """The document after it."""
-    fields: frozenset[str]
-    """The stored names of the top-level fields that change."""
-    guard: dict[str, Any] = Factory(dict[str, Any])
-    """What the document still has to be like, beside its key."""
+    snapshots: list[dict[str, Any]] = Factory(list[dict[str, Any]])
+    """The documents after it."""
 
 
 def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
@@ -212,12 +211,7 @@ def _make_scan(mapping: ClassMap) -> Any:
     return make_function("scan", f"scan {mapping.name}", lines, {"lazy": frozenset([*lazy, TOUCHED])})
 
 
-def change_of(mapping: ClassMap, instance: object) -> Change | None:
-    """What has changed since the snapshot; None where nothing has. Raises as `changes_of` does."""
-    return next((change for _, change in changes_of(mapping, (instance,))), None)
-
-
-def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> list[tuple[Any, Change]]:
+def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> Changes:
     """The objects that have changed since their snapshots, and what has.
 
     Raises `ValidationError`, also where the key was changed.
@@ -225,12 +219,15 @@ def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> list[tuple[Any, Cha
     function = mapping.functions.get("changes")
     if function is None:
         function = mapping.functions["changes"] = _make_changes(mapping)
-    found: list[tuple[Any, Change]] = function(objects)
+    found = Changes()
+    function(objects, found.objects, found.updates, found.snapshots)
     return found
 
 
-def _change(mapping: ClassMap, instance: object, changed: Sequence[MappedField]) -> Change | None:
-    """What has changed in these fields."""
+def _change(
+    mapping: ClassMap, instance: object, changed: Sequence[MappedField]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What has changed in these fields: the update, and the document after it."""
     state = vars(instance)
     old: dict[str, Any] = state[RAW]
     version = mapping.version
@@ -249,7 +246,7 @@ def _change(mapping: ClassMap, instance: object, changed: Sequence[MappedField])
         if stored not in old:
             sets[stored] = value
         else:
-            diff_value(stored, old[stored], value, sets, unsets)
+            diff_value(stored, old[stored], value, sets, unsets, exact=version is not None)
             if part.type.plain and stored in sets:  # what is sent, so that the next scan by identity finds nothing
                 new[stored] = sets[stored]
                 setattr(instance, part.attribute, sets[stored])
@@ -270,43 +267,48 @@ def _change(mapping: ClassMap, instance: object, changed: Sequence[MappedField])
         update["$set"] = sets
     if unsets:
         update["$unset"] = unsets
-    return Change(update, new, frozenset([part.stored for part in changed]), guard_of(mapping, old))
+    return update, new
 
 
 def _make_changes(mapping: ClassMap) -> Any:
-    """A function that gives the changes of objects.
+    """A function that adds the changes of objects to the columns of `Changes`.
 
     It collects the fields that are not what the snapshot reads as, and what to set where all is plain;
     `_change` does the rest.
     """
     namespace: dict[str, Any] = {**PLAIN_NAMES, "has_changed": has_changed, "fields": mapping.fields, "same": same}
-    namespace |= {"Change": Change, "change": partial(_change, mapping)}
-    lines = ["def changes(objects):", "    found = []", "    for o in objects:", f"        d = o.{RAW}"]
-    lines += ["        s = o.__dict__", f"        t = {TOUCHED!r} in s", "        out = []", "        sets = {}"]
-    lines.append("        try:")
+    namespace["change"] = partial(_change, mapping)
+    lines = ["def changes(objects, changed, updates, snapshots):", "    for o in objects:", f"        d = o.{RAW}"]
+    lines += ["        out = []", "        sets = {}", "        try:"]
+    by_name = not mapping.lazy_fields and not has_getattr(mapping.cls)  # else by __dict__, which takes time to make
+    if not by_name:
+        lines += ["            s = o.__dict__", f"            t = {TOUCHED!r} in s"]
     for n, part in enumerate(mapping.fields):
         namespace |= {f"p{n}": part, f"unchanged{n}": part.unchanged}
-        value, raw = f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
+        value, raw = f"o.{part.attribute}" if by_name else f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
         if part.type.plain and not part.checked and part is not mapping.key and mapping.version is None:
-            lines += [f"            if {value} is not {raw}:", f"                v = {value}; r = {raw}"]
+            lines += [f"            r = {raw}; v = {value}", "            if v is not r:"]
             lines.append(f"                if type(v) is type(r) and {part.type.dump_check('v')}:")
             lines.append("                    if not same(r, v) if type(v) is float else v != r:")
             lines.append(f"                        out.append(p{n}); sets[{part.stored!r}] = v")
             lines += [f"                elif not unchanged{n}(v, r):", f"                    out.append(p{n})"]
             continue
-        differs = f"{value} is not {raw} and not unchanged{n}({value}, {raw})"
+        differs = f"{raw} is not {value} and not unchanged{n}({value}, {raw})"
         if part.lazy:
             differs = f"({differs} if {part.attribute!r} in s else t and has_changed(p{n}, o))"
         lines += [f"            if {differs}:", f"                out.append(p{n})"]
     lines += [
-        "        except KeyError:",
+        "        except (AttributeError, KeyError):",
         "            out = [part for part in fields if has_changed(part, o)]",
         "            sets = {}",
         "        if sets and len(sets) == len(out):",
-        "            found.append((o, Change({'$set': sets}, {**d, **sets}, frozenset(sets), {})))",
-        "        elif out and (c := change(o, out)) is not None:",
-        "            found.append((o, c))",
-        "    return found",
+        "            changed.append(o)",
+        "            updates.append({'$set': sets})",
+        "            snapshots.append({**d, **sets})",
+        "        elif out and (found := change(o, out)) is not None:",
+        "            changed.append(o)",
+        "            updates.append(found[0])",
+        "            snapshots.append(found[1])",
     ]
     return make_function("changes", f"changes {mapping.name}", lines, namespace)
 
@@ -352,3 +354,8 @@ def has_changed(part: MappedField, instance: object) -> bool:
         return True
     value, before = state[part.attribute], there[part.stored]
     return value is not before and not part.unchanged(value, before)
+
+
+def is_changed(mapping: ClassMap, instance: object) -> bool:
+    """Whether any field of a stored object is not what its snapshot reads as."""
+    return any(has_changed(part, instance) for part in mapping.fields)

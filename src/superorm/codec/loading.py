@@ -14,6 +14,7 @@ from typing import Any
 from superorm.schema.dates import EPOCH, NAIVE_EPOCH, is_datetime, make_aware
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.partial import make_partial, make_whole, partial_class
+from superorm.schema.relationships import forget_relationships
 from superorm.schema.sourcegen import make_function
 from superorm.schema.state import (
     DEFAULTS,
@@ -28,7 +29,7 @@ from superorm.schema.state import (
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.scalars import PLAIN_NAMES
 
-__all__ = ["complete", "load", "load_partial", "renew", "restore"]
+__all__ = ["complete", "expire", "load", "load_partial", "reload", "renew", "restore"]
 
 
 def load(mapping: ClassMap, documents: Iterable[dict[str, Any]]) -> list[Any]:
@@ -211,7 +212,7 @@ def renew(instance: object, document: dict[str, Any]) -> None:
 def complete(instance: object, document: dict[str, Any], attributes: frozenset[str] | None = None) -> None:
     """Give a partial object what it lacks, of a whole document, or of one with only these attributes.
 
-    What it has stays as it is, changed or not.
+    What it has stays as it is, changed or not; where that is nothing, the version is the document's, too.
     Raises `ValidationError` naming document, field and value where a stored value does not fit.
     """
     mapping = class_map(type(instance))
@@ -230,9 +231,16 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
         for key, value in document.items()
         if key in stored or (attributes is None and key not in mapping.stored_names)
     }
+    have: dict[str, Any] = state[RAW]
+    version = mapping.version
+    anew = version is not None and have.keys() <= {"_id", mapping.discriminator, version.stored}
+    if version is not None and anew:
+        have = {key: value for key, value in {**have, **document}.items() if key in have or key == version.stored}
     shown = new_object(mapping)  # so that the object stays as it is where a value does not fit
-    setattr(shown, RAW, {**found, **state[RAW]})
+    setattr(shown, RAW, {**found, **have})
     _read_eagerly(mapping, shown, [part for part in lacking if not part.lazy and part.attribute not in state])
+    if version is not None and anew:
+        _read_eagerly(mapping, shown, [version])
     defaults = {**state.get(DEFAULTS, {}), **vars(shown).get(DEFAULTS, {})}
     state.update(vars(shown))
     if defaults:
@@ -241,3 +249,53 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
         make_whole(mapping, instance)
     else:
         state[UNLOADED] = state[UNLOADED].difference(part.attribute for part in lacking)
+
+
+def expire(instance: object, attributes: Iterable[str] | None = None) -> None:
+    """Forget the values of attributes, by default of all, and what was changed in them; key and version stay.
+
+    Raises `UnsupportedError` for classes with ``__slots__``.
+    """
+    mapping = class_map(type(instance))
+    state = vars(instance)
+    forget_relationships(mapping, instance, attributes)
+    wanted = mapping.by_attribute.keys() if attributes is None else set(attributes)
+    parts = [part for part in mapping.fields if part.attribute in wanted]
+    gone = [part for part in parts if part not in (mapping.key, mapping.version)]
+    unloaded = frozenset(part.attribute for part in gone).union(state.get(UNLOADED, ()))
+    make_partial(mapping, instance, unloaded)
+    names = {part.stored for part in gone}
+    raw: dict[str, Any] = state[RAW]
+    if attributes is None:  # keys that the class does not map, too
+        names.update(key for key in raw if key not in mapping.stored_names and key != mapping.discriminator)
+    setattr(instance, RAW, {key: value for key, value in raw.items() if key not in names})
+    for part in parts:
+        state.pop(part.attribute, None)
+    if TOUCHED in state:
+        setattr(instance, TOUCHED, state[TOUCHED] & ~sum(part.bit for part in parts))
+    if DEFAULTS in state:
+        state[DEFAULTS] = {key: value for key, value in state[DEFAULTS].items() if key not in names}
+    _read_eagerly(mapping, instance, [part for part in parts if part not in gone and not part.lazy])
+
+
+def reload(instance: object, document: dict[str, Any], attributes: Iterable[str] | None = None) -> None:
+    """Make the object show its document as it is now, or some attributes of it; what was changed in them is lost.
+
+    Raises `ValidationError` where a stored value does not fit: of a whole document the object stays as it was,
+    else its attributes are expired.
+    """
+    mapping = class_map(type(instance))
+    if attributes is not None:
+        whole = UNLOADED not in vars(instance)
+        expire(instance, attributes)
+        complete(instance, document, frozenset(attributes))
+        if whole:
+            make_whole(mapping, instance)
+        return
+    shown = new_object(mapping)
+    make_aware(mapping, document)
+    setattr(shown, RAW, document)
+    restore(shown)
+    _check_extra(mapping, document)
+    renew(instance, document)
+    forget_relationships(mapping, instance)

@@ -15,6 +15,7 @@ from superorm.compile.match import match
 from superorm.compile.output import Output
 from superorm.compile.paths import may_be_list
 from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.related import Column, with_related
 from superorm.compile.rewrites import as_read, optimized
 from superorm.compile.scope import DocumentScope, RootScope, Scope, StagesNeededError
 from superorm.compile.select import Builder
@@ -25,6 +26,7 @@ from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
 from superorm.expr.nesting import too_deep
 from superorm.expr.nodes import Field, Score
+from superorm.expr.relations import Load
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like, Unwind
 from superorm.expr.statements import Select, on_pipeline
@@ -60,6 +62,8 @@ class CompiledSelect:
     like: LikePlan | None = None
     by_score: tuple[int, ...] = field(default=())
     """With `like`, the direction of ``score()`` where it is what the rows are sorted by."""
+    related: tuple[Column, ...] = ()
+    """The relationships to load of documents."""
     default_row: tuple[Any, ...] | None = None
     """The row of accumulators over no rows at all, for which the server gives none."""
 
@@ -89,6 +93,10 @@ def compile_select(
 
     Raises `StatementError`, `UnsupportedError`.
     """
+    if statement._options and any(isinstance(option, Load) for option in statement._options):
+        related = with_related(statement, lambda plain: compile_select(plain, unsupported, backend))
+        check_capabilities(related.read, unsupported, backend)
+        return related
     try:
         if not statement._closed:
             compiled = _simple(statement)

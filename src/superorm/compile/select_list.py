@@ -24,6 +24,7 @@ from superorm.expr.kinds import (
     is_label,
     is_list_of,
 )
+from superorm.expr.statements import LoadOnly
 
 __all__ = ["SelectList", "check_labels", "unique"]
 
@@ -120,7 +121,7 @@ class SelectList(State):
 
     def _only(self, whole: list[Any], outputs: list[Output]) -> dict[str, Any] | None:
         """The projection of ``load_only``, which becomes the document's output."""
-        fields = [one for option in self.select._options for one in option.fields]
+        fields = [one for option in self.select._options if isinstance(option, LoadOnly) for one in option.fields]
         if not fields:
             return None
         position = next(

@@ -17,6 +17,7 @@ from superorm.expr.entities import checked_entities, is_part_of, name_of, root_o
 from superorm.expr.literals import finite
 from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Column, Field
+from superorm.expr.relations import Load, Related
 from superorm.expr.rows import ListOf
 from superorm.expr.sources import is_document
 from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
@@ -105,7 +106,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
     _entities: tuple[Entity, ...]
     _closed: tuple[Step, ...] = ()
     """What stands before the last block."""
-    _options: tuple[LoadOnly[Any], ...] = ()
+    _options: tuple[LoadOnly[Any] | Load[Any, Any], ...] = ()
     # the slots of the last block
     _joins: tuple[Join, ...] = ()
     _where: tuple[Predicate[Any], ...] = ()
@@ -123,13 +124,18 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         checked = checked_conditions(conditions, "where()")
         return self._with("_where", self._where + checked)
 
-    def join(self, target: type[Document], *on: Predicate[Any], outer: bool = False) -> Select[Any, R_co]:
+    def join(
+        self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool = False
+    ) -> Select[Any, R_co]:
         """Join another class: each row stands once for each of its documents that meets all the conditions.
 
         ``join(Author, Movie.author_id == Author.id)``; a list on one side of ``==`` joins by its elements.
+        A relationship, ``join(Movie.author)``, is the class and the condition.
         `outer` keeps rows without any, whose fields of the other class are None.
         For a class joined with itself see `aliased`; for one list a row see `as_list`.
         """
+        if isinstance(target, Related):
+            on, target = (target.part.condition, *on), target.part.target_class
         if not is_document(target):
             raise StatementError(f"join() takes a document class, not {target!r}")
         if not on:
@@ -328,11 +334,18 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
             raise StatementError(f"select_from() takes a document class, not {root!r}")
         return self._with("_root", root)
 
-    def options(self, *options: LoadOnly[M]) -> Select[M, R_co]:
-        """How documents are loaded: `load_only`. Raises `StatementError` for fields of other classes."""
+    def options(self, *options: LoadOnly[M] | Load[M, Any]) -> Select[M, R_co]:
+        """How documents are loaded: `load_only`, `selectinload`, `joinedload`.
+
+        Raises `StatementError` for fields of other classes.
+        """
         for option in options:
+            if isinstance(option, Load):
+                continue
             if not isinstance(option, LoadOnly):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise StatementError(f"options() takes load_only(...), not {option!r}")
+                raise StatementError(
+                    f"options() takes load_only(...), selectinload(...) and joinedload(...), not {option!r}"
+                )
             for field in option.fields if self._root is not None else ():
                 if not is_part_of(self._root, field._owner):  # pyright: ignore[reportPrivateUsage]
                     raise StatementError(f"load_only({field!r}): it is no field of {name_of(self._root)}")

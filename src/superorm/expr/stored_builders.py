@@ -10,7 +10,7 @@ import numpy as np
 from attrs import asdict
 
 from superorm.exc import StatementError, SuperormError
-from superorm.expr import nodes, rows, stages, statements
+from superorm.expr import nodes, relations, rows, stages, statements
 from superorm.expr.base import Compare, CompareOp, Expr
 from superorm.expr.calls import checked_call
 from superorm.expr.functions import func
@@ -35,9 +35,11 @@ __all__ = [
     "build_field",
     "build_label",
     "build_list",
+    "build_load",
     "build_load_only",
     "build_matches",
     "build_order",
+    "build_related",
     "build_select",
     "build_window",
     "read_query",
@@ -217,6 +219,21 @@ def build_list(select: Any) -> Any:
 
 def build_load_only(fields: Any) -> Any:
     return statements.load_only(*fields)
+
+
+def build_related(cls: Any, name: str) -> Any:
+    """Only names of declared relationships are looked up."""
+    if name not in cls.__superorm__.relationships:
+        raise Refusal(f"{cls.__name__} has no such relationship: {name!r:.60}")
+    return getattr(cls, name)
+
+
+def build_load(hops: Any) -> Any:
+    (strategy, first), *rest = hops
+    load = relations.joinedload(first) if strategy == "joined" else relations.selectinload(first)
+    for strategy, relation in rest:
+        load = load.joinedload(relation) if strategy == "joined" else load.selectinload(relation)
+    return load
 
 
 def read_query(step: stages.Like) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from superorm.expr import nodes, rows, sources, stages, statements, stored_writes, writes
+from superorm.expr import nodes, relations, rows, sources, stages, statements, stored_writes, writes
 from superorm.expr import stored_builders as builders
 from superorm.expr import stored_kinds as kinds
 from superorm.expr.assignments import Assignment
@@ -182,13 +182,25 @@ FORMS: dict[str, Form] = {
         _form(stages.Raw, {"stage": kinds.LITERAL}, stage=lambda raw: literal(raw.stage)),
         _form(stages.Then, {"entities": kinds.many(kinds.ENTITY, 1), "selects": kinds.FLAG}),
         _form(statements.LoadOnly, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_load_only),
+        Form(
+            relations.Related,
+            {"cls": kinds.DOCUMENT, "name": kinds.TEXT},
+            builders.build_related,
+            {"cls": attrgetter("cls"), "name": attrgetter("part.attribute")},
+            {},
+        ),
+        _form(
+            relations.Load,
+            {"hops": kinds.many(kinds.pair(kinds.one_of("selectin", "joined"), kinds.of(relations.Related)), 1)},
+            builders.build_load,
+        ),
         _form(
             statements.Select,
             {
                 "root": kinds.maybe(kinds.DOCUMENT),
                 "entities": kinds.many(kinds.ENTITY, 1),
                 "steps": kinds.many(kinds.of(*builders.CLOSERS, stages.Block), 1),
-                "options": kinds.many(kinds.of(statements.LoadOnly)),
+                "options": kinds.many(kinds.of(statements.LoadOnly, relations.Load)),
             },
             builders.build_select,
             steps=attrgetter("_steps"),

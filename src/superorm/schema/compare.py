@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import copysign
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
+import bson
 from bson import Int64
+from bson.errors import BSONError
 
 from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.order import BSON_OPTIONS
 
 __all__ = ["alike", "diff_value", "same"]
 
@@ -38,23 +42,60 @@ def alike(one: Any, other: Any) -> bool:
     return same(one, other)
 
 
-def diff_value(path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict[str, Any]) -> None:
+def diff_value(
+    path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict[str, Any], *, exact: bool = False
+) -> None:
     """Add what ``$set`` and ``$unset`` turn the stored value `old` at `path` into `new`.
 
-    Only documents are compared part by part; a list that differs is set whole,
-    and so is a document in which a key cannot stand in a path, or whose keys would not be in the order of `new`.
+    Documents are compared part by part;
+    a document in which a key cannot stand in a path, or whose keys would not be in the order of `new`, is set whole.
+    A list that differs is set whole too, as its positions may be others by now.
+    With `exact` nobody can have changed the value since: lists that did not shrink are compared by position,
+    and a value is set whole where that is shorter.
     """
     if same(old, new):
         return
-    if _is_pathable(old) and _is_pathable(new) and list(new) == _order_after(old, new):
-        for key, value in new.items():
-            if key in old:
-                diff_value(f"{path}.{key}", old[key], value, sets, unsets)
-            else:
-                sets[f"{path}.{key}"] = value
-        unsets.update((f"{path}.{key}", "") for key in old if key not in new)
-    else:
+    keys = _keys(old, new, exact)
+    if keys is None:
         sets[path] = Int64(new) if type(old) is Int64 and type(new) is int else new
+        return
+    before, after = _items(old), _items(new)
+    inner: tuple[dict[str, Any], dict[str, Any]] = ({}, {}) if exact else (sets, unsets)
+    for key in keys:
+        if key in before:
+            diff_value(f"{path}.{key}", before[key], after[key], *inner, exact=exact)
+        else:
+            inner[0][f"{path}.{key}"] = after[key]
+    inner[1].update((f"{path}.{key}", "") for key in before if key not in after)
+    if exact:
+        if _is_longer(inner, path, new):
+            sets[path] = new
+        else:
+            sets.update(inner[0])
+            unsets.update(inner[1])
+
+
+def _items(value: Any) -> dict[Any, Any]:
+    """The parts of a document or list."""
+    return value if is_dict(value) else dict(enumerate(cast("list[Any]", value)))
+
+
+def _keys(old: Any, new: Any, exact: bool) -> Iterable[Any] | None:
+    """The keys or positions of `new` by which it can be compared with `old`; None where it has to be set whole."""
+    if _is_pathable(old) and _is_pathable(new) and list(new) == _order_after(old, new):
+        return new
+    if exact and is_list(old) and is_list(new) and 0 < len(old) <= len(new):
+        return range(len(new))
+    return None
+
+
+def _is_longer(inner: tuple[dict[str, Any], dict[str, Any]], path: str, whole: Any) -> bool:
+    """Whether the operators take more bytes than setting the whole value; also where that cannot be known."""
+    try:
+        parts = [len(bson.encode(one, codec_options=BSON_OPTIONS)) for one in inner]
+        return sum(parts) > len(bson.encode({path: whole}, codec_options=BSON_OPTIONS)) + 5
+    except (BSONError, ValueError, OverflowError):  # to be refused by name later
+        return True
 
 
 def _order_after(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:

@@ -13,6 +13,7 @@ import attrs
 from superorm.exc import MappingError
 from superorm.schema.fields import MISSING, FieldSpec, Mapped, VectorFieldSpec
 from superorm.schema.mapping import MappedField, class_map
+from superorm.schema.relationships import RelationshipSpec
 from superorm.schema.scope import Scope
 from superorm.schema.settings import is_method
 from superorm.schema.types.base import Misfit
@@ -62,6 +63,8 @@ def own_fields(name: str, namespace: dict[str, Any]) -> dict[str, tuple[FieldSpe
             raise MappingError(
                 f"{name}.{attribute}: this name is reserved; choose another one and set name={attribute!r}"
             )
+        if isinstance(namespace.get(attribute), RelationshipSpec):
+            continue
         value = namespace.pop(attribute, MISSING)
         if value is MISSING:
             value = FieldSpec()

@@ -35,6 +35,15 @@ from superorm.schema.inheritance import check_overrides, join, parent_of
 from superorm.schema.lookup import class_finder, python_value
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.registry import Registry, default_registry
+from superorm.schema.relationships import (
+    DeclaredRelationships,
+    Relationship,
+    accept_relationships,
+    class_side,
+    inherited_relationships,
+    object_side,
+    own_relationships,
+)
 from superorm.schema.scope import Scope
 from superorm.schema.settings import around, check_body, check_undecorated
 from superorm.schema.state import LazyPart
@@ -70,11 +79,15 @@ class MappedMeta(type):
         own = own_fields(name, namespace)
         check_body(name, namespace, own)
         scope = Scope.of(namespace, frame)
+        related = own_relationships(name, namespace, scope)
         for above in {above: None for base in bases for above in base.__mro__}:
             if not isinstance(above, MappedMeta):
                 check_mixin(name, above)
         declared = inherited(name, bases, namespace)
         declared |= {attribute: (spec, annotation, scope) for attribute, (spec, annotation) in own.items()}
+        related = inherited_relationships(name, bases, namespace, related, declared)
+        if related:
+            namespace["__superorm_relationships__"] = related
         if registry is not None:
             namespace["__superorm_registry__"] = _checked_registry(name, registry)
         if namespace.pop("__abstract__", False):
@@ -83,6 +96,9 @@ class MappedMeta(type):
         parts = mcs._parts(name, declared, namespace, bases)
         owner: list[type] = []
         sides = {part.attribute: property(_ClassSide(part, owner).__getitem__) for part in parts}
+        relations = mcs._relations(name, related)
+        sides |= {attribute: class_side(relation) for attribute, relation in relations.items()}
+        namespace |= {attribute: object_side(attribute) for attribute in relations}
         made: Any = type(f"{name}Meta", (mcs,), sides)
         cls: type = type.__new__(made, name, bases, namespace, **keywords)
         owner[:] = [cls]
@@ -93,6 +109,13 @@ class MappedMeta(type):
         for part in parts:
             part.keep = keep and not part.spec.version
         make_attrs(cls, parts)
+        if relations:
+            mapping.relationships = relations
+            for relation in relations.values():
+                relation.mapping = mapping
+                relation.check_own_key()
+            if "__init__" not in namespace:
+                accept_relationships(cls, relations)
         type.__setattr__(cls, "__superorm__", mapping)
         check_types(parts)
         mcs._finish(mapping)
@@ -124,6 +147,11 @@ class MappedMeta(type):
     ) -> list[MappedField]:
         """The class's fields; what follows from them goes into its namespace."""
         return [_mapped_field(name, attribute, *rest) for attribute, rest in declared.items()]
+
+    @classmethod
+    def _relations(mcs, name: str, related: DeclaredRelationships) -> dict[str, Relationship]:
+        """The class's relationships."""
+        return {attribute: Relationship(name, attribute, *declared) for attribute, declared in related.items()}
 
     @classmethod
     def _finish(mcs, mapping: ClassMap) -> None:
@@ -237,6 +265,12 @@ class EmbeddedMeta(MappedMeta):
             if isinstance(part.spec, VectorFieldSpec):
                 raise UnsupportedError(f"{part.where}: vectors in embedded documents are not supported yet")
         return parts
+
+    @classmethod
+    def _relations(mcs, name: str, related: DeclaredRelationships) -> dict[str, Relationship]:
+        for attribute in related:
+            raise MappingError(f"{name}.{attribute}: an Embedded has no relationships; that is for a Document")
+        return {}
 
     @classmethod
     def _finish(mcs, mapping: ClassMap) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, TypeAlias, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin
 
 import attrs
 import numpy as np
@@ -22,6 +22,9 @@ from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
 from superorm.schema.types.scalars import NoneType
 from superorm.schema.vector_spec import VectorSpec
+
+if TYPE_CHECKING:
+    from superorm.schema.relationships import Relationship
 
 __all__ = ["ClassMap", "MappedField", "class_map"]
 
@@ -230,6 +233,8 @@ class ClassMap:
     """Of an Embedded: the document to store for an object."""
     unchanged: Callable[[Any, dict[str, Any]], bool] = field(default=_not_generated, init=False)
     """Of an Embedded: whether an object is what a stored document reads as."""
+    relationships: dict[str, Relationship] = field(factory=dict[str, "Relationship"], init=False)
+    """By attribute, those of the bases too."""
     functions: dict[str, Any] = field(factory=dict[str, Any], init=False)
     """Further functions generated for the class, by name."""
 
@@ -254,6 +259,11 @@ class ClassMap:
     def subclasses(self) -> tuple[ClassMap, ...]:
         """The mapped classes that derive from it, however far, as far as they are declared by now."""
         return tuple(member for member in self.family.values() if member is not self)
+
+    @property
+    def related(self) -> bool:
+        """Whether it or a subclass has relationships."""
+        return bool(self.relationships) or any(below.relationships for below in self.family.values())
 
     @property
     def type_name(self) -> str:

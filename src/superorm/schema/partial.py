@@ -11,7 +11,7 @@ from superorm.exc import UnsupportedError
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import GONE, RAW, UNLOADED, is_unloaded, not_loaded
 
-__all__ = ["make_partial", "make_whole", "partial_class"]
+__all__ = ["can_be_partial", "make_partial", "make_whole", "partial_class"]
 
 
 def partial_class(mapping: ClassMap) -> type:
@@ -20,6 +20,11 @@ def partial_class(mapping: ClassMap) -> type:
     if found is None:
         found = mapping.functions["partial class"] = _make(mapping)
     return found
+
+
+def can_be_partial(mapping: ClassMap) -> bool:
+    """Whether there can be partial objects of the class, which has no ``__slots__`` then."""
+    return not any(vars(base).get("__slots__") for base in mapping.cls.__mro__)
 
 
 def make_partial(mapping: ClassMap, instance: object, unloaded: frozenset[str]) -> None:
@@ -66,7 +71,7 @@ def _make(mapping: ClassMap) -> type:
         "__repr__": repr_,
         "__reduce_ex__": reduce_,
     }
-    if any(vars(base).get("__slots__") for base in cls.__mro__):
+    if not can_be_partial(mapping):
         raise UnsupportedError(
             f"{cls.__name__} cannot be loaded in part, as it has __slots__; leave them out, or load whole documents",
             document_class=cls,

@@ -18,6 +18,7 @@ __all__ = [
     "TOUCHED",
     "UNLOADED",
     "LazyPart",
+    "has_getattr",
     "is_unloaded",
     "kept",
     "mismatch",
@@ -38,6 +39,11 @@ TOUCHED = "_superorm_touched"
 """The attribute that keeps the bits of the lazy fields that were read: one of them that is not there was deleted."""
 UNLOADED = "_superorm_unloaded"
 """The attribute that keeps, of a partial document, the attributes that were not loaded; absent on whole ones."""
+
+
+def has_getattr(cls: type) -> bool:
+    """Whether `getattr` may find what is not there."""
+    return any("__getattr__" in vars(base) for base in cls.__mro__)
 
 
 def new_object(mapping: ClassMap) -> object:
@@ -144,8 +150,8 @@ def is_unloaded(part: MappedField, state: dict[str, Any]) -> bool:
 def not_loaded(mapping: ClassMap, part: MappedField, raw: dict[str, Any]) -> NotLoadedError:
     """The error for an attribute of a partial document."""
     return NotLoadedError(
-        f"{mapping.name} {raw.get('_id')!r}: {part.attribute} was not loaded; "
-        f"give {part.where} to load_only(...) too, or select the whole document",
+        f"{mapping.name} {raw.get('_id')!r}: {part.attribute} was not loaded, or has expired; "
+        f"refresh() the object, give {part.where} to load_only(...), or select the whole document",
         document_class=mapping.cls,
         key=raw.get("_id"),
         field=part.attribute,

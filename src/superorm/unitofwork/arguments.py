@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeGuard, cast
 
 from superorm.exc import ComponentError, SessionError, StatementError
 from superorm.expr.kinds import is_expr, is_select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.schema.document import Document
-from superorm.schema.mapping import class_map
+from superorm.schema.mapping import ClassMap, class_map
 
 __all__ = [
+    "check_attributes",
     "check_batch_size",
     "check_name",
     "check_rows",
@@ -27,6 +28,20 @@ def no_statement(given: object, caller: str = "a session") -> StatementError:
     if isinstance(given, type):
         return StatementError(f"{caller} takes a statement; write select({given.__name__}), not {given.__name__} alone")
     return StatementError(f"{caller} takes a statement such as select(...), not {type(given).__name__}")
+
+
+def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None:
+    """Raise `SessionError` for anything but names of the class's fields in a list or the like, or None."""
+    if attributes is None:
+        return
+    if isinstance(attributes, str) or not isinstance(attributes, Collection):
+        raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {attributes!r:.80}")
+    for name in cast("Collection[object]", attributes):
+        if name not in mapping.by_attribute:
+            raise SessionError(
+                f"{caller}: {mapping.name} has no field {name!r:.80}; give attributes by their names",
+                document_class=mapping.cls,
+            )
 
 
 def check_name(name: object, what: str) -> None:

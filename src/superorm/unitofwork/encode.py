@@ -103,8 +103,8 @@ def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
     return encoded
 
 
-def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """The documents in runs, each of which fits into one command as far as the size of some of them tells."""
+def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Sequence[Mapping[str, Any]]]]:
+    """Runs of the documents and their starts: as far as the size of some of them tells, each fits into a command."""
     some = documents[:: len(documents) // _CHUNK + 1]
     try:
         size = len(bson.encode({"": some}, codec_options=CODEC_OPTIONS)) if some else 0
@@ -113,7 +113,7 @@ def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[Sequenc
     room = MAX_MESSAGE_BYTES // 2 * len(some) // size if size else MAX_MESSAGE_OPERATIONS
     count = min(max(room, 1), MAX_MESSAGE_OPERATIONS)
     for start in range(0, len(documents), count):
-        yield documents[start : start + count]
+        yield start, documents[start : start + count]
 
 
 def check_write(write: Write) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from attrs import Factory, define, frozen
 from bson import Regex
 
-from superorm.codec.documents import Change, guard_of
+from superorm.codec.documents import Changes, guard_of
 from superorm.exc import ValidationError
+from superorm.schema.declared_indexes import declared_indexes
 from superorm.schema.depth import is_shallow
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import RAW
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.identity import are_identities, identity
+from superorm.unitofwork.order import collections_in_order, own_references, referred_first
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 
 __all__ = ["FlushPlan", "Work", "plan_flush"]
+
+
+Written: TypeAlias = tuple[ClassMap, Sequence[Document], Sequence[dict[str, Any]]]
 
 
 @frozen
@@ -28,7 +33,7 @@ class Work:
     mapping: ClassMap
     new: Sequence[Document] = ()
     documents: Sequence[dict[str, Any]] = ()
-    changed: Sequence[tuple[Document, Change]] = ()
+    changed: Changes = Factory(Changes)
     deleted: Sequence[Document] = ()
 
 
@@ -36,14 +41,13 @@ class Work:
 class FlushPlan:
     """The writes in order, the vectors that they touch, and the deleted objects.
 
-    `snapshots` holds classes, each with written objects and what these are stored as.
+    `inserted` and `updated` hold classes, each with written objects and what these are stored as.
     """
 
     writes: list[Write] = Factory(list[Write])
     touched: dict[VectorSpec, list[Any]] = Factory(dict[VectorSpec, list[Any]])
-    snapshots: list[tuple[ClassMap, Sequence[Document], Sequence[dict[str, Any]]]] = Factory(
-        list[tuple[ClassMap, Sequence[Document], Sequence[dict[str, Any]]]]
-    )
+    inserted: list[Written] = Factory(list[Written])
+    updated: list[Written] = Factory(list[Written])
     deleted: list[Document] = Factory(list[Document])
 
     def __bool__(self) -> bool:
@@ -51,52 +55,81 @@ class FlushPlan:
 
     def mapping_of(self, collection: str, key: Any) -> ClassMap:
         """The class of the object that is written under a key, for messages; else one of the collection's."""
-        found = [(mapping, stored["_id"]) for mapping, _, snapshots in self.snapshots for stored in snapshots]
+        written = (*self.inserted, *self.updated)
+        found = [(mapping, stored["_id"]) for mapping, _, snapshots in written for stored in snapshots]
         found += [(class_map(type(instance)), vars(instance)[RAW]["_id"]) for instance in self.deleted]
         there = [(mapping, stored) for mapping, stored in found if mapping.collection == collection]
         wanted = identity(key)
         return next((mapping for mapping, stored in there if identity(stored) == wanted), there[0][0])
 
 
-def plan_flush(works: Iterable[Work]) -> FlushPlan:
+def plan_flush(works: Iterable[Work], *, transaction: bool = False) -> FlushPlan:
     """Inserts, then updates, then deletes, each collection's together.
 
+    Documents that others refer to are inserted before these, and deleted after them.
     A delete whose key is inserted again goes before the inserts.
+    In a transaction, where nobody sees what is between, collections with unique indexes have their values freed first:
+    there deletes and then updates go before the inserts.
     Raises `ValidationError` where two new objects have one key.
     """
     works = list(works)
     new_keys = _new_keys(works)
+    freed = {_collection(work) for work in works if _has_unique(work.mapping.root)} if transaction else set[str]()
     plan = FlushPlan()
     inserts: dict[str, list[Work]] = {}
     updates: dict[str, list[UpdateOp]] = {}
+    deep: set[str] = set()
     early: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     late: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for work in works:
         collection = _collection(work)
         if work.new:
             inserts.setdefault(collection, []).append(work)
-            plan.snapshots.append((work.mapping, work.new, work.documents))
-        if work.changed:
-            changes = [change for _, change in work.changed]
-            ops = [UpdateOp({"_id": change.snapshot["_id"], **change.guard}, change.update) for change in changes]
+            plan.inserted.append((work.mapping, work.new, work.documents))
+        if work.changed.objects:
+            ops = list(map(UpdateOp, _filters(work), work.changed.updates))
             updates.setdefault(collection, []).extend(ops)
-            snapshots = [change.snapshot for change in changes]
-            plan.snapshots.append((work.mapping, [instance for instance, _ in work.changed], snapshots))
+            if not is_shallow(work.mapping):
+                deep.add(collection)
+            plan.updated.append((work.mapping, work.changed.objects, work.changed.snapshots))
         gone: list[Any] = []
         for instance in work.deleted:
             document: dict[str, Any] = vars(instance)[RAW]
             key = document["_id"]
             gone.append(key)
-            deletes = early if identity(key) in new_keys[collection] else late
+            deletes = early if collection in freed or identity(key) in new_keys[collection] else late
             strict = work.mapping.version is not None
             deletes.setdefault((collection, strict), []).append({"_id": key, **guard_of(work.mapping, document)})
         plan.deleted += work.deleted
         _touch(plan.touched, work, gone)
+    own: dict[str, list[str]] = {}
+    if any(work.mapping.relationships for work in works):
+        own = own_references(work.mapping for work in works)
+        inserts, late = _in_order(works, inserts, late, own)
     plan.writes += [Delete(collection, filters, strict) for (collection, strict), filters in early.items()]
-    plan.writes += [_insert(collection, found) for collection, found in inserts.items()]
-    plan.writes += [Update(collection, ops) for collection, ops in updates.items()]
+    changes = {name: Update(name, ops, shallow=name not in deep) for name, ops in updates.items()}
+    plan.writes += [update for name, update in changes.items() if name in freed]
+    plan.writes += [_insert(collection, found, own.get(collection)) for collection, found in inserts.items()]
+    plan.writes += [update for name, update in changes.items() if name not in freed]
     plan.writes += [Delete(collection, filters, strict) for (collection, strict), filters in late.items()]
     return plan
+
+
+def _filters(work: Work) -> list[dict[str, Any]]:
+    """What the changed documents still have to be like: of their version, or else with the parts that are set into."""
+    if work.mapping.version is None and not work.mapping.lazy_fields:
+        return [{"_id": snapshot["_id"]} for snapshot in work.changed.snapshots]
+    if work.mapping.version is None:
+        pairs = zip(work.changed.snapshots, work.changed.updates, strict=True)
+        return [{"_id": snapshot["_id"], **_parents(update)} for snapshot, update in pairs]
+    before: list[dict[str, Any]] = [vars(instance)[RAW] for instance in work.changed.objects]
+    return [{"_id": document["_id"], **guard_of(work.mapping, document)} for document in before]
+
+
+def _parents(update: Mapping[str, Any]) -> dict[str, Any]:
+    """That there still are the embedded documents into which an update sets: else it would make fragments of them."""
+    nested = [path.rpartition(".")[0] for path in update.get("$set", ()) if "." in path]
+    return {path: {"$type": "object"} for path in nested}
 
 
 def _collection(work: Work) -> str:
@@ -104,8 +137,42 @@ def _collection(work: Work) -> str:
     return work.mapping.collection
 
 
-def _insert(collection: str, works: Sequence[Work]) -> Insert:
-    documents = works[0].documents if len(works) == 1 else [one for work in works for one in work.documents]
+def _has_unique(root: ClassMap) -> bool:
+    """Whether a class of the hierarchy declares a unique index."""
+    known: dict[ClassMap, bool] = root.functions.setdefault("unique", {})
+    for mapping in (root, *root.subclasses):  # subclasses may come later
+        if mapping not in known:
+            known[mapping] = any(one.options.get("unique") for one in declared_indexes(mapping))
+    return any(known.values())
+
+
+def _in_order(
+    works: Sequence[Work],
+    inserts: dict[str, list[Work]],
+    deletes: dict[tuple[str, bool], list[dict[str, Any]]],
+    own: Mapping[str, Sequence[str]],
+) -> tuple[dict[str, list[Work]], dict[tuple[str, bool], list[dict[str, Any]]]]:
+    """The inserts and deletes as the references between the documents say."""
+    place = {name: number for number, name in enumerate(collections_in_order([work.mapping for work in works]))}
+    gone = {name: list[dict[str, Any]]() for name in place}
+    for work in works:
+        gone[_collection(work)] += [vars(instance)[RAW] for instance in work.deleted]
+    ordered = dict(sorted(deletes.items(), key=lambda item: -place[item[0][0]]))
+    for name, keys in own.items():
+        if gone.get(name):
+            rank = {identity(one["_id"]): number for number, one in enumerate(referred_first(gone[name], keys))}
+            for filters in (found for (collection, _), found in ordered.items() if collection == name):
+                filters.sort(key=lambda filter: -rank[identity(filter["_id"])])
+    return {name: inserts[name] for name in place if name in inserts}, ordered
+
+
+def _insert(collection: str, works: Sequence[Work], own: Sequence[str] | None) -> Insert:
+    """`own` are the stored names of keys that refer to documents of the same collection."""
+    documents: Sequence[Any] = works[0].documents
+    if len(works) > 1:
+        documents = [one for work in works for one in work.documents]
+    if own:
+        documents = referred_first(documents, own)
     return Insert(collection, documents, shallow=all(is_shallow(work.mapping) for work in works))
 
 
@@ -146,9 +213,8 @@ def _touch(touched: dict[VectorSpec, list[Any]], work: Work, gone: Sequence[Any]
         for document in work.documents:
             if document.get(part.stored) is not None:
                 keys[identity(document["_id"])] = document["_id"]
-        for _, change in work.changed:
-            if part.stored in change.fields:
-                key = change.snapshot["_id"]
-                keys[identity(key)] = key
+        for update, snapshot in zip(work.changed.updates, work.changed.snapshots, strict=True):
+            if any(part.stored in values for values in update.values()):
+                keys[identity(snapshot["_id"])] = snapshot["_id"]
         if keys:
             touched.setdefault(spec, []).extend(keys.values())

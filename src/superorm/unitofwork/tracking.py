@@ -10,9 +10,9 @@ from superorm.codec import documents
 from superorm.exc import SessionError
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.partial import make_partial
-from superorm.schema.state import GONE, RAW, UNLOADED
-from superorm.unitofwork.arguments import documents_in
+from superorm.schema.partial import can_be_partial, make_partial, make_whole
+from superorm.schema.state import GONE, RAW, UNLOADED, has_getattr
+from superorm.unitofwork.arguments import check_attributes, documents_in
 from superorm.unitofwork.flush import FlushPlan, Work
 from superorm.unitofwork.identity import IdentityMap, identities, identity
 
@@ -35,28 +35,37 @@ class Tracker:
         self.deleted: dict[int, Document] = {}
         self._undo: list[_Before] = []
         """Before each flush since the last commit: snapshots, those of deleted objects, and what was not loaded."""
+        self._gone: dict[int, Document] = {}
+        """The objects of deletions that can still be undone."""
+        self._expunged: dict[int, Document] = {}
+        """Objects that were expunged since: an undo gives back to them what they were, but does not track them."""
+        self._unsure: list[tuple[ClassMap, Any]] | None = None
+        """What was loaded since a statement wrote in a transaction, or an object was expunged, that can be undone."""
         self._partial = False
         """Whether there may be partial objects."""
 
     def add(self, instance: Document) -> None:
         """Track a new object; a stored one is taken over, a deleted one is kept after all.
 
-        Raises `SessionError` for what is no document, and for a stored object that another tracker holds.
+        Raises `SessionError` for what is no document, and for an object that another tracker holds.
         """
         mapping = _document_map(instance)
         if self.deleted.pop(id(instance), None) is not None:
             return
         raw = _raw(instance)
         if raw is None:
+            if len(_TRACKERS) > 1:
+                self._check_not_elsewhere({id(instance): instance})
             self.new[id(instance)] = instance
             return
         key = raw["_id"]
         known, name = self.identities.of(mapping), identity(key)
         if name not in known:
-            if self._others_hold(mapping, instance, key):
-                advice = "in another session; expunge() it there, or close that session, first"
-                raise SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)
+            if self._held_elsewhere(instance):
+                raise _elsewhere(instance)
             known[name] = instance
+            self._expunged.pop(id(instance), None)
+            self._partial = self._partial or UNLOADED in vars(instance)
         elif known[name] is not instance:
             advice = "in the session already, as another object"
             raise SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)
@@ -66,15 +75,29 @@ class Tracker:
         instances, kinds = documents_in(instances, "add_all()")
         if len(kinds) == 1 and not self.deleted:
             kind = kinds.pop()
-            if not _has_getattr(kind) and not any(getattr(instance, RAW, None) for instance in instances):
-                self.new.update(zip(map(id, instances), instances, strict=True))
+            if not has_getattr(kind) and not any(getattr(instance, RAW, None) for instance in instances):
+                added = dict(zip(map(id, instances), instances, strict=True))
+                self._check_not_elsewhere(added)
+                self.new.update(added)
                 return
         for instance in instances:
             self.add(instance)
 
-    def _others_hold(self, mapping: ClassMap, instance: object, key: object) -> bool:
-        others = (known() for known in list(_TRACKERS.values()))
-        return any(one not in (None, self) and one.identities.get(mapping, key) is instance for one in others)
+    def _check_not_elsewhere(self, new: Mapping[int, Document]) -> None:
+        """Raise `SessionError` where another tracker holds one of the new objects, or deleted it undoably."""
+        for known in list(_TRACKERS.values()):
+            other = known()
+            for held in () if other is None or other is self else (other.new, other._gone):
+                if held and not held.keys().isdisjoint(new.keys()):
+                    raise _elsewhere(next(instance for name, instance in new.items() if name in held))
+
+    def _holds(self, instance: Document) -> bool:
+        """Whether the object is tracked here, or was until a deletion that can still be undone."""
+        return id(instance) in self._gone or instance in self
+
+    def _held_elsewhere(self, instance: Document) -> bool:
+        others = [known() for known in list(_TRACKERS.values())]
+        return any(one not in (None, self) and one._holds(instance) for one in others)
 
     def delete(self, instance: Document) -> None:
         """Mark a stored object for deletion; a new one is only forgotten. Raises `SessionError`."""
@@ -82,10 +105,7 @@ class Tracker:
         if self.new.pop(id(instance), None) is not None:
             return
         if instance not in self:
-            raise SessionError(
-                f"this {mapping.name} is not in the session; load it here, or add() it first",
-                document_class=mapping.cls,
-            )
+            raise _outside(mapping)
         self.deleted[id(instance)] = instance
 
     def __contains__(self, instance: object) -> bool:
@@ -102,6 +122,53 @@ class Tracker:
         self.deleted.pop(id(instance), None)
         if self._is_stored(instance):
             self.identities.discard(mapping, vars(instance)[RAW]["_id"])
+            if self._undo:
+                self._expunged[id(instance)] = instance
+                self.be_unsure()
+
+    def expunge_all(self) -> None:
+        """Forget all objects."""
+        if self._undo:
+            for _, objects in self.identities:
+                self._expunged.update((id(instance), instance) for instance in objects.values())
+            self.be_unsure()
+        self.identities.clear()
+        self.new.clear()
+        self.deleted.clear()
+
+    def check_stored(self, instance: Document, caller: str) -> ClassMap:
+        """The class of an object that is tracked as a stored one. Raises `SessionError` for any other."""
+        mapping = _document_map(instance)
+        if id(instance) in self.new:
+            raise SessionError(
+                f"{caller}: this {mapping.name} is new, so there is nothing stored of it; flush() first",
+                document_class=mapping.cls,
+            )
+        if not self._is_stored(instance):
+            raise _outside(mapping)
+        return mapping
+
+    def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Forget values and changes until the document is loaded again. Raises `SessionError`."""
+        check_attributes(self.check_stored(instance, "expire()"), attributes, "expire()")
+        self._partial = True
+        documents.expire(instance, attributes)
+
+    def expire_all(self) -> None:
+        """The same of all stored objects."""
+        self._partial = True
+        for _, objects in self.identities:
+            for instance in objects.values():
+                documents.expire(instance)
+
+    def is_modified(self, instance: Document) -> bool:
+        """Whether a flush has something to write of it. Raises `SessionError` for what is not tracked."""
+        mapping = _document_map(instance)
+        if id(instance) in self.new:
+            return True
+        if not self._is_stored(instance):
+            raise _outside(mapping)
+        return documents.is_changed(mapping, instance)
 
     def load(self, mapping: ClassMap, found: Sequence[dict[str, Any]]) -> list[Any]:
         """The objects of stored documents, each document's one object."""
@@ -110,12 +177,16 @@ class Tracker:
             loaded = documents.load(mapping, found)
             keys = identities([document["_id"] for document in found])
             known.update(zip(keys, loaded, strict=True))
+            if self._unsure is not None:
+                self._unsure += [(mapping, instance) for instance in loaded]
             return loaded if len(known) == len(loaded) else [known[key] for key in keys]
         keys = identities([document["_id"] for document in found])
         if self._partial:
             _complete(known, keys, found, None)
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load(mapping, fresh.values()), strict=True))
+        if self._unsure is not None:
+            self._unsure += [(mapping, known[key]) for key in fresh]
         return [known[key] for key in keys]
 
     def load_partial(self, mapping: ClassMap, found: Sequence[dict[str, Any]], attributes: frozenset[str]) -> list[Any]:
@@ -129,6 +200,8 @@ class Tracker:
         _complete(known, keys, found, attributes)
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load_partial(mapping, fresh.values(), attributes), strict=True))
+        if self._unsure is not None:
+            self._unsure += [(mapping, known[key]) for key in fresh]
         return [known[key] for key in keys]
 
     def possibly_changed(self) -> dict[ClassMap, list[Any]]:
@@ -165,7 +238,11 @@ class Tracker:
             self.identities.discard(class_map(type(instance)), raw["_id"])
             setattr(instance, GONE, raw)
             self.deleted.pop(id(instance), None)
-        for mapping, instances, snapshots in plan.snapshots:
+            self._gone[id(instance)] = instance
+        for mapping, instances, snapshots in plan.updated:
+            self._undo += _before(mapping, instances)
+            documents.written(mapping, instances, snapshots)
+        for mapping, instances, snapshots in plan.inserted:
             self._undo += _before(mapping, instances)
             documents.written(mapping, instances, snapshots)
             keys = identities([snapshot["_id"] for snapshot in snapshots])
@@ -188,42 +265,77 @@ class Tracker:
             self._undo += _before(class_map(type(instance)), (instance,))
             documents.refresh(instance, document)
 
+    def be_unsure(self) -> None:
+        """From now on documents that are loaded may hold what a rollback takes back, unknown to their objects."""
+        if self._unsure is None:
+            self._unsure = []
+
     def clear(self) -> None:
         """Forget all objects, as they are."""
         self.identities.clear()
         self.new.clear()
         self.deleted.clear()
-        self._undo.clear()
+        self.committed()
         self._partial = False
 
     def committed(self) -> None:
         """Nothing flushed so far can be undone any more."""
         self._undo.clear()
+        self._gone.clear()
+        self._expunged.clear()
+        self._unsure = None
 
     def rolled_back(self) -> None:
-        """Objects show what was last loaded or committed; new ones are outside again."""
+        """Objects show what was last loaded or committed; new ones are outside again.
+
+        Those that were loaded after a statement wrote in the transaction are expired.
+        """
+        self._gone.clear()
         for instance, before, gone, unloaded in reversed(self._undo):
-            mapping = class_map(type(instance))
-            state = vars(instance)
-            now = state.pop(RAW, None)
-            if now is not None:
-                self.identities.discard(mapping, now["_id"])
-            state.pop(GONE, None)
-            if gone is not None:
-                setattr(instance, GONE, gone)
-            if unloaded is not None:
-                make_partial(mapping, instance, unloaded)
-            if before is not None:
-                setattr(instance, RAW, before)
-                self.identities.of(mapping)[identity(before["_id"])] = instance
-            else:
-                documents.show_version(mapping, instance, gone or {})
-        self._undo.clear()
+            tracked = id(instance) not in self._expunged
+            if tracked or not self._held_elsewhere(instance):
+                self._give_back(instance, before, gone, unloaded, tracked)
+        unsure = self._unsure or ()
+        self.committed()
         self.new.clear()
         self.deleted.clear()
+        for mapping, instance in unsure:
+            if self._is_stored(instance):
+                if can_be_partial(mapping):
+                    self.expire(instance)
+                else:
+                    self.expunge(instance)
         for instances in self.possibly_changed().values():
             for instance in instances:
                 documents.revert(instance)
+
+    def _give_back(
+        self,
+        instance: Document,
+        before: dict[str, Any] | None,
+        gone: dict[str, Any] | None,
+        unloaded: frozenset[str] | None,
+        tracked: bool,
+    ) -> None:
+        """Let an object be what it was before a flush."""
+        mapping = class_map(type(instance))
+        if self._is_stored(instance):
+            self.identities.discard(mapping, vars(instance)[RAW]["_id"])
+        state = vars(instance)
+        state.pop(RAW, None)
+        state.pop(GONE, None)
+        if gone is not None:
+            setattr(instance, GONE, gone)
+        if unloaded is not None:
+            make_partial(mapping, instance, unloaded)
+        elif UNLOADED in state:
+            make_whole(mapping, instance)
+        if before is None:
+            documents.show_version(mapping, instance, gone or {})
+            return
+        setattr(instance, RAW, before)
+        if tracked:
+            self.identities.of(mapping)[identity(before["_id"])] = instance
 
 
 def by_class(objects: Collection[object]) -> dict[ClassMap, list[Any]]:
@@ -239,16 +351,11 @@ def by_class(objects: Collection[object]) -> dict[ClassMap, list[Any]]:
 
 def _before(mapping: ClassMap, instances: Iterable[Document]) -> list[_Before]:
     """The objects with what an undo gives back to them."""
-    if _has_getattr(mapping.cls):
+    if has_getattr(mapping.cls):
         states = [(instance, vars(instance)) for instance in instances]
         return [(instance, state.get(RAW), state.get(GONE), state.get(UNLOADED)) for instance, state in states]
     # without touching __dict__, which takes time and memory
     return [(one, getattr(one, RAW, None), getattr(one, GONE), getattr(one, UNLOADED, None)) for one in instances]
-
-
-def _has_getattr(cls: type) -> bool:
-    """Whether `getattr` may find what is not there."""
-    return any("__getattr__" in vars(base) for base in cls.__mro__)
 
 
 def _complete(
@@ -270,3 +377,15 @@ def _document_map(instance: object) -> ClassMap:
     if not isinstance(instance, Document):
         raise SessionError(f"a session holds documents, not {type(instance).__name__} {instance!r}")
     return class_map(type(instance))
+
+
+def _outside(mapping: ClassMap) -> SessionError:
+    message = f"this {mapping.name} is not in the session; load it here, or add() it first"
+    return SessionError(message, document_class=mapping.cls)
+
+
+def _elsewhere(instance: Document) -> SessionError:
+    mapping = class_map(type(instance))
+    key = documents.key_of(mapping, instance)
+    advice = "in another session; expunge() it there, or close that session, first"
+    return SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)

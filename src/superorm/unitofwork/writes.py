@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 __all__ = ["Delete", "Insert", "Update", "UpdateOp", "Write", "WriteResult"]
 
@@ -19,8 +19,12 @@ class Insert:
     shallow: bool = field(default=False, eq=False)
     """Whether it is known, without looking, that none nests too deep."""
 
+    def part(self, start: int, end: int) -> Insert:
+        """Some of the documents."""
+        return Insert(self.collection, self.documents[start:end], self.shallow)
 
-@frozen
+
+@define
 class UpdateOp:
     """One update: operators (a mapping of ``$set`` and relatives) or a pipeline, applied to what the filter matches."""
 
@@ -36,6 +40,12 @@ class Update:
 
     collection: str
     ops: Sequence[UpdateOp]
+    shallow: bool = field(default=False, eq=False)
+    """Whether it is known, without looking, that no value nests too deep."""
+
+    def part(self, start: int, end: int) -> Update:
+        """Some of the updates."""
+        return Update(self.collection, self.ops[start:end], self.shallow)
 
 
 @frozen
@@ -59,3 +69,8 @@ class WriteResult:
     modified: int = 0
     upserted: Sequence[Any] = ()
     """The ``_id`` values of documents that updates inserted; `matched` counts these too."""
+
+    def __add__(self, other: WriteResult) -> WriteResult:
+        """What both did."""
+        upserted = (*self.upserted, *other.upserted)
+        return WriteResult(self.matched + other.matched, self.modified + other.modified, upserted)

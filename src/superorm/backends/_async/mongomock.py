@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from superorm.compile.plan import Read
     from superorm.protocols._async.parts import AsyncDataBackend
     from superorm.protocols.capabilities import Capabilities
+    from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
 __all__ = ["AsyncMongomockDatabackend", "AsyncMongomockMetaDataStore"]
@@ -40,6 +41,10 @@ class AsyncMongomockDatabackend:
     async def capabilities(self) -> Capabilities:
         """What mongomock can do."""
         return CAPABILITIES
+
+    def with_concerns(self, concerns: Concerns) -> AsyncMongomockDatabackend:
+        """The same: one process has one copy of the data."""
+        return self
 
     async def read(self, plan: Read, *, session: AsyncClientSession | None = None) -> list[dict[str, Any]]:
         """All documents that the plan yields."""
@@ -91,9 +96,13 @@ class AsyncMongomockDatabackend:
         """A description of the collection's indexes in the server's form."""
         return await aio.in_thread(self._engine.indexes, collection)
 
-    def transaction(self) -> AbstractAsyncContextManager[AsyncClientSession]:
+    def transaction(self, session: AsyncClientSession | None = None) -> AbstractAsyncContextManager[AsyncClientSession]:
         """Raises ``UnsupportedError``."""
         self._refuse("transactions")
+
+    def causal(self) -> AbstractAsyncContextManager[AsyncClientSession]:
+        """Raises ``UnsupportedError``."""
+        self._refuse("sessions")
 
     def snapshot(self) -> AbstractAsyncContextManager[AsyncClientSession]:
         """Raises ``UnsupportedError``."""

@@ -3,22 +3,31 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import bson
 from attrs import frozen
-from pymongo import DeleteMany, ReadPreference, UpdateMany, UpdateOne, WriteConcern
+from pymongo import DeleteMany, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
-from pymongo.read_concern import ReadConcern
 
-from superorm.backends.errors import has_error_label, key_in, reading, unique_index_error, writing
+from superorm._io import sio
+from superorm.backends.errors import (
+    committing,
+    has_error_label,
+    key_in,
+    reading,
+    unique_index_error,
+    writing,
+)
 from superorm.compile.plan import Aggregate, Count
 from superorm.exc import UnsupportedError, WriteError
 from superorm.protocols.capabilities import Capabilities
+from superorm.protocols.concerns import DEFAULTS, Concerns
 from superorm.unitofwork.encode import (
     CODEC_OPTIONS,
     NAIVE_OPTIONS,
@@ -47,11 +56,8 @@ _COMMIT_SECONDS = 120
 _NAMESPACE_EXISTS = 48
 _MAX_TIME_MS_EXPIRED = 50
 _SNAPSHOT_WIRE_VERSION = 13
-_TRANSACTION: Mapping[str, Any] = {
-    "read_concern": ReadConcern("snapshot"),
-    "write_concern": WriteConcern("majority"),
-    "read_preference": ReadPreference.PRIMARY,
-}
+_FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.5
+"""Seconds between two commits, growing by half each time."""
 _DURABLE: Mapping[str, Any] = {"writeConcern": {"w": "majority"}}
 
 
@@ -67,7 +73,7 @@ class MongoDatabackend:
     """A database on a MongoDB server: standalone, replica set, sharded cluster or Atlas.
 
     Reads go to the primary with read concern ``local``, so they see every acknowledged write;
-    writes wait for the majority.
+    writes wait for the majority; `with_concerns` gives the same database with others.
     The client's own settings for these, for time zones and for UUIDs do not matter.
     `lost` is called when the connection is lost, and may raise an error that says why.
     """
@@ -85,13 +91,20 @@ class MongoDatabackend:
         self._owns_client = owns_client
         self._lost = lost
         self._server: _Server | None = None
-        self._db = client.get_database(
-            name,
-            codec_options=CODEC_OPTIONS,
-            read_preference=ReadPreference.PRIMARY,
-            read_concern=ReadConcern("local"),
-            write_concern=WriteConcern("majority"),
-        )
+        self._use(DEFAULTS)
+
+    def _use(self, concerns: Concerns) -> None:
+        self._db = self.client.get_database(self.name, codec_options=CODEC_OPTIONS, **concerns.collection_options)
+        self._transaction = concerns.transaction_options
+
+    def with_concerns(self, concerns: Concerns) -> MongoDatabackend:
+        """The same database on the same client, read and written in this way."""
+        if concerns == DEFAULTS:
+            return self
+        other = copy.copy(self)
+        other._owns_client = False
+        other._use(concerns)
+        return other
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
@@ -113,6 +126,11 @@ class MongoDatabackend:
 
     def read(self, plan: Read, *, session: ClientSession | None = None) -> list[dict[str, Any]]:
         """All documents that the plan yields."""
+        if session is not None and session.in_transaction:
+            return sio.shielded(self._read, plan, session)
+        return self._read(plan, session)
+
+    def _read(self, plan: Read, session: ClientSession | None) -> list[dict[str, Any]]:
         with reading(self._namespace(plan.collection), lost=self._lost):
             if isinstance(plan, Count):
                 limit = {"limit": plan.limit} if plan.limit else {}
@@ -171,53 +189,52 @@ class MongoDatabackend:
         inside a transaction, other documents may have been sent.
         There these are plain commands, outside retryable bulk writes.
         """
-        if isinstance(write, Insert) and write.shallow and session is not None and session.in_transaction:
-            return self._insert(write, session)
+        if session is not None and session.in_transaction:
+            # Where the session has been used before, `_unchecked` cannot tell whether the transaction has begun.
+            if not isinstance(write, Delete) and write.shallow and not session.options.causal_consistency:
+                return sio.shielded(self._unchecked, write, session)
+            return sio.shielded(self._checked, write, session)
         encoded, key_of = _encode(write)
         with writing(self._namespace(write.collection), key_of, lost=self._lost):
-            if not encoded.documents:
-                return WriteResult(0)
-            if session is not None and session.in_transaction:
-                return self._command(write, encoded, session)
-            return self._bulk(write, encoded, session)
+            return self._bulk(write, encoded, session) if encoded.documents else WriteResult(0)
 
-    def _insert(self, write: Insert, session: ClientSession) -> WriteResult:
-        """Insert new documents, whose encoding is left to the commands: that takes half the time.
+    def _checked(self, write: Write, session: ClientSession) -> WriteResult:
+        """Send what was encoded, and measured, before."""
+        encoded, key_of = _encode(write)
+        with writing(self._namespace(write.collection), key_of, lost=self._lost):
+            return self._command(write, encoded.batches(), session)
+
+    def _unchecked(self, write: Insert | Update, session: ClientSession) -> WriteResult:
+        """Leave the encoding to the commands: that takes half the time.
 
         Where PyMongo refuses a command, because it is too large or cannot be encoded, nothing of it has been sent.
         """
-        inserted = 0
-        for documents in probable_batches(write.documents):
+        done = WriteResult(0)
+        parts = write.documents if isinstance(write, Insert) else _operations(write)
+        for start, batch in probable_batches(parts):
             first = session.operation_time is None
             try:
-                inserted += self._insert_at_once(write.collection, documents, session)
+                with writing(self._namespace(write.collection), _key_of(write, batch), lost=self._lost):
+                    done += self._command(write, [batch], session)
             except REFUSALS:
                 if first:  # PyMongo takes the transaction for begun now, which the server does not know of
                     session.abort_transaction()
-                    session.start_transaction(**_TRANSACTION)
-                inserted += self.write(Insert(write.collection, documents), session=session).matched
+                    session.start_transaction(**self._transaction)
+                done += self._checked(write.part(start, start + len(batch)), session)
             except WriteError:
-                encode_documents(documents)  # raises where a document is too large
+                _encode(write.part(start, start + len(batch)))  # raises where a document is too large
                 raise
-        return WriteResult(inserted)
+        return done
 
-    def _insert_at_once(self, collection: str, documents: Sequence[Mapping[str, Any]], session: ClientSession) -> int:
-        with writing(self._namespace(collection), lambda index: documents[index].get("_id"), lost=self._lost):
-            arguments: dict[str, Any] = {"documents": documents}
-            reply = self._db.command("insert", collection, session=session, codec_options=CODEC_OPTIONS, **arguments)
-            if refused := reply.get("writeErrors"):
-                raise BulkWriteError({**reply, "writeErrors": [refused[0]]})
-            return int(reply["n"])
-
-    def _command(self, write: Write, encoded: Encoded, session: ClientSession) -> WriteResult:
-        """Send the operations as plain commands.
+    def _command(self, write: Write, batches: Iterable[Sequence[Any]], session: ClientSession) -> WriteResult:
+        """Send the documents or operations as plain commands, one a batch.
 
         A command does not raise for the operations that the server refused: they stand in its reply.
         """
         command, argument = _COMMANDS[type(write)]
         done = matched = modified = 0
         upserted: list[Any] = []
-        for batch in encoded.batches():
+        for batch in batches:
             arguments: dict[str, Any] = {argument: batch}
             reply = self._db.command(
                 command, write.collection, session=session, codec_options=CODEC_OPTIONS, **arguments
@@ -300,24 +317,36 @@ class MongoDatabackend:
             return [_decoded(index) for index in cursor.to_list()]
 
     @contextmanager
-    def transaction(self) -> Generator[ClientSession]:
+    def transaction(self, session: ClientSession | None = None) -> Generator[ClientSession]:
         """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
 
+        It is one of the given session, that of `causal`, or of one of its own.
+        Its commands, its commit and its abort are not cut off by a cancellation, which takes effect after each:
+        a command still on its way would begin the transaction again after the abort.
         The commit is repeated while its result is unknown, for two minutes at most.
         Raises ``UnsupportedError`` on a standalone server.
         """
-        if not self.capabilities().transactions:
-            raise UnsupportedError(f"{self.name}: transactions need a replica set or a sharded cluster")
+        if session is None:
+            if not self.capabilities().transactions:
+                raise UnsupportedError(f"{self.name}: transactions need a replica set or a sharded cluster")
+            with self.client.start_session(causal_consistency=False) as own, self.transaction(own):
+                yield own
+            return
+        session.start_transaction(**self._transaction)
+        try:
+            yield session
+        except BaseException:
+            with suppress(PyMongoError):
+                sio.shielded(session.abort_transaction)
+            raise
+        with committing(self._namespace("the commit"), lost=self._lost):
+            sio.shielded(_commit, session)
+
+    @contextmanager
+    def causal(self) -> Generator[ClientSession]:
+        """A session each of whose operations sees those before it, on whatever member of the cluster."""
         with self.client.start_session(causal_consistency=True) as session:
-            session.start_transaction(**_TRANSACTION)
-            try:
-                yield session
-            except BaseException:
-                with suppress(PyMongoError):
-                    session.abort_transaction()
-                raise
-            with writing(self._namespace("the commit"), lost=self._lost):
-                _commit(session)
+            yield session
 
     @contextmanager
     def snapshot(self) -> Generator[ClientSession]:
@@ -350,18 +379,31 @@ class MongoMetaDataStore(MongoDatabackend):
 _COMMANDS = {Insert: ("insert", "documents"), Update: ("update", "updates"), Delete: ("delete", "deletes")}
 
 
+def _operations(write: Update | Delete) -> list[dict[str, Any]]:
+    """The elements of an ``update`` or ``delete`` command."""
+    if isinstance(write, Delete):
+        return [{"q": filter, "limit": 0} for filter in write.filters]
+    return [
+        {"q": op.filter, "u": op.update, "multi": op.multi, "upsert": op.upsert}
+        if op.multi or op.upsert
+        else {"q": op.filter, "u": op.update}
+        for op in write.ops
+    ]
+
+
+def _key_of(write: Write, parts: Sequence[Mapping[str, Any]]) -> Callable[[int], Any]:
+    """How to find the ``_id`` of the document, or operation, at an index."""
+    if isinstance(write, Insert):
+        return lambda index: parts[index].get("_id")
+    return lambda index: key_in(parts[index]["q"])
+
+
 def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
     """What a write command holds, encoded, and how to find the ``_id`` of the operation at an index."""
     if isinstance(write, Insert):
-        documents = write.documents
-        return encode_documents(documents), lambda index: documents[index].get("_id")
-    if isinstance(write, Update):
-        operations: list[dict[str, Any]] = [
-            {"q": op.filter, "u": op.update, "multi": op.multi, "upsert": op.upsert} for op in write.ops
-        ]
-    else:
-        operations = [{"q": filter, "limit": 0} for filter in write.filters]
-    return encode_operations(operations), lambda index: key_in(operations[index]["q"])
+        return encode_documents(write.documents), _key_of(write, write.documents)
+    operations = _operations(write)
+    return encode_operations(operations), _key_of(write, operations)
 
 
 def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -372,10 +414,13 @@ def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:
 def _commit(session: ClientSession) -> None:
     """Commit, again and again while the result is unknown."""
     deadline = time.monotonic() + _COMMIT_SECONDS
+    pause = _FIRST_PAUSE
     while True:
         try:
-            return session.commit_transaction()
+            return session.commit_transaction()  # from the second time on with "majority" and a time limit
         except PyMongoError as error:
             unknown = has_error_label(error, "UnknownTransactionCommitResult")
             if not unknown or getattr(error, "code", None) == _MAX_TIME_MS_EXPIRED or time.monotonic() > deadline:
                 raise
+        sio.sleep(pause)
+        pause = min(pause * 1.5, _LAST_PAUSE)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from superorm.compile.plan import Read
     from superorm.protocols._sync.parts import DataBackend
     from superorm.protocols.capabilities import Capabilities
+    from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
 __all__ = ["MongomockDatabackend", "MongomockMetaDataStore"]
@@ -41,6 +42,10 @@ class MongomockDatabackend:
     def capabilities(self) -> Capabilities:
         """What mongomock can do."""
         return CAPABILITIES
+
+    def with_concerns(self, concerns: Concerns) -> MongomockDatabackend:
+        """The same: one process has one copy of the data."""
+        return self
 
     def read(self, plan: Read, *, session: ClientSession | None = None) -> list[dict[str, Any]]:
         """All documents that the plan yields."""
@@ -92,9 +97,13 @@ class MongomockDatabackend:
         """A description of the collection's indexes in the server's form."""
         return sio.in_thread(self._engine.indexes, collection)
 
-    def transaction(self) -> AbstractContextManager[ClientSession]:
+    def transaction(self, session: ClientSession | None = None) -> AbstractContextManager[ClientSession]:
         """Raises ``UnsupportedError``."""
         self._refuse("transactions")
+
+    def causal(self) -> AbstractContextManager[ClientSession]:
+        """Raises ``UnsupportedError``."""
+        self._refuse("sessions")
 
     def snapshot(self) -> AbstractContextManager[ClientSession]:
         """Raises ``UnsupportedError``."""

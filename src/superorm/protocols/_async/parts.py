@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from superorm.compile.plan import Read
     from superorm.protocols.capabilities import Capabilities
+    from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
 __all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore"]
@@ -21,7 +22,7 @@ __all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore"]
 class AsyncDataBackend(Protocol):
     """One database: reads and writes plans.
 
-    `session` is the server session of a transaction or of a snapshot.
+    `session` is the server session of a transaction, of a snapshot, or one that is causally consistent.
     A backend without transactions is never given one.
     Implementations raise superorm's errors: ``DuplicateKeyError``, ``WriteError``, ``UnsupportedError``.
     """
@@ -31,6 +32,10 @@ class AsyncDataBackend(Protocol):
 
     async def capabilities(self) -> Capabilities:
         """What the backend can do (asked of the server once, then remembered)."""
+        ...
+
+    def with_concerns(self, concerns: Concerns) -> AsyncDataBackend:
+        """The same database, read and written in this way; itself where there is nothing to choose."""
         ...
 
     async def read(self, plan: Read, *, session: AsyncClientSession | None = None) -> list[dict[str, Any]]:
@@ -81,11 +86,16 @@ class AsyncDataBackend(Protocol):
         """The server's own description of the collection's indexes."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[AsyncClientSession]:
+    def transaction(self, session: AsyncClientSession | None = None) -> AbstractAsyncContextManager[AsyncClientSession]:
         """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
 
+        It is one of the given session, that of `causal`, or of one of its own.
         The commit is repeated while its result is unknown.
         """
+        ...
+
+    def causal(self) -> AbstractAsyncContextManager[AsyncClientSession]:
+        """A session each of whose operations sees those before it, on whatever member of the cluster."""
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[AsyncClientSession]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from superorm.compile.plan import Read
     from superorm.protocols.capabilities import Capabilities
+    from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
 __all__ = ["ArtifactStore", "DataBackend", "MetaDataStore"]
@@ -22,7 +23,7 @@ __all__ = ["ArtifactStore", "DataBackend", "MetaDataStore"]
 class DataBackend(Protocol):
     """One database: reads and writes plans.
 
-    `session` is the server session of a transaction or of a snapshot.
+    `session` is the server session of a transaction, of a snapshot, or one that is causally consistent.
     A backend without transactions is never given one.
     Implementations raise superorm's errors: ``DuplicateKeyError``, ``WriteError``, ``UnsupportedError``.
     """
@@ -32,6 +33,10 @@ class DataBackend(Protocol):
 
     def capabilities(self) -> Capabilities:
         """What the backend can do (asked of the server once, then remembered)."""
+        ...
+
+    def with_concerns(self, concerns: Concerns) -> DataBackend:
+        """The same database, read and written in this way; itself where there is nothing to choose."""
         ...
 
     def read(self, plan: Read, *, session: ClientSession | None = None) -> list[dict[str, Any]]:
@@ -82,11 +87,16 @@ class DataBackend(Protocol):
         """The server's own description of the collection's indexes."""
         ...
 
-    def transaction(self) -> AbstractContextManager[ClientSession]:
+    def transaction(self, session: ClientSession | None = None) -> AbstractContextManager[ClientSession]:
         """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
 
+        It is one of the given session, that of `causal`, or of one of its own.
         The commit is repeated while its result is unknown.
         """
+        ...
+
+    def causal(self) -> AbstractContextManager[ClientSession]:
+        """A session each of whose operations sees those before it, on whatever member of the cluster."""
         ...
 
     def snapshot(self) -> AbstractContextManager[ClientSession]:

@@ -1,0 +1,94 @@
+"""That one session is not used by two threads or tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from functools import wraps
+from threading import Lock
+from typing import Any, NoReturn, TypeVar, cast
+
+from superorm._io import aio
+from superorm.exc import SessionError
+
+__all__ = ["AsyncAlone", "alone"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class AsyncAlone:
+    """Who is inside one of a session's calls, which nobody else may enter meanwhile.
+
+    One call after another may come from anywhere; within a call the same thread or task may make others.
+    """
+
+    __slots__ = ("_call", "_lock", "_user")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._user: object = None
+        self._call = ""
+
+    def enter(self, call: str) -> bool:
+        """Begin a call; whether it is an outermost one, to be ended by `leave`. Raises `SessionError`."""
+        me = aio.caller()
+        if self._lock.acquire(False):
+            self._user = me
+            self._call = call
+            return True
+        if self._user != me:
+            self._refuse(call, me)
+        return False
+
+    def leave(self) -> None:
+        """End an outermost call."""
+        self._user = None
+        self._lock.release()
+
+    def check(self, call: str) -> None:
+        """Raise `SessionError` where somebody else is inside a call."""
+        if self._user is not None and self._user != (me := aio.caller()):
+            self._refuse(call, me)
+
+    def _refuse(self, call: str, me: object) -> NoReturn:
+        raise SessionError(
+            f"{call}() was called in {aio.name_of(me)} while {self._call}() runs in {aio.name_of(self._user)}; "
+            "a session belongs to one thread or task at a time: give each its own, with db.session()"
+        )
+
+    async def batches(self, call: str, found: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """The same batches; reading one is a call, what is done between two is not."""
+        try:
+            while True:
+                outermost = self.enter(call)
+                try:
+                    batch = await anext(found)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    if outermost:
+                        self.leave()
+                yield batch
+        finally:
+            await found.aclose()
+
+
+def alone(method: F) -> F:
+    """Make a session's method a call that is made alone, and after whose interruption it asks for a rollback."""
+    name = method.__name__
+
+    @wraps(method)
+    async def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        use: AsyncAlone = self._alone
+        if not use.enter(name):
+            return await method(self, *args, **kwargs)
+        try:
+            return await method(self, *args, **kwargs)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._work.interrupted(error)
+            raise
+        finally:
+            use.leave()
+
+    return cast("F", guarded)

@@ -1,0 +1,139 @@
+"""Reading what relationships refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import bson
+from bson import ObjectId
+
+from superorm.compile.related import Column, Loading, find_related, take_joined
+from superorm.schema.mapping import ClassMap
+from superorm.schema.state import UNLOADED
+from superorm.unitofwork.encode import CODEC_OPTIONS
+from superorm.unitofwork.identity import identity
+from superorm.unitofwork.links import is_loaded, link, related_objects, wanted_keys
+from superorm.unitofwork.tracking import Tracker
+
+if TYPE_CHECKING:
+    from superorm._async.unit_of_work import AsyncUnitOfWork
+
+__all__ = ["AsyncRelated"]
+
+_ROOM = 8 * 1024 * 1024
+"""How many bytes of keys one read names, half of what the server takes."""
+
+
+class AsyncRelated:
+    """Loads what the relationships of a unit of work's objects refer to."""
+
+    def __init__(self, work: AsyncUnitOfWork) -> None:
+        self._work = work
+
+    async def load_columns(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[Any]],
+        joined: dict[str, list[dict[str, Any]]],
+        tracker: Tracker | None,
+    ) -> None:
+        """`load` for the documents in columns of rows."""
+        for column in columns:
+            objects = [row[column.position] for row in rows]
+            await self.load(column.loadings, [one for one in objects if one is not None], joined, tracker)
+
+    async def load(
+        self,
+        loadings: Sequence[Loading],
+        objects: Sequence[Any],
+        joined: dict[str, list[dict[str, Any]]],
+        tracker: Tracker | None,
+    ) -> None:
+        """Let the objects' relationships show what they refer to, and theirs; what is loaded already stays as it is.
+
+        `joined` are the documents that were read together with these, by the names of loadings.
+        Without a `tracker` the other objects are not tracked; in one call each document is one object all the same.
+        """
+        if tracker is None:
+            tracker = Tracker()
+            await self._load(loadings, objects, joined, tracker)
+            tracker.clear()
+            return
+        await self._load(loadings, objects, joined, tracker)
+
+    async def _load(
+        self,
+        loadings: Sequence[Loading],
+        objects: Sequence[Any],
+        joined: dict[str, list[dict[str, Any]]],
+        tracker: Tracker,
+    ) -> None:
+        for loading in loadings:
+            relation = loading.relation
+            cls = relation.mapping.cls
+            having = [one for one in {id(one): one for one in objects}.values() if isinstance(one, cls)]
+            lacking = [one for one in having if not is_loaded(relation, one)]
+            inner: dict[str, list[dict[str, Any]]] = joined
+            if lacking:
+                keys = wanted_keys(relation, lacking)
+                if loading.name in joined:
+                    others = tracker.load(relation.target, _of_class(relation.target, joined[loading.name]))
+                else:
+                    others, inner = await self._read(loading, keys, tracker)
+                if tracker is self._work.tracker and self._work.server_session is not None:
+                    for one in lacking:
+                        self._work.relations.remember(one)
+                link(relation, lacking, others)
+            if loading.children:
+                below = [other for one in having for other in related_objects(relation, one)]
+                await self._load(loading.children, below, inner, tracker)
+
+    async def cascade_deletes(self) -> None:
+        """Read what deleted objects refer to, and delete it too or let go of it, as the relationships say."""
+        work, done = self._work, set[int]()
+        while parents := work.relations.deleted_parents(done):
+            for relation, instances in parents:
+                keys = wanted_keys(relation, instances)
+                found, _ = await self._read(Loading(relation), keys, work.tracker)
+                work.relations.parents_deleted(relation, instances, found)
+
+    async def _read(
+        self, loading: Loading, keys: dict[Any, Any], tracker: Tracker
+    ) -> tuple[list[Any], dict[str, list[dict[str, Any]]]]:
+        """The objects that a relationship refers to by the keys, and what was joined to them."""
+        work, relation = self._work, loading.relation
+        target = relation.target
+        there: list[Any] = []
+        if not relation.is_list and not loading.joined:  # what is there stays as it is, so it need not be read
+            known = tracker.identities.of(target)
+            there = [known[key] for key in keys if key in known and UNLOADED not in vars(known[key])]
+            there = [one for one in there if isinstance(one, target.cls)]
+            keys = {key: stored for key, stored in keys.items() if key not in known or UNLOADED in vars(known[key])}
+        found: list[dict[str, Any]] = []
+        for chunk in _chunks(list(keys.values())):
+            read = find_related(loading, chunk)
+            found += await work.backend.read(read, session=work.read_session)
+        joined = take_joined(found) if loading.joined else {}
+        return [*there, *tracker.load(target, found)], joined
+
+
+def _of_class(target: ClassMap, found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each document once, of those that are of a class."""
+    if target.parent is not None:
+        names = {target.type_name, *(below.type_name for below in target.subclasses)}
+        found = [document for document in found if document.get(target.discriminator) in names]
+    return list({identity(document["_id"]): document for document in found}.values())
+
+
+def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The keys in runs that one command can hold."""
+    start = size = 0
+    for position, key in enumerate(keys):
+        more = 32 if type(key) in (ObjectId, int) else len(bson.encode({"": key}, codec_options=CODEC_OPTIONS)) + 16
+        if size + more > _ROOM:
+            yield keys[start:position]
+            start, size = position, 0
+        size += more
+    if start < len(keys):
+        yield keys[start:]

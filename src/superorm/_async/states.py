@@ -1,0 +1,147 @@
+"""Bringing a session's objects in line with stored documents, and with objects from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+from superorm._async.unit_of_work import AsyncUnitOfWork
+from superorm._async.vector_records import split
+from superorm.codec import documents
+from superorm.codec.merging import check_same_version, copy_onto, copy_to_add
+from superorm.compile.plan import Find
+from superorm.exc import NoResultFound, SessionError
+from superorm.schema.document import Document
+from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.state import RAW, UNLOADED
+from superorm.unitofwork.arguments import check_attributes, documents_in
+from superorm.unitofwork.errors import key_value
+from superorm.unitofwork.identity import identity
+
+__all__ = ["AsyncStates"]
+
+D = TypeVar("D", bound=Document)
+
+
+class AsyncStates:
+    """How a unit of work reads single documents again, and takes in copies of objects."""
+
+    def __init__(self, work: AsyncUnitOfWork) -> None:
+        self._work = work
+
+    # Refresh
+
+    async def refresh(self, instances: Sequence[Document], attributes: Collection[str] | None, caller: str) -> None:
+        """Read the documents again. Raises as `AsyncSession.refresh` does."""
+        work = self._work
+        work.check_usable()
+        groups: dict[ClassMap, list[Any]] = {}
+        for instance in instances:
+            mapping = work.tracker.check_stored(instance, caller)
+            check_attributes(mapping, attributes, caller)
+            groups.setdefault(mapping, []).append(instance)
+        for mapping, group in groups.items():
+            found = await self._read(mapping, map(_tracked_key, group), attributes)
+            for instance in group:
+                key = _tracked_key(instance)
+                document = found.get(identity(key))
+                if document is None:
+                    raise NoResultFound(
+                        f"{mapping.name} {key!r} is no longer in the database; expunge() the object",
+                        document_class=mapping.cls,
+                        key=key,
+                    )
+                documents.reload(instance, document, attributes)
+
+    async def _read(
+        self, mapping: ClassMap, keys: Iterable[Any], attributes: Iterable[str] | None = None
+    ) -> dict[Any, dict[str, Any]]:
+        """The stored documents with these keys, of the class itself and its subclasses, by `identity`."""
+        await self._work.ready()
+        projection = None if attributes is None else dict.fromkeys(mapping.stored_for(attributes), 1)
+        found: dict[Any, dict[str, Any]] = {}
+        for part in split(list(keys)):
+            filter = {"_id": {"$in": list(part)}, **mapping.type_filter()}
+            plan = Find(cast("str", mapping.collection), filter, projection)
+            for document in await self._work.backend.read(plan, session=self._work.read_session):
+                found[identity(document["_id"])] = document
+        return found
+
+    # Merge
+
+    async def merge(self, instances: Iterable[D], caller: str) -> list[D]:
+        """The session's objects with these objects' keys and values. Raises as `AsyncSession.merge` does."""
+        given, _ = documents_in(instances, caller)
+        work, tracker = self._work, self._work.tracker
+        await work.autoflush()
+        outside = [(class_map(type(one)), one) for one in given if one not in tracker]
+        keys = {id(one): _stored_key(mapping, one) for mapping, one in outside}
+        await self._load(outside, keys)
+        new = _by_key(tracker.new.values()) if outside else {}
+        targets: dict[int, Any] = {}
+        for mapping, one in outside:
+            key = keys[id(one)]
+            if key is None:  # it is given one when it is flushed
+                targets[id(one)] = target = copy_to_add(mapping, one)
+                tracker.add(target)
+                continue
+            place = mapping.root, identity(key)
+            target = tracker.identities.get(mapping, key)
+            if target is not None:
+                check_same_version(mapping, target, one)
+            else:
+                target = new.get(place)
+            if target is None:
+                target = new[place] = copy_to_add(mapping, one)
+                tracker.add(target)
+            else:
+                _check_class(mapping, target, key)
+                if id(target) in tracker.deleted:
+                    tracker.add(target)  # it is kept after all
+                copy_onto(mapping, target, one)
+            targets[id(one)] = target
+        return [cast("D", targets.get(id(one), one)) for one in given]
+
+    async def _load(self, outside: Iterable[tuple[ClassMap, object]], keys: dict[int, Any]) -> None:
+        """Track the documents with these keys, and load those anew that are tracked in part."""
+        tracker = self._work.tracker
+        wanted: dict[ClassMap, dict[Any, Any]] = {}
+        for mapping, one in outside:
+            if keys[id(one)] is None:
+                continue
+            known = tracker.identities.get(mapping, keys[id(one)])
+            if known is None or UNLOADED in vars(known):
+                wanted.setdefault(mapping.root, {})[identity(keys[id(one)])] = keys[id(one)]
+        for root, among in wanted.items():
+            tracker.load(root, list((await self._read(root, among.values())).values()))
+
+
+def _tracked_key(instance: object) -> Any:
+    raw: dict[str, Any] = vars(instance)[RAW]
+    return raw["_id"]
+
+
+def _stored_key(mapping: ClassMap, instance: object) -> Any:
+    """The stored key of an object, which may be new; None where it has none yet."""
+    raw: dict[str, Any] | None = vars(instance).get(RAW)
+    if raw is not None:
+        return raw["_id"]
+    key = getattr(instance, mapping.key.attribute, None)
+    return None if key is None else key_value(mapping, key)
+
+
+def _by_key(instances: Iterable[object]) -> dict[tuple[ClassMap, Any], Any]:
+    """New objects by the root of their class and their key."""
+    pairs = [(class_map(type(one)), one) for one in instances]
+    return {(mapping.root, identity(_stored_key(mapping, one))): one for mapping, one in pairs}
+
+
+def _check_class(mapping: ClassMap, target: object, key: Any) -> None:
+    """Raise `SessionError` where the session's object is of another class."""
+    there = class_map(type(target))
+    if there is not mapping:
+        raise SessionError(
+            f"{mapping.name} {key!r} cannot be merged: the stored document is a {there.name}",
+            document_class=mapping.cls,
+            key=key,
+        )

@@ -1,0 +1,95 @@
+"""The asynchronous twins of a DB, one for each event loop that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from superorm.exc import ConfigurationError
+
+__all__ = ["Twin", "Twins"]
+
+_SECONDS = 30
+"""How long another thread's event loop may take to close a twin."""
+
+
+class Twin(Protocol):
+    """An asynchronous DB."""
+
+    async def close(self) -> None: ...
+
+
+class Twins:
+    """The asynchronous DBs that `make` gives, one for each event loop: connections are bound to one.
+
+    A twin is closed with its event loop, or with the DB, whichever is first.
+    """
+
+    def __init__(self, make: Callable[[], Twin]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._closed = False
+        self._by_loop: dict[asyncio.AbstractEventLoop, Twin] = {}
+        self._open: dict[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def here(self) -> Twin:
+        """The twin of the running event loop; outside of one, a new twin for the loop that will use it.
+
+        Raises `ConfigurationError` once the DB is closed.
+        """
+        self._check()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._make()
+        with self._lock:
+            if loop not in self._by_loop:
+                self._by_loop = {other: twin for other, twin in self._by_loop.items() if not other.is_closed()}
+                self._by_loop[loop] = self._make()
+            return self._by_loop[loop]
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this DB is closed; connect again")
+
+    async def opened(self, twin: Twin) -> None:
+        """Close the twin, which is open now, with the running event loop or the DB."""
+        self._check()
+        closer = self._closing(twin)
+        await anext(closer)  # an event loop closes the generators that are left, as asyncio.run() does
+        with self._lock:
+            self._open.setdefault(asyncio.get_running_loop(), []).append(closer)
+
+    async def _closing(self, twin: Twin) -> AsyncGenerator[None]:
+        loop = asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._by_loop.pop(loop, None)
+                self._open.pop(loop, None)
+            await twin.close()
+
+    def close(self) -> None:
+        """Close the twins, each in its event loop; in the running one, as soon as that is given back control."""
+        with self._lock:
+            self._closed = True
+            opened = list(self._open.items())
+        for loop, closers in opened:
+            if not loop.is_closed():
+                self._close_in(loop, closers)
+
+    def _close_in(self, loop: asyncio.AbstractEventLoop, closers: list[AsyncGenerator[None]]) -> None:
+        async def close_all() -> None:
+            for closer in closers:
+                await closer.aclose()
+
+        if not loop.is_running():
+            loop.run_until_complete(close_all())
+        elif loop is asyncio._get_running_loop():
+            self._tasks.append(loop.create_task(close_all()))
+        else:
+            asyncio.run_coroutine_threadsafe(close_all(), loop).result(_SECONDS)

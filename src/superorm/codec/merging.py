@@ -1,0 +1,89 @@
+"""Copying the values of one object of a document onto another."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from superorm.codec.documents import key_of
+from superorm.exc import NotLoadedError, StaleDocumentError
+from superorm.schema.fields import MISSING
+from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.state import GONE, RAW, UNLOADED, is_unloaded, new_object
+
+__all__ = ["check_same_version", "copy_onto", "copy_to_add"]
+
+
+def copy_onto(mapping: ClassMap, target: object, given: object) -> None:
+    """Give the target copies of the values that the given object has; its key and version stay.
+
+    Values that are not loaded there stay as they are, attributes that were deleted there are deleted.
+    """
+    for part in mapping.fields:
+        if part is mapping.key or part is mapping.version:
+            continue
+        if part.attribute not in vars(given) and is_unloaded(part, vars(given)):
+            continue
+        value = getattr(given, part.attribute, MISSING)
+        before = getattr(target, part.attribute, MISSING)  # a default is remembered, so that the same is no change
+        if value is not MISSING:
+            setattr(target, part.attribute, deepcopy(value))
+        elif before is not MISSING:
+            delattr(target, part.attribute)
+
+
+def copy_to_add(mapping: ClassMap, given: object) -> Any:
+    """A new object with the same values, also those of keys that the class does not map.
+
+    Raises `NotLoadedError` for a partial object, `StaleDocumentError` for a stored one with a version.
+    """
+    state = vars(given)
+    raw: dict[str, Any] | None = state.get(RAW)
+    if UNLOADED in state:
+        key = key_of(mapping, given)
+        raise NotLoadedError(
+            f"{mapping.name} {key!r} was loaded in part only, and its document is gone, so it cannot be added; "
+            "merge a whole object",
+            document_class=mapping.cls,
+            key=key,
+        )
+    if raw is not None and mapping.version is not None:
+        raise _stale(mapping, raw["_id"], "was deleted underneath")
+    made = new_object(mapping)
+    before = raw or state.get(GONE)
+    if before is not None:
+        setattr(made, GONE, before)
+    for part in mapping.fields:
+        value = getattr(given, part.attribute, MISSING)
+        if value is not MISSING:
+            setattr(made, part.attribute, deepcopy(value))
+    return made
+
+
+def check_same_version(mapping: ClassMap, target: object, given: object) -> None:
+    """Raise `StaleDocumentError` where the given object has another version than the target.
+
+    One that was never stored, and whose version was not set, has none.
+    """
+    part = mapping.version
+    if part is None:
+        return
+    mine, theirs = _version(part, given), _version(part, target)
+    if (RAW not in vars(given) and mine == 0) or mine == theirs:
+        return
+    raise _stale(
+        mapping,
+        key_of(mapping, target),
+        f"is at {part.attribute} {theirs!r}, and the object to merge has {mine!r}: it was changed underneath",
+    )
+
+
+def _version(part: MappedField, instance: object) -> Any:
+    raw: dict[str, Any] | None = vars(instance).get(RAW)
+    return vars(instance).get(part.attribute, 0) if raw is None else raw.get(part.stored, 0)
+
+
+def _stale(mapping: ClassMap, key: Any, why: str) -> StaleDocumentError:
+    return StaleDocumentError(
+        f"{mapping.name} {key!r} {why}; load it again, and make the change there", document_class=mapping.cls, key=key
+    )

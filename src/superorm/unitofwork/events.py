@@ -1,0 +1,109 @@
+"""Listeners: functions that sessions call around the writing of documents, and around flushes and commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
+from weakref import WeakKeyDictionary
+
+from superorm.exc import ConfigurationError
+from superorm.schema.document import Document
+
+__all__ = [
+    "DocumentEvent",
+    "EventTarget",
+    "Listener",
+    "SessionEvent",
+    "any_listeners",
+    "listeners_of",
+    "listens_for",
+    "remove_listener",
+]
+
+DocumentEvent: TypeAlias = Literal[
+    "before_insert", "after_insert", "before_update", "after_update", "before_delete", "after_delete"
+]
+"""Called with the session and the document."""
+SessionEvent: TypeAlias = Literal["before_flush", "after_flush", "before_commit", "after_commit", "after_rollback"]
+"""Called with the session."""
+Listener: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=Listener)
+
+_DOCUMENT_EVENTS: tuple[str, ...] = get_args(DocumentEvent)
+_SESSION_EVENTS: tuple[str, ...] = get_args(SessionEvent)
+_LISTENERS: WeakKeyDictionary[Any, dict[str, list[Listener]]] = WeakKeyDictionary()
+"""By class of documents, class of sessions, or object that is an `EventTarget`."""
+
+
+class EventTarget:
+    """What session events can be listened for on: classes that derive from it, and their objects."""
+
+    made_by: EventTarget | None = None
+    """The sessionmaker that made the session, and whose listeners are called too."""
+
+
+@overload
+def listens_for(target: type[Document], event: DocumentEvent) -> Callable[[F], F]: ...
+@overload
+def listens_for(target: type[EventTarget] | EventTarget, event: SessionEvent) -> Callable[[F], F]: ...
+def listens_for(target: object, event: str) -> Callable[[F], F]:
+    """A decorator: the function is called at every such event of the target.
+
+    ``before_insert, after_insert, before_update, after_update, before_delete, after_delete`` of a class of documents,
+    its subclasses included, are called with the session and the document;
+    ``before_flush, after_flush, before_commit, after_commit, after_rollback`` of `Session`, `AsyncSession`,
+    a sessionmaker or one session are called with the session.
+    In an `AsyncSession` the function may be async; a `Session` refuses such.
+
+    Raises `ConfigurationError` for other targets and events.
+    """
+    _check(target, event)
+
+    def register(function: F) -> F:
+        if not callable(function):
+            raise ConfigurationError(f"listens_for({target!r}, {event!r}) takes a function, not {function!r:.80}")
+        _LISTENERS.setdefault(target, {}).setdefault(event, []).append(function)
+        return function
+
+    return register
+
+
+@overload
+def remove_listener(target: type[Document], event: DocumentEvent, function: Listener) -> None: ...
+@overload
+def remove_listener(target: type[EventTarget] | EventTarget, event: SessionEvent, function: Listener) -> None: ...
+def remove_listener(target: object, event: str, function: Listener) -> None:
+    """Undo `listens_for`. Raises `ConfigurationError` where the function does not listen."""
+    _check(target, event)
+    known = _LISTENERS.get(target, {})
+    if function not in known.get(event, ()):
+        raise ConfigurationError(f"{function!r:.80} does not listen for {event} of {target!r:.80}")
+    known[event].remove(function)
+    if not any(known.values()):
+        del _LISTENERS[target]
+
+
+def any_listeners() -> bool:
+    """Whether there is any listener at all."""
+    return bool(_LISTENERS)
+
+
+def listeners_of(targets: Iterable[object], event: str) -> list[Listener]:
+    """The listeners for an event of any of the targets, in this order."""
+    return [one for target in targets for one in _LISTENERS.get(target, {}).get(event, ())] if _LISTENERS else []
+
+
+def _check(target: object, event: str) -> None:
+    """Raise `ConfigurationError` where the target has no such event."""
+    kind = target if isinstance(target, type) else type(target)
+    if isinstance(target, type) and issubclass(target, Document):
+        events, what = _DOCUMENT_EVENTS, "a class of documents"
+    elif issubclass(kind, EventTarget):
+        events, what = _SESSION_EVENTS, "a session"
+    else:
+        raise ConfigurationError(
+            "listeners are for a class of documents, Session, AsyncSession, a sessionmaker or a session, "
+            f"not {target!r:.80}"
+        )
+    if event not in events:
+        raise ConfigurationError(f"{what} has no event {event!r:.80}; there are {', '.join(events)}")

@@ -1,0 +1,302 @@
+"""Random changes at any depth of an object, flushed, give the document that is made of the changed object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import bson
+import numpy as np
+import pymongo
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from superorm import DB, Document, Embedded, Mapped, Registry, StaleDocumentError, connect, field, select
+from superorm.codec.documents import changes_of
+from superorm.compile.plan import Find
+from superorm.schema.mapping import class_map
+
+registry = Registry()
+
+
+class Leaf(Embedded):
+    n: Mapped[int] = field(default=0)
+    words: Mapped[list[str]] = field(factory=list)
+
+
+class Branch(Embedded):
+    name: Mapped[str] = field(default="")
+    leaf: Mapped[Leaf | None] = field(default=None)
+    leaves: Mapped[list[Leaf]] = field(factory=list)
+    table: Mapped[dict[str, int]] = field(factory=dict)
+
+
+class Plain(Document, registry=registry):
+    id: Mapped[int] = field(primary_key=True)
+    title: Mapped[str] = field(default="")
+    branch: Mapped[Branch | None] = field(default=None)
+    branches: Mapped[list[Branch]] = field(factory=list)
+    table: Mapped[dict[str, list[int]]] = field(factory=dict)
+    by_name: Mapped[dict[str, Branch]] = field(factory=dict, name="n")
+    grid: Mapped[list[list[int]]] = field(factory=list)
+    data: Mapped[np.ndarray | None] = field(default=None)
+
+
+class Counted(Document, registry=registry):
+    id: Mapped[int] = field(primary_key=True)
+    title: Mapped[str] = field(default="")
+    branch: Mapped[Branch | None] = field(default=None)
+    branches: Mapped[list[Branch]] = field(factory=list)
+    table: Mapped[dict[str, list[int]]] = field(factory=dict)
+    by_name: Mapped[dict[str, Branch]] = field(factory=dict, name="n")
+    grid: Mapped[list[list[int]]] = field(factory=list)
+    data: Mapped[np.ndarray | None] = field(default=None)
+    version: Mapped[int] = field(version=True)
+
+
+KEYS = st.sampled_from(["k", "l", "0", "10", "2", "a b", "é", "a-b", "K"])
+NUMBERS = st.integers(-3, 3)
+WORDS = st.text("ab", max_size=2)
+LEAVES = st.builds(Leaf, n=NUMBERS, words=st.lists(WORDS, max_size=3))
+BRANCHES = st.builds(
+    Branch,
+    name=WORDS,
+    leaf=st.none() | LEAVES,
+    leaves=st.lists(LEAVES, max_size=3),
+    table=st.dictionaries(KEYS, NUMBERS, max_size=3),
+)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "title": WORDS,
+    "branch": st.none() | BRANCHES,
+    "branches": st.lists(BRANCHES, max_size=3),
+    "table": st.dictionaries(KEYS, st.lists(NUMBERS, max_size=3), max_size=3),
+    "by_name": st.dictionaries(KEYS, BRANCHES, max_size=3),
+    "grid": st.lists(st.lists(NUMBERS, max_size=3), max_size=3),
+    "data": st.none() | st.lists(NUMBERS, min_size=1, max_size=3).map(lambda values: np.array(values, np.float64)),
+}
+PARTS: dict[type, dict[str, st.SearchStrategy[Any]]] = {
+    Plain: FIELDS,
+    Counted: FIELDS,
+    Branch: {
+        "name": WORDS,
+        "leaf": st.none() | LEAVES,
+        "leaves": st.lists(LEAVES, max_size=3),
+        "table": st.dictionaries(KEYS, NUMBERS, max_size=3),
+    },
+    Leaf: {"n": NUMBERS, "words": st.lists(WORDS, max_size=3)},
+}
+
+
+def mutate(draw: Any, value: Any, like: st.SearchStrategy[Any] | None = None) -> None:
+    """Change something in a value, or in a part of it, in place."""
+    if isinstance(value, np.ndarray):
+        value[draw(st.integers(0, len(value) - 1))] = draw(st.floats(-2, 2))
+    elif isinstance(value, list):
+        change_list(draw, value)
+    elif isinstance(value, dict):
+        change_dict(draw, value)
+    else:
+        name = draw(st.sampled_from(sorted(PARTS[type(value)])))
+        inner = getattr(value, name)
+        if isinstance(inner, (list, dict, np.ndarray, Branch, Leaf)) and draw(st.booleans()):
+            mutate(draw, inner)
+        else:
+            setattr(value, name, draw(PARTS[type(value)][name]))
+
+
+def change_list(draw: Any, value: list[Any]) -> None:
+    """Append, delete, copy, turn round or change an item."""
+    action = draw(st.sampled_from(["change", "append", "delete", "turn"])) if value else "none"
+    match action:
+        case "append":
+            value.append(draw(st.sampled_from(value)))
+        case "delete":
+            del value[draw(st.integers(0, len(value) - 1))]
+        case "turn":
+            value.reverse()
+        case "change":
+            place = draw(st.integers(0, len(value) - 1))
+            if isinstance(value[place], (list, dict, Branch, Leaf)):
+                mutate(draw, value[place])
+            else:
+                value[place] = draw(WORDS if isinstance(value[place], str) else NUMBERS)
+        case _:
+            pass
+
+
+def change_dict(draw: Any, value: dict[str, Any]) -> None:
+    """Delete, add or change a value."""
+    if not value:
+        return
+    key = draw(st.sampled_from(sorted(value)))
+    match draw(st.sampled_from(["change", "delete", "add"])):
+        case "delete":
+            del value[key]
+        case "add":
+            value[draw(KEYS)] = value[key]
+        case _:
+            if isinstance(value[key], int):
+                value[key] = draw(NUMBERS)
+            else:
+                mutate(draw, value[key])
+
+
+def document_of(value: Any) -> Any:
+    """What is to be stored for an object, made by hand; arrays are left out."""
+    if isinstance(value, (Plain, Counted)):
+        names = {"by_name": "n"}
+        document = {names.get(name, name): document_of(getattr(value, name)) for name in FIELDS if name != "data"}
+        return {"_id": value.id, **document} | ({"version": value.version} if isinstance(value, Counted) else {})
+    if isinstance(value, Embedded):
+        return {name: document_of(getattr(value, name)) for name in PARTS[type(value)]}
+    if isinstance(value, list):
+        return [document_of(item) for item in value]
+    if isinstance(value, dict):
+        return {key: document_of(item) for key, item in value.items()}
+    return value
+
+
+@pytest.fixture(scope="module", params=["mongomock", "mongodb"])
+def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[DB, Any]]:
+    """A DB, and what reads its documents as they are."""
+    name = f"test_{uuid4().hex[:12]}"
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
+        with connect(url, database=name, vector_database="memory://", signing_key="test-key") as db:
+            yield db, client[name] if request.param == "mongodb" else None
+        client.drop_database(name)
+
+
+def read(place: tuple[DB, Any], collection: str) -> dict[str, Any]:
+    """The one document as plain PyMongo reads it; on mongomock as the backend does."""
+    db, database = place
+    document = database[collection].find_one() if database is not None else None
+    if document is None:
+        (document,) = db.parts.data_backend.read(Find(collection))
+    return {name: value for name, value in document.items() if name != "data"}
+
+
+def check_size(instance: Any) -> None:
+    """An update sends no more of values than naming the changed fields whole; with a version no more bytes in all."""
+    mapping = class_map(type(instance))
+    found = changes_of(mapping, (instance,))
+    for update, snapshot in zip(found.updates, found.snapshots, strict=True):
+        sets, unsets = update.get("$set", {}), update.get("$unset", {})
+        fields = dict.fromkeys(path.partition(".")[0] for path in (*sets, *unsets))
+        whole = {name: snapshot[name] for name in fields if name in snapshot}
+        if mapping.version is None:
+            sent = sum(len(bson.encode({"": value})) for value in sets.values())
+            assert sent <= sum(len(bson.encode({"": value})) for value in whole.values())
+        else:
+            sent = len(bson.encode(sets)) + len(bson.encode(unsets))
+            assert sent <= len(bson.encode(whole)) + len(bson.encode({}))
+
+
+def items(value: Any) -> Any:
+    """The document with its keys in order, to compare also their order."""
+    if isinstance(value, dict):
+        return [(key, items(item)) for key, item in value.items()]
+    return [items(item) for item in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), cls=st.sampled_from([Plain, Counted]))
+def test_random_changes(place: tuple[DB, Any], data: st.DataObject, cls: type[Any]) -> None:
+    """What is stored after each flush is what the object says, the order of keys too."""
+    db, _ = place
+    collection = cls.__collection__
+    draw: Any = data.draw
+    with db.begin() as session:
+        for one in session.scalars(_all(cls)):
+            session.delete(one)
+    with db.begin() as session:
+        session.add(cls(id=1, **{name: draw(values) for name, values in FIELDS.items()}))
+    with db.session() as session:
+        one = session.get_one(cls, 1)
+        for _ in range(draw(st.integers(1, 3))):
+            for _ in range(draw(st.integers(1, 3))):
+                mutate(draw, one)
+            check_size(one)
+            session.commit()
+            assert not session.is_modified(one)
+            assert items(document_of(one)) == items(read(place, collection))
+            kept = None if one.data is None else one.data.tolist()
+            with db.session() as other:
+                again = other.get_one(cls, 1)
+                assert kept == (None if again.data is None else again.data.tolist())
+        mutate(draw, one)
+        session.rollback()
+        assert items(document_of(one)) == items(read(place, collection))
+
+
+def _all(cls: type[Any]) -> Any:
+    return select(cls)
+
+
+def test_two_sessions(place: tuple[DB, Any]) -> None:
+    """Of two sessions that change different fields, or different parts of one, both win."""
+    db, _ = place
+    with db.begin() as session:
+        for one in session.scalars(_all(Plain)):
+            session.delete(one)
+    with db.begin() as session:
+        session.add(Plain(id=1, branch=Branch(leaf=Leaf()), by_name={"a": Branch(), "b": Branch()}, table={"k": [1]}))
+    with db.session() as first, db.session() as second:
+        one, two = first.get_one(Plain, 1), second.get_one(Plain, 1)
+        one.title = "first"
+        one.branch.name = "first"
+        one.by_name["a"].table["x"] = 1
+        one.table["l"] = [2]
+        two.grid.append([1])
+        two.branch.leaf.n = 2
+        two.by_name["b"].name = "second"
+        two.table["k"].append(3)
+        first.commit()
+        second.commit()
+    document = read(place, Plain.__collection__)
+    assert ("first", [[1]], {"k": [1, 3], "l": [2]}) == (document["title"], document["grid"], document["table"])
+    assert ("first", 2) == (document["branch"]["name"], document["branch"]["leaf"]["n"])
+    assert ({"x": 1}, "second") == (document["n"]["a"]["table"], document["n"]["b"]["name"])
+
+
+def test_parts_that_are_gone(place: tuple[DB, Any]) -> None:
+    """A change inside of what another session took away is refused, not stored as a fragment."""
+    db, _ = place
+    for gone in (None, Branch(name="other")):
+        with db.begin() as session:
+            for one in session.scalars(_all(Plain)):
+                session.delete(one)
+        with db.begin() as session:
+            session.add(Plain(id=1, branch=Branch(leaf=Leaf(), table={"k": 1})))
+        with db.session() as first, db.session() as second:
+            one, two = first.get_one(Plain, 1), second.get_one(Plain, 1)
+            one.branch = gone
+            assert two.branch is not None
+            assert two.branch.leaf is not None
+            two.branch.leaf.n = 5
+            first.commit()
+            with pytest.raises(StaleDocumentError, match=r"1 of 1 changed documents in plain .*Plain 1"):
+                second.commit()
+            second.rollback()
+            second.refresh(two)
+            assert gone == two.branch
+
+
+def test_positions(place: tuple[DB, Any]) -> None:
+    """With a version an item of a list is set by its position; without one the list, as it may be another by now."""
+    for cls, expected in ((Counted, {"branches.1.leaf.n": 5, "version": 2}), (Plain, None)):
+        db, _ = place
+        with db.begin() as session:
+            for one in session.scalars(_all(cls)):
+                session.delete(one)
+        with db.begin() as session:
+            session.add(cls(id=1, branches=[Branch(leaf=Leaf(), name="a" * 50), Branch(leaf=Leaf(), name="b" * 50)]))
+        with db.session() as session:
+            one = session.get_one(cls, 1)
+            one.branches[1].leaf.n = 5
+            (update,) = changes_of(class_map(cls), (one,)).updates
+            assert (expected or {"branches": document_of(one.branches)}) == update["$set"]
+            session.commit()
+        assert 5 == read(place, cls.__collection__)["branches"][1]["leaf"]["n"]
