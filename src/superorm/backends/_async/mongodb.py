@@ -319,7 +319,7 @@ class AsyncMongoDatabackend:
                 with suppress(PyMongoError):
                     await session.abort_transaction()
                 raise
-            with writing(self._namespace("the commit"), lost=self._lost):
+            with writing(f"{self.name}, the commit", lost=self._lost):
                 await _commit(session)
 
     @asynccontextmanager

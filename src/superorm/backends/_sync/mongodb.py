@@ -316,7 +316,7 @@ class MongoDatabackend:
                 with suppress(PyMongoError):
                     session.abort_transaction()
                 raise
-            with writing(self._namespace("the commit"), lost=self._lost):
+            with writing(f"{self.name}, the commit", lost=self._lost):
                 _commit(session)
 
     @contextmanager
