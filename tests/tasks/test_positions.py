@@ -136,9 +136,7 @@ CONDITIONS: list[tuple[Predicate[Play], Callable[[Play], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("condition", "holds"), CONDITIONS, ids=lambda value: f"{value!r:.60}".partition(" at 0x")[0]
-)
+@pytest.mark.parametrize(("condition", "holds"), CONDITIONS, ids=lambda value: f"{value!r:.60}".partition(" at 0x")[0])
 def test_conditions(stage: Shop, condition: Predicate[Play], holds: Callable[[Play], bool]) -> None:
     """As a filter and as a value a condition says the same."""
     there = Play.cast.exists()
