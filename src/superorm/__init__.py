@@ -45,10 +45,11 @@ from superorm.exc import (
 from superorm.expr.assignments import Assignment
 from superorm.expr.functions import func
 from superorm.expr.nodes import Expr, Field, Predicate, case, column, score
+from superorm.expr.options import load_only
 from superorm.expr.relations import Load, joinedload, selectinload
 from superorm.expr.rows import graph_lookup, window
 from superorm.expr.sources import aliased
-from superorm.expr.statements import Select, load_only, select
+from superorm.expr.statements import Select, select
 from superorm.expr.writes import Delete, Insert, Update, delete, insert, update
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.document import Document, Embedded

@@ -10,14 +10,17 @@ import pytest
 from bson.errors import InvalidBSON, InvalidDocument
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     DocumentTooLarge,
     ExecutionTimeout,
     InvalidOperation,
     OperationFailure,
     ServerSelectionTimeoutError,
+    WTimeoutError,
 )
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
+from superorm import Document, Embedded, Mapped, field, update
 from superorm.backends.errors import has_error_label, reading, writing
 from superorm.exc import (
     BackendError,
@@ -37,6 +40,19 @@ SCHEMA = {
         "n": {"bsonType": "object", "required": ["w"], "properties": {"k": {"bsonType": "int"}}},
     },
 }
+
+
+class Part(Embedded):
+    """A part."""
+
+    n: Mapped[int] = field(default=0)
+
+
+class Whole(Document):
+    """A document with a part."""
+
+    n: Mapped[int] = field(default=0)
+    part: Mapped[Part | None] = field(default=None)
 
 
 @pytest.fixture
@@ -71,6 +87,7 @@ def test_no_whole_replies(database: Any) -> None:
     [
         (OperationFailure("BSONObj exceeds maximum nested object depth", 15), StatementError, "nested object depth"),
         (OperationFailure("Unrecognized expression '$x'", 168), UnsupportedError, "cannot do this"),
+        (OperationFailure("unknown group operator '$median'", 15952), UnsupportedError, "cannot do this"),
         (OperationFailure("not authorized", 13), BackendError, r"not authorized \(code 13\)"),
         (ExecutionTimeout("time is up", 50), BackendError, "time is up"),
         (OperationFailure("x" * 5000, 9), StatementError, r"x{500}\.\.\. \(code 9\)$"),
@@ -107,3 +124,39 @@ def test_lost_connections() -> None:
         with pytest.raises(BackendError, match="the server cannot be reached: closed") as other, around("db.c"):
             raise lost_connection
         assert has_error_label(other.value, "TransientTransactionError")
+
+
+_LATE = {"code": 64, "errmsg": "waiting for replication timed out", "errorLabels": ["RetryableWriteError"]}
+_ONE = {"index": 1, "code": 9}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (WTimeoutError("late", 64, _LATE), BackendError, "was not confirmed: waiting for replication timed out$"),
+        (BulkWriteError({"writeConcernErrors": [_LATE]}), BackendError, "was not confirmed: waiting for replication"),
+        (BulkWriteError({"writeErrors": [{**_ONE, "errmsg": "no"}]}), WriteError, "document 'b': .* the write: no$"),
+        (BulkWriteError({"writeErrors": [{**_ONE, "errmsg": "x" * 5000}]}), WriteError, r": x{500}\.\.\.$"),
+        (OperationFailure("x" * 5000, 9, {"errmsg": "x" * 5000}), WriteError, r": x{500}\.\.\.$"),
+        (OperationFailure("Unrecognized expression '$x'", 168), UnsupportedError, "cannot do this"),
+        (ServerSelectionTimeoutError("nobody"), BackendError, "cannot be reached: nobody"),
+        (InvalidOperation("Cannot use MongoClient after close"), BackendError, "after close"),
+    ],
+)
+def test_writing(error: Exception, expected: type[SuperormError], said: str) -> None:
+    """What the driver raises while writing; a write that was done but not confirmed has not been refused."""
+    with pytest.raises(expected, match=said) as caught, writing("db.c", "ab".__getitem__):
+        raise error
+    assert type(caught.value) is expected
+    assert error is caught.value.__cause__
+    assert isinstance(error, WTimeoutError) == has_error_label(caught.value, "RetryableWriteError")
+
+
+@pytest.mark.parametrize(("value", "kind"), [(None, "null"), (5, "int"), ([1], "array"), ("x" * 5000, "string")])
+def test_errors_that_pipelines_raise(database: Any, value: Any, kind: str) -> None:
+    """An update pipeline's own error says path and type, without the server's words for the way it is raised."""
+    database.free.insert_one({"part": value})
+    statement = update(Whole).all().set(Whole.n.to(Whole.n + 1), Whole.part[Part.n].to(3))
+    (operation,) = statement.plan()["updates"]
+    with pytest.raises(WriteError, match=f"refused the write: part is no document: {kind}$"), writing("db.free"):
+        database.free.update_many(operation["q"], operation["u"])

@@ -132,11 +132,7 @@ PIPELINES: list[tuple[Assignment[Movie], dict[str, Any]]] = [
                         "$cond": [
                             {"$in": [{"$type": "$imdb"}, ["object", "missing"]]},
                             {"$mergeObjects": ["$imdb", {"v": added("$imdb.v")}]},
-                            {
-                                "$toInt": {
-                                    "$concat": ["imdb is no document: ", {"$toString": {"$ifNull": ["$imdb", "null"]}}]
-                                }
-                            },
+                            {"$toInt": {"$concat": ["imdb is no document: ", {"$type": "$imdb"}]}},
                         ]
                     },
                 ]
@@ -177,7 +173,7 @@ def test_a_list_that_may_be_null_needs_a_pipeline() -> None:
     """The server's own $push fails on null."""
     (operation,) = update(Counted).all().set(Counted.at.push(1)).plan()["updates"]
     absent = {"$eq": [{"$ifNull": ["$at", None]}, None]}
-    wrong = {"$toInt": {"$concat": ["Counted.at is no list: ", {"$toString": {"$ifNull": ["$at", "null"]}}]}}
+    wrong = {"$toInt": {"$concat": ["Counted.at is no list: ", {"$type": "$at"}]}}
     base = {"$cond": [{"$isArray": "$at"}, "$at", {"$cond": [absent, [], wrong]}]}
     assert {"$set": {"at": {"$concatArrays": [base, [1]]}}} == operation["u"][0]
 

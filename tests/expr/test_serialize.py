@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 
 from superorm import Registry, Select, StatementError, SuperormError, aliased, func, insert, score, select, update
-from superorm.expr import assignments, base, nodes, rows, sources, stages, statements, thawed, writes
+from superorm.expr import assignments, base, nodes, options, rows, sources, stages, statements, thawed, writes
 from superorm.expr.operators import Operator
 from superorm.expr.stored_nodes import FORMS
 from tests.compile.classes import Actor, Movie, Person, Stamped, registry
@@ -132,7 +132,7 @@ def test_literals_come_back(value: Any) -> None:
 
 def test_every_node_can_be_stored() -> None:
     """No class of nodes is missing in the table."""
-    modules = [assignments, base, nodes, rows, sources, stages, statements, writes]
+    modules = [assignments, base, nodes, options, rows, sources, stages, statements, writes]
     found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
     made = {one for one in found if attrs.has(one) and one.__module__.startswith("superorm.expr.")}
     made -= {one for one in found if one.__module__ == thawed.__name__}  # twins, of which nobody sees an instance

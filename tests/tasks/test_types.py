@@ -111,7 +111,8 @@ def statement(made: Any, root: Any) -> Any:
     items = any(part.step == ("element", None) for _, node in walk([made]) if is_field(node) for part in node._parts)  # pyright: ignore[reportPrivateUsage]
     if isinstance(made, Call) and made.operator.kind == "window":
         unit = "unit" in dict(made.options)
-        made = window(made, order_by=Movie.added if unit else Movie.year, documents=(-1, 0) if unit else None)
+        order: Any = Product.stock if root is Product else Movie.added if unit else Movie.year
+        made = window(made, order_by=order, documents=(-1, 0) if made.operator.name == "derivative" else None)
     title = next((TITLES[call.operator.name] for call in calls if call.operator.name in TITLES), None)
     found = select(made.label("v")).select_from(root)
     found = found if title is None else found.where(Movie.title == title)

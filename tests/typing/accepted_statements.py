@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, TypeAlias, assert_type
 
 from superorm import Expr, Select, aliased, case, column, func, graph_lookup, load_only, score, select, utcnow, window
 from tests.typing.classes import Film, Imdb, Movie, Person, Product, Review, Role, Stamped
 
 films = func.count().label("films")
+
+Many: TypeAlias = tuple[Any, Any, Any, *tuple[Any, ...]]
 
 
 def selected() -> None:
@@ -20,14 +22,14 @@ def selected() -> None:
     four = select(Movie.title, Movie.year, Movie.plot, Movie.genres)
     assert_type(four, Select[Movie, tuple[str, int, str, list[str]]])
     five = select(Movie.title, Movie.year, Movie.plot, Movie.genres, Movie.mood)
-    assert_type(five, Select[Movie, tuple[Any, ...]])
+    assert_type(five, Select[Movie, Many])
     assert_type(select(Movie, score()), Select[Movie, tuple[Movie, float]])
     assert_type(select(Movie.title, score()), Select[Movie, tuple[str, float]])
     assert_type(select(Movie, Movie.title, score()), Select[Movie, tuple[Movie, str, float]])
     assert_type(select(Movie, Person), Select[Any, tuple[Movie, Person]])
-    assert_type(select(Movie, Person, Person.name), Select[Any, tuple[Any, ...]])
+    assert_type(select(Movie, Person, Person.name), Select[Any, Many])
     assert_type(select(Movie, Movie.title, Movie.year, score()), Select[Movie, tuple[Movie, str, int, float]])
-    assert_type(select(Movie, Movie.title, Movie.year, Movie.plot, score()), Select[Movie, tuple[Any, ...]])
+    assert_type(select(Movie, Movie.title, Movie.year, Movie.plot, score()), Select[Movie, Many])
     assert_type(select(Movie.imdb[Imdb.rating], Movie.genres[0]), Select[Movie, tuple[float, str | None]])
     assert_type(select(Movie.imdb.rating), Select[Movie, tuple[Any]])
     assert_type(select(Movie.title, (Movie.year + 1).label("next")), Select[Movie, tuple[str, int]])
@@ -104,13 +106,36 @@ def joins() -> None:
     assert_type(joined.where((Movie.year > 1) | (Review.stars > 3)), Select[Any, tuple[Movie]])
     three = joined.columns(Movie.title, Review.stars, Review.text)
     assert_type(three, Select[Any, tuple[str, int, str]])
-    assert_type(joined.columns(Movie, Review, Review.text), Select[Any, tuple[Any, ...]])
+    assert_type(joined.columns(Movie, Review, Review.text), Select[Any, Many])
     both = select(Movie, Review).join(Review, Review.movie_id == Movie.id)
     assert_type(both, Select[Any, tuple[Movie, Review]])
+    assert_type(both.join(Person, Person.movie == Movie.id), Select[Any, tuple[Movie, Review]])
     parent = aliased(Product, "parent")
     with_parent = select(Product, parent).join(parent, Product.parent == parent.id)
     assert_type(with_parent, Select[Any, tuple[Product, Product]])
     assert_type(select(Movie.title).columns(Movie.year, Movie.plot), Select[Movie, tuple[int, str]])
+
+
+def outer_joins(flag: bool = True) -> None:
+    """What an outer join need not find may be None; of three columns and more no types are known."""
+    condition, another = Review.movie_id == Movie.id, Person.movie == Movie.id
+    both = select(Movie, Review)
+    outer = both.join(Review, condition, outer=True)
+    assert_type(outer, Select[Any, tuple[Movie, Review | None]])
+    assert_type(outer.where(Review.stars > 3).order_by(Movie.year), Select[Any, tuple[Movie, Review | None]])
+    assert_type(outer.join(Person, another), Select[Any, tuple[Movie, Review | None]])
+    assert_type(outer.join(Person, another, outer=True), Select[Any, tuple[Movie, Review | None]])
+    assert_type(both.join(Review, condition, outer=False), Select[Any, tuple[Movie, Review]])
+    inner = both.join(Review, condition)
+    assert_type(inner.join(Person, another, outer=True), Select[Any, tuple[Movie, Review]])
+    assert_type(select(Movie).join(Review, condition, outer=flag), Select[Any, tuple[Movie]])
+    title = select(Movie.title, Movie.year).join(Review, condition, outer=True)
+    assert_type(title, Select[Any, tuple[str, int]])
+    three = select(Movie, Review, Person).join(Review, condition).join(Person, another, outer=True)
+    assert_type(three, Select[Any, Many])
+    parent = aliased(Product, "parent")
+    with_parent = select(Product, parent).join(parent, Product.parent == parent.id, outer=True)
+    assert_type(with_parent, Select[Any, tuple[Product, Product | None]])
 
 
 def lists_of_others() -> None:

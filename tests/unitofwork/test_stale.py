@@ -148,6 +148,7 @@ def updates() -> tuple[FlushPlan, Update]:
         ([item(1, 5, n=9), item(2, 8, size=2), {"_id": 3, "n": 0, "v": 2}], 2, "Item 1", 1),
         ([item(1, 6, n=1), item(2, 8, size=2), {"_id": 3, "n": 0, "v": 2}], 2, "Item 1", 1),
         ([item(1, 5, n=1), item(2, 8, size=2), item(3, 2, m=4)], 2, "Item 3", 3),
+        ([item(1, 5, n=1), item(2, 8, size=2), {"_id": 3, "n": 0, "v": 2}], 0, "Item 1, 3; Gadget 2", None),
     ],
 )
 def test_stale_updates(found: list[dict[str, Any]], matched: int, names: str, key: Any) -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncQueries", "Found"]
 
 _NAMING_BATCH = 1000
-_STAGES_OF_DOCUMENTS = frozenset({"$limit", "$match", "$skip", "$sort"})
+_STAGES_OF_DOCUMENTS = frozenset({"$graphLookup", "$limit", "$lookup", "$match", "$set", "$skip", "$sort", "$unwind"})
+"""After them the rows still have the keys of the statement's own documents, unless `$set` changes these."""
 
 
 @frozen
@@ -187,6 +188,8 @@ def _with_key(read: Read) -> Read | None:
     *before, last = read.pipeline
     fields = last.get("$project", {})
     if fields.get("_id") != 0 or any(stage.keys() - _STAGES_OF_DOCUMENTS for stage in before):
+        return None
+    if any("_id" in stage.get("$set", ()) for stage in before):
         return None
     return evolve(read, pipeline=[*before, {"$project": {**fields, "_id": 1}}])
 

@@ -21,8 +21,9 @@ from superorm.exc import (
     SessionError,
 )
 from superorm.expr.kinds import is_select
+from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load
-from superorm.expr.statements import LoadOnly, Rows, Select
+from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.document import Document

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from bson.errors import BSONError, InvalidBSON
-from pymongo.errors import BulkWriteError, ConnectionFailure, DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
 
 from superorm.exc import (
     BackendError,
@@ -33,16 +41,19 @@ __all__ = [
 
 _DUPLICATE_KEY = frozenset({11000, 11001, 12582})
 _NOT_IN_TRANSACTION = frozenset({20, 263})
-_UNKNOWN = frozenset({59, 115, 168, 238, 40324})
-"""Commands, stages and operators that the server does not have."""
-_BAD_STATEMENT = frozenset({2, 9, 14, 15, 22, 28, 40, 52, 56, 57, 72, 73, 96, 146, 166, 167, 241, 292, 10334})
+_UNKNOWN = frozenset({59, 115, 168, 238, 15952, 40324})
+"""Commands, stages, operators and accumulators that the server does not have."""
+_BAD_STATEMENT = frozenset({2, 9, 14, 15, 22, 28, 40, 52, 56, 57, 72, 73, 96, 139, 146, 166, 167, 241, 292, 10334})
 """BadValue, FailedToParse, TypeMismatch, Overflow (nested too deep), ConversionFailure, paths and options that cannot
-be, results too large for memory or for a document; so are the numbered complaints of the server's parsers."""
+be, JavaScript that fails, results too large for memory or for a document; so are the numbered complaints of the
+server's parsers."""
 _TRANSACTION_GONE = frozenset({225, 251, 290})
 """TransactionTooOld, NoSuchTransaction, TransactionExceededLifetimeLimitSeconds."""
 _REFUSED_MERGE = frozenset({66, 121, 13113})
 """ImmutableField, DocumentValidationFailure, MergeStageNoMatchingDocument: ``$merge`` writes, though it is read."""
 _FIRST_NUMBERED = 15_000
+_RAISED = re.compile(r"parse number '(.* is (?:no list|no document|of another class): .*)' in \$convert", re.DOTALL)
+"""How the server words an error that an update pipeline raises itself, for which it has no operator of its own."""
 _MESSAGE = 500
 """The characters shown of what the server says: it may quote a whole statement."""
 
@@ -63,22 +74,24 @@ def writing(
     """Raise what the server refuses as superorm's errors; PyMongo's own is their ``__cause__``.
 
     `key_of` gives the ``_id`` of the operation at an index.
+    A write of which the server does not confirm that it will last is a ``BackendError``.
     Where the connection is lost, `lost` is called, which may raise an error that says more than ``BackendError``.
     What `bson` says of values that it cannot encode stays as it is: writes are encoded before.
     """
     try:
         yield
     except BulkWriteError as error:
-        refused: list[Mapping[str, Any]] = (error.details or {}).get("writeErrors") or []
-        if refused:
-            raise _write_error(namespace, refused[0], key_of(refused[0]["index"])) from error
-        raise WriteError(f"{namespace}: {error.details}") from error
+        details: Mapping[str, Any] = error.details or {}
+        for refused in details.get("writeErrors") or ():
+            raise _write_error(namespace, refused, key_of(refused["index"])) from error
+        unconfirmed: list[Mapping[str, Any]] = details.get("writeConcernErrors") or [details]
+        raise _unconfirmed(namespace, unconfirmed[-1]) from error
+    except WriteConcernError as error:
+        raise _unconfirmed(namespace, _details(error)) from error
     except OperationFailure as error:
         if error.code in _TRANSACTION_GONE:
             raise _gone(namespace, error) from error
-        raise _write_error(
-            namespace, {"code": error.code, "errmsg": _said(error), **(error.details or {})}, None
-        ) from error
+        raise _write_error(namespace, _details(error), None) from error
     except PyMongoError as error:
         raise _no_answer(namespace, error, lost) from error
 
@@ -155,17 +168,32 @@ def _no_answer(namespace: str, error: PyMongoError, lost: Callable[[], None] | N
 
 def _said(error: OperationFailure) -> str:
     """The server's message and code, without the rest of its reply."""
-    message = str((error.details or {}).get("errmsg") or error)
-    if len(message) > _MESSAGE:
-        message = f"{message[:_MESSAGE]}..."
+    message = _short((error.details or {}).get("errmsg") or error)
     return message if error.code is None else f"{message} (code {error.code})"
 
 
+def _details(error: OperationFailure) -> Mapping[str, Any]:
+    """The server's reply; without one message and code."""
+    return {"code": error.code, "errmsg": str(error), **(error.details or {})}
+
+
+def _short(said: object) -> str:
+    message = str(said)
+    if raised := _RAISED.search(message):
+        message = raised[1]
+    return message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}..."
+
+
+def _unconfirmed(namespace: str, details: Mapping[str, Any]) -> BackendError:
+    """The error of a write that was done, but of which it is not known whether it will last."""
+    return BackendError(f"{namespace}: the write was not confirmed: {_short(details.get('errmsg'))}")
+
+
 def _write_error(namespace: str, details: Mapping[str, Any], key: Any) -> SuperormError:
-    code, message = details.get("code"), details.get("errmsg")
+    code, message = details.get("code"), _short(details.get("errmsg"))
     if code in _DUPLICATE_KEY:
         return duplicate_key_error(namespace, details.get("keyValue") or {}, key)
-    if code in _NOT_IN_TRANSACTION:
+    if code in _NOT_IN_TRANSACTION or code in _UNKNOWN:
         return UnsupportedError(f"{namespace}: the server cannot do this: {message}", key=key)
     where = namespace if key is None else f"{namespace}, document {key!r}"
     info: Mapping[str, Any] = details.get("errInfo") or {}

@@ -36,10 +36,13 @@ def date_part(op: str, value: Any, zone: Any) -> int | None:
 
     Raises ``OperationFailure`` for what is no date or time zone, ``UnsupportedError`` for dates that Python has not.
     """
-    if is_nothing(value) or is_nothing(zone):
+    if is_nothing(value):
+        return None
+    date = _date(op, value)
+    if is_nothing(zone):
         return None
     try:
-        return DATES[op](_date(op, value).astimezone(_zone(op, zone)))
+        return DATES[op](_local(op, date, zone))
     except OverflowError:
         raise lacks(f"{op} of {value!r}") from None
 
@@ -56,13 +59,15 @@ def _date(op: str, value: Any) -> dt.datetime:
     raise OperationFailure(f"{op} takes a date, not {value!r}")
 
 
-def _zone(op: str, zone: Any) -> dt.tzinfo:
+def _local(op: str, date: dt.datetime, zone: Any) -> dt.datetime:
     offset = _OFFSET.fullmatch(zone) if isinstance(zone, str) else None
     if offset is not None:
         shift = dt.timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
-        return dt.timezone(shift if offset[1] == "+" else -shift)
+        return date.astimezone(dt.UTC) + (shift if offset[1] == "+" else -shift)
     try:
-        found: dt.tzinfo = import_module("pytz").timezone(zone)  # a requirement of mongomock
+        found: Any = import_module("pytz").timezone(zone)  # a requirement of mongomock
     except (AttributeError, KeyError, ValueError):
-        raise OperationFailure(f"{op}: unrecognized time zone {zone!r}") from None
-    return found
+        found = None
+    if found is None or found.zone != zone:
+        raise OperationFailure(f"{op}: unrecognized time zone {zone!r}")
+    return date.astimezone(found)

@@ -29,9 +29,10 @@ from superorm.backends.mongomock_pipeline import (
 )
 from superorm.backends.mongomock_unique import PARALLEL_ARRAYS, check_unique, values_in_two
 from superorm.backends.mongomock_updates import resolved
-from superorm.codec.keys import encode_key
+from superorm.codec.keys import encode_key, sort_key
 from superorm.compile.plan import Aggregate, Count, Find, Read
 from superorm.exc import StatementError, SuperormError, UnsupportedError, WriteError
+from superorm.expr.narrow import is_dict, is_list
 from superorm.protocols.capabilities import Capabilities
 from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
 from superorm.unitofwork.writes import Delete, Insert, UpdateOp, Write, WriteResult
@@ -43,7 +44,7 @@ LOCK = threading.RLock()
 
 _UNSUPPORTED = """
     $bucketAuto $changeStream $collStats $currentOp $densify $documents $fill $geoNear $indexStats $listLocalSessions
-    $listSampledQueries $listSearchIndexes $listSessions $merge $planCacheStats $rankFusion $redact $replaceWith
+    $listSampledQueries $listSearchIndexes $listSessions $merge $out $planCacheStats $rankFusion $redact $replaceWith
     $scoreFusion $search $searchMeta $setWindowFields $shardedDataDistribution $sortByCount $unionWith $unset
     $vectorSearch
 """
@@ -209,6 +210,12 @@ class MongomockEngine:
     def _collection(self, name: str) -> Any:
         if name not in self._collections:
             self._collections[name] = _seeking(self._db[name])
+        store = self._collections[name]._store
+        if not isinstance(store._documents, _ByKey):  # new, or dropped by another user of the client
+            documents = _ByKey()
+            for document in store._documents.values():
+                documents[document["_id"]] = document
+            store._documents = documents
         return self._collections[name]
 
     @contextmanager
@@ -238,7 +245,7 @@ def _errors(namespace: str, refused: type[SuperormError], key: Any = None) -> Ge
         TypeError,
         ValueError,
         LookupError,
-        OverflowError,
+        ArithmeticError,
         AttributeError,
         AssertionError,
     ) as error:
@@ -262,7 +269,10 @@ def _update_of(op: UpdateOp) -> Any:
     update = _copy({"": op.update})[""]
     if not isinstance(op.update, Sequence):
         for values in update.get("$addToSet", {}).values():
-            values["$each"] = list({bson.encode({"": value}): value for value in values["$each"]}.values())
+            found: dict[Any, Any] = {}
+            for value in values["$each"]:
+                found.setdefault(sort_key(value), value)
+            values["$each"] = list(found.values())
     return update
 
 
@@ -292,13 +302,32 @@ def _refuse_paths_through_scalars(document: Mapping[str, Any], update: Any) -> N
             *parents, _ = path.split(".")
             holder: Any = document
             for depth, part in enumerate(parents, 1):
-                if part not in holder:
+                if is_list(holder) and part.isdecimal():
+                    if len(holder) <= int(part):
+                        raise UnsupportedError(f"mongomock has no {operator} of {path!r} beyond the end of the list")
+                    holder = holder[int(part)]
+                elif is_dict(holder) and part in holder:
+                    holder = holder[part]
+                else:
                     break
-                holder = holder[part]
-                if holder.__class__ is list:
-                    break
-                if holder.__class__ is not dict:
+                if not is_dict(holder) and not is_list(holder):
                     raise OperationFailure(f"{operator} of {path!r}: {'.'.join(parents[:depth])!r} is {holder!r}")
+
+
+class _ByKey(dict[Any, Any]):
+    """mongomock's documents by what the server takes for one ``_id``: 1 and 1.0, but not 1 and True."""
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(encode_key(key))
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(encode_key(key))
+
+    def __setitem__(self, key: Any, document: Any) -> None:
+        super().__setitem__(encode_key(key), document)
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(encode_key(key))
 
 
 def _seeking(collection: Any) -> Any:
@@ -314,8 +343,7 @@ def _seeking(collection: Any) -> Any:
             matches = matcher(conditions)
             documents = list(store.documents)  # which keep a lock until they have ended, should `matches` raise
             return iter([document for document in documents if matches(document)])
-        known = {encode_key(key) for key in keys}
-        found = [store[key] for key in dict.fromkeys(keys) if key in store and encode_key(store[key]["_id"]) in known]
+        found = [store[key] for key in {encode_key(key): key for key in keys}.values() if key in store]
         others = {path: condition for path, condition in conditions.items() if path != "_id"}
         return filter(matcher(others), found)
 

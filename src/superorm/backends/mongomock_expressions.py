@@ -5,15 +5,16 @@ mongomock's own evaluation takes Python's view of types, and of what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from superorm.backends.mongomock_dates import DATES, date_part
 from superorm.backends.mongomock_operators import ACCUMULATORS, ONE_BY_ONE, OPERATORS_OF_VALUES
-from superorm.backends.mongomock_values import MISSING, at_path, is_nothing, is_true, items_of, lacks, whole
+from superorm.backends.mongomock_values import MISSING, at_path, is_nothing, is_true, items_of, lacks, or_null, whole
 from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.operators import OPERATORS
 
 __all__ = ["SUPPORTED", "evaluate"]
 
@@ -29,7 +30,7 @@ def evaluate(expression: Any, variables: Variables) -> Any:
     if isinstance(expression, str):
         return _path(expression, variables) if expression.startswith("$") else expression
     if is_list(expression):
-        return [_or_null(evaluate(item, variables)) for item in expression]
+        return [or_null(evaluate(item, variables)) for item in expression]
     if not is_dict(expression):
         return expression
     op = next(iter(expression), "")
@@ -64,7 +65,11 @@ def _operator(op: str, operand: Any, variables: Variables) -> Any:
     if op not in OPERATORS_OF_VALUES:
         raise lacks(op)
     values: list[Any] = []
-    for item in operand if is_list(operand) else [operand]:
+    operands = operand if is_list(operand) else [operand]
+    least, most = _NUMBER_OF_OPERANDS.get(op, (0, len(operands)))
+    if not least <= len(operands) <= most:
+        raise OperationFailure(f"{op} takes {least} to {most} operands, not {len(operands)}")
+    for item in operands:
         value = evaluate(item, variables)
         if op in ONE_BY_ONE:
             if is_nothing(value):
@@ -87,20 +92,8 @@ def _accumulated(op: str, operand: Any, variables: Variables) -> list[Any]:
     return found if is_list(found) else [found]
 
 
-def _or_null(value: Any) -> Any:
-    return None if value is MISSING else value
-
-
-def _literal(operand: Any, variables: Variables) -> Any:
-    return operand
-
-
-def _and(operand: Any, variables: Variables) -> bool:
-    return all(is_true(evaluate(item, variables)) for item in (operand if is_list(operand) else [operand]))
-
-
-def _or(operand: Any, variables: Variables) -> bool:
-    return any(is_true(evaluate(item, variables)) for item in (operand if is_list(operand) else [operand]))
+def _truths(operand: Any, variables: Variables) -> Iterator[bool]:
+    return (is_true(evaluate(item, variables)) for item in (operand if is_list(operand) else [operand]))
 
 
 def _cond(operand: Any, variables: Variables) -> Any:
@@ -118,6 +111,8 @@ def _switch(operand: Any, variables: Variables) -> Any:
 
 
 def _if_null(operand: Any, variables: Variables) -> Any:
+    if not is_list(operand) or len(operand) < 2:
+        raise OperationFailure("$ifNull takes two operands, or more")
     found: Any = None
     for item in operand:
         found = evaluate(item, variables)
@@ -136,7 +131,7 @@ def _map(operand: Any, variables: Variables) -> Any:
     if is_nothing(items):
         return None
     name = operand.get("as", "this")
-    return [_or_null(evaluate(operand["in"], {**variables, name: item})) for item in items_of("$map", items)]
+    return [or_null(evaluate(operand["in"], {**variables, name: item})) for item in items_of("$map", items)]
 
 
 def _filter(operand: Any, variables: Variables) -> Any:
@@ -149,20 +144,24 @@ def _filter(operand: Any, variables: Variables) -> Any:
     ]
     if is_nothing(limit):
         return found
-    if whole("$filter", limit) < 1:
-        raise OperationFailure(f"$filter takes a limit above 0, not {limit!r}")
-    return found[: whole("$filter", limit)]
+    return found[: whole("$filter", limit, 1)]
 
+
+_NUMBER_OF_OPERANDS = {
+    operator.op: (operator.required, operator.most)
+    for operator in OPERATORS.values()
+    if operator.kind == "scalar" and operator.most is not None
+}
 
 _BY_NAME: dict[str, Callable[[Any, Variables], Any]] = {
-    "$and": _and,
+    "$and": lambda operand, variables: all(_truths(operand, variables)),
     "$cond": _cond,
     "$filter": _filter,
     "$ifNull": _if_null,
     "$let": _let,
-    "$literal": _literal,
+    "$literal": lambda operand, variables: operand,
     "$map": _map,
-    "$or": _or,
+    "$or": lambda operand, variables: any(_truths(operand, variables)),
     "$switch": _switch,
 }
 """The operators that compute not all of their operands, or with variables of their own."""

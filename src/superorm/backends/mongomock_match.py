@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from bson import DatetimeMS, Decimal128, ObjectId, Regex, Timestamp
+from bson import DatetimeMS, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from pymongo.errors import OperationFailure
 
 from superorm.backends.mongomock_expressions import evaluate
-from superorm.backends.mongomock_values import MISSING, is_nan, is_nothing, is_number, is_true, lacks, order_key
+from superorm.backends.mongomock_values import MISSING, is_nan, is_nothing, is_number, is_true, lacks, order_key, whole
 from superorm.expr.narrow import is_dict, is_list
 
 __all__ = ["Test", "matcher"]
@@ -19,11 +19,13 @@ __all__ = ["Test", "matcher"]
 Test = Callable[[Any], bool]
 
 
-def matcher(filter: Mapping[str, Any]) -> Test:
+def matcher(filter: object) -> Test:
     """Whether a filter finds a document, as a function.
 
     Raises ``UnsupportedError`` for operators that are not known here, ``OperationFailure`` for what none takes.
     """
+    if not is_dict(filter):
+        raise OperationFailure(f"a condition is a document, not {filter!r}")
     return _all([_part(key, condition) for key, condition in filter.items()])
 
 
@@ -65,18 +67,23 @@ _NEGATED = {"$ne": "$eq", "$nin": "$in"}
 def _test(op: str, wanted: Any, condition: Any, path: Sequence[str]) -> Test:
     match op:
         case "$ne" | "$nin":
+            if op == "$ne" and isinstance(wanted, Regex):
+                raise OperationFailure(f"$ne takes no regular expression, such as {wanted!r}")
             found = _test(_NEGATED[op], wanted, condition, path)
             return lambda holder: not found(holder)
         case "$not":
+            if not (isinstance(wanted, Regex) or _are_operators(wanted)):
+                raise OperationFailure(f"$not takes operators or a regular expression, not {wanted!r}")
             found = _condition(wanted, path)
             return lambda holder: not found(holder)
         case "$all":
             each = _each(wanted)
             return _all([_condition(one, path) for one in each]) if each else lambda holder: False
         case "$exists":
-            return lambda holder: any(value is not MISSING for value in _whole_values(holder, path)) == bool(wanted)
+            return lambda holder: any(value is not MISSING for value in _whole_values(holder, path)) == is_true(wanted)
         case "$size":
-            return lambda holder: any(is_list(v) and len(v) == wanted for v in _whole_values(holder, path))
+            size = whole("$size", wanted, 0)
+            return lambda holder: any(is_list(v) and len(v) == size for v in _whole_values(holder, path))
         case "$elemMatch":
             found = _element(wanted)
             return lambda holder: any(is_list(v) and any(map(found, v)) for v in _whole_values(holder, path))
@@ -85,10 +92,13 @@ def _test(op: str, wanted: Any, condition: Any, path: Sequence[str]) -> Test:
             return lambda holder: any(map(found, _values(holder, path)))
 
 
-def _each(wanted: Any) -> list[dict[str, Any]]:
+def _each(wanted: Any) -> list[Any]:
     """The conditions of ``$all``."""
     values = _listed("$all", wanted)
-    return [value if is_dict(value) and "$elemMatch" in value else {"$eq": value} for value in values]
+    return [
+        value if isinstance(value, Regex) or (is_dict(value) and "$elemMatch" in value) else {"$eq": value}
+        for value in values
+    ]
 
 
 def _element(condition: Mapping[str, Any]) -> Test:
@@ -116,7 +126,8 @@ def _of_element(op: str, wanted: Any, condition: Any) -> Test:
         return lambda item: not found(item)
     if op == "$all":
         each = _each(wanted)
-        return _all([_of_elements(one) for one in each]) if each else lambda item: False
+        tests = [_value_test("$regex", one, one) if isinstance(one, Regex) else _of_elements(one) for one in each]
+        return _all(tests) if each else lambda item: False
     if op in ("$exists", "$size", "$elemMatch"):
         return _test(op, wanted, condition, ())
     return _value_test(op, wanted, condition)
@@ -154,17 +165,21 @@ def _value_test(op: str, wanted: Any, condition: Any) -> Test:
     match op:
         case "$eq" | "$in":
             values = _listed(op, wanted) if op == "$in" else [wanted]
-            keys = {order_key(value) for value in values if not isinstance(value, Regex)}
+            keys = {order_key(value) for value in values}
             keys |= {order_key(MISSING)} if None in values else set()
             if op == "$eq" or not any(isinstance(value, Regex) for value in values):
                 return lambda value: order_key(value) in keys
             tests = [_value_test("$regex", value, value) for value in values if isinstance(value, Regex)]
             return lambda value: order_key(value) in keys or any(test(value) for test in tests)
         case "$gt" | "$gte" | "$lt" | "$lte":
+            if isinstance(wanted, Regex):
+                raise OperationFailure(f"{op} takes no regular expression, such as {wanted!r}")
             return lambda value: _in_order(op, value, wanted)
         case "$regex":
-            pattern = _pattern(wanted, condition.get("$options", "") if is_dict(condition) else "")
-            return lambda value: isinstance(value, str) and _search(pattern, value)
+            options = condition.get("$options", "") if is_dict(condition) else ""
+            pattern = _pattern(wanted, options)
+            itself = order_key(Regex(wanted, options) if isinstance(wanted, str) else wanted)
+            return lambda value: _search(pattern, value) if isinstance(value, str) else order_key(value) == itself
         case "$type":
             kinds = [_kind(name) for name in (wanted if is_list(wanted) else [wanted])]
             return lambda value: any(kind(value) for kind in kinds)
@@ -189,8 +204,9 @@ def _in_order(op: str, value: Any, wanted: Any) -> bool:
         return op in ("$gte", "$lte")
     one, other = order_key(value), order_key(wanted)
     if one[0] != other[0]:
-        return False
-    if is_nan(value) or is_nan(wanted):
+        if not isinstance(wanted, MinKey | MaxKey):
+            return False
+    elif is_nan(value) or is_nan(wanted):
         return one == other and op in ("$gte", "$lte")
     return (op in ("$gte", "$lte") and one == other) or (one > other if op in ("$gt", "$gte") else one < other)
 
@@ -242,6 +258,6 @@ def _kind(name: Any) -> Test:
     """The test for a type; mongomock does not keep integers of 32 and of 64 bits apart."""
     if name == "number":
         return is_number
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         raise lacks(f"$type of {name!r}")
     return lambda value: isinstance(value, _KINDS[name])

@@ -10,7 +10,7 @@ import datetime as dt
 import math
 import operator
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from fractions import Fraction
 from functools import partial, reduce
 from typing import Any
@@ -73,7 +73,10 @@ def _subtract(value: Any, other: Any) -> Any:
 def _moved(op: str, date: dt.datetime, by: Number) -> dt.datetime:
     if not isinstance(by, int):
         raise lacks(f"{op} of dates with fractions of milliseconds")
-    return date + dt.timedelta(milliseconds=by)
+    try:
+        return date + dt.timedelta(milliseconds=by)
+    except OverflowError:
+        raise lacks(f"{op} to dates beyond the years 1 to 9999") from None
 
 
 def _sum(op: str, values: Sequence[Any]) -> Any:
@@ -98,35 +101,49 @@ def multiply(*values: Any) -> Any:
     )
 
 
+def _abs(value: Any) -> Any:
+    return value.copy_abs() if isinstance(value, Decimal) else abs(value)
+
+
 def _divide(value: Any, by: Any) -> Number:
     if by == 0:
         raise OperationFailure("can't $divide by zero")
     return DECIMALS.divide(value, by) if isinstance(value, Decimal) else value / by
 
 
-def _mod(value: Any, by: Any) -> Number:
+def _mod(value: Any, by: Any) -> Any:
     if by == 0:
         raise OperationFailure("can't $mod by zero")
     if isinstance(value, Decimal):
-        return DECIMALS.remainder(value, by)
-    if isinstance(value, int) and isinstance(by, int):
+        found = DECIMALS.remainder(value, by)
+        if found.is_nan() and value.is_finite() and not by.is_nan():
+            raise lacks(f"$mod of {value} by {by}")
+        return found
+    if isinstance(value, int) and (isinstance(by, int) or (abs(by) < 2**63 and by == int(by))):
+        by = int(by)
         return abs(value) % abs(by) * (-1 if value < 0 else 1)
     return math.fmod(value, by) if math.isfinite(value) else math.nan
 
 
 def _rounded(op: str, value: Any) -> Any:
+    if isinstance(value, Decimal):
+        if op == "$trunc":
+            return value.to_integral_value(ROUND_DOWN)
+        return value.quantize(Decimal(1), ROUND_CEILING if op == "$ceil" else ROUND_FLOOR, DECIMALS)
     if isinstance(value, int) or not math.isfinite(value):
         return value
-    found: int = getattr(math, op[1:])(value)
-    return Decimal(found) if isinstance(value, Decimal) else math.copysign(float(found), value)
+    return math.copysign(float(getattr(math, op[1:])(value)), value)
 
 
 def _trunc(value: Any, places: Any = 0) -> Any:
-    if is_nothing(value) or is_nothing(places):
+    if is_nothing(value):
+        return None
+    found = number("$trunc", value)
+    if is_nothing(places):
         return None
     if whole("$trunc", places) != 0:
         raise lacks(f"$trunc to {places} places")
-    return stored_number("$trunc", _rounded("$trunc", number("$trunc", value)))
+    return stored_number("$trunc", _rounded("$trunc", found))
 
 
 def _double(op: str, compute: Callable[..., float], *values: Any) -> float | None:
@@ -136,8 +153,6 @@ def _double(op: str, compute: Callable[..., float], *values: Any) -> float | Non
     found = [number(op, value) for value in values]
     if any(isinstance(value, Decimal) for value in found):
         raise lacks(f"{op} of decimals")
-    if any(map(math.isnan, found)):
-        return math.nan
     try:
         return compute(*found)
     except OverflowError:
@@ -156,21 +171,27 @@ def _pow(value: Any, power: Any) -> Any:
     if is_nothing(value) or is_nothing(power):
         return None
     base, exponent = number("$pow", value), number("$pow", power)
-    if isinstance(base, int) and isinstance(exponent, int) and (abs(base) < 2 or 0 <= exponent < 64) and exponent >= 0:
-        exact = base**exponent
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and (abs(base) == 1 or 0 <= exponent < 64 or (base == 0 < exponent))
+    ):
+        exact: int = base ** abs(exponent)
         if -(2**63) <= exact < 2**63:
             return exact
     return _double("$pow", _double_power, value, power)
 
 
 def _double_power(base: float, exponent: float) -> float:
-    if base < 0 and math.isfinite(exponent) and not float(exponent).is_integer():
+    if base == 0 and exponent < 0:
+        raise ValueError
+    if -math.inf < base < 0 and math.isfinite(exponent) and not float(exponent).is_integer():
         return math.nan
     return math.pow(base, exponent)
 
 
 _CALCULATED: dict[str, Callable[..., Any]] = {
-    "$abs": abs,
+    "$abs": _abs,
     "$ceil": partial(_rounded, "$ceil"),
     "$divide": _divide,
     "$floor": partial(_rounded, "$floor"),
@@ -243,16 +264,15 @@ def _any_true(items: Any) -> bool:
 
 
 def _slice(items: Any, *places: Any) -> list[Any] | None:
-    if is_nothing(items) or any(map(is_nothing, places)):
+    if is_nothing(items) or is_nothing(places[0]):
         return None
-    found, numbers = items_of("$slice", items), [whole("$slice", place) for place in places]
-    if len(numbers) == 1:
-        return found[: numbers[0]] if numbers[0] >= 0 else found[numbers[0] :]
-    start, count = numbers
-    if count < 1:
-        raise OperationFailure(f"$slice takes a number of elements above 0, not {count}")
+    found, start = items_of("$slice", items), whole("$slice", places[0])
+    if len(places) == 1:
+        return found[:start] if start >= 0 else found[start:]
+    if is_nothing(places[1]):
+        return None
     start = max(0, start + len(found)) if start < 0 else start
-    return found[start : start + count]
+    return found[start : start + whole("$slice", places[1], 1)]
 
 
 def _object_to_array(value: Any) -> list[Any] | None:

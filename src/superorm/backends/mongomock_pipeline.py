@@ -10,14 +10,24 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from bson import Int64
+from bson import Int64, Regex
 from pymongo.errors import OperationFailure
 
 from superorm.backends.mongomock_expressions import SUPPORTED, evaluate
 from superorm.backends.mongomock_graph import graph_lookup
 from superorm.backends.mongomock_match import matcher
 from superorm.backends.mongomock_operators import ACCUMULATORS
-from superorm.backends.mongomock_values import MISSING, at_path, is_nothing, lacks, order_key
+from superorm.backends.mongomock_values import (
+    MISSING,
+    at_path,
+    is_nothing,
+    is_number,
+    is_true,
+    lacks,
+    or_null,
+    order_key,
+    whole,
+)
 from superorm.exc import UnsupportedError
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.operators import OPERATORS
@@ -34,8 +44,10 @@ def aggregated(documents: Iterable[dict[str, Any]], database: Any, pipeline: Seq
     """What the stages make of documents, which are changed. Raises ``UnsupportedError``, ``OperationFailure``."""
     found = list(documents)
     for stage in pipeline:
-        for name, body in stage.items():
-            found = _stage(found, database, name, body)
+        if len(stage) != 1:
+            raise OperationFailure(f"a stage has one name, not {', '.join(stage) or 'none'}")
+        ((name, body),) = stage.items()
+        found = _stage(found, database, name, body)
     return found
 
 
@@ -52,9 +64,9 @@ def _stage(found: Documents, database: Any, name: str, body: Any) -> Documents:
         case _ if name in _STAGES:
             return _STAGES[name](found, body)
         case "$limit":
-            return found[:body]
+            return found[: whole("$limit", body, 1, 2**63 - 1)]
         case "$skip":
-            return found[body:]
+            return found[whole("$skip", body, 0, 2**63 - 1) :]
         case _:
             process: Any = import_module("mongomock.aggregate").process_pipeline
             return list(process(found, database, [{name: body}], None))
@@ -103,7 +115,7 @@ def _put(holder: Any, path: Sequence[str], value: Any) -> Any:
 def projected_documents(found: Documents, fields: Mapping[str, Any]) -> Documents:
     """The documents with the fields that a projection includes, excludes and computes."""
     flat = _flat(fields)
-    plain = {path: bool(value) for path, value in flat.items() if isinstance(value, bool | int | float)}
+    plain = {path: is_true(value) for path, value in flat.items() if isinstance(value, bool) or is_number(value)}
     computed = {path: value for path, value in flat.items() if path not in plain}
     nested = [path for path in computed if "." in path]
     if nested:
@@ -162,9 +174,11 @@ def sorted_documents(found: Documents, by: Mapping[str, Any]) -> Documents:
     Of a list a server takes the least or the greatest element.
     """
     for path, direction in reversed(list(by.items())):
-        if not isinstance(direction, int):
+        if is_dict(direction):
             raise lacks(f"$sort by {direction}")
-        found = sorted(found, key=partial(_place, path), reverse=direction < 0)
+        if not is_number(direction) or order_key(direction) not in (order_key(1), order_key(-1)):
+            raise OperationFailure(f"$sort takes 1 or -1, not {direction!r}")
+        found = sorted(found, key=partial(_place, path), reverse=order_key(direction) == order_key(-1))
     return found
 
 
@@ -178,11 +192,12 @@ def _place(path: str, document: Any) -> tuple[Any, ...]:
 
 
 def _group(found: Documents, body: Mapping[str, Any]) -> Documents:
+    if "_id" not in body:
+        raise OperationFailure("$group takes an _id")
     groups: dict[Any, tuple[Any, Documents]] = {}
     for document in found:
         key = evaluate(body["_id"], {"ROOT": document})
-        key = None if key is MISSING else key
-        groups.setdefault(order_key(key), (key, []))[1].append(document)
+        groups.setdefault(order_key(or_null(key)), (or_null(key), []))[1].append(document)
     fields = {path: accumulator for path, accumulator in body.items() if path != "_id"}
     return [{"_id": key, **_accumulated(fields, rows)} for key, rows in groups.values()]
 
@@ -193,24 +208,22 @@ def _accumulated(fields: Mapping[str, Any], rows: Documents) -> dict[str, Any]:
         ((op, expression),) = accumulator.items()
         if op not in _OVER_ROWS:
             raise lacks(op)
+        if is_list(expression):
+            raise OperationFailure(f"{op} takes one operand, not {expression!r}")
         found[name] = _OVER_ROWS[op]([evaluate(expression, {"ROOT": row}) for row in rows])
     return found
 
 
-def _or_null(value: Any) -> Any:
-    return None if value is MISSING else value
-
-
 _OVER_ROWS: dict[str, Callable[[list[Any]], Any]] = {
     **ACCUMULATORS,
-    "$first": lambda values: _or_null(values[0]),
-    "$last": lambda values: _or_null(values[-1]),
+    "$first": lambda values: or_null(values[0]),
+    "$last": lambda values: or_null(values[-1]),
     "$push": lambda values: [value for value in values if value is not MISSING],
 }
 
 
 def _bucket(found: Documents, body: Mapping[str, Any]) -> Documents:
-    limits = body["boundaries"]
+    limits = [evaluate(limit, {"ROOT": {}}) for limit in body["boundaries"]]
     keys = [order_key(limit) for limit in limits]
     if keys != sorted(set(keys)) or len({key[0] for key in keys}) > 1:
         raise OperationFailure(f"$bucket takes boundaries of one type in ascending order, not {limits!r}")
@@ -221,7 +234,7 @@ def _bucket(found: Documents, body: Mapping[str, Any]) -> Documents:
         if 0 < place < len(keys):
             key = limits[place - 1]
         elif "default" in body:
-            key = body["default"]
+            key = evaluate(body["default"], {"ROOT": {}})
         else:
             raise OperationFailure(f"$bucket has no default for {value!r}, which is in none of its ranges")
         rows.setdefault(order_key(key), (key, []))[1].append(document)
@@ -263,6 +276,8 @@ def _lookup(found: Documents, database: Any, body: Mapping[str, Any]) -> Documen
             if is_list(value):
                 raise UnsupportedError(f"mongomock cannot join by {local}, as there are lists on the way")
             value = value.get(part) if is_dict(value) else None
+        if isinstance(value, Regex):
+            raise UnsupportedError(f"mongomock cannot join by {local} where it is a regular expression")
         if value == [] or (value is None and "." in foreign):
             raise UnsupportedError(f"mongomock cannot join by {local} where it is {value}")
         joined = list(filter(matcher({foreign: {"$in": value if is_list(value) else [value]}}), others))

@@ -28,6 +28,7 @@ __all__ = [
     "lacks",
     "number",
     "numbers_of",
+    "or_null",
     "order_key",
     "stored_number",
     "whole",
@@ -57,6 +58,10 @@ def lacks(what: str) -> UnsupportedError:
 def is_nothing(value: object) -> bool:
     """Whether it is null or missing."""
     return value is None or value is MISSING
+
+
+def or_null(value: Any) -> Any:
+    return None if value is MISSING else value
 
 
 def is_number(value: object) -> TypeGuard[int | float | Decimal128]:
@@ -102,7 +107,7 @@ def numbers_of(op: str, values: Sequence[Any]) -> list[Any]:
 def stored_number(op: str, value: Number) -> int | float | Decimal128:
     """A result as it is stored. Raises ``OverflowError`` for integers that are too large."""
     if isinstance(value, Decimal):
-        return Decimal128(DECIMALS.plus(value))
+        return Decimal128(DECIMALS.create_decimal(value))
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise OverflowError(
             f"{op} gives {value}: MongoDB can only handle up to 8-byte ints, mongomock makes no doubles"
@@ -110,11 +115,11 @@ def stored_number(op: str, value: Number) -> int | float | Decimal128:
     return value
 
 
-def whole(op: str, value: Any) -> int:
-    """An argument that has to be an integer of 32 bits, of any type of numbers."""
+def whole(op: str, value: Any, least: int = -(2**31), most: int = 2**31 - 1) -> int:
+    """An argument that has to be an integer, of any type of numbers."""
     found = number(op, value)
-    if not -(2**31) <= found < 2**31 or found != int(found):
-        raise OperationFailure(f"{op} takes an integer of 32 bits, not {value!r}")
+    if math.isnan(found) or not least <= found <= most or found != int(found):
+        raise OperationFailure(f"{op} takes an integer from {least} to {most}, not {value!r}")
     return int(found)
 
 

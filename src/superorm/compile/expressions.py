@@ -16,7 +16,14 @@ from superorm.compile.guards import (
     matching,
     present,
 )
-from superorm.compile.paths import field_expression, has_position, is_straight, located, may_be_list
+from superorm.compile.paths import (
+    elements_reached,
+    field_expression,
+    has_position,
+    is_straight,
+    located,
+    may_be_list,
+)
 from superorm.compile.scope import ElementScope, Scope, joined_key, value_at
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Compare, ElemMatch, Expr, Logical, Matches, Order, Predicate
@@ -146,8 +153,13 @@ def _compare_two(left: Expr[Any, Any], op: str, right: Expr[Any, Any], scope: Sc
     other = emit(right, scope)
     if not is_straight(left) and not (isinstance(other, str) and other[:2] != "$$"):  # it might be about an `e`
         tested = _tested(left, compared(op, "$$w"), scope, absent=True)
-        return {"$let": {"vars": {"w": other}, "in": tested}}
-    return _tested(left, compared(op, other), scope, absent=True)
+        tested = {"$let": {"vars": {"w": other}, "in": tested}}
+    else:
+        tested = _tested(left, compared(op, other), scope, absent=True)
+    while is_label(right) and scope.computed(right) is None:
+        right = right.expr
+    reached = [*elements_reached(right, scope)] if is_field(right) else []
+    return every([*reached, tested]) if reached else tested
 
 
 def _tested(left: Expr[Any, Any], test: Test, scope: Scope, *, absent: bool) -> Any:

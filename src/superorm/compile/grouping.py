@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -45,6 +46,8 @@ class Grouping(SelectList):
                 raise StatementError("having() needs group_by() in its block; write where()")
             return
         self._compute_lists((*block.group_by, *asked))
+        named = (*block.group_by, *self._all_accumulators(asked)) if self._has_items else ()
+        kinds = [(node, self._typed(node)) for node in named]
         stages, columns = group_stages(
             block.group_by, asked, self.scope, self._accumulators, null_is_missing=null_is_missing
         )
@@ -60,7 +63,8 @@ class Grouping(SelectList):
         self.stages += stages
         self.made |= {path for _, _, path in columns}
         self.columns = dict(self._kept_columns(block.group_by, columns))
-        self.lists, self.unwound = {}, set()
+        self.lists = {}
+        self.unwound = Counter()
         self.unique = True
         before = self.scope
 
@@ -73,6 +77,9 @@ class Grouping(SelectList):
             return bucket_stage(node, before) if is_bucket(node) else emit(node, before)
 
         self.scope = self._wrapped(RowScope(emitted, columns))
+        if self._has_items:
+            places = [(self.scope.computed(node), kind) for node, kind in kinds]
+            self.kinds = {path: kind for path, kind in places if path is not None}
 
     def _kept_columns(self, keys: Sequence[Any], columns: Columns) -> Iterator[tuple[str, Output]]:
         """Of the keys of a group those of which more is known than the expression tells."""
@@ -80,7 +87,7 @@ class Grouping(SelectList):
             place = emitted[1:] if isinstance(emitted, str) else ""
             known = self.columns.get(place)
             if known is None and place in self.unwound:
-                known = Output("", inside(key), "value", unwound=True)
+                known = Output("", inside(key), "value", unwound=self._unwound(inside(key), place))
             if known is not None:
                 if known.kind == "rows" and place != ".".join(known.path):  # the value of an unwound row
                     known = known.outputs[0]
@@ -95,6 +102,10 @@ class Grouping(SelectList):
     def _accumulates(self, node: Any) -> bool:
         """Whether an accumulator is in it that no group has computed yet."""
         return next(self._accumulators(node), None) is not None
+
+    def _all_accumulators(self, nodes: Iterable[Any]) -> Iterator[Call[Any, Any]]:
+        for node in nodes:
+            yield from (call for call, _ in self._accumulators(node))
 
     def _accumulators(self, node: Any) -> Iterator[tuple[Call[Any, Any], str | None]]:
         """The accumulators in an expression, with the label of one that is the whole of it."""

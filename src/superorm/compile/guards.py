@@ -31,6 +31,7 @@ __all__ = [
     "is_number",
     "matching",
     "present",
+    "reaches",
 ]
 
 NAN = math.nan
@@ -201,14 +202,14 @@ def anywhere(base: str, steps: Sequence[Step], test: Test, *, absent: bool, list
                 found = {"$let": {"vars": {"e": element}, "in": inner}}
             else:
                 found = test(element, step.listy)
-            return every([_reaches(path, step.position), found]) if absent else found
+            return every([reaches(path, step.position), found]) if absent else found
         path = f"${step.name}" if path == "$" else f"{path}.{step.name}"
         if step.listy and rest and rest[0].position is None:
             return _elements(path, rest, test, absent)
     return test(path, steps[-1].listy if steps else listy)
 
 
-def _reaches(path: str, position: int) -> Any:
+def reaches(path: str, position: int) -> Any:
     """The test that a list, if it is one, has an element at the position: an element that is not there is not null."""
     return {"$or": [{"$not": [{"$isArray": path}]}, {"$gt": [{"$size": or_empty(path)}, position]}]}
 

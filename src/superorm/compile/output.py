@@ -27,8 +27,8 @@ class Output:
     """Of a document: its class."""
     only: frozenset[str] | None = None
     """Of a document: the attributes to load; None for all."""
-    unwound: bool = False
-    """Whether the value is an element of the list that was selected."""
+    unwound: int = 0
+    """Whether the value is an element of the list that was selected; 2 for an element of an element, and so on."""
     stored: bool = False
     """Whether it is a field as it stands in the documents, so that a missing key is the field's default."""
     outputs: tuple[Output, ...] = ()

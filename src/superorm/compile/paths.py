@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, cast
 
 from superorm.compile.constants import bound, or_empty
-from superorm.compile.guards import Step
+from superorm.compile.guards import Step, reaches
 from superorm.compile.scope import Scope
 from superorm.exc import StatementError
 from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, is_predicate, is_window
@@ -14,7 +16,15 @@ from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Variable
 
-__all__ = ["field_expression", "has_position", "is_straight", "is_sure_position", "located", "may_be_list"]
+__all__ = [
+    "elements_reached",
+    "field_expression",
+    "has_position",
+    "is_straight",
+    "is_sure_position",
+    "located",
+    "may_be_list",
+]
 
 
 def has_position(field: Field[Any, Any]) -> bool:
@@ -78,15 +88,23 @@ def field_expression(field: Field[Any, Any], scope: Scope) -> Any:
             field=field._path,  # pyright: ignore[reportPrivateUsage]
         )
     base, steps = located(field, scope)
-    path: Any = base
-    for step in steps:
+    return reduce(_below, steps, base)
+
+
+def _below(path: Any, step: Step) -> Any:
+    if step.position is not None:
+        return {"$arrayElemAt": [bound(path, "e", or_empty), step.position]}
+    if is_dict(path):
+        return {"$let": {"vars": {"e": path}, "in": f"$$e.{step.name}"}}
+    return f"${step.name}" if path == "$" else f"{path}.{step.name}"
+
+
+def elements_reached(field: Field[Any, Any], scope: Scope) -> Iterator[Any]:
+    """The conditions, as expressions, that the elements are there which the path names by their position."""
+    path, steps = located(field, scope)
+    for number, step in enumerate(steps):
         if step.position is not None:
-            path = {"$arrayElemAt": [bound(path, "e", or_empty), step.position]}
-        elif is_dict(path):
-            path = {"$let": {"vars": {"e": path}, "in": f"$$e.{step.name}"}}
-        else:
-            path = f"${step.name}" if path == "$" else f"{path}.{step.name}"
-    return path
+            yield bound(reduce(_below, steps[:number], path), "e", partial(reaches, position=step.position))
 
 
 def may_be_list(node: object) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -210,7 +211,7 @@ class Builder(Grouping):
             outputs = self.lists.pop(path)
             self.columns[str(place)] = Output("", inner, "rows", (path,), unwound=True, outputs=outputs)
         elif path in self.columns:
-            self.columns[path] = evolve(self.columns[path], unwound=True)
+            self.columns[path] = _unwound(self.columns[path])
         if isinstance(place, ListPath):
             self._no_list(place)
         body: Any = f"${path}"
@@ -222,7 +223,7 @@ class Builder(Grouping):
             if step.keep_empty:
                 body["preserveNullAndEmptyArrays"] = True
         self.stages.append({"$unwind": body})
-        self.unwound.add(path)
+        self.unwound[path] += 1
         self.items = True
         self.total = self.unique = False
 
@@ -251,10 +252,11 @@ class Builder(Grouping):
             inner = Builder(
                 select,
                 inside=inside,
-                unwound=set(self.unwound),
+                unwound=Counter(self.unwound),
                 items=self.items,
                 lists=dict(self.lists),
                 columns=dict(self.columns),
+                kinds=dict(self.kinds),
                 made=set(self.made),
             )
             outputs = self.lists[name] = inner.build()
@@ -290,7 +292,7 @@ class Builder(Grouping):
             outputs = self._outputs(entities, names)
             other.names = names
             other.build()
-            self.unwound = set()
+            self.unwound = Counter()
             columns: Columns = []
             nodes: dict[int, str] = {}
             self.lists = {
@@ -310,6 +312,19 @@ class Builder(Grouping):
 
     def _is_plain_after_union(self) -> bool:
         return "$unionWith" in self.stages[-1]
+
+
+def _unwound(output: Output) -> Output:
+    """The column once its list is unwound; of an item of a list of rows, that row's only value."""
+    if output.kind != "rows":
+        item = any(part.stored is None for part in getattr(output.entity, "_parts", ()))
+        return evolve(output, unwound=max(output.unwound, item) + 1)
+    if not output.unwound:
+        return evolve(output, unwound=True)
+    only, *others = output.outputs
+    if others or only.kind != "value":
+        raise StatementError(f"unwind({output.entity!r}): its lists were unwound already; its items are no lists")
+    return evolve(output, outputs=(_unwound(only),))
 
 
 def _bases(mapping: ClassMap | None) -> Iterator[ClassMap]:

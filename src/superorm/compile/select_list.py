@@ -100,8 +100,10 @@ class SelectList(State):
         keys = tuple(path.split("."))
         if place in self.lists:
             return Output(title, inner, "rows", keys, outputs=self.lists[place])
+        if not is_field(inner) and self._has_items and path not in self.unwound:
+            inner = self._typed(inner) if place is None else self.kinds.get(place, inner)
         stored = isinstance(documents_of(self.scope), DocumentScope) and self._is_stored(inner, path)
-        return Output(title, inner, "value", keys, unwound=path in self.unwound, stored=stored)
+        return Output(title, inner, "value", keys, unwound=self._unwound(inner, path), stored=stored)
 
     def _is_stored(self, entity: Any, path: str) -> bool:
         """Whether at the path stands a field as documents have it, perhaps under another name."""

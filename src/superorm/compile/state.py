@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
 
+from superorm.compile.items import item_at, item_in, items_of, parts_typed
 from superorm.compile.lookups import graph_lookup_stage, list_stages
 from superorm.compile.output import Output
 from superorm.compile.paths import has_position
@@ -15,6 +18,7 @@ from superorm.compile.scope import DocumentScope, ListPath, OuterScope, RowScope
 from superorm.exc import StatementError
 from superorm.expr.base import Expr
 from superorm.expr.kinds import (
+    inside,
     is_column,
     is_expr,
     is_field,
@@ -25,7 +29,7 @@ from superorm.expr.kinds import (
 )
 from superorm.expr.nodes import Column, Field
 from superorm.expr.rows import GraphLookup, ListOf
-from superorm.expr.sources import Alias
+from superorm.expr.sources import Alias, Variable
 from superorm.expr.stages import Block, Facet, Then, Unwind
 from superorm.expr.statements import Select
 from superorm.schema.mapping import ClassMap, class_map
@@ -52,14 +56,18 @@ class State:
     """With `outer`: its paths that are named here, and the variables that hold them."""
     inside: DocumentScope | None = None
     """In a facet: the documents that it works on."""
-    unwound: set[str] = field(factory=set[str])
-    """The paths of lists where in the rows an item stands."""
+    unwound: Counter[str] = field(factory=Counter[str])
+    """The paths of lists where in the rows an item stands, with how often they were unwound."""
     items: bool = False
     """Whether any list was unwound."""
     lists: dict[str, tuple[Output, ...]] = field(factory=dict[str, "tuple[Output, ...]"])
     """The columns of the rows in the lists that lookups and facets made, by the keys of the lists."""
     columns: dict[str, Output] = field(factory=dict[str, Output])
     """What is known to stand at a path: the columns of a union, an item of a list that a lookup made."""
+    kinds: dict[str, Any] = field(factory=dict[str, Any])
+    """What has the types of computed values, by their paths."""
+    outside: Callable[[Any], Any] | None = None
+    """With `outer`, where lists were unwound: gives what has the type of an expression of its rows."""
     unique: bool = False
     """Whether the rows differ by the keys of their group."""
     total: bool = False
@@ -102,6 +110,8 @@ class State:
         for label, node, path in found:
             if isinstance(scope, (DocumentScope, RowScope)):
                 scope.nodes[id(node)] = path
+            if not is_field(inside(node)):
+                self.kinds.setdefault(path, self._typed(node))
             if label is not None:
                 self._name(label, path)
 
@@ -136,7 +146,7 @@ class State:
                 self.stages.append(graph_lookup_stage(node, mapping_of(node.target), key, self.scope))
                 self._remember([(label, node, key)])
                 continue
-            inner = type(self)(node.select, outer=self.scope)
+            inner = type(self)(node.select, outer=self.scope, outside=self._typed if self._has_items else None)
             blocks = (step for step in node.select._steps if isinstance(step, Block))
             self._check_owners((one for block in blocks for one in block.where), inner.root)
             stages, outputs = list_stages(inner, key, self.scope)
@@ -170,6 +180,43 @@ class State:
         else:
             path = self.scope.computed(entity) if is_expr(entity) else None
         return None if path is not None and path.startswith("$") else path  # a variable, of outer rows
+
+    def _unwound(self, node: Any, path: str) -> int:
+        """`Output.unwound` of what stands at a path."""
+        count, items = self.unwound[path], items_of(node)
+        return max(count - items, 0) + (items > 0) if count else 0
+
+    @property
+    def _has_items(self) -> bool:
+        """Whether a list's field may stand for an item."""
+        return self.items or self.outside is not None
+
+    def _typed(self, node: Any) -> Any:
+        """What has the type of an expression in the rows: a field of a list that was unwound is an item."""
+        if not is_expr(node) or not self._has_items:
+            return node
+        path = self._field_path(node) if is_field(node) else self.scope.computed(node)
+        if path is not None and path in self.columns:
+            column = self.columns[path]
+            return item_in(column.entity, column.unwound - bool(items_of(column.entity)))
+        if path is not None and not is_field(node):
+            found = self.kinds.get(path)
+            if found is not None:
+                return item_in(found, self.unwound[path])
+        if is_field(node) and not isinstance(node._owner, Variable):
+            return self._item_field(node)
+        return parts_typed(node, self._typed)
+
+    def _field_path(self, field: Field[Any, Any]) -> str | None:
+        """Where a field stands; None where it does not."""
+        with suppress(StatementError):
+            return None if isinstance(field._owner, Variable) else documents_of(self.scope).path(field)
+        return None
+
+    def _item_field(self, field: Field[Any, Any]) -> Any:
+        if self.outside is not None and self._field_path(field) is None:
+            return self.outside(field)
+        return item_at(field, lambda list: self.unwound[self._field_path(list) or ""])
 
     def _check_item(self, field: Field[Any, Any]) -> None:
         if not any(part.step == ("element", None) for part in field._parts):

@@ -22,6 +22,7 @@ from attrs import frozen
 from superorm.compile.constants import bound, constant
 from superorm.compile.expressions import emit, projected
 from superorm.compile.match import match
+from superorm.compile.paths import has_position
 from superorm.compile.scope import ElementScope, Scope
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.assignments import Assignment, AssignmentOp
@@ -33,7 +34,7 @@ from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.base import Misfit
-from superorm.schema.types.containers import UnionType
+from superorm.schema.types.containers import ListType, UnionType
 from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = ["checked_assignments", "elements_there", "fails", "needs_pipeline", "operators", "stages"]
@@ -131,9 +132,23 @@ def _takes_null(field: Field[Any, Any]) -> bool:
     return True
 
 
-def needs_pipeline(assignments: Assignments) -> bool:
-    """Whether the operators of updates cannot say it."""
-    return any(map(_computes, assignments))
+def needs_pipeline(assignments: Assignments, *, ordered: bool = True) -> bool:
+    """Whether the operators of updates cannot say it.
+
+    ``$addToSet`` appends, so that it leaves sets out of their order; elements that are assigned by their position
+    have nothing but operators. A database that cannot keep the order is not `ordered`.
+    """
+    if any(map(_computes, assignments)):
+        return True
+    fields = [cast("Field[Any, Any]", one.field) for one in assignments]
+    adds = (field for field, one in zip(fields, assignments, strict=True) if one.op == "add_to_set")
+    return ordered and any(_is_set(_type(field)) for field in adds) and not any(map(has_position, fields))
+
+
+def _is_set(kind: Any) -> bool:
+    """Whether values of the type are stored in the order of sets."""
+    members = kind.members if isinstance(kind, UnionType) else (kind,)
+    return any(isinstance(one, ListType) and one.is_set for one in members)
 
 
 def _computes(assignment: Assignment[Any]) -> bool:
@@ -268,7 +283,7 @@ def _or_null(value: Expr[Any, Any], scope: Scope) -> Any:
 def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any:
     null = {"$eq": [{"$ifNull": [path, None]}, None]}
     absent = null if _takes_null(field) else {"$eq": [{"$type": path}, "missing"]}
-    wrong = fails(f"{field!r} is no list", path)
+    wrong = fails(f"{field!r} is no list", {"$type": path})
     if assignment.op in _KEEPING:
         return {"$cond": [{"$isArray": path}, _kept(path, assignment), {"$cond": [absent, path, wrong]}]}
     empty: list[Any] = []
@@ -278,7 +293,13 @@ def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any
         if assignment.position is None:
             return {"$concatArrays": [base, values]}
         return bound(base, "v", lambda v: _inserted(v, values, cast("int", assignment.position)))
-    add = {"$cond": [{"$in": ["$$this", "$$value"]}, "$$value", {"$concatArrays": ["$$value", ["$$this"]]}]}
+    added: list[Any] = ["$$value", ["$$this"]]
+    if _is_set(_type(field)):
+        less, greater = (
+            {"$filter": {"input": "$$value", "as": "e", "cond": {op: ["$$e", "$$this"]}}} for op in ("$lt", "$gt")
+        )
+        added = [less, ["$$this"], greater]
+    add = {"$cond": [{"$in": ["$$this", "$$value"]}, "$$value", {"$concatArrays": added}]}
     return {"$reduce": {"input": values, "initialValue": base, "in": add}}
 
 
@@ -303,9 +324,8 @@ def _kept(path: str, assignment: Assignment[Any]) -> Any:
     return {"$filter": {"input": path, "as": "e", "cond": {"$not": [pulled]}}}
 
 
-def fails(message: str, path: str) -> Any:
-    """An expression that ends the update with an error which says this and the value."""
-    shown = {"$toString": {"$ifNull": [path, "null"]}}
+def fails(message: str, shown: Any) -> Any:
+    """An expression that ends the update with an error which says this and a text."""
     return {"$toInt": {"$concat": [f"{message}: ", shown]}}
 
 
@@ -328,7 +348,7 @@ def _document(path: str, tree: Tree) -> Any:
     kind = {"$type": path}
     if all(value.removed for value in values):
         return {"$cond": [{"$eq": [kind, "object"]}, changed, path]}
-    wrong = fails(f"{path[1:]} is no document", path)
+    wrong = fails(f"{path[1:]} is no document", {"$type": path})
     made: Any = {"$cond": [{"$in": [kind, ["object", "missing"]]}, changed, wrong]}
     if not all(value.keeps or value.computed for value in values):
         return made

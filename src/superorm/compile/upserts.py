@@ -15,10 +15,15 @@ from superorm.expr.base import Compare, Expr, Logical, Predicate
 from superorm.expr.kinds import is_call, is_field
 from superorm.expr.nodes import Field
 from superorm.expr.operators import LITERAL
-from superorm.schema.mapping import ClassMap
+from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.types.base import Misfit
+from superorm.schema.types.containers import UnionType
+from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = ["check_upsert"]
+
+_GIVING = ("to", "push", "add_to_set")
+"""What gives a missing field a value."""
 
 
 def check_upsert(
@@ -26,8 +31,10 @@ def check_upsert(
 ) -> None:
     """Refuse conditions whose values the server would store in the new document in a wrong place or of a wrong type.
 
+    Refuse also what leaves out of the new document, or of one embedded in it, a part that has no default.
     Raises `StatementError`.
     """
+    assignments = [*assignments]
     replaced: set[str] = set()
     for assignment in assignments:
         field = cast("Field[Any, Any]", assignment.field)
@@ -56,6 +63,68 @@ def check_upsert(
         except Misfit as misfit:
             why = f"the new document would hold what does not fit: {misfit.describe()}"
             raise _refused(mapping, field, why) from None
+    _check_parts(mapping, [field for field, _, _ in _equalities(conditions)], assignments)
+
+
+def _check_parts(mapping: ClassMap, said: Iterable[Field[Any, Any]], assignments: list[Assignment[Any]]) -> None:
+    """Raise `StatementError` for a part without a default to which nothing gives a value in the new document.
+
+    `said` are the fields whose values the conditions say.
+    """
+    given = {field._path for field in said}
+    whole = {path.partition(".")[0] for path in given}
+    made: dict[str, dict[str, str]] = {}
+    for field in said:
+        made |= _made(field)
+    for assignment in assignments:
+        field = cast("Field[Any, Any]", assignment.field)
+        if assignment.op in _GIVING:
+            given.add(field._path)
+            made |= _made(field)
+    for path, needs in made.items():
+        if any(path == one or path.startswith(f"{one}.") for one in given):
+            continue  # as a whole
+        for name, attribute in needs.items():
+            below = f"{path}.{name}"
+            if not any(one == below or one.startswith(f"{below}.") for one in given):
+                raise _lacking(mapping, attribute, below)
+    for assignment in assignments:
+        field = cast("Field[Any, Any]", assignment.field)
+        parts: Any = field._parts
+        if field._path in given or (assignment.op == "inc" and len(parts) == 1 and parts[0].has_default):
+            continue
+        if parts[0].stored not in whole and not parts[0].has_default:
+            raise _lacking(mapping, parts[0].attribute, parts[0].stored)
+        if assignment.op == "inc" and field._path.rpartition(".")[0] in made:
+            raise _refused(mapping, field, "in a new document nothing is there to add to; assign it with to()")
+
+
+def _made(field: Field[Any, Any]) -> dict[str, dict[str, str]]:
+    """The embedded documents that come to be around a value: of each what it has to hold, stored names and others."""
+    found: dict[str, dict[str, str]] = {}
+    parts: Any = field._parts
+    for number, part in enumerate(parts[:-1], 1):
+        if part.is_list:
+            break
+        path, where = (".".join(getattr(one, name) for one in parts[:number]) for name in ("stored", "attribute"))
+        holder = part.type
+        if part.embedded is not None:
+            own = class_map(part.embedded).fields
+            found[path] = {one.stored: f"{where}.{one.attribute}" for one in own if not one.has_default}
+        else:
+            members = holder.members if isinstance(holder, UnionType) else (holder,)
+            keys = {name: key for one in members if isinstance(one, TypedDictType) for name, key in one.keys.items()}
+            found[path] = {name: f"{where}[{name!r}]" for name, key in keys.items() if key.required}
+    return found
+
+
+def _lacking(mapping: ClassMap, attribute: str, path: str) -> StatementError:
+    return StatementError(
+        f"update({mapping.name}).upsert() needs a value for {attribute}, which has no default: "
+        "assign it, or name it in where() with ==",
+        document_class=mapping.cls,
+        field=path,
+    )
 
 
 def _refused(mapping: ClassMap, field: Field[Any, Any], why: str) -> StatementError:

@@ -89,7 +89,7 @@ def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozens
     filter = filter_of(mapping, (*statement._where, *elements_there(paths.values())), scope)
     version = mapping.version
     update: dict[str, Any] | list[dict[str, Any]]
-    if needs_pipeline(statement._assignments):
+    if needs_pipeline(statement._assignments, ordered="$reduce" not in unsupported):
         update = stages(paths, scope, checks="$toInt" not in unsupported)
         check_depth(update)
         if version is not None:
@@ -190,6 +190,8 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))
     if mapping is not None and mapping.writes_type and not named:
         builder.stages.append({"$set": {mapping.discriminator: mapping.type_name}})
+    if mapping is not None and mapping.version is not None and statement.when_not_matched == "insert":
+        builder.stages.append({"$set": {mapping.version.stored: 1}})  # `_when_matched` counts on what is there
     check_depth(builder.stages)
     rows = optimized(builder.stages)
     assert builder.mapping.collection is not None
@@ -236,7 +238,8 @@ def _when_matched(how: str, mapping: ClassMap | None, named: bool) -> Any:
         kept[mapping.discriminator] = {"$ifNull": [name, mapping.type_name]}
     elif mapping.parent is not None:
         names = [mapping.type_name, *sorted(below.type_name for below in mapping.subclasses)]
-        other = fails(f"merge_into({mapping.name}): a document with this key is of another class", name)
+        shown = {"$toString": {"$ifNull": [name, "null"]}}
+        other = fails(f"merge_into({mapping.name}): a document with this key is of another class", shown)
         kept[mapping.discriminator] = {"$cond": [{"$in": [name, names]}, new, other]}
     if not kept:
         return how

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
 
 from attrs import Factory, field, frozen
@@ -15,7 +16,7 @@ from superorm.expr.literals import PLAIN, literal
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, Operator
 from superorm.expr.order import in_order
 from superorm.expr.thawed import thawed
-from superorm.expr.typed import is_scalar, is_told_by_bson, types
+from superorm.expr.typed import is_scalar, types
 from superorm.expr.values import checked_name, checked_number, text_literal
 
 __all__ = [
@@ -29,8 +30,7 @@ __all__ = [
     "Matches",
     "Order",
     "Predicate",
-    "any_values",
-    "are_plain",
+    "annotations_in",
     "is_expr",
     "joined",
     "negated",
@@ -67,7 +67,7 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
             value = left._operand(right)
-            if left._has_values and is_expr(value):
+            if left._annotations and is_expr(value):
                 left = types().fitted(left, value)
         made = _new(_ThawedCompare)
         made.left = left
@@ -97,10 +97,10 @@ class Expr(Generic[M_contra, T_co]):
 
     __slots__ = ()
     if TYPE_CHECKING:
-        _has_values: bool
-        """Whether literals stand in it whose types are their Python values'."""
+        _annotations: tuple[Any, ...]
+        """The types of literals in it that have those of their Python values, each once."""
     else:
-        _has_values = False
+        _annotations = ()
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         """The expressions that it is made of."""
@@ -283,7 +283,7 @@ class Expr(Generic[M_contra, T_co]):
     def _operand(self, value: object) -> Any:
         if not is_expr(value):
             return self._literal(value)
-        return types().fitted(value, self) if value._has_values else value
+        return types().fitted(value, self) if value._annotations else value
 
     def _literal(self, value: object) -> Any:
         """The BSON literal that stands for a value beside this expression."""
@@ -391,6 +391,9 @@ class Label(Expr[M_contra, T_co]):
 
     expr: Expr[Any, Any]
     name: str
+    _annotations: tuple[Any, ...] = field(
+        init=False, default=Factory(lambda self: self.expr._annotations, takes_self=True)
+    )
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         yield self.expr
@@ -408,8 +411,14 @@ class Call(Expr[M_contra, T_co]):
     options: tuple[tuple[str, Any], ...] = ()
     """Of style ``named``: further arguments by the server's names."""
     annotation: Any = None
-    """Of ``literal``: the type of the Python value, where its BSON value does not tell it; `to_dict` leaves it out."""
-    _has_values: bool = field(init=False, default=Factory(lambda self: _call_has_values(self), takes_self=True))
+    """Of ``literal``: the type of the Python value, where its BSON value does not tell it."""
+    _annotations: tuple[Any, ...] = field(
+        init=False, default=Factory(lambda self: _annotations_of(self), takes_self=True)
+    )
+
+    @cached_property
+    def _value_type(self) -> Any:
+        return types().computed(self)
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         for value in (*self.args, *(value for _, value in self.options)):
@@ -431,26 +440,19 @@ def _is_predicate(value: object) -> TypeGuard[Predicate[Any]]:
     return isinstance(value, Predicate)
 
 
-def any_values(values: Iterable[object]) -> bool:
-    """Whether literals whose types are their Python values' stand in some of the values."""
-    return any(is_expr(value) and value._has_values for value in values)  # pyright: ignore[reportPrivateUsage]
-
-
-def are_plain(values: Iterable[object]) -> bool:
-    """Whether the values are stored and read as they are, whatever types they stand beside."""
+def annotations_in(values: Iterable[object]) -> tuple[Any, ...]:
+    """The types of literals in the values that have those of their Python values, each once."""
+    found: tuple[Any, ...] = ()
     for value in values:
-        if is_expr(value):
-            if value._has_values:  # pyright: ignore[reportPrivateUsage]
-                return False
-        elif not is_told_by_bson(value):
-            return False
-    return True
+        if is_expr(value) and value._annotations:  # pyright: ignore[reportPrivateUsage]
+            found += tuple([one for one in value._annotations if one not in found])  # pyright: ignore[reportPrivateUsage]
+    return found
 
 
-def _call_has_values(call: Call[Any, Any]) -> bool:
-    if call.annotation is not None or any_values(call.args):
-        return True
-    return any_values([value for _, value in call.options]) if call.options else False
+def _annotations_of(call: Call[Any, Any]) -> tuple[Any, ...]:
+    if call.annotation is not None:
+        return (call.annotation,)
+    return annotations_in((*call.args, *[value for _, value in call.options]) if call.options else call.args)
 
 
 def only_expressions(*values: object) -> Iterator[Expr[Any, Any]]:

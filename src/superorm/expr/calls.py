@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from superorm.exc import StatementError
-from superorm.expr.base import Call, Compare, Expr, Predicate, are_plain, operand
+from superorm.expr.base import Call, Compare, Expr, Predicate, operand
+from superorm.expr.checks import are_plain
 from superorm.expr.operators import LET, LITERAL, OBJECT, OPERATORS, Operator
 from superorm.expr.typed import types
 

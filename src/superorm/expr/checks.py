@@ -1,4 +1,4 @@
-"""What statements and expressions take, checked: conditions and orders."""
+"""What statements and expressions take, checked: conditions, orders and plain values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, TypeGuard
 
 from superorm.exc import StatementError
 from superorm.expr.base import Order, Predicate, is_expr
+from superorm.expr.typed import is_told_by_bson
 
-__all__ = ["checked_conditions", "order_of"]
+__all__ = ["are_plain", "checked_conditions", "order_of"]
 
 
 def order_of(place: object) -> Order[Any]:
@@ -32,3 +33,14 @@ def checked_conditions(conditions: Iterable[Any], where: str) -> tuple[Predicate
                 f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
             )
     return tuple(conditions)
+
+
+def are_plain(values: Iterable[object]) -> bool:
+    """Whether the values are stored and read as they are, whatever types they stand beside."""
+    for value in values:
+        if is_expr(value):
+            if value._annotations:  # pyright: ignore[reportPrivateUsage]
+                return False
+        elif not is_told_by_bson(value):
+            return False
+    return True

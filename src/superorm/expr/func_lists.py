@@ -19,6 +19,7 @@ from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
 from superorm.expr.operators import LET, OBJECT, OPERATORS, ZIP
 from superorm.expr.sources import Variable
+from superorm.expr.typed import types
 from superorm.expr.values import checked_name
 
 __all__ = ["DocumentFunctions", "ListFunctions"]
@@ -102,15 +103,20 @@ class ListFunctions:
         """What is computed from the value so far, at first `initial`, and each item in turn:
         ``func.reduce(Movie.ratings, 0, lambda value, this: value + this)``.
         """
+        function = _function("reduce", value)
+        like: Any = items if initial is None else called("array", initial)
         with _variables("value", "this") as (so_far, this):
-            made = operand(_function("reduce", value)(_variable(so_far), _variable(this, items)))
+            made = operand(function(_variable(so_far, like), _variable(this, items)))
+            if not types().are_items(made, like):  # so that the value so far may be of another type than the first
+                like = None
+                made = operand(function(_variable(so_far), _variable(this, items)))
         if so_far == "value" and _reduces(made):  # which would hide these
             with _named("value", "this"), _variables("value", "this") as (so_far, this):
-                made = operand(value(_variable(so_far), _variable(this, items)))
+                made = operand(function(_variable(so_far, like), _variable(this, items)))
         if so_far != "value":  # the server has no other names
             outer: Call[Any, Any] = Call(OBJECT, (), ((so_far, _variable("value")), (this, _variable("this"))))
             made = checked_call(LET, (outer, made), {})
-        return self._call("reduce", operand(items), operand(initial), **{"in": made})
+        return called("reduce", items, initial, **{"in": made})
 
     def _call(self, name: str, *args: Any, **options: Any) -> Call[Any, Any]:
         return checked_call(OPERATORS[name], args, options)

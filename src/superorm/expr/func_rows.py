@@ -220,17 +220,35 @@ class RowFunctions:
         """The value of the row that stands `by` places after this one, before it with a negative number."""
         return called("shift", output, by, **given(default=default))
 
-    def derivative(self, input: Expr[M, Any], unit: Unit | None = None) -> Expr[M, float | None]:
+    @overload
+    def derivative(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, input: Expr[M, float | None], unit: Unit | None = None
+    ) -> Expr[M, float | None]: ...
+    @overload
+    def derivative(self, input: Expr[M, Decimal | None], unit: Unit | None = None) -> Expr[M, Decimal | None]: ...
+    def derivative(self, input: Any, unit: Unit | None = None) -> Any:
         """The rate of change over the window, by what the rows are ordered by; `unit` where that is a date."""
         return called("derivative", input, **given(unit=unit))
 
-    def integral(self, input: Expr[M, Any], unit: Unit | None = None) -> Expr[M, float | None]:
+    @overload
+    def integral(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, input: Expr[M, float | None], unit: Unit | None = None
+    ) -> Expr[M, float | None]: ...
+    @overload
+    def integral(self, input: Expr[M, Decimal | None], unit: Unit | None = None) -> Expr[M, Decimal | None]: ...
+    def integral(self, input: Any, unit: Unit | None = None) -> Any:
         """The area under the values of the window; `unit` where the rows are ordered by a date."""
         return called("integral", input, **given(unit=unit))
 
+    @overload
+    def exp_moving_avg(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, input: Expr[M, float | None], *, n: int | None = None, alpha: float | None = None
+    ) -> Expr[M, float | None]: ...
+    @overload
     def exp_moving_avg(
-        self, input: Expr[M, Any], *, n: int | None = None, alpha: float | None = None
-    ) -> Expr[M, float | None]:
+        self, input: Expr[M, Decimal | None], *, n: int | None = None, alpha: float | None = None
+    ) -> Expr[M, Decimal | None]: ...
+    def exp_moving_avg(self, input: Any, *, n: int | None = None, alpha: float | None = None) -> Any:
         """The exponential moving average: of about `n` rows, or with the weight `alpha` of the current row.
 
         Raises `StatementError` for both or none.
@@ -247,11 +265,23 @@ class RowFunctions:
         """The value, and where it is null the last one before it that is not."""
         return called("locf", value)
 
-    def covariance_pop(self, a: Expr[M, Any], b: Expr[M, Any], /) -> Expr[M, float | None]:
+    @overload
+    def covariance_pop(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, a: Expr[M, float | None], b: Expr[M, float | None], /
+    ) -> Expr[M, float | None]: ...
+    @overload
+    def covariance_pop(self, a: Expr[M, Decimal | None], b: Expr[M, Decimal | None], /) -> Expr[M, Decimal | None]: ...
+    def covariance_pop(self, a: Any, b: Any, /) -> Any:
         """The covariance of a whole population."""
         return called("covariance_pop", a, b)
 
-    def covariance_samp(self, a: Expr[M, Any], b: Expr[M, Any], /) -> Expr[M, float | None]:
+    @overload
+    def covariance_samp(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, a: Expr[M, float | None], b: Expr[M, float | None], /
+    ) -> Expr[M, float | None]: ...
+    @overload
+    def covariance_samp(self, a: Expr[M, Decimal | None], b: Expr[M, Decimal | None], /) -> Expr[M, Decimal | None]: ...
+    def covariance_samp(self, a: Any, b: Any, /) -> Any:
         """The covariance of a sample."""
         return called("covariance_samp", a, b)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast, overload
 
@@ -19,13 +20,12 @@ from superorm.expr.base import (
     ElemMatch,
     Expr,
     Predicate,
-    any_values,
-    are_plain,
+    annotations_in,
     is_expr,
     only_expressions,
     operand,
 )
-from superorm.expr.checks import checked_conditions
+from superorm.expr.checks import are_plain, checked_conditions
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_tuple
 from superorm.expr.operators import SIZE
@@ -37,7 +37,20 @@ if TYPE_CHECKING:
     from superorm.expr.base import Number
     from superorm.schema.document import Embedded
 
-__all__ = ["Case", "Column", "Expr", "Field", "FieldType", "Predicate", "Score", "case", "column", "field_at", "score"]
+__all__ = [
+    "Case",
+    "Column",
+    "Expr",
+    "Field",
+    "FieldType",
+    "Predicate",
+    "Score",
+    "branches",
+    "case",
+    "column",
+    "field_at",
+    "score",
+]
 
 M = TypeVar("M")
 V = TypeVar("V")
@@ -86,7 +99,13 @@ class Case(Expr[M_contra, T_co]):
 
     whens: tuple[tuple[Predicate[Any], Any], ...]
     else_: Any
-    _has_values: bool = field(init=False, default=Factory(lambda self: _case_has_values(self), takes_self=True))
+    _annotations: tuple[Any, ...] = field(
+        init=False, default=Factory(lambda self: annotations_in(branches(self)), takes_self=True)
+    )
+
+    @cached_property
+    def _value_type(self) -> Any:
+        return types().computed(self)
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         for condition, value in self.whens:
@@ -98,8 +117,9 @@ class Case(Expr[M_contra, T_co]):
         return f"case({', '.join(map(repr, self.whens))}, else_={self.else_!r})"
 
 
-def _case_has_values(node: Case[Any, Any]) -> bool:
-    return any_values([value for _, value in node.whens]) or any_values((node.else_,))
+def branches(node: Case[Any, Any]) -> list[Any]:
+    """The values that it may give."""
+    return [*[value for _, value in node.whens], node.else_]
 
 
 @overload

@@ -22,6 +22,7 @@ from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.expr.storable import class_finder
 from superorm.expr.stored_nodes import FORMS, Form
 from superorm.expr.stored_values import MAX_DEPTH, Refusal, decode_literal, encode_literal, shown
+from superorm.expr.value_types import ClassName
 
 if TYPE_CHECKING:
     from superorm.schema.registry import Registry
@@ -111,6 +112,8 @@ def _encode(value: Any, positions: dict[int, int], parts: list[int]) -> Any:
         return [_encode(item, positions, parts) for item in value]
     if isinstance(value, type):
         return {"class": f"{value.__module__}.{value.__qualname__}"}
+    if isinstance(value, ClassName):
+        return {"type": str(value)}
     return encode_literal(value)
 
 
@@ -190,6 +193,8 @@ class _Reader:
                 return self._part(content, parts)
             if tag == "class":
                 return self._class(content)
+            if tag == "type":
+                return self._find(content) if type(content) is str else None
         return decode_literal(data)
 
     def _part(self, content: object, parts: list[int]) -> object:

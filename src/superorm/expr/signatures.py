@@ -47,9 +47,9 @@ SIGNATURES: dict[str, Signature] = {
         # numbers
         "v* -> number": "add subtract multiply mod abs ceil floor linear_fill sum array_sum",
         "v - -> number": "round trunc",
-        "v* -> mean": "divide avg array_avg",
-        "-> float": "rand std_dev_pop std_dev_samp array_std_dev_pop array_std_dev_samp median array_median derivative"
-        " integral exp_moving_avg covariance_pop covariance_samp to_double",
+        "v* -> mean": "divide avg array_avg exp_moving_avg covariance_pop covariance_samp",
+        "v - -> mean": "derivative integral",
+        "-> float": "rand std_dev_pop std_dev_samp array_std_dev_pop array_std_dev_samp median array_median to_double",
         "-> int": "count size str_len_bytes str_len_cp strcasecmp index_of_bytes index_of_cp to_int to_long"
         " year month day_of_month day_of_week day_of_year hour minute second millisecond"
         " week iso_day_of_week iso_week iso_week_year date_diff ts_second ts_increment"
@@ -69,6 +69,7 @@ SIGNATURES: dict[str, Signature] = {
         "v v -> int": "cmp",
         # choices, and arguments as they are
         "- v v -> v": "cond reduce",
+        "- v -> v": "let",
         "v* -> v": "if_null array_min array_max array_first array_last min max first last locf",
         "v - -> v": "top bottom",
         "v - v -> v": "shift",

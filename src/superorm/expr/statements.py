@@ -17,6 +17,7 @@ from superorm.expr.entities import checked_entities, is_part_of, name_of, root_o
 from superorm.expr.literals import finite
 from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Column, Field
+from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load, Related
 from superorm.expr.rows import ListOf
 from superorm.expr.sources import is_document
@@ -31,10 +32,8 @@ if TYPE_CHECKING:
     from superorm.schema.registry import Registry
 
 __all__ = [
-    "LoadOnly",
     "Rows",
     "Select",
-    "load_only",
     "on_pipeline",
     "select",
 ]
@@ -56,6 +55,9 @@ MAX_K = 10_000
 
 Items: TypeAlias = "list[Any] | set[Any] | frozenset[Any] | tuple[Any, ...] | None"
 
+Many: TypeAlias = "tuple[Any, Any, Any, *tuple[Any, ...]]"
+"""Rows of three columns or more."""
+
 _pipeline: list[Callable[[Any], list[dict[str, Any]]]] = []
 
 
@@ -68,27 +70,6 @@ class Rows(Generic[R_co]):
     """Anything that yields rows of the type `R_co`."""
 
     __slots__ = ()
-
-
-@frozen(eq=False)
-class LoadOnly(Generic[M_contra]):
-    """An option: documents of a select with some of their fields only."""
-
-    fields: tuple[Field[Any, Any], ...]
-
-
-def load_only(*fields: Expr[M, Any]) -> LoadOnly[M]:
-    """For ``.options(...)``: load these fields of the documents only, and the key.
-
-    Touching another one raises `NotLoadedError`; saving writes what changed, as ever.
-    Raises `StatementError` for anything but fields.
-    """
-    for field in fields:
-        if not isinstance(field, Field) or len(field._parts) != 1:  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-            raise StatementError(f"load_only() takes fields of a document class such as Movie.title, not {field!r}")
-    if not fields:
-        raise StatementError("load_only() needs a field")
-    return LoadOnly(cast("tuple[Field[Any, Any], ...]", fields))
 
 
 @frozen(eq=False)
@@ -124,9 +105,21 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         checked = checked_conditions(conditions, "where()")
         return self._with("_where", self._where + checked)
 
+    @overload
+    def join(
+        self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: Literal[False] = False
+    ) -> Select[Any, R_co]: ...
+    @overload
+    def join(
+        self: Select[Any, tuple[T1, D2]], target: type[D2], *on: Predicate[Any], outer: Literal[True]
+    ) -> Select[Any, tuple[T1, D2 | None]]: ...
+    @overload
+    def join(
+        self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool
+    ) -> Select[Any, R_co]: ...
     def join(
         self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool = False
-    ) -> Select[Any, R_co]:
+    ) -> Select[Any, Any]:
         """Join another class: each row stands once for each of its documents that meets all the conditions.
 
         ``join(Author, Movie.author_id == Author.id)``; a list on one side of ``==`` joins by its elements.
@@ -285,7 +278,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         e: Expr[M, Any],
         /,
         *more: Expr[M, Any],
-    ) -> Select[M, tuple[Any, ...]]: ...
+    ) -> Select[M, Many]: ...
     def then(self, *entities: Any) -> Select[M, Any]:
         """Close the block: its rows become the documents of what follows.
 
@@ -318,7 +311,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         c: type[D3] | Expr[M, Any],
         /,
         *more: type[Document] | Expr[M, Any],
-    ) -> Select[M, tuple[Any, ...]]: ...
+    ) -> Select[M, Many]: ...
     def columns(self, *entities: Any) -> Select[M, Any]:
         """The same with another select list; after a join it may name fields of both classes.
 
@@ -451,7 +444,7 @@ def select(a: type[D], b: type[D2], /) -> Select[Any, tuple[D, D2]]: ...
 @overload
 def select(
     a: type[D], b: type[D2], c: type[Document] | Expr[Any, Any], /, *more: type[Document] | Expr[Any, Any]
-) -> Select[Any, tuple[Any, ...]]: ...
+) -> Select[Any, Many]: ...
 @overload
 def select(a: type[D], b: Expr[D, T2], c: Expr[D, T3], /) -> Select[D, tuple[D, T2, T3]]: ...
 @overload
@@ -459,7 +452,7 @@ def select(a: type[D], b: Expr[D, T2], c: Expr[D, T3], d: Expr[D, T4], /) -> Sel
 @overload
 def select(
     a: type[D], b: Expr[D, Any], c: Expr[D, Any], d: Expr[D, Any], e: Expr[D, Any], /, *more: Expr[D, Any]
-) -> Select[D, tuple[Any, ...]]: ...
+) -> Select[D, Many]: ...
 @overload
 def select(a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], /) -> Select[M, tuple[T1, T2, T3]]: ...
 @overload
@@ -467,7 +460,7 @@ def select(a: Expr[M, T1], b: Expr[M, T2], c: Expr[M, T3], d: Expr[M, T4], /) ->
 @overload
 def select(
     a: Expr[M, Any], b: Expr[M, Any], c: Expr[M, Any], d: Expr[M, Any], e: Expr[M, Any], /, *more: Expr[M, Any]
-) -> Select[M, tuple[Any, ...]]: ...
+) -> Select[M, Many]: ...
 def select(*entities: Any) -> Select[Any, Any]:
     """A query for documents of a class, for some of its fields, or for values computed from them.
 

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import asdict
 
 from superorm.exc import StatementError, SuperormError
-from superorm.expr import nodes, relations, rows, stages, statements
+from superorm.expr import nodes, options, relations, rows, stages, statements
 from superorm.expr.base import Compare, CompareOp, Expr
 from superorm.expr.calls import checked_call
 from superorm.expr.functions import func
@@ -20,6 +20,8 @@ from superorm.expr.operators import COUNT, LET, LITERAL, OBJECT, OPERATORS
 from superorm.expr.sources import class_of
 from superorm.expr.stored_kinds import FLAG, LITERALS, OPERAND, ORDER, VARIABLE, Kind, either, kind_of, many, one_of
 from superorm.expr.stored_values import Refusal, shown
+from superorm.expr.typed import types
+from superorm.expr.value_types import ValueType, annotation_of
 from superorm.expr.values import checked_name
 
 __all__ = [
@@ -76,6 +78,8 @@ def build_field(owner: Any, steps: Any) -> Any:
     cls = class_of(owner)
     if isinstance(cls, type):
         declared: Any = vars(cls).get("__superorm_declared__", ())
+        if "__superorm__" not in vars(cls) and "__superorm_declared__" not in vars(cls):
+            raise Refusal(f"{cls.__name__} has no fields")
         names = {part.name for part in attrs.fields(cast("Any", cls))} if attrs.has(cls) else declared
         if not steps or steps[0][0] != "field" or steps[0][1] not in names:
             raise Refusal(f"{cls.__name__} has no such field: {steps!r:.60}")
@@ -92,7 +96,7 @@ def build_compare(left: Any, op: str, right: Any) -> Any:
     return Compare[Any](cast("Any", left), cast("CompareOp", op), right)
 
 
-def build_call(operator: str, args: Any, options: Any = ()) -> Any:
+def build_call(operator: str, args: Any, options: Any = (), annotation: ValueType | None = None) -> Any:
     known = OPERATORS[operator]
     named = dict(options)
     if len(named) < len(options):
@@ -112,7 +116,13 @@ def build_call(operator: str, args: Any, options: Any = ()) -> Any:
                 OPTIONS.get(name, OPERAND)(value)
         except Refusal as refusal:
             raise refusal.within(name).within("options") from None
-    return checked_call(known, args, named)
+    call = checked_call(known, args, named)
+    if annotation is None:
+        return call
+    if known is not LITERAL:
+        raise Refusal("only of a literal the type is told").within("annotation")
+    python = annotation_of(annotation)
+    return call if python is None else types().remembering(args[0], python)
 
 
 def build_bucket(
@@ -218,7 +228,7 @@ def build_list(select: Any) -> Any:
 
 
 def build_load_only(fields: Any) -> Any:
-    return statements.load_only(*fields)
+    return options.load_only(*fields)
 
 
 def build_related(cls: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ from superorm.expr.narrow import is_tuple
 from superorm.expr.stored_values import LITERAL_TYPES, Refusal, shown
 
 __all__ = [
+    "CLASS",
     "DICT",
     "DOCUMENT",
     "ENTITY",
@@ -137,6 +138,7 @@ def _is_step(value: Any) -> bool:
             return False
 
 
+CLASS = kind_of("a class", lambda value: isinstance(value, type))
 NUMBER = kind_of("a number", lambda value: type(value) in (int, float))
 DICT = kind_of("a dict value", lambda value: type(value) is dict)
 DOCUMENT = kind_of("a document class", sources.is_document)

@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from superorm.expr import nodes, relations, rows, sources, stages, statements, stored_writes, writes
+from superorm.expr import nodes, options, relations, rows, sources, stages, statements, stored_writes, writes
 from superorm.expr import stored_builders as builders
 from superorm.expr import stored_kinds as kinds
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Call, Compare, ElemMatch, Label, Logical, Matches, Order
 from superorm.expr.literals import literal
 from superorm.expr.operators import OPERATORS
+from superorm.expr.value_types import ANNOTATIONS, ValueType, described
 
 __all__ = ["FORMS", "Form"]
 
@@ -97,9 +98,19 @@ FORMS: dict[str, Form] = {
                 "operator": kinds.one_of(*OPERATORS),
                 "args": kinds.many(kinds.either(kinds.OPERAND, kinds.DOCUMENT)),
                 "options": kinds.many(kinds.pair(kinds.TEXT, kinds.either(kinds.OPERAND, kinds.many(kinds.ORDER, 1)))),
+                "annotation": kinds.maybe(kinds.of(ValueType)),
             },
             builders.build_call,
             operator=lambda call: call.operator.name,
+            annotation=lambda call: None if call.annotation is None else described(call.annotation),
+        ),
+        _form(
+            ValueType,
+            {
+                "name": kinds.one_of(*ANNOTATIONS),
+                "cls": kinds.maybe(kinds.CLASS),
+                "items": kinds.many(kinds.of(ValueType)),
+            },
         ),
         _form(
             rows.Window,
@@ -181,7 +192,7 @@ FORMS: dict[str, Form] = {
         _form(stages.UnionAll, {"select": kinds.SELECT}),
         _form(stages.Raw, {"stage": kinds.LITERAL}, stage=lambda raw: literal(raw.stage)),
         _form(stages.Then, {"entities": kinds.many(kinds.ENTITY, 1), "selects": kinds.FLAG}),
-        _form(statements.LoadOnly, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_load_only),
+        _form(options.LoadOnly, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_load_only),
         Form(
             relations.Related,
             {"cls": kinds.DOCUMENT, "name": kinds.TEXT},
@@ -200,7 +211,7 @@ FORMS: dict[str, Form] = {
                 "root": kinds.maybe(kinds.DOCUMENT),
                 "entities": kinds.many(kinds.ENTITY, 1),
                 "steps": kinds.many(kinds.of(*builders.CLOSERS, stages.Block), 1),
-                "options": kinds.many(kinds.of(statements.LoadOnly, relations.Load)),
+                "options": kinds.many(kinds.of(options.LoadOnly, relations.Load)),
             },
             builders.build_select,
             steps=attrgetter("_steps"),

@@ -25,12 +25,23 @@ _SCALARS = (str, int, float, date, Decimal, np.generic, Enum)
 class Types(Protocol):
     """What is known of the types of expressions."""
 
+    def computed(self, node: Expr[Any, Any]) -> Any:
+        """The type of the values of a call or `case`; None where it is not known."""
+        ...
+
     def beside(self, node: Expr[Any, Any], value: object) -> Any:
         """The BSON value of a value that is compared with an expression. Raises `StatementError`."""
         ...
 
     def literal(self, value: object) -> Expr[Any, Any]:
         """A value as an expression. Raises `StatementError`."""
+        ...
+
+    def remembering(self, stored: object, annotation: Any) -> Expr[Any, Any]:
+        """A literal whose Python value is of the type of an annotation.
+
+        One that tells no type is forgotten. Raises `StatementError` where that type does not read the literal.
+        """
         ...
 
     def alike(self, values: Sequence[object]) -> list[Any]:
@@ -52,6 +63,10 @@ class Types(Protocol):
 
         Raises `StatementError` where the field would surely be of another type then.
         """
+        ...
+
+    def are_items(self, node: object, items: object) -> bool:
+        """Whether the values of an expression surely are of the type of a list's items, or null."""
         ...
 
     def items(self, node: object) -> FieldType | None:

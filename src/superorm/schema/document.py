@@ -45,7 +45,7 @@ from superorm.schema.relationships import (
     own_relationships,
 )
 from superorm.schema.scope import Scope
-from superorm.schema.settings import around, check_body, check_undecorated
+from superorm.schema.settings import around, check_body, check_undecorated, is_unpickling
 from superorm.schema.state import LazyPart
 from superorm.schema.types.base import Misfit
 
@@ -73,6 +73,8 @@ class MappedMeta(type):
         if not any(isinstance(base, MappedMeta) for base in bases):  # Document and Embedded themselves
             return super().__new__(mcs, name, bases, namespace, **keywords)
         frame = around(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        if is_unpickling(frame):
+            return super().__new__(mcs, name, bases, namespace, **keywords)
         check_undecorated(name, namespace)  # a class made again, with slots
         here = {"__module__": frame.f_globals.get("__name__", "builtins"), "__qualname__": name}
         namespace = {**here, **namespace}  # of a class made by a call these may be missing
@@ -129,6 +131,9 @@ class MappedMeta(type):
     if not TYPE_CHECKING:
 
         def __setattr__(cls, name: str, value: Any) -> None:
+            if is_unpickling(sys._getframe(1)):
+                _unpickle(cls, name, value)
+                return
             if {"__superorm__", "__superorm_declared__"} & cls.__dict__.keys():
                 check_undecorated(cls.__name__, (name,))
             super().__setattr__(name, value)
@@ -158,6 +163,23 @@ class MappedMeta(type):
         """What is left to do with a new class."""
 
 
+def _unpickle(cls: type, name: str, value: Any) -> None:
+    """Set an attribute of a class that was pickled by value; one that is known here stays as it is."""
+    if name in cls.__dict__ and name != "__doc__":
+        return
+    meta = type(cls)
+    type.__setattr__(cls, "__class__", MappedMeta)  # the properties of its own metaclass cannot be set
+    try:
+        type.__setattr__(cls, name, value)
+    finally:
+        type.__setattr__(cls, "__class__", meta)
+    if name == "__superorm__":
+        if value.registry is None:
+            embedded.generate(value)
+        else:
+            value.registry.add(value)
+
+
 def _mapped_field(owner: str, attribute: str, spec: FieldSpec, annotation: Any, scope: Scope) -> MappedField:
     return MappedField(owner, attribute, "_id" if spec.primary_key else spec.name or attribute, spec, annotation, scope)
 
@@ -168,7 +190,7 @@ class _ClassSide(dict[type, Field[Any, Any]]):
     A dict, as its ``__getitem__`` makes a property that runs no Python.
     """
 
-    def __init__(self, part: MappedField, owner: list[type]) -> None:
+    def __init__(self, part: MappedField | str, owner: list[type]) -> None:
         super().__init__()
         self._part = part
         self._owner = owner
@@ -178,8 +200,13 @@ class _ClassSide(dict[type, Field[Any, Any]]):
             self._owner.append(cls)
         owner = self._owner[0]
         if cls is owner:
-            self[owner] = Field(owner, self._part.stored, (self._part,))
+            part = class_map(owner).by_attribute[self._part] if isinstance(self._part, str) else self._part
+            self[owner] = Field(owner, part.stored, (part,))
         return self[owner]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by the attribute's name."""
+        return _ClassSide, (self._part if isinstance(self._part, str) else self._part.attribute, self._owner)
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))

@@ -22,11 +22,11 @@ from superorm.schema.state import DEFAULTS, SOURCE, kept, new_object
 from superorm.schema.types.base import BsonType, Misfit, Missing
 from superorm.schema.types.scalars import PLAIN_NAMES
 
-__all__ = ["equal", "install"]
+__all__ = ["equal", "generate", "install"]
 
 
 def install(mapping: ClassMap) -> None:
-    """Give the class its functions; they are generated at the first call, when all types are known.
+    """Give the class its functions.
 
     A subclass of mapped classes joins their families; its documents name it.
     Raises `MappingError` where they cannot tell it from another one.
@@ -35,6 +35,11 @@ def install(mapping: ClassMap) -> None:
         mapping.discriminator = cast("Any", mapping.cls).__discriminator__
         mapping.check_discriminator(mapping.name)
     _join_families(mapping)
+    generate(mapping)
+
+
+def generate(mapping: ClassMap) -> None:
+    """Functions that are generated at the first call, when all types are known."""
 
     def load(stored: dict[str, Any]) -> Any:
         mapping.load = _make_load(mapping)

@@ -15,7 +15,7 @@ from superorm.exc import MappingError, UnsupportedError
 from superorm.expr.base import Call
 from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, is_predicate, is_window
 from superorm.expr.narrow import is_list
-from superorm.expr.nodes import Case, Field, Score
+from superorm.expr.nodes import Field, Score, branches
 from superorm.expr.operators import LITERAL, Operator
 from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.sources import Variable
@@ -27,7 +27,7 @@ from superorm.schema.types.known import KNOWN
 from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
 
-__all__ = ["Given", "branches", "known_types", "lettered", "resolved", "type_of"]
+__all__ = ["Given", "computed", "known_types", "lettered", "resolved", "type_of"]
 
 _RESULTS: dict[str, BsonType] = {
     "int": NumberType(int),
@@ -53,12 +53,19 @@ def type_of(node: object) -> BsonType | None:
         return type_of(node.call)
     if is_field(node):
         return _field_type(node)
-    if is_case(node):
-        return _common([("v", value) for value in branches(node)])
+    if is_case(node) or is_call(node):
+        return cast("BsonType | None", node._value_type)
     if is_predicate(node):
         return _RESULTS["bool"]
     if isinstance(node, Score):
         return _RESULTS["float"]
+    return None
+
+
+def computed(node: object) -> BsonType | None:
+    """The same of a call or case, which keep it."""
+    if is_case(node):
+        return _common([("v", value) for value in branches(node)])
     return _call_type(node) if is_call(node) else None
 
 
@@ -146,7 +153,3 @@ def resolved(annotation: Any) -> BsonType | None:
 
 
 _SCOPE: Any = Scope(__name__, "", {}, {})
-
-
-def branches(node: Case[Any, Any]) -> list[Any]:
-    return [*(value for _, value in node.whens), node.else_]

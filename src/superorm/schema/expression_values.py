@@ -3,26 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
-from typing import Any, cast
+from typing import Any, cast, get_args, get_origin
 
 import numpy as np
 from attrs import evolve
 
 from superorm.exc import StatementError
-from superorm.expr.base import Call, Expr
-from superorm.expr.kinds import is_call, is_case, is_expr
+from superorm.expr.base import Call, Expr, Label
+from superorm.expr.kinds import is_call, is_case, is_expr, is_label
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict
 from superorm.expr.nesting import not_too_deep
-from superorm.expr.nodes import Case
+from superorm.expr.nodes import Case, branches
 from superorm.expr.operators import LITERAL, Operator
 from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.typed import is_told_by_bson
-from superorm.schema.expression_types import Given, branches, known_types, lettered, resolved, type_of
+from superorm.schema.expression_types import Given, computed, known_types, lettered, resolved, type_of
 from superorm.schema.parts import Part, compared, element_part
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ, widest
@@ -79,7 +79,8 @@ def _settled(given: Sequence[Given]) -> list[Any]:
 
 def _one(letter: Letter, value: object, kind: BsonType | None, annotation: Any) -> Any:
     if is_expr(value):
-        return value if kind is None or letter == "-" else _fitted(value, kind)
+        own = annotation if letter == "v" or annotation is None else list[annotation]
+        return value if kind is None or letter == "-" else _fitted(value, kind, own)
     if letter == "-" or is_told_by_bson(value):
         return literal(value)
     if kind is None:
@@ -96,7 +97,7 @@ def _shared_annotation(given: Iterable[Given]) -> Any:
         if letter == "-":
             continue
         for one in _items(value) if letter == "l" else (value,):
-            found += _annotations(one) if is_expr(one) else [_annotation_of(one)]
+            found += one._annotations if is_expr(one) else [_annotation_of(one)]
     annotation = _union(found) if found else None
     return None if annotation is None or resolved(annotation) is None else annotation
 
@@ -105,39 +106,40 @@ def _items(value: Any) -> Iterable[Any]:
     return value if isinstance(value, (list, tuple, set, frozenset)) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
-def _annotations(node: Expr[Any, Any]) -> Iterator[Any]:
-    if is_call(node) and node.annotation is not None:
-        yield node.annotation
-    for child in node.children():
-        yield from _annotations(child)
-
-
 def _holds_values(node: object) -> bool:
-    return is_expr(node) and node._has_values
+    return is_expr(node) and bool(node._annotations)
 
 
-def _fitted(node: Expr[Any, Any], kind: BsonType) -> Expr[Any, Any]:
-    """The expression with the Python values that it gives as the type stores them."""
-    if not _holds_values(node):
+def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None) -> Expr[Any, Any]:
+    """The expression with the Python values that it gives as the type stores them.
+
+    With the `annotation` of the type these remember it.
+    """
+    if node._annotations in ((), (annotation,)):
         return node
+    if is_label(node):
+        return Label(_fitted(node.expr, kind, annotation), node.name)
     if is_case(node):
-        values = [_fitted(value, kind) if is_expr(value) else value for value in branches(node)]
+        values = [_fitted(value, kind, annotation) if is_expr(value) else value for value in branches(node)]
         conditions = [condition for condition, _ in node.whens]
         return Case(tuple(zip(conditions, values[:-1], strict=True)), values[-1])
     if not is_call(node):
         return node
     if node.operator is LITERAL:
         own = resolved(node.annotation)
-        return node if own is None else Call(LITERAL, (kind.beside(own.from_bson(node.args[0])),))
+        return node if own is None else Call(LITERAL, (kind.beside(own.from_bson(node.args[0])),), (), annotation)
     result = getattr(SIGNATURES.get(node.operator.name), "result", None)
     shared = kind if result == "v" else item_of(kind) if result == "l" else None
     if shared is None:
         return node
     options = dict(node.options)
     given = lettered(node.operator, node.args, options)
-    lists = list_of(shared)
+    if result == "l":
+        annotation = get_args(annotation)[0] if get_origin(annotation) is list else None
+    of_one = shared, annotation
+    of_list = list_of(shared), None if annotation is None else list[annotation]
     values = [
-        _fitted(value, lists if letter == "l" else shared) if letter != "-" and is_expr(value) else value
+        _fitted(value, *(of_list if letter == "l" else of_one)) if letter != "-" and is_expr(value) else value
         for letter, value in given
     ]
     count = len(node.args)
@@ -147,14 +149,29 @@ def _fitted(node: Expr[Any, Any], kind: BsonType) -> Expr[Any, Any]:
 class ExpressionTypes:
     """What expressions ask of types."""
 
+    def computed(self, node: Expr[Any, Any]) -> BsonType | None:
+        return computed(node)
+
     @not_too_deep
     def beside(self, node: Expr[Any, Any], value: object) -> Any:
         kind = type_of(node)
-        return literal(value) if kind is None else compared(kind, repr(node), value)
+        try:
+            return literal(value) if kind is None else kind.beside(value)
+        except Misfit:
+            return compared(cast("BsonType", kind), repr(node), value)  # raises, and says where
 
     def literal(self, value: object) -> Expr[Any, Any]:
         found = _literal(value)
         return found if is_expr(found) else Call(LITERAL, (found,))
+
+    def remembering(self, stored: object, annotation: Any) -> Expr[Any, Any]:
+        kind = resolved(annotation)
+        try:
+            if kind is not None:
+                kind.from_bson(stored)
+        except Misfit as misfit:
+            raise StatementError(f"func.literal() does not hold what it says: {misfit.describe()}") from misfit.error
+        return Call(LITERAL, (stored,), (), None if kind is None else annotation)
 
     @not_too_deep
     def alike(self, values: Sequence[object]) -> list[Any]:
@@ -183,6 +200,11 @@ class ExpressionTypes:
                 f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
             )
         return _fitted(node, kind)
+
+    def are_items(self, node: object, items: object) -> bool:
+        kind = type_of(items)
+        item = None if kind is None else item_of(kind)
+        return item is not None and same_kind([item, type_of(node)]) is not None
 
     def items(self, node: object) -> Part | None:
         kind = type_of(node)

@@ -12,13 +12,15 @@ from superorm.schema.registry import Registry, default_registry
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
+from superorm.schema.types.registered import RegisteredType
+from superorm.schema.types.scalars import EnumType
 from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = ["class_finder", "python_value"]
 
 
 def class_finder(registry: Registry | None) -> Finder:
-    """What finds the documents of a registry, the classes they derive from and their embedded documents by name."""
+    """What finds the documents of a registry, the classes they derive from and those of their values by name."""
     classes = default_registry if registry is None else registry
     others: dict[str, type] = {}
 
@@ -58,16 +60,23 @@ def _reachable(pending: list[ClassMap]) -> Iterator[type]:
         for part in mapping.fields:
             kind = part.resolved()
             if kind is not None:
-                pending.extend(_embedded(kind))
+                inside = [*_embedded(kind)]
+                pending.extend(one for one in inside if isinstance(one, ClassMap))
+                yield from (one for one in inside if isinstance(one, type))
 
 
-def _embedded(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Iterator[ClassMap]:
-    """The classes of the embedded documents in values of a type; TypedDicts in `seen` were looked through."""
+def _embedded(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Iterator[ClassMap | type]:
+    """The classes of the embedded documents, Enums and registered types in values of a type.
+
+    TypedDicts in `seen` were looked through.
+    """
     match kind:
         case EmbeddedType():
             yield kind.mapping
         case OneOfType():
             yield from kind.mappings
+        case EnumType(enum=cls) | RegisteredType(cls=cls):
+            yield cls
         case UnionType(members=kinds) | TupleType(elements=kinds):
             for inner in kinds:
                 yield from _embedded(inner, seen)

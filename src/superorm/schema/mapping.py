@@ -237,6 +237,19 @@ class ClassMap:
     """By attribute, those of the bases too."""
     functions: dict[str, Any] = field(factory=dict[str, Any], init=False)
     """Further functions generated for the class, by name."""
+    registry: Any = field(default=None, init=False)
+    """Of a Document: the registry that it is in."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its class, which is pickled by value where it is one of a script; generated functions are left behind."""
+        for part in self.fields:
+            part.resolved()
+        kept = {one.name: getattr(self, one.name) for one in attrs.fields(ClassMap) if one.name not in _GENERATED}
+        return _mapping_of, (self.cls,), kept
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "cls" not in vars(self):  # else the class is known here
+            vars(self).update(state, functions={})
 
     def __attrs_post_init__(self) -> None:
         self.by_attribute = {part.attribute: part for part in self.fields}
@@ -341,6 +354,15 @@ class ClassMap:
             for part in self.fields
             if isinstance(part.spec, VectorFieldSpec)
         )
+
+
+_GENERATED = frozenset({"load", "load_all", "dump", "unchanged", "functions"})
+
+
+def _mapping_of(cls: type) -> ClassMap:
+    """What is known of a class that was pickled, or an empty object to be filled."""
+    found: ClassMap | None = cls.__dict__.get("__superorm__")
+    return ClassMap.__new__(ClassMap) if found is None else found
 
 
 def class_map(cls: type) -> ClassMap:

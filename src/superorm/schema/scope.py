@@ -47,6 +47,16 @@ class Scope:
         module_names = frame.f_globals if same else _names_of(module)
         return cls(module, body["__qualname__"], names, module_names, frozenset(mentioned))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled with those names of the module that the annotations mention."""
+        names = {name: self.module_names[name] for name in self.mentioned & self.module_names.keys()}
+        state = {"module": self.module, "qualname": self.qualname, "names": self.names}
+        return {**state, "module_names": names, "mentioned": self.mentioned}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def declare(self, cls: type) -> None:
         """Let annotations name the class itself, before its name is bound."""
         self.names[cls.__name__] = cls

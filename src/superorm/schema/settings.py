@@ -9,7 +9,7 @@ from typing import Any
 
 from superorm.exc import MappingError
 
-__all__ = ["around", "check_body", "check_undecorated", "is_method"]
+__all__ = ["around", "check_body", "check_undecorated", "is_method", "is_unpickling"]
 
 _SETTINGS = (
     "__abstract__",
@@ -49,6 +49,11 @@ def check_undecorated(name: str, attributes: Iterable[str]) -> None:
         raise MappingError(
             f"{name} is an attrs class by itself, as it derives from Document or Embedded; leave out the decorator"
         )
+
+
+def is_unpickling(frame: FrameType) -> bool:
+    """Whether the frame is of cloudpickle, which makes an empty class and then sets its attributes."""
+    return str(frame.f_globals.get("__name__")).startswith("cloudpickle.")
 
 
 def around(frame: FrameType) -> FrameType:

@@ -22,6 +22,8 @@ __all__ = [
     "no_statement",
 ]
 
+_MAX_BATCH_SIZE = 2**31 - 1
+
 
 def no_statement(given: object, caller: str = "a session") -> StatementError:
     """The error of what is no statement at all."""
@@ -73,9 +75,9 @@ def check_rows(statement: object, caller: str) -> None:
 
 
 def check_batch_size(size: object, caller: str) -> None:
-    """Raise `StatementError` for anything but a number of rows."""
-    if not isinstance(size, int) or size < 1:
-        raise StatementError(f"{caller} takes a batch_size of at least 1, not {size!r:.80}")
+    """Raise `StatementError` for anything but a number of rows that the server takes."""
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_BATCH_SIZE:
+        raise StatementError(f"{caller} takes a batch_size from 1 to {_MAX_BATCH_SIZE}, not {size!r:.80}")
 
 
 def documents_in(instances: object, caller: str) -> tuple[list[Document], set[type[Document]]]:

@@ -126,8 +126,9 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
     holder, keys = output.path[:-depth], output.path[-depth:]  # the former of a joined document
     part: Any = field._parts[-1]
     kind: BsonType = KeptType(part.type) if _keeps(field) else part.type
-    if output.unwound and not _is_item(field) and kind.is_list:
-        kind = item_of(kind) or AnyType()
+    for _ in range(output.unwound - _is_item(field)):
+        if kind.is_list:
+            kind = item_of(kind) or AnyType()
     read = kind.from_bson
 
     def one(value: Any) -> Any:
@@ -165,8 +166,8 @@ def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:
 
 def _reader(output: Output) -> Callable[[Any], Any]:
     kind = type_of(output.entity)
-    if kind is not None and output.unwound and not _is_item(output.entity):
-        kind = item_of(kind)
+    for _ in range(output.unwound - _is_item(output.entity)):
+        kind = None if kind is None else item_of(kind)
     if kind is None:
         return _natural
     read = kind.from_bson

@@ -46,7 +46,8 @@ def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dic
         if not done:
             stale.append(filter["_id"])
     missing = len(filters) - matched
-    if len(stale) != missing and isinstance(write, Delete):  # others deleted some, which cannot be told from ours
+    ambiguous = len(stale) != missing and isinstance(write, Delete)  # others deleted some, as if it had been this flush
+    if not matched or ambiguous:
         stale = [filter["_id"] for filter in filters]
     by_class: dict[type, list[Any]] = {}
     for key in stale:

@@ -73,6 +73,18 @@ async def test_changed_underneath(db: AsyncDB, real: bool) -> None:
     assert (2, 10, 1 if real else 2) == second
 
 
+async def test_the_same_change_underneath(db: AsyncDB) -> None:
+    """A document that somebody else has changed in the same way is named, too."""
+    await fill(db, 1)
+    async with db.session() as one, db.session() as two:
+        for session in (one, two):
+            (await session.get_one(Account, 1)).money += 1
+        await two.commit()
+        with pytest.raises(StaleDocumentError, match=r"1 of 1 changed documents .* \(Account 1\)") as raised:
+            await one.commit()
+        assert (Account, 1) == (raised.value.document_class, raised.value.key)
+
+
 async def test_deleted_underneath(db: AsyncDB) -> None:
     """A change of a document that is gone fails, too."""
     await fill(db, 1)

@@ -74,6 +74,18 @@ def test_changed_underneath(db: DB, real: bool) -> None:
     assert (2, 10, 1 if real else 2) == second
 
 
+def test_the_same_change_underneath(db: DB) -> None:
+    """A document that somebody else has changed in the same way is named, too."""
+    fill(db, 1)
+    with db.session() as one, db.session() as two:
+        for session in (one, two):
+            session.get_one(Account, 1).money += 1
+        two.commit()
+        with pytest.raises(StaleDocumentError, match=r"1 of 1 changed documents .* \(Account 1\)") as raised:
+            one.commit()
+        assert (Account, 1) == (raised.value.document_class, raised.value.key)
+
+
 def test_deleted_underneath(db: DB) -> None:
     """A change of a document that is gone fails, too."""
     fill(db, 1)

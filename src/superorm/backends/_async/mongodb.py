@@ -340,7 +340,7 @@ class AsyncMongoDatabackend:
             with suppress(PyMongoError):
                 await aio.shielded(session.abort_transaction)
             raise
-        with committing(self._namespace("the commit"), lost=self._lost):
+        with committing(f"{self.name}, the commit", lost=self._lost):
             await aio.shielded(_commit, session)
 
     @asynccontextmanager

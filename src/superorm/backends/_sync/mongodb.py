@@ -339,7 +339,7 @@ class MongoDatabackend:
             with suppress(PyMongoError):
                 sio.shielded(session.abort_transaction)
             raise
-        with committing(self._namespace("the commit"), lost=self._lost):
+        with committing(f"{self.name}, the commit", lost=self._lost):
             sio.shielded(_commit, session)
 
     @contextmanager

@@ -28,7 +28,6 @@ class MongomockDatabackend:
     """A database in memory: no transactions, no sessions, and only the stages that mongomock has.
 
     `client` is a ``mongomock.MongoClient``; a database of one client and name is shared by all who open it.
-    mongomock takes keys that Python finds equal, such as ``1`` and ``True``, for the same key.
     """
 
     def __init__(self, client: Any, name: str) -> None:

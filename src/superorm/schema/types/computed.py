@@ -11,8 +11,11 @@ from bson import Decimal128, Int64
 
 from superorm.expr.narrow import is_list
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.containers import AnyType, ListType, TupleType, UnionType
-from superorm.schema.types.scalars import DecimalType, FloatType, IntType, NoneType
+from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType
+from superorm.schema.types.embedded import EmbeddedType, OneOfType
+from superorm.schema.types.registered import RegisteredType
+from superorm.schema.types.scalars import DecimalType, EnumType, FloatType, IntType, LiteralType, NoneType
+from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = ["KeptType", "NumberType", "SpreadType", "bare", "item_of", "list_of", "same_kind", "surely_differ", "widest"]
 
@@ -129,12 +132,36 @@ def item_of(kind: BsonType) -> BsonType | None:
 def same_kind(kinds: Iterable[BsonType | None]) -> BsonType | None:
     """The type that all of them are, null aside; of numbers the widest; None for others."""
     found = [None if kind is None else bare(kind) for kind in kinds]
-    first = found[0] if found else None
-    if first is None or None in found:
+    known = [kind for kind in found if kind is not None]
+    if not known or len(known) < len(found):
         return None
-    if all(kind is not None and kind.name == first.name for kind in found):
-        return first
+    first, *others = known
+    if all(other is first or _identity(other) == _identity(first) for other in others):
+        return next((kind for kind in known if isinstance(kind, _Wrapper)), first)
     return widest(found)
+
+
+def _identity(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Any:
+    """What is equal of types that read alike: the classes of their values. TypedDicts in `seen` hold themselves."""
+    match kind:
+        case _Wrapper(inner=inner):
+            return _identity(inner, seen)
+        case EnumType(enum=cls) | RegisteredType(cls=cls) | EmbeddedType(mapping=cls):
+            return cls
+        case OneOfType(mappings=classes):
+            return classes
+        case ListType(container=container, element=element):
+            return container, _identity(element, seen)
+        case DictType(value=value):
+            return dict, _identity(value, seen)
+        case TupleType(elements=kinds) | UnionType(members=kinds):
+            return type(kind), *[_identity(one, seen) for one in kinds]
+        case LiteralType(choices=choices):
+            return LiteralType, *[(type(choice), choice) for choice, _ in choices]
+        case TypedDictType(name=name, keys=keys) if kind not in seen:
+            return name, *[(key, one.required, _identity(one.type, (*seen, kind))) for key, one in keys.items()]
+        case _:
+            return type(kind), kind.name
 
 
 _RANKS: dict[type, type[int | float | Decimal]] = {IntType: int, FloatType: float, DecimalType: Decimal}

@@ -164,7 +164,8 @@ class ListType(BsonType):
         self.element = element
         self.name = f"{container.__name__}[{element.name}]"
         self.hashable = container in (tuple, frozenset) and element.hashable
-        self._is_set = container in (set, frozenset)
+        self.is_set = container in (set, frozenset)
+        """Whether it is stored in the order of sets."""
 
     def from_bson(self, value: Any) -> Any:
         if not is_list(value):
@@ -187,12 +188,12 @@ class ListType(BsonType):
         if not isinstance(value, self.container):
             raise Misfit(value, self.name)
         stored = each(self.element.to_bson, cast("Iterable[Any]", value))
-        return in_order(stored) if self._is_set else stored
+        return in_order(stored) if self.is_set else stored
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         if not is_list(raw) or not isinstance(value, self.container):
             return False
-        if self._is_set:
+        if self.is_set:
             return super().unchanged(value, in_order(raw))
         values = cast("list[Any]", value)
         return len(values) == len(raw) and all(map(self.element.unchanged, values, raw))
@@ -212,7 +213,7 @@ class ListType(BsonType):
         """Of a list, or of one of its elements."""
         if self.element.plain and isinstance(value, np.ndarray):
             return literal(cast("Any", value).tolist())
-        if isinstance(value, (set, frozenset)) and (self._is_set or not self.element.is_list):
+        if isinstance(value, (set, frozenset)) and (self.is_set or not self.element.is_list):
             return in_order(each(self.element.beside, cast("Iterable[Any]", value)))
         items = cast("Any", value)
         return each(self.element.beside, items) if is_list(items) or is_tuple(items) else self.element.beside(items)

@@ -37,6 +37,10 @@ class RegisteredType(BsonType):
         self.encode: Callable[[Any], Any]
         self.decode: Callable[[Any], Any]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Registered again where it is loaded, unless its class is registered there."""
+        return _restored, (self.cls, self.encode, self.decode, self.reads)
+
     def from_bson(self, value: Any) -> Any:
         if type(value) not in self.reads:
             raise Misfit(value, self.name)
@@ -103,6 +107,13 @@ def register_type(
     kind.encode, kind.decode = to_bson, from_bson
     kind.reads = reads | {Int64} if int in reads else reads
     register_literal(cls, partial(_literal, kind))
+
+
+def _restored(cls: type, encode: Any, decode: Any, reads: frozenset[type]) -> RegisteredType:
+    if cls not in _types:
+        register_type(cls, encode, decode)
+        _types[cls].reads = reads
+    return _types[cls]
 
 
 def _is_new(cls: object) -> bool:
