@@ -85,7 +85,8 @@ class MappedMeta(type):
         parts = mcs._parts(name, declared, namespace, bases)
         owner: list[type] = []
         sides = {part.attribute: property(_ClassSide(part, owner).__getitem__) for part in parts}
-        made: Any = type(f"{name}Meta", (mcs,), sides)
+        found = {"__module__": namespace["__module__"], "__qualname__": f"{namespace['__qualname__']}.__class__"}
+        made: Any = type(f"{name}Meta", (mcs,), {**sides, **found})  # pickled by its name where the class is
         cls: type = type.__new__(made, name, bases, namespace, **keywords)
         owner[:] = [cls]
         scope.declare(cls)
@@ -146,6 +147,7 @@ def _unpickle(cls: type, name: str, value: Any) -> None:
     finally:
         type.__setattr__(cls, "__class__", meta)
     if name == "__superorm__":
+        embedded.join_families(value)  # of bases that are not pickled by value
         if value.registry is None:
             embedded.generate(value)
         else:
