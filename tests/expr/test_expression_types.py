@@ -24,6 +24,7 @@ from superorm import (
     Session,
     StatementError,
     UnsupportedError,
+    aliased,
     case,
     column,
     field,
@@ -138,6 +139,7 @@ def rows(db: DB, statement: Any) -> list[Any]:
 
 _first = func.slice(ANY.days, 1).label("first")
 _most = func.max(ANY.days).label("most")
+_all = func.push(ANY.days).label("all")
 _key = func.if_null(ANY.days, DAYS[7]).label("key")
 
 UNWOUND: list[tuple[Callable[[], Any], list[Any]]] = [
@@ -165,10 +167,22 @@ UNWOUND: list[tuple[Callable[[], Any], list[Any]]] = [
     (lambda: select(func.max(ANY.parts.made)).unwind(ANY.parts), [DAYS[5]]),
     (lambda: select(func.max(ANY.parts)).unwind(ANY.parts), [Part(made=DAYS[5])]),
     (lambda: select(func.push(ANY.parts.kinds)).unwind(ANY.parts), [[{Kind.SMALL}, set[Kind]()]]),
+    # parts by their position, and under the names of others
+    (lambda: select(ANY.grid[0], ANY.grid[0].label("q")).unwind(ANY.grid), [(day, day) for day in DAYS[:2]]),
+    (lambda: select(ANY.grid.item()[0], func.if_null(ANY.grid[0], None)).unwind(ANY.grid), [(d, d) for d in DAYS[:2]]),
+    (lambda: select(func.if_null(ANY.days, DAYS[0]).label("days")).unwind(ANY.days), DAYS[:2]),
     # what was computed before
     (lambda: select(_first, func.if_null(_first, [])).order_by(_first).unwind(ANY.days), [(DAYS[:1], DAYS[:1])] * 2),
     (lambda: select(func.if_null(_first, DAYS[0])).order_by(_first).unwind(_first), DAYS[:1]),
     (lambda: select(func.max(_first)).order_by(_first).unwind(_first), DAYS[:1]),
+    (
+        lambda: select(ANY.id, _all).unwind(ANY.days).group_by(ANY.id).then(_all, ANY.id).unwind(_all),
+        [(DAYS[0], 1), (DAYS[1], 1)],
+    ),
+    (
+        lambda: select(ANY.grid).unwind(ANY.grid).group_by(ANY.grid).then(ANY.grid).unwind(ANY.grid).order_by(ANY.grid),
+        DAYS[:3],
+    ),
 ]
 
 
@@ -195,6 +209,15 @@ def test_in_windows_facets_unions_and_lists(mongodb_uri: str) -> None:
         )
         assert [*DAYS[:2], *DAYS[:2]] == rows(db, latest.union_all(latest))
         assert [DAYS[:1], DAYS[1:3]] == rows(db, select(mapped).unwind(ANY.grid))
+        lists = select(ANY.grid.label("v")).unwind(ANY.grid)
+        assert [DAYS[:1], DAYS[1:3]] * 2 == rows(db, lists.union_all(lists))
+        assert [*DAYS[:3], *DAYS[:3]] == rows(db, lists.union_all(lists).unwind(column("v")))
+        other: Any = aliased(Thing, "other")
+        same = select(other.days).where(other.id == ANY.id).as_list().label("same")
+        items = select(same).select_from(Thing).unwind(same)
+        assert [DAYS[:2], [], DAYS[:2], []] == rows(db, items.union_all(items))
+        outer = select(ANY.days).select_from(other).where(other.id == ANY.id).as_list()
+        assert [DAYS[:1], DAYS[1:2]] == rows(db, select(outer).select_from(Thing).unwind(ANY.days))
         db.parts.data_backend.client.drop_database(name)
 
 
@@ -333,10 +356,10 @@ def _annotated(annotation: Any, value: Any = "s") -> dict[str, Any]:
     return {**data, "nodes": [{"node": "ValueType", **annotation}, *shifted]}
 
 
-def _shifted(value: Any) -> Any:
+def _shifted(value: Any, by: int = 1) -> Any:
     if isinstance(value, list):
-        return [_shifted(item) for item in value]
-    return {"ref": value["ref"] + 1} if isinstance(value, dict) and [*value] == ["ref"] else value
+        return [_shifted(item, by) for item in value]
+    return {"ref": value["ref"] + by} if isinstance(value, dict) and [*value] == ["ref"] else value
 
 
 def test_what_a_type_node_may_be(db: DB) -> None:
@@ -379,6 +402,26 @@ def test_refuses_types_that_no_statement_gives(annotation: Any, value: Any) -> N
     """And values that are not of the type."""
     with pytest.raises(StatementError, match=r"from_dict\(\)"):
         Select.from_dict(_annotated(annotation, value), registry=registry)
+
+
+@pytest.mark.parametrize("operator", ["literal", "let"])
+def test_a_stored_call_of_nothing(operator: str) -> None:
+    """It is refused as one of too few arguments, with a type and without."""
+    data = _annotated({"name": "str"})
+    call = next(node for node in data["nodes"] if node["node"] == "Call")
+    call |= {"operator": operator, "args": []}
+    with pytest.raises(StatementError, match="nodes"):
+        Select.from_dict(data, registry=registry)
+
+
+def test_types_that_only_grow_when_read_are_forgotten(db: DB) -> None:
+    """Each of these twelve nodes names the one before twice; so reading takes no longer than the data are."""
+    data = _annotated({"name": "int"})
+    first, *others = data["nodes"]
+    types = [first, *({"node": "ValueType", "name": "tuple", "items": [{"ref": n}] * 2} for n in range(11))]
+    others = [{key: _shifted(value, 11) for key, value in node.items()} for node in others]
+    made: Select[Any, Any] = Select.from_dict({**data, "nodes": [*types, *others]}, registry=registry)
+    assert ["s"] * 2 == rows(db, made)
 
 
 def test_fields_are_of_documents_only() -> None:
@@ -432,6 +475,20 @@ def test_work_grows_with_the_size_of_an_expression(nested: Callable[[int], Any])
     """And not with its square: four times as deep takes about four times as much."""
     nested(1)
     assert _calls(lambda: nested(80)) < 6 * _calls(lambda: nested(20))
+
+
+def test_work_grows_with_the_size_of_an_expression_over_items() -> None:
+    """Though each function here names its argument twice."""
+
+    def nested(levels: int) -> Any:
+        made: Any = ANY.grid
+        for _ in range(levels):
+            made = func.map(made, lambda day: func.if_null(day, func.if_null(day, DAYS[0])))
+        return select(made).unwind(ANY.days)
+
+    small, large = nested(3), nested(12)
+    small.pipeline()
+    assert _calls(large.pipeline) < 6 * _calls(small.pipeline)
 
 
 def test_the_type_beside_values_is_found_once() -> None:

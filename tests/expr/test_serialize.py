@@ -369,7 +369,7 @@ def drop(name: str, key: str) -> Callable[[dict[str, Any]], None]:
         (change("Label", "name", "a.b"), "'a.b' cannot be a label"),
         (change("Call", "operator", "$function"), ".operator: expected one of"),
         (change("Call", "operator", "function"), ".operator: expected one of"),
-        (change("Call", "operator", "literal"), ".args: func.literal() takes a value"),
+        (change("Call", "operator", "literal"), ": it is func.literal(a), not func.literal(Movie.year, 1)"),
         (change("Call", "operator", "let"), ".args: variables are a func.object()"),
         (change("Call", "options", [["as", "$$ROOT"]]), ".options.as: expected a variable's name"),
         (change("Call", "options", [["sortBy", {"dict": [["$function", 1]]}]]), ".options.sortBy: expected "),

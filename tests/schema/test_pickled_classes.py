@@ -188,3 +188,52 @@ def test_functions_of_scripts_that_name_classes(tmp_path: Path) -> None:
     run(tmp_path / "script.py", SCRIPT, data)
     for name in ("first.py", "second.py"):
         run(tmp_path / name, LOADING, data)
+
+
+MODULE = """
+from __future__ import annotations
+from superorm import Document, Embedded, Mapped, field
+
+class Rating(Embedded):
+    stars: Mapped[int] = field(default=1)
+
+class Movie(Document):
+    id: Mapped[int] = field(primary_key=True)
+    rating: Mapped[Rating | None] = field(default=None)
+"""
+
+DERIVED = """
+from __future__ import annotations
+import sys
+from pathlib import Path
+import cloudpickle
+import superorm
+from known import Movie, Rating
+from superorm import Mapped, Session, field, select
+
+class Verdict(Rating):
+    by: Mapped[str] = field(default="")
+
+class Film(Movie):
+    reels: Mapped[int] = field(default=1)
+
+def work(name):
+    with superorm.connect(f"mongomock://{name}") as db:
+        with db.begin() as session:
+            session.add_all([Film(id=1, rating=Verdict(by="me")), Movie(id=2, rating=Rating())])
+        with Session(db) as session:
+            found = session.scalars(select(Movie).order_by(Movie.id)).all()
+            return [(type(one), type(one.rating)) for one in found] == [(Film, Verdict), (Movie, Rating)]
+
+assert work("here")
+Path(sys.argv[1]).write_bytes(cloudpickle.dumps(work))
+"""
+
+
+def test_classes_of_scripts_that_derive_from_those_of_modules(tmp_path: Path) -> None:
+    """The classes of modules are found by their names, and know those that were pickled."""
+    data = tmp_path / "function.pkl"
+    (tmp_path / "known.py").write_text(MODULE)
+    run(tmp_path / "script.py", DERIVED, data)
+    loading = "import pathlib, pickle, sys; assert pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())('there')"
+    run(tmp_path / "loading.py", loading, data)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from attrs import define, evolve
+from attrs import define
 
 from superorm.compile.expressions import accumulator, emit, has_accumulator
 from superorm.compile.groups import Columns, always_a_row, bucket_stage, group_stages
@@ -89,9 +89,7 @@ class Grouping(SelectList):
             if known is None and place in self.unwound:
                 known = Output("", inside(key), "value", unwound=self._unwound(inside(key), place))
             if known is not None:
-                if known.kind == "rows" and place != ".".join(known.path):  # the value of an unwound row
-                    known = known.outputs[0]
-                yield path, evolve(known, path=tuple(path.split(".")), stored=False)
+                yield path, known.moved(place, path)
 
     def _is_plain_total(self, block: Block, entities: tuple[Any, ...]) -> bool:
         """Whether the row of no documents, which the server does not make, can be made of the accumulators' own."""

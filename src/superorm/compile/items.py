@@ -19,6 +19,8 @@ from superorm.expr.sources import Variable
 
 __all__ = ["item_at", "item_in", "items_of", "parts_typed"]
 
+_ITEM = ("element", None)
+
 
 def item_in(node: Any, levels: int = 1) -> Any:
     """What has the type of the items of a list, or of the items of these."""
@@ -31,9 +33,10 @@ def item_at(field: Field[Any, Any], unwound: Callable[[Field[Any, Any]], int]) -
     """The field with `.item()` after each list on its path, as often as that was `unwound`."""
     found: Field[Any, Any] = Field(field._owner, "", ())
     for part, after in zip_longest(field._parts, field._parts[1:]):
-        found = found._with(part)
-        if after is None or after.step[0] != "element":
-            with suppress(StatementError):  # of what is no list
+        kind, position = part.step
+        with suppress(StatementError):  # of what is no list
+            found = found._with(found._type.element(position) if kind == "element" else part)
+            if after is None or after.step != _ITEM:
                 for _ in range(items_of(found), unwound(found)):
                     found = found._with(found._type.element(None))
     return found
@@ -43,7 +46,7 @@ def items_of(node: Any) -> int:
     """How often a field ends in `.item()`."""
     if not is_field(node):
         return 0
-    return len([*takewhile(lambda part: part.step == ("element", None), reversed(node._parts))])
+    return len([*takewhile(lambda part: part.step == _ITEM, reversed(node._parts))])
 
 
 def parts_typed(node: Any, typed: Callable[[Any], Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap
@@ -37,3 +37,8 @@ class Output:
     """Of the whole document: the keys that other columns stand under, which are not its own."""
     nothing: Any = MISSING
     """Of accumulators over everything: their value over no rows, of which the server makes no row."""
+
+    def moved(self, place: str, path: str) -> Output:
+        """The column of the values at `place`, where they stand at another path."""
+        rows = self.kind == "rows" and place != ".".join(self.path)  # of each unwound row the value
+        return evolve(self.outputs[0] if rows else self, path=tuple(path.split(".")), stored=False)

@@ -24,7 +24,7 @@ from superorm.expr.kinds import (
     is_label,
     is_list_of,
 )
-from superorm.expr.statements import LoadOnly
+from superorm.expr.options import LoadOnly
 
 __all__ = ["SelectList", "check_labels", "unique"]
 
@@ -93,17 +93,20 @@ class SelectList(State):
         return Output(title, entity, "document", () if key is None else (key,), mapping_of(entity))
 
     def _value(self, title: str, entity: Any, path: str, place: str | None) -> Output:
-        """A column at a path; `place` is where it stood before the projection."""
-        if path in self.columns:
-            return evolve(self.columns[path], name=title)
+        """A column at a path; `place` is where it stood before the projection, None for what that computes."""
         inner = inside(entity)
         keys = tuple(path.split("."))
+        if place is None:
+            return Output(title, self._typed(inner), "value", keys)
+        if place in self.columns:
+            known = self.columns[place]
+            return evolve(known if path == place else known.moved(place, path), name=title)
         if place in self.lists:
             return Output(title, inner, "rows", keys, outputs=self.lists[place])
-        if not is_field(inner) and self._has_items and path not in self.unwound:
-            inner = self._typed(inner) if place is None else self.kinds.get(place, inner)
+        if not is_field(inner):
+            inner = self.kinds.get(place, inner)
         stored = isinstance(documents_of(self.scope), DocumentScope) and self._is_stored(inner, path)
-        return Output(title, inner, "value", keys, unwound=self._unwound(inner, path), stored=stored)
+        return Output(title, inner, "value", keys, unwound=self._unwound(inner, place), stored=stored)
 
     def _is_stored(self, entity: Any, path: str) -> bool:
         """Whether at the path stands a field as documents have it, perhaps under another name."""

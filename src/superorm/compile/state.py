@@ -193,8 +193,18 @@ class State:
 
     def _typed(self, node: Any) -> Any:
         """What has the type of an expression in the rows: a field of a list that was unwound is an item."""
-        if not is_expr(node) or not self._has_items:
+        if not self._has_items:
             return node
+        known: dict[int, Any] = {}
+
+        def typed(node: Any) -> Any:
+            if id(node) not in known:  # what stands twice in it is looked at once
+                known[id(node)] = self._typed_by(node, typed) if is_expr(node) else node
+            return known[id(node)]
+
+        return typed(node)
+
+    def _typed_by(self, node: Expr[Any, Any], typed: Callable[[Any], Any]) -> Any:
         path = self._field_path(node) if is_field(node) else self.scope.computed(node)
         if path is not None and path in self.columns:
             column = self.columns[path]
@@ -205,7 +215,7 @@ class State:
                 return item_in(found, self.unwound[path])
         if is_field(node) and not isinstance(node._owner, Variable):
             return self._item_field(node)
-        return parts_typed(node, self._typed)
+        return parts_typed(node, typed)
 
     def _field_path(self, field: Field[Any, Any]) -> str | None:
         """Where a field stands; None where it does not."""

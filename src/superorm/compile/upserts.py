@@ -106,7 +106,8 @@ def _made(field: Field[Any, Any]) -> dict[str, dict[str, str]]:
     for number, part in enumerate(parts[:-1], 1):
         if part.is_list:
             break
-        path, where = (".".join(getattr(one, name) for one in parts[:number]) for name in ("stored", "attribute"))
+        path = ".".join(one.stored for one in parts[:number])
+        where = ".".join(one.attribute for one in parts[:number]).replace(".[", "[")
         holder = part.type
         if part.embedded is not None:
             own = class_map(part.embedded).fields

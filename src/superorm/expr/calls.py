@@ -92,11 +92,11 @@ def checked_call(operator: Operator, args: Sequence[Any], options: Mapping[str, 
     """
     places = () if operator.style == "list" else operator.arguments
     given = [*places[: len(args)], *options]
-    if operator is LITERAL and isinstance(args[0], Expr):
-        raise StatementError(f"func.literal() takes a Python value, not {args[0]!r}")
     if len(set(given)) < len(given) or not _is_complete(operator, len(args), given):
         shown = ", ".join([*map(repr, args), *(f"{keyword_of(name)}={value!r}" for name, value in options.items())])
         raise StatementError(f"it is {signature(operator)}, not func.{operator.name}({shown:.200})")
+    if operator is LITERAL and isinstance(args[0], Expr):
+        raise StatementError(f"func.literal() takes a Python value, not {args[0]!r}")
     for name, value in [*zip(places, args, strict=False), *options.items()]:
         choices = _CHOICES.get(name, ())
         if choices and not isinstance(value, Expr) and value not in choices:

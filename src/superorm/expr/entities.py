@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from superorm.exc import StatementError
-from superorm.expr.base import Expr
+from superorm.expr.base import Call, Expr
 from superorm.expr.nodes import Field
+from superorm.expr.rows import Window
 from superorm.expr.sources import is_document
 from superorm.expr.stages import Entity
 
@@ -31,8 +32,11 @@ def entity_name(entity: Any) -> str:
         return attributes[-1]
     if is_document(entity):
         return name_of(entity)
-    operator = getattr(getattr(entity, "call", entity), "operator", None)
-    name: str = getattr(entity, "name", None) or getattr(operator, "name", None) or type(entity).__name__.lower()
+    given: Any = entity
+    call: Any = given.call if isinstance(entity, Window) else given
+    if isinstance(call, Call):
+        return call.operator.name
+    name: str = getattr(given, "name", None) or type(given).__name__.lower()
     return name
 
 

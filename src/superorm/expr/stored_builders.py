@@ -11,7 +11,7 @@ from attrs import asdict
 
 from superorm.exc import StatementError, SuperormError
 from superorm.expr import nodes, options, relations, rows, stages, statements
-from superorm.expr.base import Compare, CompareOp, Expr
+from superorm.expr.base import Compare, CompareOp
 from superorm.expr.calls import checked_call
 from superorm.expr.functions import func
 from superorm.expr.kinds import is_call
@@ -106,9 +106,7 @@ def build_call(operator: str, args: Any, options: Any = (), annotation: ValueTyp
     if known is OBJECT:
         for name in named:
             checked_name(name)
-    if known is LITERAL and isinstance(args[0], Expr):
-        raise Refusal("func.literal() takes a value").within("args")
-    if known is LET and not (is_call(args[0]) and args[0].operator is OBJECT):
+    if known is LET and not (args and is_call(args[0]) and args[0].operator is OBJECT):
         raise Refusal("variables are a func.object()").within("args")
     for name, value in options:
         try:

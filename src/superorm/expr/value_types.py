@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from uuid import UUID
 
 import numpy as np
-from attrs import frozen
+from attrs import Factory, field, frozen
 from bson import ObjectId
 
 __all__ = ["ANNOTATIONS", "ClassName", "ValueType", "annotation_of", "described"]
@@ -22,6 +22,8 @@ _PLAIN: dict[str, Any] = {
 _NAMES = {kind: name for name, kind in _PLAIN.items()}
 _CONTAINERS: dict[str, Any] = {kind.__name__: kind for kind in (list, set, frozenset, tuple, dict)}
 _UNION = "union"
+_MAX_SIZE = 256
+"""How many types one may be made of, which takes as long to read though it is small where it is stored."""
 ANNOTATIONS: tuple[str, ...] = (*_PLAIN, *_CONTAINERS, _UNION, "class")
 """What a type may be by name: plain, a container, of one of some types, or a class."""
 
@@ -40,6 +42,12 @@ class ValueType:
     cls: Any = None
     """Of ``class``: its `ClassName`, or the class; None for one that is not known."""
     items: tuple[ValueType, ...] = ()
+    size: int = field(init=False, default=Factory(lambda self: 1 + _sizes(self.items), takes_self=True))
+    """Of how many types it is made, itself included."""
+
+
+def _sizes(items: tuple[ValueType, ...]) -> int:
+    return sum(one.size for one in items)
 
 
 def described(annotation: Any) -> ValueType:
@@ -57,7 +65,9 @@ def described(annotation: Any) -> ValueType:
 
 
 def annotation_of(kind: ValueType) -> Any:
-    """The annotation that names a type; None where a class of it is not known."""
+    """The annotation that names a type; None where a class of it is not known, and for a type that is too large."""
+    if kind.size > _MAX_SIZE:
+        return None
     if kind.name in _PLAIN:
         return _PLAIN[kind.name]
     if kind.name == "class":

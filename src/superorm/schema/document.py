@@ -101,7 +101,8 @@ class MappedMeta(type):
         relations = mcs._relations(name, related)
         sides |= {attribute: class_side(relation) for attribute, relation in relations.items()}
         namespace |= {attribute: object_side(attribute) for attribute in relations}
-        made: Any = type(f"{name}Meta", (mcs,), sides)
+        found = {"__module__": namespace["__module__"], "__qualname__": f"{namespace['__qualname__']}.__class__"}
+        made: Any = type(f"{name}Meta", (mcs,), {**sides, **found})  # pickled by its name where the class is
         cls: type = type.__new__(made, name, bases, namespace, **keywords)
         owner[:] = [cls]
         scope.declare(cls)
@@ -174,6 +175,7 @@ def _unpickle(cls: type, name: str, value: Any) -> None:
     finally:
         type.__setattr__(cls, "__class__", meta)
     if name == "__superorm__":
+        embedded.join_families(value)  # of bases that are not pickled by value
         if value.registry is None:
             embedded.generate(value)
         else:

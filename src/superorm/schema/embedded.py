@@ -22,7 +22,7 @@ from superorm.schema.state import DEFAULTS, SOURCE, kept, new_object
 from superorm.schema.types.base import BsonType, Misfit, Missing
 from superorm.schema.types.scalars import PLAIN_NAMES
 
-__all__ = ["equal", "generate", "install"]
+__all__ = ["equal", "generate", "install", "join_families"]
 
 
 def install(mapping: ClassMap) -> None:
@@ -34,7 +34,7 @@ def install(mapping: ClassMap) -> None:
     if hasattr(mapping.cls, "__discriminator__"):
         mapping.discriminator = cast("Any", mapping.cls).__discriminator__
         mapping.check_discriminator(mapping.name)
-    _join_families(mapping)
+    mapping.parent = next(iter(join_families(mapping)), None)
     generate(mapping)
 
 
@@ -61,7 +61,11 @@ def generate(mapping: ClassMap) -> None:
     mapping.load, mapping.load_all, mapping.dump, mapping.unchanged = load, load_all, dump, unchanged
 
 
-def _join_families(mapping: ClassMap) -> None:
+def join_families(mapping: ClassMap) -> list[ClassMap]:
+    """Let the mapped bases of a class know it; gives them, the nearest first.
+
+    Raises `MappingError` where their documents cannot tell it from another one.
+    """
     bases = [class_map(base) for base in mapping.cls.__mro__[1:] if "__superorm__" in base.__dict__]
     for base in bases:
         where = f"{mapping.name}, a subclass of {base.name}"
@@ -74,10 +78,10 @@ def _join_families(mapping: ClassMap) -> None:
             raise MappingError(
                 f"{where}: another class of that name is there, {_place(other.cls)}; choose another name"
             )
-    mapping.parent = bases[0] if bases else None
     for base in bases:
         base.family = {base.name: base, **base.family, mapping.name: mapping}
-        mapping.family = {mapping.name: mapping}
+        mapping.family = {mapping.name: mapping, **mapping.family}
+    return bases
 
 
 def _place(cls: type) -> str:
