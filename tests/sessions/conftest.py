@@ -1,0 +1,30 @@
+"""A server with fail points, and databases of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pymongo
+import pytest
+
+from tests.sessions.servers import replica_set
+
+
+@pytest.fixture(scope="session")
+def own_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a replica set of one member that nobody else uses, and that fails on demand (``configureFailPoint``).
+
+    Databases are not dropped: a transaction left open would hold that up for a minute.
+    """
+    with replica_set(tmp_path_factory.mktemp("own"), 1, "enableTestCommands=1") as (member,):
+        yield f"mongodb://{member.address}/?replicaSet=tests"
+
+
+@pytest.fixture
+def database(mongodb_uri: str) -> Iterator[str]:
+    """The name of a database on the real server, which is dropped afterwards."""
+    name = f"sessions_{uuid4().hex[:12]}"
+    yield name
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database(name)

@@ -1,0 +1,242 @@
+"""A task that is cancelled anywhere in a query, a flush or a commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pymongo
+import pytest
+import pytest_asyncio
+
+from superorm import (
+    AsyncDB,
+    AsyncSession,
+    Document,
+    Mapped,
+    PendingRollbackError,
+    connect_async,
+    field,
+    select,
+    update,
+    vector,
+)
+
+SETTINGS: dict[str, Any] = {"vector_database": "memory://", "signing_key": "test-key"}
+
+
+class Letter(Document):
+    __collection__ = "letters"
+
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str] = field(default="")
+    at: Mapped[np.ndarray | None] = vector(2)
+
+
+class Stamp(Document):
+    __collection__ = "stamps"
+
+    id: Mapped[int] = field(primary_key=True)
+    letter: Mapped[int] = field(default=0)
+    version: Mapped[int] = field(version=True)
+
+
+class CancelledAt:
+    """Awaits something, and has the task cancelled where it waits for the n-th time."""
+
+    def __init__(self, work: Awaitable[Any], at: int) -> None:
+        self._work = work
+        self._at = at
+        self.waits = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._work.__await__()
+        error: BaseException | None = None
+        while True:
+            try:
+                waited = steps.throw(error) if error is not None else next(steps)
+            except StopIteration as stop:
+                return stop.value
+            self.waits += 1
+            if self.waits == self._at:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            error = None
+            try:
+                yield waited
+            except BaseException as thrown:  # noqa: BLE001 - given to the work
+                error = thrown
+
+
+async def change(session: AsyncSession) -> None:
+    """A unit of work of several classes, in two flushes."""
+    letter = await session.get_one(Letter, 1)
+    letter.text = "changed"
+    letter.at = np.ones(2)
+    session.add(Stamp(id=2, letter=1))
+    (await session.scalars(select(Stamp).where(Stamp.id == 1))).one().letter = 7
+    session.add(Letter(id=2))
+    await session.execute(update(Letter).where(Letter.id == 3).values(text="by a statement"))
+    await session.commit()
+
+
+async def in_a_block(session: AsyncSession) -> None:
+    """The same in a block."""
+    async with session.begin():
+        session.add(Stamp(id=2))
+        session.delete(await session.get_one(Letter, 1))
+
+
+BEFORE = {
+    "letters": [{"_id": 1, "text": "", "at": None}, {"_id": 3, "text": "", "at": None}],
+    "stamps": [{"_id": 1, "letter": 0, "version": 1}],
+}
+
+
+class Place:
+    """A database, and what it holds as plain PyMongo sees it."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        if url.startswith("mongomock"):
+            from superorm.backends.mongomock_engine import mongomock_client
+
+            self.client: Any = mongomock_client(name)
+        else:
+            self.client = pymongo.MongoClient(url)
+
+    @property
+    def real(self) -> bool:
+        return not self.url.startswith("mongomock")
+
+    def now(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: list(self.client[self.name][name].find(sort=[("_id", 1)])) for name in BEFORE}
+
+    def reset(self) -> None:
+        for name, documents in BEFORE.items():
+            self.client[self.name][name].delete_many({})
+            self.client[self.name][name].insert_many([dict(document) for document in documents])
+
+    async def no_transaction_is_open(self) -> bool:
+        """Whether none stays open on the server; what applies vectors has some for a moment."""
+        for _ in range(300):
+            if not self.real or not self.client.admin.command("serverStatus")["transactions"]["currentOpen"]:
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+
+@pytest_asyncio.fixture(params=["mongodb", "mongomock"])
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    """A database of its own."""
+    name = f"cancelled_{uuid4().hex[:12]}"
+    url = request.getfixturevalue("own_uri") if request.param == "mongodb" else f"mongomock://{name}"
+    place = Place(url, name)
+    yield place
+    if place.real:
+        place.client.close()
+
+
+async def no_connection_is_busy(db: AsyncDB) -> bool:
+    """Whether no connection stays checked out of the pools of the DB's client; what applies vectors uses some."""
+    backend: Any = db.parts.data_backend
+    for _ in range(200):
+        if not sum(server.pool.active_sockets for server in backend.client._topology._servers.values()):
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("work", [change, in_a_block])
+async def test_cancelled_anywhere(place: Place, work: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    """All of the unit of work is there or nothing of it; no transaction stays open; the session goes on."""
+    async with connect_async(place.url, database=place.name, **SETTINGS) as db:
+        await db.create_all(Letter, Stamp)
+        place.reset()
+        async with db.session() as session:
+            await work(session)
+        after = place.now()
+        assert after != BEFORE
+        outcomes: set[str] = set()
+        for at in range(1, 10_000):
+            place.reset()
+            async with db.session() as session:
+                cancelling = CancelledAt(work(session), at)
+                task = asyncio.create_task(_run(cancelling))
+                with suppress(asyncio.CancelledError):
+                    await task
+                if cancelling.waits < at:
+                    assert not task.cancelled()
+                    break
+                found = place.now()
+                outcomes.add("whole" if found == after else "nothing" if found == BEFORE else f"{at}: {found}")
+                if session._work.server_session is not None:
+                    with pytest.raises(PendingRollbackError, match="CancelledError"):
+                        await session.commit()
+                await session.rollback()
+                assert await place.no_transaction_is_open()
+                assert found == place.now() or not place.real
+                stamp = await session.get_one(Stamp, 1)
+                if not place.real:  # where a rollback restores objects only
+                    await session.refresh(stamp)
+                stamp.letter = 100 + at
+                await session.commit()
+            assert 100 + at == next(one["letter"] for one in place.now()["stamps"] if one["_id"] == 1)
+            assert not place.real or await no_connection_is_busy(db)
+        assert at > 2
+        assert after == place.now()
+        if place.real or work is in_a_block:  # without transactions, the flush of a query is a unit of its own
+            assert {"nothing", "whole"} == outcomes
+
+
+async def _run(work: CancelledAt) -> None:
+    await work
+
+
+@pytest.mark.parametrize("steps", [range(0, 300, 9), pytest.param(range(2000), marks=pytest.mark.soak)])
+async def test_cancelled_while_commands_are_on_their_way(own_uri: str, steps: range) -> None:
+    """The same after any number of the event loop's turns, with a command, commit or abort half sent or half read."""
+    place = Place(own_uri, f"cancelled_{uuid4().hex[:12]}")
+    async with connect_async(place.url, database=place.name, **SETTINGS) as db:
+        await db.create_all(Letter, Stamp)
+        place.reset()
+        async with db.session() as session:
+            await change(session)
+        after = place.now()
+        for turns in steps:
+            place.reset()
+            async with db.session() as session:
+                task = asyncio.create_task(change(session))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                found = place.now()
+                assert found in (BEFORE, after)
+                await session.rollback()
+                assert await place.no_transaction_is_open()
+                assert await no_connection_is_busy(db)
+                (await session.get_one(Stamp, 1)).letter = 100 + turns
+                await session.commit()
+    place.client.close()
+
+
+async def test_time_out_of_a_block(place: Place) -> None:
+    """A time-out in a block of work takes it back, and is raised as such."""
+    async with connect_async(place.url, database=place.name, **SETTINGS) as db:
+        await db.create_all(Letter, Stamp)
+        place.reset()
+        with pytest.raises(TimeoutError):  # noqa: PT012
+            async with asyncio.timeout(0.3), db.begin() as session:
+                session.add(Stamp(id=5))
+                await session.flush() if place.real else None
+                await asyncio.sleep(5)
+        assert BEFORE == place.now()
+        assert await place.no_transaction_is_open()
