@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from attrs import define, field, frozen
 
@@ -37,6 +37,10 @@ from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.vector_spec import VectorSpec
 
 __all__ = ["CompiledSelect", "LikePlan", "compile_select", "filter_of", "parts_of", "path_of", "pipeline"]
+
+
+_Source: TypeAlias = tuple[ClassMap, RootScope, tuple[Output, ...]]
+"""A mapping, where its fields stand, and the only column of a select of its whole documents."""
 
 
 @frozen
@@ -138,12 +142,11 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     root = select._root
     if root is None or select._joins or select._group_by or select._having or select._distinct or select._options:
         return None
-    mapping = mapping_of(root)
-    scope, outputs = _whole(mapping, root)
+    mapping, scope, outputs = _source(root)
     sort: dict[str, int] = {}
     for order in select._order_by:
         by = order.expr
-        if not is_field(by):
+        if not isinstance(by, Field):
             return None
         path = by._path if by._owner is root else scope.path(by)
         sort.setdefault(path, order.direction)  # a second place of a field has no effect
@@ -166,13 +169,18 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     return CompiledSelect(mapping, outputs, find)
 
 
-def _whole(mapping: ClassMap, root: Any) -> tuple[RootScope, tuple[Output, ...]]:
-    """Where the fields of a class or an alias stand, and the only column of a select of its whole documents."""
-    if type(root) is Alias:
-        return RootScope(root), (Output(repr(root), root, "document", (), mapping),)
-    found: tuple[RootScope, tuple[Output, ...]] | None = mapping.functions.get("whole")
-    if found is None:
-        found = mapping.functions["whole"] = RootScope(root), (Output(mapping.name, root, "document", (), mapping),)
+def _source(root: Any) -> _Source:
+    """What is known of a class or an alias that is selected from; made once for a class."""
+    mapping: ClassMap | None = getattr(root, "__superorm__", None)
+    if mapping is not None and mapping.cls is root and "source" in mapping.functions:
+        known: _Source = mapping.functions["source"]
+        return known
+    mapping = mapping_of(root)
+    is_alias = type(root) is Alias
+    name = repr(root) if is_alias else mapping.name
+    found: _Source = mapping, RootScope(root), (Output(name, root, "document", (), mapping),)
+    if not is_alias:
+        mapping.functions["source"] = found
     return found
 
 
@@ -184,7 +192,7 @@ def _columns(
     paths: list[str] | None = []
     for entity in statement._entities:
         if entity is statement._root:
-            outputs += _whole(mapping, entity)[1]
+            outputs += _source(entity)[2]
             paths = None
         elif is_field(entity):
             path = scope.path(entity)

@@ -15,6 +15,7 @@ from superorm.expr.base import Compare, ElemMatch, Expr, Logical, Matches, Predi
 from superorm.expr.kinds import is_call, is_compare, is_field, is_label
 from superorm.expr.literals import ATOMIC
 from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.nodes import Field
 from superorm.expr.operators import LITERAL, SIZE
 from superorm.expr.sources import Variable
 
@@ -38,7 +39,7 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope, *, inside: bool = 
     shorten = nested = False
     for condition in conditions:
         plain: Any = condition
-        if type(plain) is Compare and type(plain.right) in ATOMIC and is_field(plain.left):  # most are
+        if type(plain) is Compare and type(plain.right) in ATOMIC and type(plain.left) is Field:  # most are
             field = plain.left
             path = field._path
             if field._owner is not root or "." in path:

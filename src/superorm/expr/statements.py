@@ -470,18 +470,21 @@ def select(*entities: Any) -> Select[Any, Any]:
     """
     if not entities:
         raise StatementError("select() needs a document class, or a field of one")
-    if len(entities) == 1 and is_document(entities[0]):
-        return _whole(entities[0])
+    if len(entities) == 1:
+        mapping = getattr(entities[0], "__superorm__", None)
+        if mapping is not None and mapping.cls is entities[0] and "select" in mapping.functions:
+            known: Select[Any, Any] = mapping.functions["select"]
+            return known
+        if is_document(entities[0]):
+            return _whole(entities[0])
     entities = checked_entities("select()", entities)
     return Select(root_of(entities), entities)
 
 
 def _whole(source: Any) -> Select[Any, Any]:
     """A select of whole documents: of a class each time the same, as to make a frozen one takes long."""
-    mapping = getattr(source, "__superorm__", None) if isinstance(source, type) else None
-    if mapping is None or mapping.cls is not source:  # an alias or abstract
-        return Select(source, (source,))
-    memo: dict[str, Select[Any, Any]] = mapping.functions
-    if "select" not in memo:
-        memo["select"] = Select(source, (source,))
-    return memo["select"]
+    made = Select[Any, Any](source, (source,))
+    mapping = getattr(source, "__superorm__", None)
+    if mapping is not None and mapping.cls is source:  # neither an alias nor abstract
+        mapping.functions["select"] = made
+    return made
