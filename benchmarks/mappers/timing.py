@@ -15,7 +15,7 @@ from mapper import Mapper
 
 __all__ = ["STATEMENTS", "TASKS", "Tasks"]
 
-STATEMENTS = 1000
+STATEMENTS = 10_000
 """How often the task `statement` builds and compiles its statement."""
 
 
@@ -65,9 +65,15 @@ class Tasks:
 
     async def modify(self, n: int) -> dict[str, float]:
         value = random.randrange(1, 2**31)  # else the second candidate would find nothing to change
-        objects = await finished(self.mapper.load_flat())
+
+        async def load_and_modify() -> list[Any]:
+            objects = await finished(self.mapper.load_flat())
+            await finished(self.mapper.modify(objects, value))
+            return objects
+
+        objects, times = await timed(load_and_modify)
         self._check(self.mapper.age_sum(objects), "flat", n)
-        return (await timed(self.mapper.modify, objects, value))[1] | {"value": value}
+        return times | {"value": value}
 
     async def statement(self, _: int) -> dict[str, float]:
         def repeat() -> None:

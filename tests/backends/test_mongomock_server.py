@@ -177,7 +177,7 @@ def test_updates_into_lists(backends: list[DataBackend], op: str, path: str) -> 
         backend.write(Delete("u", [{}]))
         backend.write(Insert("u", [{"_id": 1, "l": [1, 2]}]))
         try:
-            backend.write(Update("u", [UpdateOp({"_id": 1}, {op: {path: 3}})]))
+            backend.write(Update("u", [UpdateOp(q={"_id": 1}, u={op: {path: 3}})]))
             found.append(backend.read(Find("u")))
         except SuperormError as error:
             found.append(type(error))
@@ -196,7 +196,7 @@ def test_keys_that_python_finds_equal(backends: list[DataBackend]) -> None:
             [document["n"] for document in backend.read(Find("k", {"_id": {"$eq": key}}))] for key in keys
         ]
         assert [0, 1] == sorted(d["n"] for d in backend.read(Find("k", {"_id": {"$in": [1, True, 1.0]}})))
-        backend.write(Update("k", [UpdateOp({"_id": True}, {"$set": {"n": 10}})]))
+        backend.write(Update("k", [UpdateOp(q={"_id": True}, u={"$set": {"n": 10}})]))
         assert 1 == backend.write(Delete("k", [{"_id": 1}])).matched
         assert [10] == [document["n"] for document in backend.read(Find("k", {"_id": True}))]
 
@@ -205,6 +205,6 @@ def test_sets_of_new_documents(backends: list[DataBackend]) -> None:
     """What an upsert adds twice to a set is in it once, numbers of any type."""
     update = {"$addToSet": {"l": {"$each": [2, 1, 1, 1.0, True, D("2")]}}}
     for backend in backends:
-        backend.write(Update("s", [UpdateOp({"_id": 1}, update, upsert=True)]))
+        backend.write(Update("s", [UpdateOp(q={"_id": 1}, u=update, upsert=True)]))
     assert backends[0].read(Find("s")) == backends[1].read(Find("s"))
     assert 3 == len(backends[1].read(Find("s"))[0]["l"])

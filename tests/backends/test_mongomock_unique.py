@@ -83,7 +83,7 @@ def test_as_the_server(server: MongoDatabackend, keys: list[tuple[str, int]], op
             write = Insert(name, [{"_id": key, **document}])
             assert outcome(server, write) == outcome(mock, write)
         if update:
-            change = Update(name, [UpdateOp({"_id": 0}, {"$set": update})])
+            change = Update(name, [UpdateOp(q={"_id": 0}, u={"$set": update})])
             assert outcome(server, change) == outcome(mock, change)
         assert held(server, name) == held(mock, name)
 

@@ -78,7 +78,7 @@ def test_no_update_is_lost(backends: list[MongoDatabackend]) -> None:
 
     def increment(backend: MongoDatabackend) -> None:
         for _ in range(20):
-            assert WriteResult(1, 1) == backend.write(Update("c", [UpdateOp({"_id": 1}, {"$inc": {"n": 1}})]))
+            assert WriteResult(1, 1) == backend.write(Update("c", [UpdateOp(q={"_id": 1}, u={"$inc": {"n": 1}})]))
 
     at_once(backends, increment)
     assert [{"_id": 1, "n": 20 * THREADS}] == backends[0].read(Find("c"))
@@ -98,7 +98,7 @@ def test_a_client_with_time_zones() -> None:
     date = datetime(2024, 1, 1, tzinfo=UTC)
     backend = MongomockDatabackend(mongomock.MongoClient(tz_aware=True), "db")
     backend.write(Insert("c", [{"_id": 1, "d": date}]))
-    backend.write(Update("c", [UpdateOp({"d": date}, {"$set": {"n": 1}})]))
+    backend.write(Update("c", [UpdateOp(q={"d": date}, u={"$set": {"n": 1}})]))
     assert [{"_id": 1, "d": date, "n": 1}] == backend.read(Find("c", {"d": {"$gte": date}}))
 
 

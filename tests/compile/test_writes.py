@@ -207,11 +207,11 @@ def test_insert_upsert() -> None:
     mapping = class_map(Counted)
     document = {"_id": "k", "n": 5, "at": None, "v": 1}
     by_key = upsert_of(mapping, [mapping.key], document, ["id", "n"])
-    assert {"_id": "k"} == by_key.op.filter
-    assert {"$set": {"n": 5}, "$setOnInsert": {"at": None}, "$inc": {"v": 1}} == by_key.op.update
+    assert {"_id": "k"} == by_key.op["q"]
+    assert {"$set": {"n": 5}, "$setOnInsert": {"at": None}, "$inc": {"v": 1}} == by_key.op["u"]
     by_n = upsert_of(mapping, [mapping.by_attribute["n"]], document, ["id", "n", "at"])
-    assert {"n": 5} == by_n.op.filter
-    assert {"$set": {"at": None}, "$setOnInsert": {"_id": "k"}, "$inc": {"v": 1}} == by_n.op.update
+    assert {"n": 5} == by_n.op["q"]
+    assert {"$set": {"at": None}, "$setOnInsert": {"_id": "k"}, "$inc": {"v": 1}} == by_n.op["u"]
 
 
 def test_merges() -> None:

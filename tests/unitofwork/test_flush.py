@@ -57,7 +57,7 @@ def test_inserts_then_updates_then_deletes() -> None:
     expected = [
         Insert("tag", [{"_id": tag.id, "word": "t"}]),
         Insert("film", [document]),
-        Update("film", [UpdateOp({"_id": 1}, {"$set": {"y": 1995, "genres": ["Heist"]}})]),
+        Update("film", [UpdateOp(q={"_id": 1}, u={"$set": {"y": 1995, "genres": ["Heist"]}})]),
         Delete("film", [{"_id": 2}]),
     ]
     assert expected == plan_of(tracker).writes

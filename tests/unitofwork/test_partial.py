@@ -121,13 +121,13 @@ def test_changes() -> None:
     film.title, film.genres, film.year = "Up", ["b"], 2009
     film.cast.append(Actor(name="x"))
     cast = [{"name": "x", "born": 1900}]
-    op = UpdateOp({"_id": 1}, {"$set": {"title": "Up", "y": 2009, "genres": ["b"], "cast": cast}})
+    op = UpdateOp(q={"_id": 1}, u={"$set": {"title": "Up", "y": 2009, "genres": ["b"], "cast": cast}})
     assert [Update("film", [op])] == flush(tracker).writes
     assert not flush(tracker)
     assert ("Up", ["b"], 2009) == (film.title, film.genres, film.year)
     film.genres.append("c")
     del film.year
-    op = UpdateOp({"_id": 1}, {"$set": {"genres": ["b", "c"]}, "$unset": {"y": ""}})
+    op = UpdateOp(q={"_id": 1}, u={"$set": {"genres": ["b", "c"]}, "$unset": {"y": ""}})
     assert [Update("film", [op])] == flush(tracker).writes
     film.lead = 5
     with pytest.raises(ValidationError, match="lead cannot be stored"):
@@ -162,7 +162,7 @@ def test_completion() -> None:
     assert ("Mine", 2000, ["their"], "Al") == (film.title, film.year, film.genres, film.lead.name)
     assert film.embedding is None
     (update,) = flush(tracker).writes
-    op = UpdateOp({"_id": 1}, {"$set": {"title": "Mine", "y": 2000, "cast": [{"name": "x", "born": 1900}]}})
+    op = UpdateOp(q={"_id": 1}, u={"$set": {"title": "Mine", "y": 2000, "cast": [{"name": "x", "born": 1900}]}})
     assert Update("film", [op]) == update
     tracker.rolled_back()
     assert ("Heat", 1995, []) == (film.title, film.year, film.cast)
@@ -178,7 +178,7 @@ def test_completion_with_what_does_not_fit() -> None:
     assert (state, known) == (vars(film), type(film))
     film.title = "Mine"
     (update,) = flush(tracker).writes
-    assert Update("film", [UpdateOp({"_id": 1}, {"$set": {"title": "Mine"}})]) == update
+    assert Update("film", [UpdateOp(q={"_id": 1}, u={"$set": {"title": "Mine"}})]) == update
 
 
 def test_completion_with_what_is_forbidden() -> None:
@@ -301,8 +301,8 @@ def test_hierarchies() -> None:
     below.names = ["x"]
     (update,) = flush(tracker).writes
     assert [
-        UpdateOp({"_id": 1, "v": 3}, {"$set": {"names": ["x"], "v": 4}}),
-        UpdateOp({"_id": 2, "v": 1}, {"$set": {"n": 4, "v": 2}}),
+        UpdateOp(q={"_id": 1, "v": 3}, u={"$set": {"names": ["x"], "v": 4}}),
+        UpdateOp(q={"_id": 2, "v": 1}, u={"$set": {"n": 4, "v": 2}}),
     ] == update.ops  # type: ignore[union-attr]
     assert (4, 2) == (below.version, root.version)
 

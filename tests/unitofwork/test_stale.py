@@ -64,8 +64,8 @@ def test_one_write_for_a_collection() -> None:
     assert isinstance(insert, Insert)
     assert sorted(insert.documents, key=lambda document: document["_id"]) == inserted
     ops = [
-        UpdateOp({"_id": 1, "v": 4}, {"$set": {"n": 1, "v": 5}}),
-        UpdateOp({"_id": 2, "v": 7}, {"$set": {"size": 2, "v": 8}}),
+        UpdateOp(q={"_id": 1, "v": 4}, u={"$set": {"n": 1, "v": 5}}),
+        UpdateOp(q={"_id": 2, "v": 7}, u={"$set": {"size": 2, "v": 8}}),
     ]
     assert Update("item", ops) == update
     strict = Delete("item", [{"_id": 3, "v": 2}], strict=True)

@@ -150,7 +150,7 @@ def test_flushed_objects_are_clean() -> None:
     film.embedding[0] = 4
     (update,) = flush(tracker).writes
     assert isinstance(update, Update)
-    assert {"lead.born", "genres", "embedding"} == update.ops[0].update["$set"].keys()  # type: ignore[call-overload]
+    assert {"lead.born", "genres", "embedding"} == update.ops[0]["u"]["$set"].keys()  # type: ignore[call-overload]
     assert not flush(tracker)
 
 
@@ -217,8 +217,8 @@ class Sessions(RuleBasedStateMachine):
                     del self.database[filter["_id"]]
             else:
                 for op in write.ops:
-                    assert isinstance(op.update, dict)
-                    self.database[op.filter["_id"]] = apply(self.database[op.filter["_id"]], op.update)
+                    assert isinstance(op["u"], dict)
+                    self.database[op["q"]["_id"]] = apply(self.database[op["q"]["_id"]], op["u"])
 
     @rule()
     def commit(self) -> None:

@@ -12,6 +12,7 @@ from superorm._async.query import AsyncQueries
 from superorm._async.related import AsyncRelated
 from superorm._io import aio
 from superorm._io.progress import Progress
+from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, PendingRollbackError, SessionError, SuperormError, UnsupportedError
 from superorm.protocols.concerns import DEFAULTS, SessionOptions
 from superorm.schema.vector_spec import VectorSpec
@@ -62,6 +63,8 @@ class AsyncUnitOfWork:
         self._stack = AsyncExitStack()
         self._touched: set[VectorSpec] = set()
         self._failed: BaseException | None = None
+        self._doubtful = False
+        """Whether a commit failed that may have taken place."""
         self._flushing = False
 
     async def ready(self) -> AsyncParts:
@@ -270,6 +273,9 @@ class AsyncUnitOfWork:
     async def _commit(self) -> None:
         try:
             await self._stack.aclose()  # commits
+        except BaseException as error:
+            self._doubtful = not has_error_label(error, "TransientTransactionError")
+            raise
         finally:
             self.server_session = None
         self._committed()
@@ -303,9 +309,10 @@ class AsyncUnitOfWork:
 
     def _rolled_back(self) -> None:
         self._touched = set()
-        self.tracker.rolled_back()
+        self.tracker.rolled_back(doubtful=self._doubtful)
         self.relations.rolled_back()
         self._failed = None
+        self._doubtful = False
 
     async def close(self) -> None:
         """Roll back, and let go of the server session."""

@@ -248,5 +248,5 @@ class AsyncVectorIndexes:
 
     async def _close_records(self, ids: Sequence[Any]) -> None:
         if ids:
-            done = UpdateOp({"_id": {"$in": list(ids)}}, {"$unset": {"open": "", "owner": ""}}, multi=True)
+            done = UpdateOp(q={"_id": {"$in": list(ids)}}, u={"$unset": {"open": "", "owner": ""}}, multi=True)
             await self.backend.write(Update(COLLECTION, [done]))

@@ -59,7 +59,7 @@ class AsyncVectorModels:
         """Record the version, unless somebody was quicker; the version recorded."""
         new: dict[str, Any] = {"kind": "index", "model": name, "version": version}
         await self._backend.write(
-            Update(_COLLECTION, [UpdateOp({"_id": spec.name}, {"$setOnInsert": new}, upsert=True)])
+            Update(_COLLECTION, [UpdateOp(q={"_id": spec.name}, u={"$setOnInsert": new}, upsert=True)])
         )
         return await self._recorded(spec, name)
 

@@ -194,11 +194,11 @@ class AsyncWriting:
         pipeline = isinstance(plan.update, list)
         update = plan.update if new is None or pipeline else on_insert(plan, new)
         filters = self._filters(plan.filter, None if plan.upsert else keys)
-        ops = [writes.UpdateOp(one, update, multi=True, upsert=plan.upsert and not pipeline) for one in filters]
+        ops = [writes.UpdateOp(q=one, u=update, multi=True, upsert=plan.upsert and not pipeline) for one in filters]
         result = await self._write(mapping, writes.Update(collection, ops))
         if new is not None and pipeline and not result.matched:
             await self._write(mapping, writes.Insert(collection, [new]))
-            op = writes.UpdateOp({"_id": new["_id"]}, plan.update)
+            op = writes.UpdateOp(q={"_id": new["_id"]}, u=plan.update)
             await self._write(mapping, writes.Update(collection, [op]))
             return Written(upserted_keys=[_key(mapping, new["_id"])])
         inserted = [_key(mapping, key) for key in result.upserted]

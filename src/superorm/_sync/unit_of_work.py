@@ -13,6 +13,7 @@ from superorm._sync.alone import Alone
 from superorm._sync.events import ROUNDS, Events
 from superorm._sync.query import Queries
 from superorm._sync.related import Related
+from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, PendingRollbackError, SessionError, SuperormError, UnsupportedError
 from superorm.protocols.concerns import DEFAULTS, SessionOptions
 from superorm.schema.vector_spec import VectorSpec
@@ -63,6 +64,8 @@ class UnitOfWork:
         self._stack = ExitStack()
         self._touched: set[VectorSpec] = set()
         self._failed: BaseException | None = None
+        self._doubtful = False
+        """Whether a commit failed that may have taken place."""
         self._flushing = False
 
     def ready(self) -> Parts:
@@ -271,6 +274,9 @@ class UnitOfWork:
     def _commit(self) -> None:
         try:
             self._stack.close()  # commits
+        except BaseException as error:
+            self._doubtful = not has_error_label(error, "TransientTransactionError")
+            raise
         finally:
             self.server_session = None
         self._committed()
@@ -304,9 +310,10 @@ class UnitOfWork:
 
     def _rolled_back(self) -> None:
         self._touched = set()
-        self.tracker.rolled_back()
+        self.tracker.rolled_back(doubtful=self._doubtful)
         self.relations.rolled_back()
         self._failed = None
+        self._doubtful = False
 
     def close(self) -> None:
         """Roll back, and let go of the server session."""

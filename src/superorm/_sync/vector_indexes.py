@@ -247,5 +247,5 @@ class VectorIndexes:
 
     def _close_records(self, ids: Sequence[Any]) -> None:
         if ids:
-            done = UpdateOp({"_id": {"$in": list(ids)}}, {"$unset": {"open": "", "owner": ""}}, multi=True)
+            done = UpdateOp(q={"_id": {"$in": list(ids)}}, u={"$unset": {"open": "", "owner": ""}}, multi=True)
             self.backend.write(Update(COLLECTION, [done]))

@@ -59,7 +59,7 @@ class VectorModels:
     def _record(self, spec: VectorSpec, name: str, version: int) -> int | None:
         """Record the version, unless somebody was quicker; the version recorded."""
         new: dict[str, Any] = {"kind": "index", "model": name, "version": version}
-        self._backend.write(Update(_COLLECTION, [UpdateOp({"_id": spec.name}, {"$setOnInsert": new}, upsert=True)]))
+        self._backend.write(Update(_COLLECTION, [UpdateOp(q={"_id": spec.name}, u={"$setOnInsert": new}, upsert=True)]))
         return self._recorded(spec, name)
 
     def compute(self, need: Need, progress: Progress | None) -> None:

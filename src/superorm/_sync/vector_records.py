@@ -112,7 +112,7 @@ class VectorRecords:
 
     def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
         """Change what searches do not read."""
-        self.backend.write(Update(COLLECTION, [UpdateOp({"_id": state_id(index, engine)}, update)]))
+        self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
     def publish(
         self, index: str, engine: str, state: State, ids: Sequence[ObjectId], update: Mapping[str, Any]
@@ -124,9 +124,9 @@ class VectorRecords:
         """
         n = state.n + 1
         changed = {**update, "$set": {**update.get("$set", {}), "n": n}}
-        first = Update(COLLECTION, [UpdateOp({"_id": state_id(index, engine), "n": state.n}, changed)])
+        first = Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine), "n": state.n}, u=changed)])
         stamp = {"$set": {f"seq.{engine}": n}}
-        second = Update(COLLECTION, [UpdateOp({"_id": {"$in": part}}, stamp, multi=True) for part in split(ids)])
+        second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in split(ids)])
         return self._together([(first, True), (second, False)])
 
     def prune(self, index: str) -> None:
@@ -141,7 +141,7 @@ class VectorRecords:
         if not ids:
             return
         ns = {state["_id"]: state["n"] for state in states}
-        raised = [UpdateOp({"_id": key, "n": ns[key]}, {"$max": {"floor": floor}}) for key, floor in floors.items()]
+        raised = [UpdateOp(q={"_id": key, "n": ns[key]}, u={"$max": {"floor": floor}}) for key, floor in floors.items()]
         writes: list[tuple[Update | Delete, bool]] = [(Update(COLLECTION, [op]), True) for op in raised]
         if lost:
             writes.append((Delete(COLLECTION, [{"_id": {"$in": lost}}]), False))

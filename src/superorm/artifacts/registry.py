@@ -59,6 +59,6 @@ def _operation(uploaded: Uploaded) -> UpdateOp:
         # The first of two who insert one hash wins; the other's operation touches the winner's document.
         filter = {"_id": uploaded.sha256, "state": "live"}
         new = {"key": uploaded.key, "size": uploaded.size}
-        return UpdateOp(filter, {"$setOnInsert": new, "$set": {"touched": touched}}, upsert=True)
+        return UpdateOp(q=filter, u={"$setOnInsert": new, "$set": {"touched": touched}}, upsert=True)
     filter = {"_id": uploaded.sha256, "key": uploaded.found["key"], "state": uploaded.found["state"]}
-    return UpdateOp(filter, {"$set": {"key": uploaded.key, "state": "live", "touched": touched}})
+    return UpdateOp(q=filter, u={"$set": {"key": uploaded.key, "state": "live", "touched": touched}})

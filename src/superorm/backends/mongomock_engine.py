@@ -118,7 +118,7 @@ class MongomockEngine:
             if isinstance(write, Delete):
                 encode_operations([{"q": filter} for filter in write.filters])
                 return WriteResult(sum(self._delete(write.collection, _copy(one)) for one in write.filters))
-            encode_operations([{"q": op.filter, "u": op.update} for op in write.ops])
+            encode_operations(write.ops)
             results = [self._update(write.collection, op) for op in write.ops]
             matched, modified, upserted = zip(*results, strict=True) if results else ((), (), ())
             return WriteResult(sum(matched), sum(modified), tuple(key for keys in upserted for key in keys))
@@ -140,15 +140,15 @@ class MongomockEngine:
         Their number, how many changed, and the key of one that was inserted.
         Left to itself mongomock would store one object in all of them, and leave a failed update half done.
         """
-        if isinstance(op.update, Sequence):
-            _refuse_stages(op.update)
+        if isinstance(op["u"], Sequence):
+            _refuse_stages(op["u"])
         target = self._collection(collection)
-        with self._writing(collection, key_in(op.filter)):
-            matching = list(target.find(_copy(op.filter), limit=0 if op.multi else 1))
-        if not matching and op.upsert:
-            with self._writing(collection, key_in(op.filter)):
-                filter = {key: value for one in reversed(op.filter.get("$and", ())) for key, value in one.items()}
-                filter = _copy({**filter, **op.filter})  # of what is in $and alone, it would make nothing
+        with self._writing(collection, key_in(op["q"])):
+            matching = list(target.find(_copy(op["q"]), limit=0 if op.get("multi") else 1))
+        if not matching and op.get("upsert"):
+            with self._writing(collection, key_in(op["q"])):
+                filter = {key: value for one in reversed(op["q"].get("$and", ())) for key, value in one.items()}
+                filter = _copy({**filter, **op["q"]})  # of what is in $and alone, it would make nothing
                 inserted = target.update_one(filter, _update_of(op), upsert=True)
             return 1, 0, [_copy({"": inserted.upserted_id}, CODEC_OPTIONS)[""]]
         modified = 0
@@ -160,7 +160,7 @@ class MongomockEngine:
                     if isinstance(update, list):
                         modified += self._replace(target, document, cast("list[dict[str, Any]]", update))
                         continue
-                    filter = {**_copy(op.filter), "_id": document["_id"]}
+                    filter = {**_copy(op["q"]), "_id": document["_id"]}
                     update = resolved(document, update)
                     modified += target.update_one(filter, update).modified_count if update else 0
                 except Exception:
@@ -266,8 +266,8 @@ def _decode(data: bytes | memoryview, options: CodecOptions[dict[str, Any]]) -> 
 
 def _update_of(op: UpdateOp) -> Any:
     """A copy of the update, without what ``$addToSet`` is given twice: mongomock would add it twice."""
-    update = _copy({"": op.update})[""]
-    if not isinstance(op.update, Sequence):
+    update = _copy({"": op["u"]})[""]
+    if not isinstance(op["u"], Sequence):
         for values in update.get("$addToSet", {}).values():
             found: dict[Any, Any] = {}
             for value in values["$each"]:

@@ -6,7 +6,7 @@ from it come the keys that the class does not map, and which keys were missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -57,8 +57,14 @@ def generate(mapping: ClassMap) -> None:
         mapping.unchanged = _make_unchanged(mapping, codec)
         return mapping.unchanged(instance, stored)
 
+    def all_unchanged(values: Sequence[Any], stored: Sequence[Any]) -> bool:
+        mapping.unchanged = _make_unchanged(mapping, codec)
+        mapping.all_unchanged = _make_all_unchanged(mapping)
+        return mapping.all_unchanged(values, stored)
+
     codec = _Codec(mapping)
-    mapping.load, mapping.load_all, mapping.dump, mapping.unchanged = load, load_all, dump, unchanged
+    mapping.load, mapping.load_all, mapping.dump = load, load_all, dump
+    mapping.unchanged, mapping.all_unchanged = unchanged, all_unchanged
 
 
 def join_families(mapping: ClassMap) -> list[ClassMap]:
@@ -185,6 +191,18 @@ def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
     lines += ["        except (AttributeError, KeyError):", "            return slow(o, d)"]
     lines += [f"        return {' and '.join(tests) or 'True'}", "    return slow(o, d)"]
     return make_function("unchanged", f"unchanged {mapping.name}", lines, namespace)
+
+
+def _make_all_unchanged(mapping: ClassMap) -> Any:
+    namespace: dict[str, Any] = {"cls": mapping.cls, "unchanged": mapping.unchanged}
+    same = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields]
+    lines = ["def all_unchanged(values, raws):", "    for o, d in zip(values, raws):"]
+    lines += ["        if type(o) is not cls or not isinstance(d, dict):", "            return False"]
+    lines += [f"        if o.{SOURCE} is d:", "            try:"]
+    lines += [f"                if {' and '.join(same) or 'True'}:", "                    continue"]
+    lines += ["            except (AttributeError, KeyError):", "                pass"]
+    lines += ["        if not unchanged(o, d):", "            return False", "    return True"]
+    return make_function("all_unchanged", f"all unchanged {mapping.name}", lines, namespace)
 
 
 def _without_name(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]:

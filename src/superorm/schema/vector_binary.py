@@ -27,9 +27,10 @@ def encode_vector(vector: Vector) -> Binary:
 
 def is_encoded(stored: Any, vector: Vector) -> bool:
     """Whether `stored` is the Binary of the array, of shape (dim,), bit for bit."""
-    if not isinstance(stored, Binary) or stored.subtype != SUBTYPE or stored[:2] != FLOAT32:
+    data = (vector if vector.dtype is STORED else vector.astype(STORED)).tobytes()
+    if not isinstance(stored, Binary) or len(stored) != len(FLOAT32) + len(data) or not stored.endswith(data):
         return False
-    return stored[2:] == vector.astype(STORED, copy=False).tobytes()
+    return stored.startswith(FLOAT32) and stored.subtype == SUBTYPE
 
 
 def decode_vector(value: Any) -> Vector | None:

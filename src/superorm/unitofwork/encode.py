@@ -121,7 +121,7 @@ def check_write(write: Write) -> None:
     if isinstance(write, Insert):
         encode_documents(write.documents)
     elif isinstance(write, Update):
-        encode_operations([{"q": op.filter, "u": op.update} for op in write.ops])
+        encode_operations(write.ops)
 
 
 def _encode(documents: Sequence[Mapping[str, Any]], limit: int, depth: int) -> tuple[Encoded, int | None]:

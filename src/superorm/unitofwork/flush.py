@@ -87,8 +87,8 @@ def plan_flush(works: Iterable[Work], *, transaction: bool = False) -> FlushPlan
             inserts.setdefault(collection, []).append(work)
             plan.inserted.append((work.mapping, work.new, work.documents))
         if work.changed.objects:
-            ops = list(map(UpdateOp, _filters(work), work.changed.updates))
-            updates.setdefault(collection, []).extend(ops)
+            pairs = zip(_filters(work), work.changed.updates, strict=True)
+            updates.setdefault(collection, []).extend([{"q": filter, "u": update} for filter, update in pairs])
             if not is_shallow(work.mapping):
                 deep.add(collection)
             plan.updated.append((work.mapping, work.changed.objects, work.changed.snapshots))

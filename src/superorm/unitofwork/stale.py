@@ -40,7 +40,7 @@ def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dic
     for number, filter in enumerate(filters):
         document = there.get(identity(filter["_id"]))
         if isinstance(write, Update):
-            done = document is not None and (len(filter) == 1 or _shows(document, write.ops[number].update))
+            done = document is not None and (len(filter) == 1 or _shows(document, write.ops[number]["u"]))
         else:
             done = document is None
         if not done:
@@ -65,7 +65,7 @@ def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dic
 def _filters(write: Write) -> Sequence[Mapping[str, Any]]:
     """The filters of updates or deletes, each of which names a key."""
     if isinstance(write, Update):
-        return [op.filter for op in write.ops]
+        return [op["q"] for op in write.ops]
     return write.filters if isinstance(write, Delete) else []
 
 

@@ -197,7 +197,7 @@ def upsert_of(
     if isinstance(filtered_type, dict):
         left[mapping.discriminator] = mapping.type_name
     update = {"$set": sets, "$setOnInsert": left, "$inc": {version.stored: 1} if version is not None else {}}
-    op = UpdateOp(filter, {operator: values for operator, values in update.items() if values}, upsert=True)
+    op = UpdateOp(q=filter, u={operator: values for operator, values in update.items() if values}, upsert=True)
     return Upsert(mapping, tuple(part.stored for part in by), document, op)
 
 
@@ -212,7 +212,7 @@ def reads_of(upserts: Sequence[Upsert]) -> list[Find]:
         part = upserts[start : start + _FILTERS]
         projection = dict.fromkeys(("_id", *part[0].by), 1)
         collection = cast("str", part[0].mapping.collection)
-        reads.append(Find(collection, {"$or": [upsert.op.filter for upsert in part]}, projection))
+        reads.append(Find(collection, {"$or": [upsert.op["q"] for upsert in part]}, projection))
     return reads
 
 
@@ -249,6 +249,6 @@ def vector_updates(field: VectorField, need: Need, without: Sequence[Any]) -> li
     if without:
         groups[None] = None, list(without)
     return [
-        UpdateOp({"_id": {"$in": keys}}, {"$set": {field.part.stored: stored}}, multi=True)
+        UpdateOp(q={"_id": {"$in": keys}}, u={"$set": {field.part.stored: stored}}, multi=True)
         for stored, keys in groups.values()
     ]

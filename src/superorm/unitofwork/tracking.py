@@ -285,17 +285,20 @@ class Tracker:
         self._expunged.clear()
         self._unsure = None
 
-    def rolled_back(self) -> None:
+    def rolled_back(self, *, doubtful: bool = False) -> None:
         """Objects show what was last loaded or committed; new ones are outside again.
 
-        Those that were loaded after a statement wrote in the transaction are expired.
+        Those that were loaded after a statement wrote in the transaction are expired;
+        so are those that were written, where it is `doubtful` whether they were committed after all.
         """
         self._gone.clear()
+        unsure = list(self._unsure or ())
+        if doubtful:
+            unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
         for instance, before, gone, unloaded in reversed(self._undo):
             tracked = id(instance) not in self._expunged
             if tracked or not self._held_elsewhere(instance):
                 self._give_back(instance, before, gone, unloaded, tracked)
-        unsure = self._unsure or ()
         self.committed()
         self.new.clear()
         self.deleted.clear()

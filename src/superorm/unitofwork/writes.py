@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 __all__ = ["Delete", "Insert", "Update", "UpdateOp", "Write", "WriteResult"]
 
@@ -24,14 +24,15 @@ class Insert:
         return Insert(self.collection, self.documents[start:end], self.shallow)
 
 
-@define
-class UpdateOp:
-    """One update: operators (a mapping of ``$set`` and relatives) or a pipeline, applied to what the filter matches."""
+class UpdateOp(TypedDict):
+    """One update, as it stands in the server's ``update`` command: there may be many, and they are sent as they are."""
 
-    filter: Mapping[str, Any]
-    update: Mapping[str, Any] | Sequence[Mapping[str, Any]]
-    multi: bool = False
-    upsert: bool = False
+    q: Mapping[str, Any]
+    """What it is applied to: every document that matches under ``multi``, else the first."""
+    u: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    """Operators (a mapping of ``$set`` and relatives), or a pipeline."""
+    multi: NotRequired[bool]
+    upsert: NotRequired[bool]
 
 
 @frozen

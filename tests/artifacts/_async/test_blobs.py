@@ -66,7 +66,7 @@ class World:
 
     async def change(self, **values: Any) -> None:
         """What a gc would do to the one blob of the registry."""
-        await self.metadata.write(Update(REGISTRY, [UpdateOp({}, {"$set": values})]))
+        await self.metadata.write(Update(REGISTRY, [UpdateOp(q={}, u={"$set": values})]))
 
     async def stored(self) -> list[str]:
         return sorted(dict(await self.store.keys()))
@@ -191,7 +191,7 @@ async def test_a_gc_and_a_commit_conflict(world: World) -> None:
     uploaded = await blobs.upload(b"x")
     async with world.metadata.transaction() as commit:
         await blobs.register([uploaded], session=commit)
-        condemn = Update(REGISTRY, [UpdateOp({"_id": uploaded.sha256}, {"$set": {"state": "condemned"}})])
+        condemn = Update(REGISTRY, [UpdateOp(q={"_id": uploaded.sha256}, u={"$set": {"state": "condemned"}})])
         with pytest.raises(SuperormError) as caught:
             async with world.metadata.transaction() as gc:
                 await world.metadata.write(condemn, session=gc)
@@ -207,7 +207,9 @@ async def test_several_blobs_of_one_commit(world: World) -> None:
     assert sorted(uploaded.key for uploaded in uploads) == await world.stored()
     assert {uploaded.sha256 for uploaded in uploads} == {document["_id"] for document in await world.registry()}
     later = [await blobs.upload(data) for data in (b"0", b"1", b"3")]
-    await world.metadata.write(Update(REGISTRY, [UpdateOp({"_id": later[1].sha256}, {"$set": {"state": "condemned"}})]))
+    await world.metadata.write(
+        Update(REGISTRY, [UpdateOp(q={"_id": later[1].sha256}, u={"$set": {"state": "condemned"}})])
+    )
     with pytest.raises(SuperormError) as caught:
         await blobs.register(later)
     assert is_blob_conflict(caught.value)

@@ -66,7 +66,7 @@ class World:
 
     def change(self, **values: Any) -> None:
         """What a gc would do to the one blob of the registry."""
-        self.metadata.write(Update(REGISTRY, [UpdateOp({}, {"$set": values})]))
+        self.metadata.write(Update(REGISTRY, [UpdateOp(q={}, u={"$set": values})]))
 
     def stored(self) -> list[str]:
         return sorted(dict(self.store.keys()))
@@ -191,7 +191,7 @@ def test_a_gc_and_a_commit_conflict(world: World) -> None:
     uploaded = blobs.upload(b"x")
     with world.metadata.transaction() as commit:
         blobs.register([uploaded], session=commit)
-        condemn = Update(REGISTRY, [UpdateOp({"_id": uploaded.sha256}, {"$set": {"state": "condemned"}})])
+        condemn = Update(REGISTRY, [UpdateOp(q={"_id": uploaded.sha256}, u={"$set": {"state": "condemned"}})])
         with pytest.raises(SuperormError) as caught:
             with world.metadata.transaction() as gc:
                 world.metadata.write(condemn, session=gc)
@@ -207,7 +207,7 @@ def test_several_blobs_of_one_commit(world: World) -> None:
     assert sorted(uploaded.key for uploaded in uploads) == world.stored()
     assert {uploaded.sha256 for uploaded in uploads} == {document["_id"] for document in world.registry()}
     later = [blobs.upload(data) for data in (b"0", b"1", b"3")]
-    world.metadata.write(Update(REGISTRY, [UpdateOp({"_id": later[1].sha256}, {"$set": {"state": "condemned"}})]))
+    world.metadata.write(Update(REGISTRY, [UpdateOp(q={"_id": later[1].sha256}, u={"$set": {"state": "condemned"}})]))
     with pytest.raises(SuperormError) as caught:
         blobs.register(later)
     assert is_blob_conflict(caught.value)

@@ -41,7 +41,7 @@ async def everything(backend: AsyncDataBackend, collection: str = "c") -> list[d
 
 
 async def update(backend: AsyncDataBackend, filter: dict[str, Any], update: Any, **options: bool) -> WriteResult:
-    return await backend.write(Update("c", [UpdateOp(filter, update, **options)]))
+    return await backend.write(Update("c", [UpdateOp(q=filter, u=update, **options)]))
 
 
 async def test_is_a_backend(backend: AsyncMetaDataStore) -> None:
@@ -283,7 +283,9 @@ async def test_what_cannot_be_stored(backend: AsyncDataBackend, value: Any, path
     await backend.write(Insert("c", [{"_id": 1}]))
     with pytest.raises(ValidationError, match=words) as caught:
         await backend.write(
-            Update("c", [UpdateOp({"_id": 1}, {"$set": {"a": 1}}), UpdateOp({"_id": 2}, {"$set": {"v": value}})])
+            Update(
+                "c", [UpdateOp(q={"_id": 1}, u={"$set": {"a": 1}}), UpdateOp(q={"_id": 2}, u={"$set": {"v": value}})]
+            )
         )
     assert (2, path) == (caught.value.key, caught.value.field)
     assert [{"_id": 1}] == await everything(backend)

@@ -68,7 +68,7 @@ async def test_capabilities(backend: AsyncMongoDatabackend) -> None:
 async def test_concerns(backend: AsyncMongoDatabackend, commands: Commands) -> None:
     """Whatever the client's settings, writes wait for the majority and reads go to the primary."""
     await backend.write(Insert("c", [{"_id": 1}]))
-    await backend.write(Update("c", [UpdateOp({"_id": 1}, {"$set": {"a": 1}})]))
+    await backend.write(Update("c", [UpdateOp(q={"_id": 1}, u={"$set": {"a": 1}})]))
     await backend.create_index("c", [("a", 1)])
     await backend.read(Find("c"))
     for command in commands.sent:
@@ -84,7 +84,7 @@ async def test_concerns(backend: AsyncMongoDatabackend, commands: Commands) -> N
 async def test_writes_outside_transactions_are_retryable(backend: AsyncMongoDatabackend, commands: Commands) -> None:
     """Inserts and updates of one document carry a transaction number, by which the server knows a repetition."""
     await backend.write(Insert("c", [{"_id": 1}]))
-    await backend.write(Update("c", [UpdateOp({"_id": 1}, {"$set": {"a": 1}})]))
+    await backend.write(Update("c", [UpdateOp(q={"_id": 1}, u={"$set": {"a": 1}})]))
     assert all("txnNumber" in command for command in commands.sent if next(iter(command)) in {"insert", "update"})
 
 
@@ -92,7 +92,9 @@ async def test_commit(backend: AsyncMongoDatabackend, client: AsyncMongoClient[d
     """What was written is seen inside at once, outside after the block; counts are right."""
     async with backend.transaction() as session:
         assert WriteResult(3) == await backend.write(Insert("c", [{"_id": i} for i in range(3)]), session=session)
-        updates = Update("c", [UpdateOp({}, {"$set": {"a": 1}}, multi=True), UpdateOp({"_id": 9}, {}, upsert=True)])
+        updates = Update(
+            "c", [UpdateOp(q={}, u={"$set": {"a": 1}}, multi=True), UpdateOp(q={"_id": 9}, u={}, upsert=True)]
+        )
         assert WriteResult(4, 3, (9,)) == await backend.write(updates, session=session)
         assert WriteResult(1) == await backend.write(Delete("c", [{"_id": 0}]), session=session)
         assert [{"n": 3}] == await backend.read(Count("c"), session=session)
@@ -127,7 +129,7 @@ async def test_refused_in_a_transaction(backend: AsyncMongoDatabackend) -> None:
     """A refused operation raises at once, with the document's key, and nothing of the transaction stays."""
     await backend.create_index("c", [("u", 1)], unique=True)
     await backend.write(Insert("c", [{"_id": 1, "u": 1}]))
-    updates = [UpdateOp({"_id": 1}, {"$set": {"u": 3}}), UpdateOp({"_id": 1}, {"$inc": {"u.x": 1}})]
+    updates = [UpdateOp(q={"_id": 1}, u={"$set": {"u": 3}}), UpdateOp(q={"_id": 1}, u={"$inc": {"u.x": 1}})]
     cases: list[tuple[Write, type[SuperormError], int, str | None]] = [
         (Insert("c", [{"_id": 2, "u": 2}, {"_id": 3, "u": 1}]), DuplicateKeyError, 3, "u"),
         (Update("c", updates), WriteError, 1, None),
@@ -149,7 +151,7 @@ async def test_refused_in_a_later_message(backend: AsyncMongoDatabackend, monkey
             documents = [{"_id": i, "n": i} for i in range(35)]
             await backend.write(Insert("c", [*documents, {"_id": 3, "n": 99}]), session=session)
     assert 3 == caught.value.key
-    updates = Update("c", [UpdateOp({"_id": i}, {"$set": {"n": 1}} if i < 27 else {"$bad": {}}) for i in range(35)])
+    updates = Update("c", [UpdateOp(q={"_id": i}, u={"$set": {"n": 1}} if i < 27 else {"$bad": {}}) for i in range(35)])
     with pytest.raises(WriteError) as other:
         async with backend.transaction() as session:
             await backend.write(updates, session=session)
@@ -169,7 +171,7 @@ async def test_large_transactions(backend: AsyncMongoDatabackend, commands: Comm
     limit = (16 << 20) - len(bson.encode({"_id": 9, "a": ""}))
     async with backend.transaction() as session:
         await backend.write(Insert("c", [{"_id": 9, "a": "x" * limit}]), session=session)
-        update = UpdateOp({"_id": 9, "b": None}, {"$set": {"a": "y" * limit}})
+        update = UpdateOp(q={"_id": 9, "b": None}, u={"$set": {"a": "y" * limit}})
         assert WriteResult(1, 1) == await backend.write(Update("c", [update]), session=session)
 
 
@@ -232,7 +234,7 @@ async def test_shallow_documents_with_one_key(backend: AsyncMongoDatabackend, mo
 async def test_conflicts_are_labelled(backend: AsyncMongoDatabackend) -> None:
     """What a retry loop looks for is found on superorm's error."""
     await backend.write(Insert("c", [{"_id": 1}]))
-    change = Update("c", [UpdateOp({"_id": 1}, {"$inc": {"n": 1}})])
+    change = Update("c", [UpdateOp(q={"_id": 1}, u={"$inc": {"n": 1}})])
     with pytest.raises(WriteError) as caught:  # noqa: PT012
         async with backend.transaction() as first, backend.transaction() as second:
             await backend.write(change, session=first)
@@ -247,7 +249,7 @@ async def test_snapshot_of_a_transaction(backend: AsyncMongoDatabackend) -> None
     await backend.write(Insert("c", [{"_id": 1, "n": 1}]))
     async with backend.transaction() as session:
         assert [{"_id": 1, "n": 1}] == await backend.read(Find("c"), session=session)
-        await backend.write(Update("c", [UpdateOp({"_id": 1}, {"$set": {"n": 2}})]))
+        await backend.write(Update("c", [UpdateOp(q={"_id": 1}, u={"$set": {"n": 2}})]))
         assert [{"_id": 1, "n": 1}] == await backend.read(Aggregate("c", []), session=session)
 
 

@@ -41,7 +41,7 @@ def everything(backend: DataBackend, collection: str = "c") -> list[dict[str, An
 
 
 def update(backend: DataBackend, filter: dict[str, Any], update: Any, **options: bool) -> WriteResult:
-    return backend.write(Update("c", [UpdateOp(filter, update, **options)]))
+    return backend.write(Update("c", [UpdateOp(q=filter, u=update, **options)]))
 
 
 def test_is_a_backend(backend: MetaDataStore) -> None:
@@ -279,7 +279,9 @@ def test_what_cannot_be_stored(backend: DataBackend, value: Any, path: str, word
     backend.write(Insert("c", [{"_id": 1}]))
     with pytest.raises(ValidationError, match=words) as caught:
         backend.write(
-            Update("c", [UpdateOp({"_id": 1}, {"$set": {"a": 1}}), UpdateOp({"_id": 2}, {"$set": {"v": value}})])
+            Update(
+                "c", [UpdateOp(q={"_id": 1}, u={"$set": {"a": 1}}), UpdateOp(q={"_id": 2}, u={"$set": {"v": value}})]
+            )
         )
     assert (2, path) == (caught.value.key, caught.value.field)
     assert [{"_id": 1}] == everything(backend)

@@ -162,7 +162,9 @@ async def test_check_reports_what_is_no_reference(db: AsyncDB) -> None:
     await db.add(Model("good", Times(2)))
     await db.add(Model("times", Times(2)))
     filter = {"kind": "model", "name": "times"}
-    await db.parts.metadata.write(Update("_superorm_components", [UpdateOp(filter, {"$set": {"artifact": {"a": 1}}})]))
+    await db.parts.metadata.write(
+        Update("_superorm_components", [UpdateOp(q=filter, u={"$set": {"artifact": {"a": 1}}})])
+    )
     report = await db.check()
     assert ["model times 0"] == [problem.partition(":")[0] for problem in report.problems]
     assert not report.orphans

@@ -45,7 +45,7 @@ async def test_keys_that_are_not_mapped(db: AsyncDB) -> None:
     async with db.begin() as session:
         session.add(Event(id=1, at=AT))
     backend = db.parts.data_backend
-    await backend.write(Update("events_read", [UpdateOp({"_id": 1}, {"$set": {"extra": AT, "deep": {"at": AT}}})]))
+    await backend.write(Update("events_read", [UpdateOp(q={"_id": 1}, u={"$set": {"extra": AT, "deep": {"at": AT}}})]))
     async with db.session() as session:
         event = (await session.scalars(select(Event))).one()
         session.delete(event)

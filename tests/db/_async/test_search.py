@@ -285,7 +285,7 @@ async def test_check_finds_and_rebuild_repairs_writes_by_others(db: AsyncDB) -> 
     async with db.session() as session:
         await session.execute(select(Dish).like("tea"))
     changed = (await db.parts.data_backend.read(Find("dish", {"_id": 1})))[0]["vec"]
-    op = UpdateOp({"_id": 2}, {"$set": {"vec": changed}})
+    op = UpdateOp(q={"_id": 2}, u={"$set": {"vec": changed}})
     await db.vectors.apply(_spec())
     await db.parts.data_backend.write(Update("dish", [op]))
     report = await db.check(Dish)

@@ -119,7 +119,7 @@ async def test_changes_are_seen_at_any_depth_and_written_minimally(db: AsyncDB) 
     backend = db.parts.data_backend
     from superorm.unitofwork.writes import Update, UpdateOp
 
-    await backend.write(Update("people", [UpdateOp({"name": "Ada"}, {"$set": {"extra": 1, "address.zip": "N1"}})]))
+    await backend.write(Update("people", [UpdateOp(q={"name": "Ada"}, u={"$set": {"extra": 1, "address.zip": "N1"}})]))
     async with db.session() as session:
         person = (await session.scalars(select(Person))).one()
         person.tags.append("y")

@@ -79,7 +79,7 @@ async def fill(db: AsyncDB, *instances: Document) -> None:
 
 async def change(db: AsyncDB, collection: str, key: Any, **values: Any) -> None:
     """Change a stored document behind the sessions' backs."""
-    await db.parts.data_backend.write(Update(collection, [UpdateOp({"_id": key}, {"$set": values})]))
+    await db.parts.data_backend.write(Update(collection, [UpdateOp(q={"_id": key}, u={"$set": values})]))
 
 
 async def remove(db: AsyncDB, collection: str, key: Any) -> None:

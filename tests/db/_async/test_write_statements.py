@@ -439,7 +439,7 @@ async def test_update_counts_versions(db: AsyncDB) -> None:
     backend = db.parts.data_backend
     from superorm.unitofwork.writes import Update, UpdateOp
 
-    await backend.write(Update("counted", [UpdateOp({"_id": "b"}, {"$unset": {"version": ""}})]))
+    await backend.write(Update("counted", [UpdateOp(q={"_id": "b"}, u={"$unset": {"version": ""}})]))
     async with db.begin() as session:
         a = await session.get_one(Counted, "a")
         await session.execute(update(Counted).all().values(name="x"))

@@ -163,7 +163,7 @@ def test_check_reports_what_is_no_reference(db: DB) -> None:
     db.add(Model("good", Times(2)))
     db.add(Model("times", Times(2)))
     filter = {"kind": "model", "name": "times"}
-    db.parts.metadata.write(Update("_superorm_components", [UpdateOp(filter, {"$set": {"artifact": {"a": 1}}})]))
+    db.parts.metadata.write(Update("_superorm_components", [UpdateOp(q=filter, u={"$set": {"artifact": {"a": 1}}})]))
     report = db.check()
     assert ["model times 0"] == [problem.partition(":")[0] for problem in report.problems]
     assert not report.orphans

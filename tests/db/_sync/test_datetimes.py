@@ -46,7 +46,7 @@ def test_keys_that_are_not_mapped(db: DB) -> None:
     with db.begin() as session:
         session.add(Event(id=1, at=AT))
     backend = db.parts.data_backend
-    backend.write(Update("events_read", [UpdateOp({"_id": 1}, {"$set": {"extra": AT, "deep": {"at": AT}}})]))
+    backend.write(Update("events_read", [UpdateOp(q={"_id": 1}, u={"$set": {"extra": AT, "deep": {"at": AT}}})]))
     with db.session() as session:
         event = session.scalars(select(Event)).one()
         session.delete(event)

@@ -284,7 +284,7 @@ def test_check_finds_and_rebuild_repairs_writes_by_others(db: DB) -> None:
     with db.session() as session:
         session.execute(select(Dish).like("tea"))
     changed = db.parts.data_backend.read(Find("dish", {"_id": 1}))[0]["vec"]
-    op = UpdateOp({"_id": 2}, {"$set": {"vec": changed}})
+    op = UpdateOp(q={"_id": 2}, u={"$set": {"vec": changed}})
     db.vectors.apply(_spec())
     db.parts.data_backend.write(Update("dish", [op]))
     report = db.check(Dish)

@@ -120,7 +120,7 @@ def test_changes_are_seen_at_any_depth_and_written_minimally(db: DB) -> None:
     backend = db.parts.data_backend
     from superorm.unitofwork.writes import Update, UpdateOp
 
-    backend.write(Update("people", [UpdateOp({"name": "Ada"}, {"$set": {"extra": 1, "address.zip": "N1"}})]))
+    backend.write(Update("people", [UpdateOp(q={"name": "Ada"}, u={"$set": {"extra": 1, "address.zip": "N1"}})]))
     with db.session() as session:
         person = session.scalars(select(Person)).one()
         person.tags.append("y")

@@ -80,7 +80,7 @@ def fill(db: DB, *instances: Document) -> None:
 
 def change(db: DB, collection: str, key: Any, **values: Any) -> None:
     """Change a stored document behind the sessions' backs."""
-    db.parts.data_backend.write(Update(collection, [UpdateOp({"_id": key}, {"$set": values})]))
+    db.parts.data_backend.write(Update(collection, [UpdateOp(q={"_id": key}, u={"$set": values})]))
 
 
 def remove(db: DB, collection: str, key: Any) -> None:

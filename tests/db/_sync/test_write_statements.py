@@ -438,7 +438,7 @@ def test_update_counts_versions(db: DB) -> None:
     backend = db.parts.data_backend
     from superorm.unitofwork.writes import Update, UpdateOp
 
-    backend.write(Update("counted", [UpdateOp({"_id": "b"}, {"$unset": {"version": ""}})]))
+    backend.write(Update("counted", [UpdateOp(q={"_id": "b"}, u={"$unset": {"version": ""}})]))
     with db.begin() as session:
         a = session.get_one(Counted, "a")
         session.execute(update(Counted).all().values(name="x"))

@@ -133,7 +133,7 @@ async def test_d_h(two: AsyncWorld) -> None:
     async with two.backend.transaction() as session:
         (record,) = two.indexes.records({two.spec: [0]})
         await two.backend.write(
-            Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})]), session=session
+            Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})]), session=session
         )
         await two.backend.write(record, session=session)
         await two.put({1: at(4)})
@@ -171,7 +171,7 @@ async def test_j(two: AsyncWorld) -> None:
     """J: a search in a transaction sees its own changes; once it is aborted nobody does."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with two.backend.transaction() as session:
-            change = Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})])
+            change = Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})])
             for write in [change, *two.indexes.records({two.spec: [0]})]:
                 await two.backend.write(write, session=session)
             assert [1] == keys(await two.search(QUERY, 1, session=session))
@@ -245,7 +245,7 @@ async def test_s1(alone: AsyncWorld) -> None:
     async with alone.indexes.recording({alone.spec: [0]}):
         await alone.indexes.apply(alone.spec)
         assert [0] == keys(await alone.search(QUERY, 1))
-        await alone.backend.write(Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})]))
+        await alone.backend.write(Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})]))
         assert [1] == keys(await alone.search(QUERY, 1))
     for _ in range(2):
         assert [1] == keys(await alone.agrees(QUERY, 1))
@@ -285,7 +285,7 @@ async def test_failed_and_dead_writers(alone: AsyncWorld) -> None:
     """A write that fails closes its record; one whose process died is released by a check."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with alone.indexes.recording({alone.spec: [0]}):
-            await alone.backend.write(Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})]))
+            await alone.backend.write(Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})]))
             raise ZeroDivisionError
     assert [1] == keys(await alone.search(QUERY, 1))
     records = alone.plain["_superorm_records"]

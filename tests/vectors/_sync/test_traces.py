@@ -132,7 +132,7 @@ def test_d_h(two: World) -> None:
     """D, H: a record becomes visible after one with a later id, that was applied and searched already."""
     with two.backend.transaction() as session:
         (record,) = two.indexes.records({two.spec: [0]})
-        two.backend.write(Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})]), session=session)
+        two.backend.write(Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})]), session=session)
         two.backend.write(record, session=session)
         two.put({1: at(4)})
         two.indexes.apply(two.spec)
@@ -169,7 +169,7 @@ def test_j(two: World) -> None:
     """J: a search in a transaction sees its own changes; once it is aborted nobody does."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         with two.backend.transaction() as session:
-            change = Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})])
+            change = Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})])
             for write in [change, *two.indexes.records({two.spec: [0]})]:
                 two.backend.write(write, session=session)
             assert [1] == keys(two.search(QUERY, 1, session=session))
@@ -243,7 +243,7 @@ def test_s1(alone: World) -> None:
     with alone.indexes.recording({alone.spec: [0]}):
         alone.indexes.apply(alone.spec)
         assert [0] == keys(alone.search(QUERY, 1))
-        alone.backend.write(Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})]))
+        alone.backend.write(Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})]))
         assert [1] == keys(alone.search(QUERY, 1))
     for _ in range(2):
         assert [1] == keys(alone.agrees(QUERY, 1))
@@ -283,7 +283,7 @@ def test_failed_and_dead_writers(alone: World) -> None:
     """A write that fails closes its record; one whose process died is released by a check."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         with alone.indexes.recording({alone.spec: [0]}):
-            alone.backend.write(Update("things", [UpdateOp({"_id": 0}, {"$set": {"v": stored(at(9))}})]))
+            alone.backend.write(Update("things", [UpdateOp(q={"_id": 0}, u={"$set": {"v": stored(at(9))}})]))
             raise ZeroDivisionError
     assert [1] == keys(alone.search(QUERY, 1))
     records = alone.plain["_superorm_records"]

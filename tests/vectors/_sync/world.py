@@ -49,7 +49,7 @@ class World:
     def put(self, vectors: Mapping[Any, Any], **fields: Any) -> None:
         """Insert or replace documents, in one commit."""
         ops = [
-            UpdateOp({"_id": key}, {"$set": {"v": None if v is None else stored(v), **fields}}, upsert=True)
+            UpdateOp(q={"_id": key}, u={"$set": {"v": None if v is None else stored(v), **fields}}, upsert=True)
             for key, v in vectors.items()
         ]
         self.write([Update(self.spec.collection, ops)], list(vectors))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from superorm.compile.plan import Find, Read
     from superorm.protocols._sync.parts import DataBackend
     from superorm.unitofwork.encode import Encoded
-    from superorm.unitofwork.writes import Write
+    from superorm.unitofwork.writes import UpdateOp, Write
 
 __all__ = ["MongoDatabackend", "MongoMetaDataStore"]
 
@@ -254,7 +254,7 @@ class MongoDatabackend:
             return WriteResult(len(encoded.documents))
         requests: list[UpdateOne | UpdateMany | DeleteMany]
         if isinstance(write, Update):
-            requests = [(UpdateMany if op.multi else UpdateOne)(op.filter, op.update, op.upsert) for op in write.ops]
+            requests = [_request(op) for op in write.ops]
         else:
             requests = [DeleteMany(filter) for filter in write.filters]
         result = collection.bulk_write(requests, session=session)
@@ -379,16 +379,14 @@ class MongoMetaDataStore(MongoDatabackend):
 _COMMANDS = {Insert: ("insert", "documents"), Update: ("update", "updates"), Delete: ("delete", "deletes")}
 
 
-def _operations(write: Update | Delete) -> list[dict[str, Any]]:
+def _request(op: UpdateOp) -> UpdateOne | UpdateMany:
+    kind = UpdateMany if op.get("multi") else UpdateOne
+    return kind(op["q"], op["u"], op.get("upsert", False))
+
+
+def _operations(write: Update | Delete) -> Sequence[Mapping[str, Any]]:
     """The elements of an ``update`` or ``delete`` command."""
-    if isinstance(write, Delete):
-        return [{"q": filter, "limit": 0} for filter in write.filters]
-    return [
-        {"q": op.filter, "u": op.update, "multi": op.multi, "upsert": op.upsert}
-        if op.multi or op.upsert
-        else {"q": op.filter, "u": op.update}
-        for op in write.ops
-    ]
+    return [{"q": filter, "limit": 0} for filter in write.filters] if isinstance(write, Delete) else write.ops
 
 
 def _key_of(write: Write, parts: Sequence[Mapping[str, Any]]) -> Callable[[int], Any]:

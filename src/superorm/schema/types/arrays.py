@@ -98,7 +98,7 @@ class VectorType(BsonType):
         return encode_vector(vector)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
-        as_read = type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == 1
+        as_read = type(value) is np.ndarray and value.dtype == NATIVE and value.ndim == 1
         if as_read and is_encoded(raw, value):
             return True  # also what could not be stored: only read, it is no change
         before = decode_vector(raw)

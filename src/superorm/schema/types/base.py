@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from superorm.expr.literals import literal
@@ -117,6 +118,10 @@ class BsonType:
             return same(raw, new) or same(self.to_bson(self.from_bson(raw)), new)
         except Misfit:
             return False
+
+    def all_unchanged(self, values: Sequence[Any], raws: Sequence[Any]) -> bool:
+        """`unchanged` of all of them, of which there are as many."""
+        return all(map(self.unchanged, values, raws))
 
     @property
     def is_list(self) -> bool:

@@ -196,7 +196,7 @@ class ListType(BsonType):
         if self.is_set:
             return super().unchanged(value, in_order(raw))
         values = cast("list[Any]", value)
-        return len(values) == len(raw) and all(map(self.element.unchanged, values, raw))
+        return len(values) == len(raw) and self.element.all_unchanged(values, raw)
 
     @property
     def is_list(self) -> bool:

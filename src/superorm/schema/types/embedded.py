@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from superorm.exc import MappingError, StatementError
@@ -60,6 +60,10 @@ class EmbeddedType(BsonType):
             except Misfit:
                 return False
         return type(value) is mapping.cls and mapping.unchanged(value, raw)
+
+    def all_unchanged(self, values: Sequence[Any], raws: Sequence[Any]) -> bool:
+        mapping = self.mapping
+        return super().all_unchanged(values, raws) if mapping.family else mapping.all_unchanged(values, raws)
 
     def _stored_class(self, stored: dict[str, Any]) -> ClassMap:
         """The class of a stored document. Raises `Misfit`."""
