@@ -191,7 +191,7 @@ class Changes:
 
 
 def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
-    """Those of the stored objects that may differ from their snapshots: a quick scan by identity."""
+    """Those of the stored objects that may differ from their snapshots: a quick scan, by identity where that can be."""
     function = mapping.functions.get("scan")
     if function is None:
         function = mapping.functions["scan"] = _make_scan(mapping)
@@ -200,15 +200,21 @@ def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
 
 
 def _make_scan(mapping: ClassMap) -> Any:
+    namespace: dict[str, Any] = {"lazy": frozenset([*(part.attribute for part in mapping.lazy_fields), TOUCHED])}
     tests = [f"d[{part.stored!r}] is o.{part.attribute}" for part in mapping.fields if not part.lazy]
-    lazy = [part.attribute for part in mapping.lazy_fields]
-    if lazy:
-        tests.append("lazy.isdisjoint(o.__dict__)")
+    read: list[str] = []
+    for n, part in enumerate(mapping.lazy_fields):
+        namespace[f"unchanged{n}"] = part.unchanged
+        value, raw = f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
+        same = f"{value} is {raw} or unchanged{n}({value}, {raw})"
+        read.append(f"(({same}) if {part.attribute!r} in s else not s.get({TOUCHED!r}, 0) & {part.bit})")
+    if read:
+        tests.append(f"(lazy.isdisjoint(s := o.__dict__) or {' and '.join(read)})")
     lines = ["def scan(objects):", "    out = []", "    append = out.append"]
     lines += ["    for o in objects:", f"        d = o.{RAW}", "        try:"]
     lines += [f"            if {' and '.join(tests)}:", "                continue"]
     lines += ["        except (KeyError, AttributeError):", "            pass", "        append(o)", "    return out"]
-    return make_function("scan", f"scan {mapping.name}", lines, {"lazy": frozenset([*lazy, TOUCHED])})
+    return make_function("scan", f"scan {mapping.name}", lines, namespace)
 
 
 def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> Changes:

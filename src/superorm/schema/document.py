@@ -13,6 +13,7 @@ from typing_extensions import dataclass_transform
 from superorm.exc import MappingError, StatementError, UnsupportedError
 from superorm.expr.literals import register_literal
 from superorm.expr.nodes import Field
+from superorm.expr.relations import Related
 from superorm.expr.storable import on_classes
 from superorm.expr.typed import on_types
 from superorm.schema import embedded
@@ -36,6 +37,7 @@ from superorm.schema.lookup import class_finder, python_value
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.registry import Registry, default_registry
 from superorm.schema.relationships import (
+    AbstractRelationship,
     DeclaredRelationships,
     Relationship,
     accept_relationships,
@@ -140,8 +142,11 @@ class MappedMeta(type):
             super().__setattr__(name, value)
 
         def __getattr__(cls, name: str) -> Any:
-            """The fields of abstract classes, for statements on the classes that derive from them."""
+            """The fields and relationships of abstract classes, for statements on the classes that derive from them."""
             declared: Declared = cls.__dict__.get("__superorm_declared__", {})
+            related: DeclaredRelationships = cls.__dict__.get("__superorm_relationships__", {})
+            if name in related:
+                return Related(cls, AbstractRelationship(cls, name, *related[name]))
             if name not in declared:
                 raise AttributeError(f"{cls.__name__} has no attribute {name!r}")
             part = _mapped_field(cls.__name__, name, *declared[name])

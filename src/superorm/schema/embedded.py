@@ -197,11 +197,15 @@ def _make_all_unchanged(mapping: ClassMap) -> Any:
     namespace: dict[str, Any] = {"cls": mapping.cls, "unchanged": mapping.unchanged}
     same = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields]
     lines = ["def all_unchanged(values, raws):", "    for o, d in zip(values, raws):"]
-    lines += ["        if type(o) is not cls or not isinstance(d, dict):", "            return False"]
+    lines += ["        if type(o) is not cls:", "            return False"]
     lines += [f"        if o.{SOURCE} is d:", "            try:"]
     lines += [f"                if {' and '.join(same) or 'True'}:", "                    continue"]
     lines += ["            except (AttributeError, KeyError):", "                pass"]
-    lines += ["        if not unchanged(o, d):", "            return False", "    return True"]
+    lines += [
+        "        if not isinstance(d, dict) or not unchanged(o, d):",
+        "            return False",
+        "    return True",
+    ]
     return make_function("all_unchanged", f"all unchanged {mapping.name}", lines, namespace)
 
 

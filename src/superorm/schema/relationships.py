@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args, get_origin
 
 from attrs import define, field, frozen
 
-from superorm.exc import MappingError, NotLoadedError
+from superorm.exc import MappingError, NotLoadedError, StatementError
 from superorm.expr.relations import Related
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.registry import Registry, default_registry
@@ -18,6 +18,7 @@ from superorm.schema.state import GONE, RAW, is_unloaded
 
 __all__ = [
     "LINKS",
+    "AbstractRelationship",
     "DeclaredRelationships",
     "Relationship",
     "RelationshipSpec",
@@ -36,8 +37,10 @@ LINKS = "_superorm_links"
 """The attribute that keeps what an object's relationships showed when they were loaded or flushed.
 
 By attribute: of a list the objects in it, of a many-to-one the object and the `identity` of its key.
+The dict is replaced, never changed: copies of an object share it.
 """
-_CASCADES = frozenset({"save-update", "delete", "delete-orphan", "all"})
+_ALL = frozenset({"save-update", "merge", "refresh-expire", "expunge", "delete"})
+_CASCADES = _ALL | {"delete-orphan", "all"}
 
 
 @frozen
@@ -57,7 +60,7 @@ def relationship(
     *,
     key: str | None = None,
     remote_key: str | None = None,
-    cascade: Literal["save-update", "all", "delete", "delete-orphan"] | str = "save-update",
+    cascade: Literal["save-update, merge", "all", "all, delete-orphan"] | str = "save-update, merge",
 ) -> Any:
     """Declare a reference to documents of another class, or of the same.
 
@@ -69,8 +72,9 @@ def relationship(
     It is loaded only by the options `selectinload` and `joinedload`; touching it before raises `NotLoadedError`.
     A name is looked up when it is first needed, around the class and then in its registry.
     `cascade` is as in SQLAlchemy a list with commas: with ``save-update`` new documents that are referred to are added,
-    with ``delete`` they are deleted together with the object, with ``delete-orphan`` also when they leave its list;
-    ``all`` is ``save-update, delete``.
+    with ``merge``, ``expunge`` and ``refresh-expire`` those that are loaded are merged, expunged, and expired,
+    with the object, with ``delete`` they are deleted together with it, with ``delete-orphan`` also when they leave
+    its list; ``all`` is all of these but ``delete-orphan``.
     Raises `MappingError` for settings that contradict one another.
     """
     given: object = target
@@ -100,7 +104,7 @@ def _cascade(text: object, is_list: bool) -> frozenset[str]:
         )
     if "delete-orphan" in words and not is_list:
         raise MappingError("relationship(cascade=...): delete-orphan is for lists, with remote_key=")
-    return frozenset(words - {"all"} | ({"save-update", "delete"} if "all" in words else set()))
+    return frozenset(words - {"all"}) | (_ALL if "all" in words else frozenset[str]())
 
 
 @define(eq=False)
@@ -181,8 +185,12 @@ class Relationship:
 
     @property
     def _registry(self) -> Registry:
-        registry: Registry = getattr(self.mapping.cls, "__superorm_registry__", default_registry)
+        registry: Registry = getattr(self._owner, "__superorm_registry__", default_registry)
         return registry
+
+    @property
+    def _owner(self) -> type:
+        return self.mapping.cls
 
     def _find(self) -> ClassMap:
         given: object = self.spec.target
@@ -224,6 +232,26 @@ class Relationship:
                 f"which are {key.type.name}"
             )
         return target
+
+
+class AbstractRelationship(Relationship):
+    """A relationship of an abstract class, for options: each class that derives from it has one of its own."""
+
+    def __init__(self, cls: type, attribute: str, spec: RelationshipSpec, scope: Scope) -> None:
+        super().__init__(cls.__name__, attribute, spec, scope)
+        self._cls = cls
+
+    @property
+    def target_class(self) -> type:
+        return self._find().cls
+
+    @property
+    def condition(self) -> Any:
+        raise StatementError(f"{self.where} is of an abstract class; join by that of a class that derives from it")
+
+    @property
+    def _owner(self) -> type:
+        return self._cls
 
 
 class _ObjectSide:
@@ -304,7 +332,8 @@ def forget_relationships(mapping: ClassMap, instance: object, attributes: Iterab
     for name, relation in mapping.relationships.items():
         if wanted is None or name in wanted or (not relation.is_list and relation.spec.key in wanted):
             state.pop(name, None)
-            links.pop(name, None)
+            if name in links:
+                state[LINKS] = links = {other: shown for other, shown in links.items() if other != name}
 
 
 def _qualified(cls: type) -> str:

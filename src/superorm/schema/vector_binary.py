@@ -27,10 +27,10 @@ def encode_vector(vector: Vector) -> Binary:
 
 def is_encoded(stored: Any, vector: Vector) -> bool:
     """Whether `stored` is the Binary of the array, of shape (dim,), bit for bit."""
-    data = (vector if vector.dtype is STORED else vector.astype(STORED)).tobytes()
-    if not isinstance(stored, Binary) or len(stored) != len(FLOAT32) + len(data) or not stored.endswith(data):
+    if not isinstance(stored, Binary) or len(stored) != len(FLOAT32) + 4 * len(vector) or stored.subtype != SUBTYPE:
         return False
-    return stored.startswith(FLOAT32) and stored.subtype == SUBTYPE
+    data = vector if vector.dtype is STORED else vector.astype(STORED)
+    return stored.startswith(FLOAT32) and stored.endswith(data.tobytes())
 
 
 def decode_vector(value: Any) -> Vector | None:
