@@ -14,9 +14,13 @@ from superorm.codec.keys import decode_key, encode_key
 from superorm.exc import ValidationError
 from superorm.schema.mapping import ClassMap
 
-__all__ = ["IdentityMap", "are_identities", "identities", "identity"]
+__all__ = ["IdentityMap", "are_ordinary", "identities", "identity"]
 
-_AS_THEY_ARE = frozenset({ObjectId, str, int, UUID})
+_AS_THEY_ARE = frozenset({str, int, UUID})
+_ORDINARY = frozenset({ObjectId, *_AS_THEY_ARE})
+_ONLY_OBJECT_IDS = frozenset({ObjectId})
+_bytes = ObjectId.__getstate__
+"""Of an ObjectId: they are hashed in C, and by themselves once."""
 _NUMBERS = (float, Int64, Decimal128)
 
 
@@ -29,6 +33,8 @@ def identity(key: object) -> Any:
     kind = type(key)
     if kind in _AS_THEY_ARE:
         return key
+    if isinstance(key, ObjectId):
+        return _bytes(key)
     if isinstance(key, Binary) and key.subtype == UUID_SUBTYPE and len(key) == 16:
         return key.as_uuid()
     try:
@@ -41,12 +47,15 @@ def identity(key: object) -> Any:
 
 def identities(keys: list[Any]) -> list[Any]:
     """The `identity` of each key."""
-    return keys if are_identities(keys) else [identity(key) for key in keys]
+    kinds = set(map(type, keys))
+    if kinds == _ONLY_OBJECT_IDS:
+        return list(map(_bytes, keys))
+    return keys if kinds <= _AS_THEY_ARE else [identity(key) for key in keys]
 
 
-def are_identities(keys: list[Any]) -> bool:
-    """Whether each key is its own `identity`."""
-    return _AS_THEY_ARE.issuperset(map(type, keys))
+def are_ordinary(keys: list[Any]) -> bool:
+    """Whether each key surely has an `identity`."""
+    return _ORDINARY.issuperset(map(type, keys))
 
 
 class IdentityMap:
