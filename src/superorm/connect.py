@@ -87,10 +87,9 @@ def _async_db(found: Settings, database: str | None, concerns: Concerns, twins: 
     from superorm._async.open import open_parts
 
     async def opener() -> AsyncParts:
-        parts = await open_parts(found, database)
         if twins is not None:
-            await twins.opened(db)
-        return parts
+            await twins.opening(db)
+        return await open_parts(found, database)
 
     db = AsyncDB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns)
     return db

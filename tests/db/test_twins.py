@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -114,6 +116,35 @@ async def test_closed_in_the_event_loop(db: DB) -> None:
     await asyncio.sleep(0.2)
     with pytest.raises(ConfigurationError, match="closed"):
         await ids(session)
+
+
+def test_closed_with_the_event_loop(mongodb_uri: str) -> None:
+    """Nothing stays open where the DB is closed in the event loop's last moment."""
+
+    async def main() -> None:
+        with connect(mongodb_uri, database="twins_none", **SETTINGS) as db:
+            assert [] == await ids(AsyncSession(db))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        gc.collect()
+    assert [] == [str(one.message) for one in caught]
+
+
+def test_closed_beside_an_event_loop_that_stands_still(db: DB) -> None:
+    """An event loop that is not running closes its twin, though another one runs in the thread."""
+    loop = asyncio.new_event_loop()
+    session = AsyncSession(db)
+    assert [1] == loop.run_until_complete(ids(session))
+
+    async def close() -> None:
+        db.close()
+
+    asyncio.run(close())
+    with pytest.raises(ConfigurationError, match="closed"):
+        loop.run_until_complete(ids(session))
+    loop.close()
 
 
 async def test_dbs_without_a_url(mongodb_uri: str) -> None:

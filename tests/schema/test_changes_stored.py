@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pymongo
 import pytest
-from bson import ObjectId
+from bson import Int64, ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo.collection import Collection
@@ -97,6 +97,20 @@ def test_small_updates_where_the_order_allows() -> None:
     assert {"$set": {"d": {"b": 2, "a": 1, "c": 3}}} == update_of(one)
     one.d = {"b": 2, "c": 3, "z": 4}
     assert {"$set": {"d.c": 3, "d.z": 4}, "$unset": {"d.a": ""}} == update_of(one)
+
+
+def test_64_bit_integers_at_any_depth() -> None:
+    """They stay 64-bit ones through one change after another, and where something beside them changes."""
+    one = load_one(Whole, {**store(whole()), "d": {"a": {"n": Int64(5)}, "m": Int64(1), "x": 0}})
+    for number in (6, 7):
+        one.d["a"]["n"] = number
+        one.d["m"], one.d["x"] = 1, number
+        change = change_of(WHOLE, one)
+        assert change is not None
+        assert {"$set": {"d.a.n": number, "d.x": number}} == change.update
+        assert [Int64, int] == [type(value) for value in change.update["$set"].values()]
+        assert Int64 is type(change.snapshot["d"]["m"])
+        written(WHOLE, [one], [change.snapshot])
 
 
 def test_parts_that_lack_keys() -> None:

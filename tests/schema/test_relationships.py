@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -238,3 +240,44 @@ def test_joins() -> None:
     assert by_hand.pipeline() == select(Book).join(Book.writer).columns(Book.title, Writer.id).pipeline()
     lists = select(Writer).join(Book, Book.writer_id == Writer.id, outer=True)
     assert lists.pipeline() == select(Writer).join(Writer.books, outer=True).pipeline()
+
+
+@pytest.mark.parametrize("strategy", ["selectin", "joined"])
+def test_long_options(strategy: str) -> None:
+    """An option goes through a hundred relationships, and no further: else the pipeline would be too long."""
+    data: dict[str, Any] = json.loads(json.dumps(select(Writer).options(joinedload(Writer.rival)).to_dict()))
+    (node,) = [node for node in data["nodes"] if node["node"] == "Load"]
+    ((_, related),) = node["hops"]
+    node["hops"] = [[strategy, related]] * 100
+    assert data == Select.from_dict(data, registry=registry).to_dict()
+    for number in (101, 50_000):
+        node["hops"] = [[strategy, related]] * number
+        with pytest.raises(StatementError, match="100 relationships at most"):
+            Select.from_dict(data, registry=registry)
+
+
+def test_abstract_classes() -> None:
+    """A relationship of one stands for that of the class that is selected; elsewhere it is refused."""
+    by_class = select(Book).options(joinedload(Book.editor).joinedload(Writer.books))
+    by_base = select(Book).options(joinedload(Base.editor).joinedload(Writer.books))
+    assert by_class.pipeline() == by_base.pipeline()
+    for again in (pickle.loads(pickle.dumps(by_base)), Select.from_dict(by_base.to_dict(), registry=registry)):
+        assert by_base.pipeline() == again.pipeline()
+    with pytest.raises(StatementError, match="abstract class"):
+        select(Writer).options(selectinload(Base.editor)).pipeline()  # type: ignore[arg-type]
+    with pytest.raises(StatementError, match=r"Base\.editor is of an abstract class"):
+        select(Book).join(Base.editor)
+    with pytest.raises(StatementError, match="editor_id"):
+        _ = Base.editor == Writer()
+    with pytest.raises(AttributeError, match="nothing"):
+        Base.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_cascades() -> None:
+    """The words of SQLAlchemy, and `all` for all but orphans."""
+    spec: Any = relationship("Book", key="id")
+    assert {"save-update", "merge"} == spec.cascade
+    spec = relationship(list["Book"], remote_key="id", cascade="all, delete-orphan")
+    assert {"save-update", "merge", "refresh-expire", "expunge", "delete", "delete-orphan"} == spec.cascade
+    spec = relationship("Book", key="id", cascade="")
+    assert not spec.cascade

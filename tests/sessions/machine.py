@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from superorm import (
-    DB,
+    Document,
     DuplicateKeyError,
     NotLoadedError,
     PendingRollbackError,
-    Session,
     StaleDocumentError,
     SuperormError,
     delete,
@@ -43,6 +42,25 @@ Place = tuple[str, int]
 
 PICK = st.integers(0, 40)
 SMALL = st.integers(0, 5)
+WORD = st.sampled_from("abc")
+HOW = st.tuples(PICK, SMALL, WORD)
+ACTS = [*["change"] * 4, *["flush", "rollback", "somebody else"] * 2, "commit", "delete", "add", "expunge", "update"]
+SCRIPTS: list[tuple[type, str]] = [
+    (Counted, "commit, delete, somebody else, flush"),
+    (Counted, "commit, change, change, somebody else, flush"),
+    (Counted, "commit, tags, delete, flush, add, tags, flush, rollback, add, flush"),
+    (Counted, "embedding, commit, embedding, update, rollback, tags, commit"),
+    (Thing, "table, table, table, commit, table, table, number, flush, table, number, table, commit"),
+    (Thing, "point, point, commit, point, point, somebody else, number, flush"),
+    (Thing, "change, flush, change, flush, expunge, rollback, add, change, commit"),
+    (Thing, "change, replace, flush, change, rollback, delete, flush, rollback"),
+    (Document, "replace, commit, change, flush, delete, rollback"),
+    (Document, "change, update, change, update, rollback, change, commit"),
+    (Document, "change, flush, change, update, flush, change, rollback, change"),
+    (Document, "commit, change, update, expunge, add, rollback, change, update"),
+    (Document, "delete, add, delete, flush, add, flush, rollback"),
+]
+"""Each with the class of the objects to follow it."""
 
 
 @define(eq=False)
@@ -73,14 +91,20 @@ class Entity:
         """Whether a flush has to update it."""
         return self.state == "stored" and not self.marked and self.values != self.base
 
+    @property
+    def sets_into_point(self) -> bool:
+        """Whether a flush sets parts of an embedded object, which has to be there then."""
+        before, now = (self.base or {}).get("point"), self.values.get("point")
+        return before is not None and now is not None and before != now
+
 
 class SessionMachine(RuleBasedStateMachine):
     """Steps of one session after another on a database, to which somebody else writes too.
 
-    `raw` is the same database by plain PyMongo, or mongomock.
+    `db` is a DB, or an `AsyncDB` that is `Driven`; `raw` is the same database by plain PyMongo, or mongomock.
     """
 
-    def __init__(self, db: DB, raw: Any) -> None:
+    def __init__(self, db: Any, raw: Any) -> None:
         super().__init__()
         self.db = db
         self.raw = raw
@@ -92,22 +116,24 @@ class SessionMachine(RuleBasedStateMachine):
 
     def begin_session(self) -> None:
         """A session that knows nothing."""
-        self.session = Session(self.db)
+        self.session = self.db.session()
         self.entities: list[Entity] = []
         self.undo: list[tuple[Entity, dict[str, Any] | None, dict[str, Any] | None]] = []
         self.view = self.committed
         self.unsure: list[Entity] | None = None
         """Those that were loaded since a statement wrote in the transaction, or a written object was expunged."""
 
-    @initialize(number=SMALL)
-    def fill(self, number: int) -> None:
-        """Objects of each class, stored and new, with something in each attribute."""
+    @initialize(number=SMALL, scripts=st.lists(st.sampled_from(SCRIPTS), min_size=3, max_size=6), data=st.data())
+    def fill(self, number: int, scripts: list[tuple[type, str]], data: st.DataObject) -> None:
+        """Objects of each class, stored and new, with something in each attribute; then some scripts."""
         for position, cls in enumerate([*CONCRETE, *CONCRETE, Thing, Counted]):
             if position == 2 * len(CONCRETE):
                 self.commit()
             self.add(cls, [0, 1, 2, 3, 4, 3, 4, 5, 0, 1, 5, 5][position], number)
-            for act in [forms[0] for name, forms in CHANGES.items() if name in ATTRIBUTES[cls]]:
-                act(self.entities[-1].instance, self.entities[-1].values, number, "a")
+            for form in [forms[0] for name, forms in CHANGES.items() if name in ATTRIBUTES[cls]]:
+                form(self.entities[-1].instance, self.entities[-1].values, number, "a")
+        for script in scripts:
+            self.act_by_script(number, script, data)
 
     def teardown(self) -> None:
         """All agrees at the end, and the vectors with their documents."""
@@ -162,6 +188,8 @@ class SessionMachine(RuleBasedStateMachine):
             if e.state == "new" and there is not None and e.place not in marked:
                 errors.add(DuplicateKeyError)
             if e.changed and (there is None or there.get("version") != (e.base or {}).get("version")):
+                errors.add(StaleDocumentError)
+            if e.changed and e.sets_into_point and (there or {}).get("point") is None:
                 errors.add(StaleDocumentError)
             versioned = e.marked and "version" in e.values
             if versioned and (there is None or there["version"] != (e.base or {})["version"]):
@@ -298,11 +326,6 @@ class SessionMachine(RuleBasedStateMachine):
 
     # Steps
 
-    def pick(self, which: int, *states: str) -> Entity | None:
-        """One of the objects in one of the states."""
-        found = [e for e in self.entities if e.state in states]
-        return found[which % len(found)] if found else None
-
     def may_insert(self, place: Place) -> bool:
         """Whether an object with this key may be added: two new ones may not have it; others see to it beforehand."""
         if any(e.state == "new" and e.place == place for e in self.entities):
@@ -323,13 +346,69 @@ class SessionMachine(RuleBasedStateMachine):
                 assert 0 == values["version"]
             self.entities.append(Entity(instance, values, state="new"))
 
-    @precondition(lambda self: any(e.state == "outside" for e in self.entities))
-    @rule(which=PICK)
-    def add_again(self, which: int) -> None:
+    @precondition(lambda self: self.entities)
+    @rule(which=PICK, acts=st.lists(st.sampled_from(ACTS), min_size=1, max_size=8), data=st.data())
+    def act_on_one(self, which: int, acts: list[str], data: st.DataObject) -> None:
+        """Several steps with one object."""
+        self.follow(self.entities[which % len(self.entities)], acts, data)
+
+    @precondition(lambda self: self.entities)
+    @rule(which=PICK, script=st.sampled_from(SCRIPTS), data=st.data())
+    def act_by_script(self, which: int, script: tuple[type, str], data: st.DataObject) -> None:
+        """Steps with one object that have something to do with one another."""
+        cls, acts = script
+        found = [e for e in self.entities if e.state == "stored" and isinstance(e.instance, cls)]
+        if found:
+            self.follow(found[which % len(found)], acts.split(", "), data)
+
+    def follow(self, e: Entity, acts: list[str], data: st.DataObject) -> None:
+        """These steps with an object."""
+        for act in acts:
+            self.act(e, act, *data.draw(HOW))
+            self.agree()
+            if e not in self.entities:
+                break
+
+    @precondition(lambda self: self.entities)
+    @rule(changes=st.lists(st.tuples(PICK, st.sampled_from(ACTS), PICK, SMALL, WORD), min_size=1, max_size=6))
+    def act_on_several(self, changes: list[tuple[int, str, int, int, str]]) -> None:
+        """A step with each of several objects."""
+        for which, act, kind, number, word in changes:
+            if self.entities:
+                self.act(self.entities[which % len(self.entities)], act, kind, number, word)
+
+    def act(self, e: Entity, act: str, kind: int, number: int, word: str) -> None:
+        """A step with an object, where its state permits that."""
+        if act in ("change", *CHANGES) and e.state != "outside":
+            self.change(e, act, kind, number, word)
+        elif act == "delete" and e.state != "outside" and not e.marked:
+            self.session.delete(e.instance)
+            e.state, e.marked = ("outside", False) if e.state == "new" else ("stored", True)
+        elif act == "add" and e.marked:
+            if not any(other.state == "new" and other.place == e.place for other in self.entities):
+                self.session.add(e.instance)
+                e.marked = False
+        elif act == "add" and e.state == "outside":
+            self.add_again(e)
+        elif act == "expunge" and e.state != "outside":
+            self.session.expunge(e.instance)
+            if e.state == "stored" and self.undo:
+                e.expunged = True
+                self.unsure = self.unsure or []
+            e.state, e.marked = "outside", False
+        elif act == "replace" and e.state == "stored" and not e.marked:
+            self.session.delete(e.instance)
+            e.marked = True
+            self.add(class_of(e.instance), e.values["_id"], number)
+        elif act == "update":
+            self.update_all(class_of(e.instance), min(number, e.values["number"]), 1)
+        elif act == "somebody else" and not self.in_transaction and e.place in self.committed:
+            self.change_underneath(e.place, number)
+        elif act in ("flush", "commit", "rollback"):
+            getattr(self, act)()
+
+    def add_again(self, e: Entity) -> None:
         """Add an object that was rolled back, deleted or expunged."""
-        e = self.pick(which, "outside")
-        if e is None:
-            return
         if e.base is None:
             if self.may_insert(e.place):
                 self.session.add(e.instance)
@@ -338,59 +417,21 @@ class SessionMachine(RuleBasedStateMachine):
             self.session.add(e.instance)
             e.state, e.expunged = "stored", False
 
-    @precondition(lambda self: any(e.marked for e in self.entities))
-    @rule(which=PICK)
-    def keep(self, which: int) -> None:
-        """Add an object that is to be deleted, which is kept then."""
-        found = [e for e in self.entities if e.marked]
-        if found:
-            e = found[which % len(found)]
-            if any(other.state == "new" and other.place == e.place for other in self.entities):
-                return
-            self.session.add(e.instance)
-            e.marked = False
-
-    @precondition(lambda self: any(e.state != "outside" for e in self.entities))
-    @rule(which=PICK)
-    def mark(self, which: int) -> None:
-        """Delete an object: at the next flush, or a new one at once."""
-        e = self.pick(which, "new", "stored")
-        if e is not None and not e.marked:
-            self.session.delete(e.instance)
-            if e.state == "new":
-                e.state = "outside"
-            else:
-                e.marked = True
-
-    @precondition(lambda self: any(e.state != "outside" for e in self.entities))
-    @rule(which=PICK)
-    def expunge(self, which: int) -> None:
-        """Forget an object, which a rollback does not bring back."""
-        e = self.pick(which, "new", "stored")
-        if e is not None:
-            self.session.expunge(e.instance)
-            if e.state == "stored" and self.undo:
-                e.expunged = True
-                self.unsure = self.unsure or []
-            e.state, e.marked = "outside", False
-
-    @precondition(lambda self: any(e.state != "outside" for e in self.entities))
-    @rule(changes=st.lists(st.tuples(PICK, PICK, SMALL, st.sampled_from("abc")), min_size=1, max_size=6))
-    def change(self, changes: list[tuple[int, int, int, str]]) -> None:
-        """Change something in objects, at some depth."""
-        for which, kind, number, word in changes:
-            e = self.pick(which, "stored", "new")
-            assert e is not None
-            kinds = [name for name in CHANGES if name in ATTRIBUTES[class_of(e.instance)]]
-            forms = [form for name in kinds for form in CHANGES[name]]
+    def change(self, e: Entity, what: str, kind: int, number: int, word: str) -> None:
+        """Change an attribute of an object, or any, at some depth."""
+        own = ATTRIBUTES[class_of(e.instance)]
+        forms = [form for name, forms in CHANGES.items() if name in own and what in ("change", name) for form in forms]
+        if forms:
             forms[kind % len(forms)](e.instance, e.values, number, word)
 
-    @precondition(lambda self: any(e.state != "outside" for e in self.entities))
-    @rule(changes=st.lists(st.tuples(PICK, PICK, SMALL, st.sampled_from("abc")), min_size=1, max_size=6))
-    def change_and_flush(self, changes: list[tuple[int, int, int, str]]) -> None:
-        """The same, written at once."""
-        self.change(changes)
-        self.flush()
+    @rule(cls=st.sampled_from(CONCRETE), least=SMALL, rolls_back=st.booleans())
+    def load_after_statement(self, cls: Any, least: int, rolls_back: bool) -> None:
+        """A session of its own loads what a statement wrote."""
+        self.another_session(False)
+        self.update_all(cls, least, 1)
+        self.query(cls, least, 4, False)
+        if rolls_back:
+            self.rollback()
 
     @rule(cls=st.sampled_from(CONCRETE), key=SMALL)
     def get(self, cls: Any, key: int) -> None:
@@ -498,15 +539,18 @@ class SessionMachine(RuleBasedStateMachine):
         self.roll_back()
         self.look()
 
-    @precondition(lambda self: not self.in_transaction)
-    @rule(which=PICK, deletes=st.sampled_from([False, False, True]))
-    def somebody_else(self, which: int, deletes: bool) -> None:
-        """Another client changes a field that the session does not, or deletes a document."""
-        if not self.committed:
-            return
-        place = sorted(self.committed)[which % len(self.committed)]
+    @precondition(lambda self: self.committed and not self.in_transaction)
+    @rule(which=PICK, how=SMALL)
+    def somebody_else(self, which: int, how: int) -> None:
+        """Another client changes or deletes a document."""
+        places = sorted(self.committed)
+        if places:
+            self.change_underneath(places[which % len(places)], how)
+
+    def change_underneath(self, place: Place, how: int) -> None:
+        """Another client changes a field that the session does not, or deletes the document, or a part of it."""
         collection, key = place
-        if deletes:
+        if how == 0:
             self.raw[collection].delete_one({"_id": key})
             del self.committed[place]
             return
@@ -515,6 +559,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.raw[collection].update_one({"_id": key}, {"$inc": dict.fromkeys(names, 1)})
         for name in names:
             document[name] += 1
+        if how == 1 and document.get("point") is not None:
+            self.raw[collection].update_one({"_id": key}, {"$set": {"point": None}})
+            document["point"] = None
 
     @rule(loads=st.booleans())
     def another_session(self, loads: bool) -> None:
@@ -587,6 +634,11 @@ def _drop(items: Any, number: int, word: str) -> None:
         del items[number % len(items)]
 
 
+def _drop_two(table: Any, number: int, word: str) -> None:
+    for one in {"a", "b", "c"} - {word}:
+        table.pop(one, None)
+
+
 def _store(array: Any, number: int, word: str) -> None:
     array[number % 3] = float(number)
 
@@ -622,7 +674,9 @@ CHANGES: dict[str, list[Change]] = {
         _assign("table", lambda number, word: {word: [number]}),
         _in_place("table", lambda table, number, word: table.update({word: [number]})),
         _in_place("table", lambda table, number, word: table.setdefault(word, []).append(number)),
+        _in_place("table", lambda table, number, word: table.update({one: [number] for one in "abc"})),
         _in_place("table", lambda table, number, word: table.pop(word, None)),
+        _in_place("table", _drop_two),
     ],
     "point": [
         _assign("point", lambda number, word: None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from superorm import (
     AsyncSession,
     Document,
     Mapped,
+    Model,
     PendingRollbackError,
     connect_async,
     field,
@@ -43,6 +45,25 @@ class Stamp(Document):
     id: Mapped[int] = field(primary_key=True)
     letter: Mapped[int] = field(default=0)
     version: Mapped[int] = field(version=True)
+
+
+class Computed(Document):
+    __collection__ = "computed_letters"
+
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str] = field(default="")
+    at: Mapped[np.ndarray] = vector(2, source="text", model="lengths")
+
+
+BEGUN, GO_ON = threading.Event(), threading.Event()
+
+
+def length_of(text: str) -> list[float]:
+    """A model that takes its time."""
+    if text == "longer":
+        BEGUN.set()
+        assert GO_ON.wait(10)
+    return [float(len(text)), 1.0]
 
 
 class CancelledAt:
@@ -240,3 +261,22 @@ async def test_time_out_of_a_block(place: Place) -> None:
                 await asyncio.sleep(5)
         assert BEFORE == place.now()
         assert await place.no_transaction_is_open()
+
+
+async def test_cancelled_statements_without_transactions() -> None:
+    """An update that has begun is carried out, with the vectors that are computed after it."""
+    async with connect_async(f"mongomock://{uuid4().hex}", trust="all", **SETTINGS) as db:
+        await db.add(Model("lengths", length_of, fingerprint="1"))
+        async with db.begin() as session:
+            session.add(Computed(id=1, text="abc"))
+        async with db.session() as session:
+            task = asyncio.create_task(session.execute(update(Computed).all().values(text="longer")))
+            await asyncio.to_thread(BEGUN.wait, 10)
+            task.cancel()
+            await asyncio.sleep(0)
+            GO_ON.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with db.session() as session:
+            found = await session.get_one(Computed, 1)
+        assert ("longer", [6, 1]) == (found.text, list(found.at))

@@ -1,50 +1,69 @@
-"""Random steps of sessions agree with a plain model, on a real server and on mongomock."""
+"""Random steps of sessions agree with a plain model, on a real server and on mongomock, sync and async."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-import mongomock
 import pymongo
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from pymongo.read_concern import ReadConcern
 
-from superorm import DB, connect, superduper
+from superorm import connect, connect_async
+from superorm.backends.mongomock_engine import mongomock_client
 from tests.sessions.classes import CONCRETE
+from tests.sessions.driven import Driven
 from tests.sessions.machine import SessionMachine
+
+EXAMPLES = {"mongodb": 36, "mongomock": 80}
 
 
 @pytest.fixture(params=["mongodb", "mongomock"])
-def both(request: pytest.FixtureRequest) -> Iterator[tuple[DB, Any]]:
-    """A DB, and its database without superorm."""
-    if request.param == "mongomock":
-        raw = mongomock.MongoClient()["sessions"]
-        with superduper(raw) as db:
-            yield db, raw
+def server(request: pytest.FixtureRequest) -> str:
+    """What keeps the documents."""
+    return str(request.param)
+
+
+@pytest.fixture
+def raw(request: pytest.FixtureRequest, server: str, database: str) -> Iterator[Any]:
+    """A database without superorm."""
+    if server == "mongomock":
+        yield mongomock_client(database)[database]
         return
-    uri, name = request.getfixturevalue("mongodb_uri"), request.getfixturevalue("database")
-    with (
-        pymongo.MongoClient[dict[str, Any]](uri) as client,
-        connect(uri, database=name, vector_database="memory://", signing_key="test-key") as db,
-    ):
-        yield db, client.get_database(name, read_concern=ReadConcern("majority"))
+    with pymongo.MongoClient[dict[str, Any]](request.getfixturevalue("mongodb_uri")) as client:
+        yield client.get_database(database, read_concern=ReadConcern("majority"))
 
 
-@pytest.mark.parametrize(
-    ("examples", "steps"), [(25, 40), pytest.param(2000, 100, marks=pytest.mark.soak)], ids=["short", "long"]
-)
-def test_sessions_agree_with_a_model(both: tuple[DB, Any], examples: int, steps: int) -> None:
+@pytest.fixture(params=["sync", "async"])
+def db(request: pytest.FixtureRequest, server: str, raw: Any, mongodb_uri: str) -> Iterator[Any]:
+    """The same by a DB, or by an `AsyncDB` that is driven."""
+    url = mongodb_uri if server == "mongodb" else f"mongomock://{raw.name}"
+    options: dict[str, Any] = {"database": raw.name, "vector_database": "memory://", "signing_key": "test-key"}
+    if request.param == "sync":
+        with connect(url, **options) as db:
+            yield db
+        return
+    with asyncio.Runner() as runner:
+        db = Driven(connect_async(url, **options), runner)
+        try:
+            yield db
+        finally:
+            db.close()
+
+
+@pytest.mark.parametrize("soak", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["short", "long"])
+def test_sessions_agree_with_a_model(db: Any, raw: Any, server: str, soak: bool) -> None:
     """After each step the database, the session and its objects are what the model says."""
-    db, raw = both
     db.create_all(*CONCRETE)
+    examples = 2000 if soak else EXAMPLES[server]
     chosen = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
+        max_examples=examples // 3 if isinstance(db, Driven) else examples,
+        stateful_step_count=100 if soak else 40,
         deadline=None,
-        derandomize=examples < 100,
+        derandomize=not soak,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -17,6 +17,7 @@ from tests.typing import (
     accepted,
     accepted_conditions,
     accepted_relationships,
+    accepted_sessions,
     accepted_statements,
     accepted_writes,
     functions,
@@ -62,7 +63,15 @@ def test_wrong_code_is_refused(wrong_code: Path, checker: Callable[[Path], list[
 
 @pytest.mark.parametrize(
     "module",
-    [accepted, accepted_conditions, accepted_relationships, accepted_statements, accepted_writes, functions],
+    [
+        accepted,
+        accepted_conditions,
+        accepted_relationships,
+        accepted_sessions,
+        accepted_statements,
+        accepted_writes,
+        functions,
+    ],
 )
 def test_accepted_code_runs(module: ModuleType) -> None:
     """What needs no session and no object runs as well."""

@@ -188,3 +188,27 @@ def test_stale_without_versions() -> None:
     assert "19 of 20 changed documents" in str(error)
     assert "(Film 0, 1, 2, 3, 4, 6, 7, 8, 9, 10 and 9 more)" in str(error)
     assert "Film 5" not in str(error)
+
+
+def test_positions() -> None:
+    """A document that was written by the position in a list is not taken for a stale one."""
+
+    class Row(Document, registry=Registry()):
+        id: Mapped[int] = field(primary_key=True)
+        cells: Mapped[list[dict[str, int]]] = field(factory=list)
+        version: Mapped[int] = field(version=True)
+
+    tracker = Tracker()
+    cells = [dict.fromkeys("abcdefgh", 1) for _ in range(3)]
+    one, two = tracker.load(class_map(Row), [{"_id": key, "cells": cells, "version": 1} for key in (1, 2)])
+    one.cells[2]["a"] = two.cells[2]["a"] = 5
+    planned = plan(tracker)
+    (write,) = planned.writes
+    assert isinstance(write, Update)
+    assert {"$set": {"cells.2.a": 5, "version": 2}} == write.ops[0]["u"]
+    changed = {"_id": 1, "cells": [*cells[:2], {**cells[2], "a": 5}], "version": 2}
+    found = [changed, {"_id": 2, "cells": cells, "version": 4}]
+    error = stale_error(planned, write, 1, found)
+    assert ("(Row 2)", 2) == (str(error).partition("underneath ")[2].partition(";")[0], error.key)
+    shorter = {**changed, "cells": cells[:2]}
+    assert "(Row 1, 2)" in str(stale_error(planned, write, 1, [shorter, found[1]]))

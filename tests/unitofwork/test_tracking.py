@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from superorm import Document, Mapped, Registry, SessionError
+from superorm import Document, Mapped, Registry, SessionError, ValidationError
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.tracking import Tracker
@@ -121,6 +121,32 @@ def test_rollback_of_new_and_deleted_objects() -> None:
     (write,) = flush(tracker).writes
     assert isinstance(write, Insert)
     assert ["n"] == write.documents[0]["genres"]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_rollback_of_a_new_object_that_showed_its_document(deleted: bool) -> None:
+    """It keeps what a statement made of it, also what nobody has read; what does not fit is refused later."""
+    tracker = Tracker()
+    films = [Film(id=key, genres=["old"]) for key in (1, 2)]
+    tracker.add_all(films)
+    flush(tracker)
+    changes: list[Any] = [["new"], 7]
+    documents = [stored(film.id, title="t", genres=genres) for film, genres in zip(films, changes, strict=True)]
+    tracker.refreshed(zip(films, documents, strict=True))
+    if deleted:
+        for film in films:
+            tracker.delete(film)
+        flush(tracker)
+    tracker.rolled_back()
+    fits, other = films
+    assert (False, "t", ["new"], None) == (fits in tracker, fits.title, fits.genres, fits.embedding)
+    tracker.add_all([fits])
+    (write,) = flush(tracker).writes
+    assert isinstance(write, Insert)
+    assert ["new"] == write.documents[0]["genres"]
+    tracker.add(other)
+    with pytest.raises(ValidationError, match="genres"):
+        flush(tracker)
 
 
 def test_rollback_of_a_key_that_changed_hands() -> None:

@@ -12,7 +12,7 @@ from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Count, Find
 from superorm.compile.related import take_joined
-from superorm.exc import StatementError, ValidationError
+from superorm.exc import SessionError, StatementError, ValidationError
 from superorm.expr.statements import Select, select
 from superorm.schema.dates import reads_naive
 from superorm.schema.mapping import ClassMap
@@ -141,8 +141,13 @@ class AsyncReading:
 
     async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[Found]:
         await self._before(compiled)
+        within = self._work.server_session
         async for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
             yield found
+            if within not in (None, self._work.server_session):
+                raise SessionError(
+                    "the transaction that this stream reads in has ended; read it to its end before that"
+                )
 
     def _session(self, compiled: CompiledSelect) -> AsyncClientSession | None:
         """What the select is run with: a vector search outside of the transaction has a snapshot of its own."""

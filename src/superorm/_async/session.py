@@ -13,6 +13,7 @@ from superorm._async.reading import AsyncReading
 from superorm._async.states import AsyncStates
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._async.writing import AsyncWriting, insert_objects
+from superorm._io import aio
 from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
 from superorm.exc import (
@@ -77,7 +78,6 @@ class AsyncSession(EventTarget):
     async def close(self) -> None:
         """Give up what was not committed, and forget all objects."""
         await self._work.close()
-        self._tracker.clear()
 
     # Objects
 
@@ -100,9 +100,12 @@ class AsyncSession(EventTarget):
         self._tracker.delete(instance)
 
     def expunge(self, instance: Document) -> None:
-        """Forget the document and what was changed in it, which stays in the object."""
+        """Forget the document and what was changed in it, which stays in the object.
+
+        What its loaded relationships show stays in the session, unless their cascade has ``expunge``.
+        """
         self._alone.check("expunge")
-        self._tracker.expunge(instance)
+        self._work.relations.expunge(instance)
 
     def expunge_all(self) -> None:
         """Forget all documents."""
@@ -110,13 +113,13 @@ class AsyncSession(EventTarget):
         self._tracker.expunge_all()
 
     def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
-        """Forget the values of a stored document, or of some attributes, and what was changed in them.
+        """Forget the values of a stored document, or of some fields and relationships, and what was changed in them.
 
         Touching them raises `NotLoadedError` until `refresh`, `get` or a query loads the document again; key and
         version stay. Raises `SessionError` for what is not a stored document of the session, and for other attributes.
         """
         self._alone.check("expire")
-        self._tracker.expire(instance, attributes)
+        self._work.relations.expire(instance, attributes)
 
     def expire_all(self) -> None:
         """`expire` all stored documents of the session."""
@@ -127,6 +130,7 @@ class AsyncSession(EventTarget):
     async def refresh(self, instance: Document, attributes: Collection[str] | None = None) -> None:
         """Read a document, or some attributes of it, again; what was changed in them is lost, and nothing is flushed.
 
+        Relationships among the attributes are loaded, all others of the document, without attributes, not loaded.
         In a transaction it shows what the session flushed.
         Raises `NoResultFound` where the document is gone, `SessionError` as `expire` does.
         """
@@ -144,6 +148,7 @@ class AsyncSession(EventTarget):
         The document is loaded where the session does not have it; where there is none, a new object is added.
         The given object may be of another session, or unpickled; it stays as it is.
         Of a partial object only what it has is copied.
+        What loaded relationships show is merged too, where their cascade has ``merge``, as by default.
         Flushes first, as a query does, and raises what `flush` raises;
         `StaleDocumentError` where the given object has another version than the document.
         """
@@ -160,7 +165,7 @@ class AsyncSession(EventTarget):
         Raises `SessionError` for what is not in the session.
         """
         self._alone.check("is_modified")
-        return self._tracker.is_modified(instance)
+        return self._tracker.is_modified(instance) or any(one is instance for one in self._work.relations.changed())
 
     @property
     def new(self) -> list[Document]:
@@ -170,7 +175,8 @@ class AsyncSession(EventTarget):
     @property
     def dirty(self) -> list[Document]:
         """The documents that may have to be updated."""
-        return [instance for found in self._tracker.possibly_changed().values() for instance in found]
+        changed = [instance for found in self._tracker.possibly_changed().values() for instance in found]
+        return list({id(instance): instance for instance in [*changed, *self._work.relations.changed()]}.values())
 
     @property
     def deleted(self) -> list[Document]:
@@ -294,9 +300,11 @@ class AsyncSession(EventTarget):
         await self._work.autoflush()
         writing.check()
         if isinstance(statement, MergeInto):  # which is no part of a transaction
-            return await writing.run()
+            return await aio.shielded(writing.run)
         async with self._work.failing():
-            return await writing.run()
+            if self.db.capabilities.transactions:
+                return await writing.run()
+            return await aio.shielded(writing.run)  # so that all of it is written
 
     @alone
     async def bulk_insert(self, instances: Iterable[Document], *, progress: Progress | bool | None = None) -> Written:

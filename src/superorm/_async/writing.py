@@ -222,10 +222,11 @@ class AsyncWriting:
         return Written(result.matched)
 
     async def _merge(self, plan: MergePlan) -> None:
-        await self._db.prepare()
-        self._work.wrote = True
         mapping = plan.mapping
         fields = [] if mapping is None else vector_fields(mapping)
+        self._work.check_vectors([field.spec for field in fields])
+        await self._db.prepare()
+        self._work.wrote = True
         if mapping is None or not (fields or self._work.tracker.of_collection(mapping.collection)):
             await self._backend.read(plan.read, session=self._work.read_session)
             return
@@ -251,7 +252,8 @@ class AsyncWriting:
             return keys
         wanted = [{name: row.get(name) for name in plan.on} for row in rows]
         for part in split(wanted):
-            found = await self._backend.read(Find(plan.collection, {"$or": list(part)}, {"_id": 1}))
+            there = Find(plan.collection, {"$or": list(part)}, {"_id": 1})
+            found = await self._backend.read(there, session=self._work.read_session)
             keys += [document["_id"] for document in found]
         return _once(keys)
 

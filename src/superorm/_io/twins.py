@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from superorm.exc import ConfigurationError
@@ -55,12 +56,12 @@ class Twins:
         if self._closed:
             raise ConfigurationError("this DB is closed; connect again")
 
-    async def opened(self, twin: Twin) -> None:
-        """Close the twin, which is open now, with the running event loop or the DB."""
-        self._check()
+    async def opening(self, twin: Twin) -> None:
+        """From now on the twin, which is about to be opened, is closed with the running event loop or the DB."""
         closer = self._closing(twin)
         await anext(closer)  # an event loop closes the generators that are left, as asyncio.run() does
         with self._lock:
+            self._check()
             self._open.setdefault(asyncio.get_running_loop(), []).append(closer)
 
     async def _closing(self, twin: Twin) -> AsyncGenerator[None]:
@@ -88,7 +89,8 @@ class Twins:
                 await closer.aclose()
 
         if not loop.is_running():
-            loop.run_until_complete(close_all())
+            with ThreadPoolExecutor(1) as thread:  # in this one another event loop may be running
+                thread.submit(loop.run_until_complete, close_all()).result()
         elif loop is asyncio._get_running_loop():
             self._tasks.append(loop.create_task(close_all()))
         else:

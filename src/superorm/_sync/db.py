@@ -210,16 +210,16 @@ class DB:
             if self._closed:
                 return
             self._closed = True
-        if self.twins is not None:
-            self.twins.close()
-        if self._parts is None:
-            return
-        parts = self._parts
         with ExitStack() as stack:  # each is closed, whatever the ones before it raise
-            for closer in reversed(parts.closers):
-                stack.callback(closer)
-            for part in (parts.data_backend, parts.metadata, parts.artifact_store, parts.vector_database, self.vectors):
-                stack.callback(part.close)
+            if self._parts is not None:
+                parts = self._parts
+                for closer in reversed(parts.closers):
+                    stack.callback(closer)
+                stored = (parts.data_backend, parts.metadata, parts.artifact_store, parts.vector_database)
+                for part in (*stored, self.vectors):
+                    stack.callback(part.close)
+            if self.twins is not None:
+                stack.callback(self.twins.close)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -250,7 +250,7 @@ class DB:
 
         All of it is done again, after a short pause and with another session, where it met a write conflict, a change
         of the primary or another error with the label ``TransientTransactionError``, or a `StaleDocumentError`.
-        That is for two minutes at most, and without transactions only where nothing had been written yet;
+        That is for two minutes at most, and only where nothing had been committed, or written without a transaction;
         the function should have no other effects, and takes what it changes from its session.
         The last error is raised, with a note of how many attempts were made.
         """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from superorm._sync.session import Session
 from superorm.exc import SessionError
-from superorm.protocols.concerns import SessionOptions
+from superorm.protocols.concerns import SessionOptions, check_options
 from superorm.unitofwork.events import EventTarget
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ __all__ = ["sessionmaker"]
 class sessionmaker(EventTarget):
     """Makes sessions: each call gives a new one, with these options unless the call gives others.
 
-    The DB may be left out and configured later. The options are those of a session.
+    The DB may be left out and configured later. The options are those of a session. Raises `ConfigurationError`.
     """
 
     def __init__(self, db: DB | SyncDB | None = None, **options: Unpack[SessionOptions]) -> None:
+        check_options(options)
         self._db = db
         self._options = options
 
@@ -33,7 +34,8 @@ class sessionmaker(EventTarget):
         return f"{type(self).__name__}({self._db!r}, {self._options!r})"
 
     def configure(self, db: DB | SyncDB | None = None, **options: Unpack[SessionOptions]) -> None:
-        """Change the DB or the options of sessions that are made from now on."""
+        """Change the DB or the options of sessions that are made from now on. Raises `ConfigurationError`."""
+        check_options(options)
         self._db = db or self._db
         self._options.update(options)
 

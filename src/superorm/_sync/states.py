@@ -11,12 +11,15 @@ from superorm._sync.vector_records import split
 from superorm.codec import documents
 from superorm.codec.merging import check_same_version, copy_onto, copy_to_add
 from superorm.compile.plan import Find
+from superorm.compile.related import Loading
 from superorm.exc import NoResultFound, SessionError
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.relationships import Relationship
 from superorm.schema.state import RAW, UNLOADED
 from superorm.unitofwork.arguments import check_attributes, documents_in
 from superorm.unitofwork.errors import key_value
+from superorm.unitofwork.graphs import loaded_graph, relations_to_merge, show_merged
 from superorm.unitofwork.identity import identity
 
 __all__ = ["States"]
@@ -41,8 +44,14 @@ class States:
             mapping = work.tracker.check_stored(instance, caller)
             check_attributes(mapping, attributes, caller)
             groups.setdefault(mapping, []).append(instance)
+        if attributes is None:
+            for instance in instances:
+                work.relations.expire_below(instance)
         for mapping, group in groups.items():
-            found = self._read(mapping, map(_tracked_key, group), attributes)
+            named = [relation for name, relation in mapping.relationships.items() if name in (attributes or ())]
+            keys = [relation.spec.key for relation in named if not relation.is_list]
+            wanted = None if attributes is None else [*attributes, *keys]
+            found = self._read(mapping, map(_tracked_key, group), wanted)
             for instance in group:
                 key = _tracked_key(instance)
                 document = found.get(identity(key))
@@ -52,7 +61,8 @@ class States:
                         document_class=mapping.cls,
                         key=key,
                     )
-                documents.reload(instance, document, attributes)
+                documents.reload(instance, document, wanted)
+            work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
 
     def _read(
         self, mapping: ClassMap, keys: Iterable[Any], attributes: Iterable[str] | None = None
@@ -75,7 +85,7 @@ class States:
         given, _ = documents_in(instances, caller)
         work, tracker = self._work, self._work.tracker
         work.autoflush()
-        outside = [(class_map(type(one)), one) for one in given if one not in tracker]
+        outside = [(class_map(type(one)), one) for one in loaded_graph(given, tracker)]
         keys = {id(one): _stored_key(mapping, one) for mapping, one in outside}
         self._load(outside, keys)
         new = _by_key(tracker.new.values()) if outside else {}
@@ -101,7 +111,21 @@ class States:
                     tracker.add(target)  # it is kept after all
                 copy_onto(mapping, target, one)
             targets[id(one)] = target
+        self._merge_relationships(outside, targets)
         return [cast("D", targets.get(id(one), one)) for one in given]
+
+    def _merge_relationships(self, outside: Iterable[tuple[ClassMap, object]], targets: dict[int, Any]) -> None:
+        """Let the targets show those of what the given objects show."""
+        work = self._work
+        shown = [(relation, one) for mapping, one in outside for relation in relations_to_merge(mapping, one)]
+        lists: dict[Relationship, list[Any]] = {}
+        for relation, one in shown:
+            if relation.is_list and RAW in vars(targets[id(one)]):
+                lists.setdefault(relation, []).append(targets[id(one)])
+        for relation, instances in lists.items():  # what leaves them has to be known
+            work.related.load((Loading(relation),), instances, {}, work.tracker)
+        for relation, one in shown:
+            show_merged(relation, one, targets)
 
     def _load(self, outside: Iterable[tuple[ClassMap, object]], keys: dict[int, Any]) -> None:
         """Track the documents with these keys, and load those anew that are tracked in part."""

@@ -15,7 +15,7 @@ from superorm._sync.query import Queries
 from superorm._sync.related import Related
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, PendingRollbackError, SessionError, SuperormError, UnsupportedError
-from superorm.protocols.concerns import DEFAULTS, SessionOptions
+from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from superorm.protocols._sync.parts import DataBackend
 
 __all__ = ["UnitOfWork"]
+
+
+_FLUSHES = "flushes"
 
 
 class RolledBack(Exception):
@@ -53,6 +56,7 @@ class UnitOfWork:
         """The one whose transaction is open."""
         self.wrote = False
         """Whether something was written that a rollback does not take back."""
+        check_options(options)
         self._require_transaction = options.get("require_transaction", False)
         self._concerns = db.concerns.changed(options)
         if self._require_transaction:
@@ -66,7 +70,8 @@ class UnitOfWork:
         self._failed: BaseException | None = None
         self._doubtful = False
         """Whether a commit failed that may have taken place."""
-        self._flushing = False
+        self._doing: str | None = None
+        """What is under way, with listeners that may call the session again."""
 
     def ready(self) -> Parts:
         """The parts of the DB, which is opened now if need be."""
@@ -124,23 +129,29 @@ class UnitOfWork:
         """Flush before a query, where that can be undone."""
         self.check_usable()
         self.ready()
-        if self.db.capabilities.transactions and not self._flushing:
+        if self.db.capabilities.transactions and self._doing != _FLUSHES:
             self.flush(None)
 
     def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
         self.check_usable()
-        self._check_not_flushing("flush()")
+        if self._doing == _FLUSHES:
+            self._check_idle("flush()")
         with self.failing():
-            self._flushing = True
-            try:
+            with self._now(_FLUSHES):
                 return self._flush(report)
-            finally:
-                self._flushing = False
 
-    def _check_not_flushing(self, caller: str) -> None:
-        if self._flushing:
-            raise SessionError(f"{caller} cannot be called by a listener while the session flushes")
+    def _check_idle(self, caller: str) -> None:
+        if self._doing is not None:
+            raise SessionError(f"{caller} cannot be called by a listener while the session {self._doing}")
+
+    @contextmanager
+    def _now(self, doing: str) -> Generator[None]:
+        before, self._doing = self._doing, doing
+        try:
+            yield
+        finally:
+            self._doing = before
 
     def _flush(self, report: Progress | None) -> bool:
         tracker = self.tracker
@@ -213,11 +224,7 @@ class UnitOfWork:
         specs = list(specs)
         if self.db.capabilities.transactions:
             self._concerns.check_transaction()
-            if specs and not self._concerns.majority:
-                raise ConfigurationError(
-                    f"vectors of {specs[0].collection} are written with the write concern 'majority', "
-                    f"and this session has {self._concerns.writes!r}: searches would miss what it writes"
-                )
+        self.check_vectors(specs)
         self.db.prepare()
         if self.server_session is not None or not self.db.capabilities.transactions:
             return
@@ -225,6 +232,14 @@ class UnitOfWork:
         for spec in specs:  # its index cannot be made once the transaction is open
             self.db.vectors.ensure(spec)
         self.server_session = self._stack.enter_context(self.backend.transaction(self._causal))
+
+    def check_vectors(self, specs: Sequence[VectorSpec]) -> None:
+        """Raise `ConfigurationError` where vectors would be written with less than the majority."""
+        if specs and self.db.capabilities.transactions and not self._concerns.majority:
+            raise ConfigurationError(
+                f"vectors of {specs[0].collection} are written with the write concern 'majority', "
+                f"and this session has {self._concerns.writes!r}: searches would miss what it writes"
+            )
 
     @contextmanager
     def recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
@@ -255,8 +270,12 @@ class UnitOfWork:
 
     def commit(self, report: Progress | None) -> None:
         """Flush and commit."""
-        self._check_not_flushing("commit()")
+        self._check_idle("commit()")
         self.check_usable()
+        with self._now("commits"):
+            self._flush_and_commit(report)
+
+    def _flush_and_commit(self, report: Progress | None) -> None:
         with self.failing():
             self.events.of_session("before_commit")
         for _ in range(ROUNDS):
@@ -276,9 +295,11 @@ class UnitOfWork:
             self._stack.close()  # commits
         except BaseException as error:
             self._doubtful = not has_error_label(error, "TransientTransactionError")
+            self.wrote = self.wrote or self._doubtful
             raise
         finally:
             self.server_session = None
+        self.wrote = True
         self._committed()
 
     def _committed(self) -> None:
@@ -290,21 +311,19 @@ class UnitOfWork:
 
     def rollback(self) -> None:
         """Give up what was not committed; a cancellation does not cut it off."""
-        self._check_not_flushing("rollback()")
-        if self.server_session is not None:
-            sio.shielded(self._abort)
-        else:
-            self._rolled_back()
-        self.events.of_session("after_rollback")
+        self._check_idle("rollback()")
+        with self._now("rolls back"):
+            if self.server_session is not None:
+                sio.shielded(self._abort)
+            else:
+                self._rolled_back()
+            self.events.of_session("after_rollback")
 
     def _abort(self) -> None:
         stack, self._stack = self._stack, ExitStack()
         self.server_session = None
         try:
-            try:
-                raise RolledBack
-            except RolledBack as ended:
-                stack.__exit__(RolledBack, ended, ended.__traceback__)
+            stack.__exit__(RolledBack, RolledBack(), None)
         finally:
             self._rolled_back()
 
@@ -316,13 +335,15 @@ class UnitOfWork:
         self._doubtful = False
 
     def close(self) -> None:
-        """Roll back, and let go of the server session."""
+        """Roll back, forget all objects, and let go of the server session."""
+        self._check_idle("close()")
         try:
             if self.server_session is not None or self._failed is not None:
                 self.rollback()
             else:
                 self._rolled_back()
         finally:
+            self.tracker.clear()
             self._backend = self._queries = self._causal = None
             self._lasting.close()
 

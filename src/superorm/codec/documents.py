@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from superorm.codec.loading import complete, expire, load, load_partial, reload, renew, restore
+from superorm.codec.loading import complete, expire, load, load_partial, reload, renew, restore, unpack
 from superorm.exc import NotLoadedError, ValidationError, VectorError
 from superorm.schema.compare import diff_value, same
 from superorm.schema.fast_dump import make_dump_all
@@ -42,6 +42,7 @@ __all__ = [
     "revert",
     "show_version",
     "stored_value",
+    "unpack",
     "written",
 ]
 
@@ -251,11 +252,13 @@ def _change(
         new[stored] = value = stored_value(mapping, part, instance, state[part.attribute])
         if stored not in old:
             sets[stored] = value
-        else:
-            diff_value(stored, old[stored], value, sets, unsets, exact=version is not None)
-            if part.type.plain and stored in sets:  # what is sent, so that the next scan by identity finds nothing
-                new[stored] = sets[stored]
-                setattr(instance, part.attribute, sets[stored])
+            continue
+        sent = diff_value(stored, old[stored], value, sets, unsets, exact=version is not None)
+        if not part.type.plain:
+            new[stored] = sent
+        elif stored in sets:  # so that the next scan by identity finds nothing
+            new[stored] = sent
+            setattr(instance, part.attribute, sent)
     if not sets and not unsets:
         return None
     if mapping.key in changed:

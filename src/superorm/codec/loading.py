@@ -11,6 +11,7 @@ from itertools import repeat
 from types import NoneType
 from typing import Any
 
+from superorm.exc import ValidationError
 from superorm.schema.dates import EPOCH, NAIVE_EPOCH, is_datetime, make_aware
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.partial import make_partial, make_whole, partial_class
@@ -18,10 +19,12 @@ from superorm.schema.relationships import forget_relationships
 from superorm.schema.sourcegen import make_function
 from superorm.schema.state import (
     DEFAULTS,
+    GONE,
     RAW,
     TOUCHED,
     UNLOADED,
     is_unloaded,
+    kept,
     mismatch,
     new_object,
     read_part,
@@ -29,7 +32,7 @@ from superorm.schema.state import (
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.scalars import PLAIN_NAMES
 
-__all__ = ["complete", "expire", "load", "load_partial", "reload", "renew", "restore"]
+__all__ = ["complete", "expire", "load", "load_partial", "reload", "renew", "restore", "unpack"]
 
 
 def load(mapping: ClassMap, documents: Iterable[dict[str, Any]]) -> list[Any]:
@@ -189,6 +192,23 @@ def restore(instance: object) -> None:
     _read_eagerly(mapping, instance, [part for part in mapping.fields if not part.lazy])
 
 
+def unpack(instance: object) -> None:
+    """Read the attributes that were not touched yet, before the object loses the document that they are read from.
+
+    Those whose stored values do not fit become a copy of these, which is refused when the object is added again.
+    """
+    mapping = class_map(type(instance))
+    state = vars(instance)
+    document: dict[str, Any] = state.get(RAW) or state[GONE]
+    for part in mapping.lazy_fields:
+        if part.attribute in state or state.get(TOUCHED, 0) & part.bit or is_unloaded(part, state):
+            continue
+        try:
+            state[part.attribute] = read_part(mapping, part, instance, document)
+        except ValidationError:
+            state[part.attribute] = kept(part, document, {})
+
+
 def _read_eagerly(mapping: ClassMap, instance: object, parts: Iterable[MappedField]) -> None:
     state = vars(instance)
     document: dict[str, Any] = state[RAW]
@@ -252,7 +272,9 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
 
 
 def expire(instance: object, attributes: Iterable[str] | None = None) -> None:
-    """Forget the values of attributes, by default of all, and what was changed in them; key and version stay.
+    """Forget the values of fields and relationships, by default of all, and what was changed in them.
+
+    Key and version stay.
 
     Raises `UnsupportedError` for classes with ``__slots__``.
     """
@@ -261,6 +283,8 @@ def expire(instance: object, attributes: Iterable[str] | None = None) -> None:
     forget_relationships(mapping, instance, attributes)
     wanted = mapping.by_attribute.keys() if attributes is None else set(attributes)
     parts = [part for part in mapping.fields if part.attribute in wanted]
+    if not parts:
+        return
     gone = [part for part in parts if part not in (mapping.key, mapping.version)]
     unloaded = frozenset(part.attribute for part in gone).union(state.get(UNLOADED, ()))
     make_partial(mapping, instance, unloaded)
@@ -288,7 +312,8 @@ def reload(instance: object, document: dict[str, Any], attributes: Iterable[str]
     if attributes is not None:
         whole = UNLOADED not in vars(instance)
         expire(instance, attributes)
-        complete(instance, document, frozenset(attributes))
+        if UNLOADED in vars(instance):
+            complete(instance, document, frozenset(attributes))
         if whole:
             make_whole(mapping, instance)
         return

@@ -9,7 +9,7 @@ from superorm.codec.documents import key_of
 from superorm.exc import NotLoadedError, StaleDocumentError
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.state import GONE, RAW, UNLOADED, is_unloaded, new_object
+from superorm.schema.state import GONE, RAW, UNLOADED, is_shown, new_object
 
 __all__ = ["check_same_version", "copy_onto", "copy_to_add"]
 
@@ -22,7 +22,7 @@ def copy_onto(mapping: ClassMap, target: object, given: object) -> None:
     for part in mapping.fields:
         if part is mapping.key or part is mapping.version:
             continue
-        if part.attribute not in vars(given) and is_unloaded(part, vars(given)):
+        if not is_shown(part, vars(given)):
             continue
         value = getattr(given, part.attribute, MISSING)
         before = getattr(target, part.attribute, MISSING)  # a default is remembered, so that the same is no change

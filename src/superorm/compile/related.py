@@ -15,7 +15,8 @@ from superorm.expr.relations import Hop, Load
 from superorm.expr.sources import class_of
 from superorm.expr.statements import Select
 from superorm.schema.dates import reads_naive
-from superorm.schema.relationships import Relationship
+from superorm.schema.mapping import ClassMap
+from superorm.schema.relationships import AbstractRelationship, Relationship
 
 if TYPE_CHECKING:
     from superorm.compile.compiler import CompiledSelect
@@ -48,9 +49,25 @@ class Column:
     loadings: tuple[Loading, ...]
 
 
-def loadings(options: Iterable[Load[Any, Any]]) -> tuple[Loading, ...]:
-    """The relationships that options name, each once."""
-    return _tree([option.hops for option in options], _JOINED)
+def loadings(options: Iterable[Load[Any, Any]], selected: Sequence[ClassMap]) -> tuple[Loading, ...]:
+    """The relationships of these classes' documents that options name, each once. Raises `StatementError`."""
+    return _tree([_mapped(option.hops, selected) for option in options], _JOINED)
+
+
+def _mapped(hops: Sequence[Hop], classes: Sequence[ClassMap]) -> list[Hop]:
+    """The hops, those of abstract classes taken of the mapped class that derives from it."""
+    found: list[Hop] = []
+    for strategy, related in hops:
+        cls = related.cls
+        if isinstance(related.part, AbstractRelationship):
+            derived = next((mapping.cls for mapping in classes if issubclass(mapping.cls, cls)), None)
+            if derived is None:
+                raise StatementError(f"{related!r} is of an abstract class; give that of a class that derives from it")
+            related = getattr(derived, related.part.attribute)
+        relation: Any = related.part
+        found.append((strategy, related))
+        classes = [relation.target]
+    return found
 
 
 def _tree(paths: Sequence[Sequence[Hop]], prefix: str) -> tuple[Loading, ...]:
@@ -73,7 +90,8 @@ def with_related(statement: Select[Any, Any], compile: Callable[[Select[Any, Any
     others = tuple([option for option in statement._options if not isinstance(option, Load)])
     compiled = compile(statement._with("_options", others))
     columns: dict[int, list[Loading]] = {}
-    for loading in loadings(options):
+    selected = [one.mapping for one in compiled.outputs if one.kind == "document" and one.mapping is not None]
+    for loading in loadings(options, selected):
         position = _position(compiled, loading.relation)
         columns.setdefault(position, []).append(loading)
         if loading.name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, NoReturn, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeAlias, overload
 
 from attrs import frozen
 from typing_extensions import TypeVar
@@ -10,10 +10,16 @@ from typing_extensions import TypeVar
 from superorm.exc import StatementError
 from superorm.expr.base import Expr
 
+if TYPE_CHECKING:
+    from superorm.schema.document import Document
+
 __all__ = ["Hop", "Load", "Related", "RelationPart", "Strategy", "joinedload", "selectinload"]
 
+_HOPS = 100
+"""Of so many levels the pipeline still has fewer stages than the server takes."""
+
 M = TypeVar("M")
-D = TypeVar("D")
+D = TypeVar("D", bound="Document")
 M_contra = TypeVar("M_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
@@ -91,6 +97,8 @@ class Load(Generic[M_contra, T_co]):
 
     def _then(self, strategy: Strategy, relation: object) -> Load[Any, Any]:
         hop = _hop(strategy, relation)
+        if len(self.hops) == _HOPS:
+            raise StatementError(f"{strategy}load({hop[1]!r}): an option names {_HOPS} relationships at most in a row")
         last = self.hops[-1][1]
         target, cls = last.part.target_class, hop[1].cls
         if not (issubclass(cls, target) or issubclass(target, cls)):
@@ -118,7 +126,8 @@ def joinedload(relation: Expr[M, D | None]) -> Load[M, D]: ...
 def joinedload(relation: Any) -> Load[Any, Any]:
     """For ``.options(...)``: load a relationship in the same pipeline, by a ``$lookup``.
 
-    What a document is joined with must fit into 16 MiB together with it.
+    What a document is joined with must fit into 16 MiB together with it:
+    else the server ends the query with an error, or closes the connection.
     Raises `StatementError` for anything but a relationship.
     """
     return Load((_hop("joined", relation),))

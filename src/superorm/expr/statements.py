@@ -114,12 +114,8 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         self: Select[Any, tuple[T1, D2]], target: type[D2], *on: Predicate[Any], outer: Literal[True]
     ) -> Select[Any, tuple[T1, D2 | None]]: ...
     @overload
-    def join(
-        self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool
-    ) -> Select[Any, R_co]: ...
-    def join(
-        self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool = False
-    ) -> Select[Any, Any]:
+    def join(self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool) -> Select[Any, R_co]: ...
+    def join(self, target: type[Document] | Expr[M, Any], *on: Predicate[Any], outer: bool = False) -> Select[Any, Any]:
         """Join another class: each row stands once for each of its documents that meets all the conditions.
 
         ``join(Author, Movie.author_id == Author.id)``; a list on one side of ``==`` joins by its elements.

@@ -231,7 +231,7 @@ def build_load_only(fields: Any) -> Any:
 
 def build_related(cls: Any, name: str) -> Any:
     """Only names of declared relationships are looked up."""
-    if name not in cls.__superorm__.relationships:
+    if name not in getattr(cls, "__superorm_relationships__", ()):
         raise Refusal(f"{cls.__name__} has no such relationship: {name!r:.60}")
     return getattr(cls, name)
 

@@ -195,7 +195,7 @@ FORMS: dict[str, Form] = {
         _form(options.LoadOnly, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_load_only),
         Form(
             relations.Related,
-            {"cls": kinds.DOCUMENT, "name": kinds.TEXT},
+            {"cls": kinds.CLASS, "name": kinds.TEXT},
             builders.build_related,
             {"cls": attrgetter("cls"), "name": attrgetter("part.attribute")},
             {},

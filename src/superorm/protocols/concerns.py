@@ -19,7 +19,7 @@ from pymongo.write_concern import WriteConcern
 
 from superorm.exc import ConfigurationError
 
-__all__ = ["DEFAULTS", "Concerns", "Preference", "SessionOptions"]
+__all__ = ["DEFAULTS", "Concerns", "Preference", "SessionOptions", "check_options"]
 
 Preference: TypeAlias = Primary | PrimaryPreferred | Secondary | SecondaryPreferred | Nearest
 """PyMongo's read preferences, such as ``ReadPreference.SECONDARY``."""
@@ -140,8 +140,21 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "write_concern": (WriteConcern, "a pymongo.WriteConcern such as WriteConcern('majority')"),
     "read_preference": (_PREFERENCES, "one of pymongo.ReadPreference such as ReadPreference.SECONDARY"),
     "causal_consistency": (bool, "True or False"),
-    "max_commit_time_ms": (int, "a number of milliseconds above 0"),
+    "max_commit_time_ms": (int, "a number of milliseconds from 1 to 2147483647"),
 }
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for what is no option of a session, and for a `require_transaction` that is no bool.
+
+    What the others must be is checked with those of the DB.
+    """
+    for name, value in options.items():
+        if name not in SessionOptions.__annotations__:
+            known = ", ".join(SessionOptions.__annotations__)
+            raise ConfigurationError(f"a session has no option {name!r:.80}; there are {known}")
+        if name == "require_transaction" and not isinstance(value, bool):
+            raise ConfigurationError(f"require_transaction takes True or False, not {value!r:.80}")
 
 
 def _check_types(concerns: object) -> None:
@@ -149,7 +162,7 @@ def _check_types(concerns: object) -> None:
         value: object = getattr(concerns, name)
         if value is None:
             continue
-        wrong = not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 1))  # type: ignore[operator]
+        wrong = not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or not 0 < value < 2**31))  # type: ignore[operator]
         if wrong:
             raise ConfigurationError(f"{name} takes {wanted}, not {value!r:.80}")
         if isinstance(value, ReadConcern) and value.level not in (None, *_LEVELS):

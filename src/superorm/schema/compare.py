@@ -44,8 +44,8 @@ def alike(one: Any, other: Any) -> bool:
 
 def diff_value(
     path: str, old: Any, new: Any, sets: dict[str, Any], unsets: dict[str, Any], *, exact: bool = False
-) -> None:
-    """Add what ``$set`` and ``$unset`` turn the stored value `old` at `path` into `new`.
+) -> Any:
+    """Add what ``$set`` and ``$unset`` turn the stored value `old` at `path` into `new`; returns what is stored then.
 
     Documents are compared part by part;
     a document in which a key cannot stand in a path, or whose keys would not be in the order of `new`, is set whole.
@@ -54,25 +54,28 @@ def diff_value(
     and a value is set whole where that is shorter.
     """
     if same(old, new):
-        return
+        return old
     keys = _keys(old, new, exact)
     if keys is None:
         sets[path] = Int64(new) if type(old) is Int64 and type(new) is int else new
-        return
+        return sets[path]
     before, after = _items(old), _items(new)
     inner: tuple[dict[str, Any], dict[str, Any]] = ({}, {}) if exact else (sets, unsets)
+    stored = dict[Any, Any]()
     for key in keys:
         if key in before:
-            diff_value(f"{path}.{key}", before[key], after[key], *inner, exact=exact)
+            stored[key] = diff_value(f"{path}.{key}", before[key], after[key], *inner, exact=exact)
         else:
-            inner[0][f"{path}.{key}"] = after[key]
+            stored[key] = inner[0][f"{path}.{key}"] = after[key]
+    whole = stored if is_dict(new) else list(stored.values())
     inner[1].update((f"{path}.{key}", "") for key in before if key not in after)
     if exact:
-        if _is_longer(inner, path, new):
-            sets[path] = new
+        if _is_longer(inner, path, whole):
+            sets[path] = whole
         else:
             sets.update(inner[0])
             unsets.update(inner[1])
+    return whole
 
 
 def _items(value: Any) -> dict[Any, Any]:

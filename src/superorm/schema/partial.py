@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from superorm.exc import UnsupportedError
 from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.state import GONE, RAW, UNLOADED, is_unloaded, not_loaded
+from superorm.schema.state import GONE, RAW, UNLOADED, is_shown, is_unloaded, not_loaded
 
 __all__ = ["can_be_partial", "make_partial", "make_whole", "partial_class"]
 
@@ -54,7 +54,7 @@ def _make(mapping: ClassMap) -> type:
 
     def repr_(self: object) -> str:
         state = vars(self)
-        shown = [part for part in mapping.fields if part.attribute in state or not is_unloaded(part, state)]
+        shown = [part for part in mapping.fields if is_shown(part, state)]
         values = [f"{part.attribute}={getattr(self, part.attribute)!r}" for part in shown if part.spec.repr]
         return f"{cls.__name__}({', '.join(values)})"
 

@@ -14,7 +14,7 @@ from superorm.expr.relations import Related
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.registry import Registry, default_registry
 from superorm.schema.scope import Scope
-from superorm.schema.state import GONE, RAW, is_unloaded
+from superorm.schema.state import GONE, RAW, is_shown
 
 __all__ = [
     "LINKS",
@@ -272,7 +272,7 @@ class _ObjectSide:
         if relation.is_list:
             if raw is None:
                 return state.setdefault(self._attribute, [])
-        elif not is_unloaded(relation.key, state) and getattr(instance, relation.spec.key, None) is None:
+        elif is_shown(relation.key, state) and getattr(instance, relation.spec.key, None) is None:
             return None
         raise relation.not_loaded(state.get(mapping.key.attribute) if raw is None else raw["_id"])
 

@@ -19,6 +19,7 @@ __all__ = [
     "UNLOADED",
     "LazyPart",
     "has_getattr",
+    "is_shown",
     "is_unloaded",
     "kept",
     "mismatch",
@@ -145,6 +146,11 @@ def is_unloaded(part: MappedField, state: dict[str, Any]) -> bool:
     if unloaded is None or part.attribute not in unloaded:
         return False
     return part.stored not in (state.get(RAW) or state.get(GONE) or {})
+
+
+def is_shown(part: MappedField, state: dict[str, Any]) -> bool:
+    """Whether an object with these attributes can tell the field: it was loaded, stored or set."""
+    return part.attribute in state or not is_unloaded(part, state)
 
 
 def not_loaded(mapping: ClassMap, part: MappedField, raw: dict[str, Any]) -> NotLoadedError:

@@ -33,15 +33,15 @@ def no_statement(given: object, caller: str = "a session") -> StatementError:
 
 
 def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None:
-    """Raise `SessionError` for anything but names of the class's fields in a list or the like, or None."""
+    """Raise `SessionError` for anything but names of fields and relationships in a list or the like, or None."""
     if attributes is None:
         return
     if isinstance(attributes, str) or not isinstance(attributes, Collection):
         raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {attributes!r:.80}")
     for name in cast("Collection[object]", attributes):
-        if name not in mapping.by_attribute:
+        if name not in mapping.by_attribute and name not in mapping.relationships:
             raise SessionError(
-                f"{caller}: {mapping.name} has no field {name!r:.80}; give attributes by their names",
+                f"{caller}: {mapping.name} has no field or relationship {name!r:.80}; give attributes by their names",
                 document_class=mapping.cls,
             )
 

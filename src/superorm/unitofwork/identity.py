@@ -18,7 +18,6 @@ __all__ = ["IdentityMap", "are_ordinary", "identities", "identity"]
 
 _AS_THEY_ARE = frozenset({str, int, UUID})
 _ORDINARY = frozenset({ObjectId, *_AS_THEY_ARE})
-_ONLY_OBJECT_IDS = frozenset({ObjectId})
 _bytes = ObjectId.__getstate__
 """Of an ObjectId: they are hashed in C, and by themselves once."""
 _NUMBERS = (float, Int64, Decimal128)
@@ -47,8 +46,8 @@ def identity(key: object) -> Any:
 
 def identities(keys: list[Any]) -> list[Any]:
     """The `identity` of each key."""
-    kinds = set(map(type, keys))
-    if kinds == _ONLY_OBJECT_IDS:
+    kinds: set[type] = set(map(type, keys))
+    if kinds == {ObjectId}:
         return list(map(_bytes, keys))
     return keys if kinds <= _AS_THEY_ARE else [identity(key) for key in keys]
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import is_
 from typing import Any
 
 from bson import ObjectId
 
-from superorm.codec.documents import key_of, stored_value
+from superorm.codec.documents import has_changed, key_of, stored_value
 from superorm.exc import ValidationError
 from superorm.expr.narrow import is_list
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.relationships import LINKS, Relationship
-from superorm.schema.state import GONE, RAW, is_unloaded
+from superorm.schema.state import GONE, RAW, is_shown
 from superorm.unitofwork.identity import identity
 
 __all__ = [
     "held_key",
     "is_loaded",
     "is_quiet",
+    "is_set",
     "link",
     "map_of",
     "named",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 _AS_THEY_ARE = (ObjectId, str, int)
-"""Keys of these types are stored as they are, and their own `identity`."""
+"""Keys of these types are stored as they are."""
 
 
 def related_objects(relation: Relationship, instance: Any) -> list[Any]:
@@ -72,7 +74,7 @@ def wanted_keys(relation: Relationship, instances: Iterable[Any]) -> dict[Any, A
         part = mapping.key if relation.is_list else mapping.by_attribute[relation.spec.key]
         value = getattr(instance, part.attribute)
         if type(value) in _AS_THEY_ARE and not part.checked:
-            found[value] = value
+            found[identity(value)] = value
         elif value is not None:
             stored = stored_value(mapping, part, instance, value)
             found[identity(stored)] = stored
@@ -88,8 +90,9 @@ def link(relation: Relationship, instances: Iterable[Any], others: Iterable[Any]
             groups.setdefault(identity(raw.get(relation.key.stored)), []).append(child)
         for instance in instances:
             found = groups.get(own_key(instance), [])
-            state_of(instance)[relation.attribute] = list(found)
-            state_of(instance).setdefault(LINKS, {})[relation.attribute] = tuple(found)
+            state = state_of(instance)
+            state[relation.attribute] = list(found)
+            state[LINKS] = {**state.get(LINKS, {}), relation.attribute: tuple(found)}
         return
     by_key = {own_key(other): other for other in others}
     part, name = relation.key, relation.attribute
@@ -98,7 +101,7 @@ def link(relation: Relationship, instances: Iterable[Any], others: Iterable[Any]
         other = None if key is None else by_key.get(key)
         state = state_of(instance)
         state[name] = other
-        state.setdefault(LINKS, {})[name] = (other, key)
+        state[LINKS] = {**state.get(LINKS, {}), name: (other, key)}
 
 
 def is_quiet(relation: Relationship, instance: object) -> bool:
@@ -108,7 +111,9 @@ def is_quiet(relation: Relationship, instance: object) -> bool:
     if before is None:
         return False
     value: object = state[relation.attribute]
-    return (is_list(value) and tuple(value) == before) if relation.is_list else before[0] is value
+    if not relation.is_list:
+        return before[0] is value
+    return is_list(value) and len(value) == len(before) and all(map(is_, value, before))
 
 
 def state_of(instance: object) -> dict[str, Any]:
@@ -123,14 +128,21 @@ def held_key(instance: Any, part: MappedField) -> Any:
     """The `identity` of what a key field of an object holds, or None. Raises `ValidationError`."""
     value = state_of(instance).get(part.attribute)
     if type(value) in _AS_THEY_ARE and not part.checked:
-        return value
-    if is_unloaded(part, state_of(instance)):
+        return identity(value)
+    if not is_shown(part, state_of(instance)):
         return None
     value = getattr(instance, part.attribute, None)
     if value is None:
         return None
     mapping = map_of(instance)
     return identity(stored_value(mapping, mapping.by_attribute[part.attribute], instance, value))
+
+
+def is_set(instance: Any, part: MappedField) -> bool:
+    """Whether the user set a key field to something since it was loaded."""
+    if not is_shown(part, state_of(instance)):
+        return False
+    return has_changed(part, instance) if RAW in state_of(instance) else held_key(instance, part) is not None
 
 
 def own_key(instance: Any) -> Any:

@@ -6,7 +6,7 @@ the difference is what the user did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import NoneType
 from typing import Any, TypeAlias
 
@@ -18,9 +18,10 @@ from superorm.expr.narrow import is_list
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.relationships import LINKS, Relationship
-from superorm.schema.state import GONE, RAW, is_unloaded
+from superorm.schema.state import GONE, RAW, is_shown, is_unloaded
+from superorm.unitofwork.graphs import reached
 from superorm.unitofwork.identity import identity
-from superorm.unitofwork.links import held_key, is_quiet, map_of, named, own_key, related_objects, state_of
+from superorm.unitofwork.links import held_key, is_quiet, is_set, map_of, named, own_key, related_objects, state_of
 from superorm.unitofwork.tracking import Tracker, by_class
 
 __all__ = ["Relations", "with_referred"]
@@ -92,11 +93,55 @@ class Relations:
             else:
                 self._settle_one(relation, instance)
 
+    def expunge(self, instance: Document) -> None:
+        """Forget an object, and what cascades from it. Raises `SessionError` for what is no document."""
+        self._tracker.expunge(instance)
+        for other in reached(instance, "expunge"):
+            self._tracker.expunge(other)
+
+    def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Forget values of an object; where that is all of them, also of what cascades from it.
+
+        Raises `SessionError`.
+        """
+        self._tracker.check_stored(instance, "expire()")
+        if attributes is None:
+            self.expire_below(instance)
+        self._tracker.expire(instance, attributes)
+
+    def expire_below(self, instance: Document) -> None:
+        """Forget the values of what cascades from an object."""
+        tracker = self._tracker
+        for other in reached(instance, "refresh-expire"):
+            if other is not instance and RAW in state_of(other) and other in tracker:
+                tracker.expire(other)
+
+    def changed(self) -> list[Any]:
+        """The stored objects whose relationships show something else than before, and those whose keys that changes."""
+        found: dict[int, Any] = {}
+        for relation, instance in self._shown():
+            if is_quiet(relation, instance):
+                continue
+            state = state_of(instance)
+            value: object = state[relation.attribute]
+            before: Any = state.get(LINKS, {}).get(relation.attribute)
+            moved: list[Any] = []
+            if is_list(value) and relation.is_list:
+                old, now = ({id(one): one for one in shown} for shown in (before or (), value))
+                moved = [one for name, one in {**old, **now}.items() if name not in old or name not in now]
+                differs = bool(moved) or before is None
+            else:
+                key = own_key(value) if isinstance(value, Document) else None
+                differs = (value is not None and key is None) or key != held_key(instance, relation.key)
+            for one in (instance, *moved) if differs else ():
+                if isinstance(one, Document) and RAW in state_of(one) and one in self._tracker:
+                    found[id(one)] = one
+        return [one for name, one in found.items() if name not in self._tracker.deleted]
+
     def remember(self, instance: Any) -> None:
         """Keep what the object's relationships were, for a rollback."""
         if id(instance) not in self._before:
-            links: dict[str, Any] | None = state_of(instance).get(LINKS)
-            self._before[id(instance)] = (instance, None if links is None else dict(links))
+            self._before[id(instance)] = (instance, state_of(instance).get(LINKS))
 
     def committed(self) -> None:
         """Nothing so far can be undone any more."""
@@ -236,7 +281,11 @@ class Relations:
                 self._propose(_Move(child, relation.key, instance, why))
         for child in before:
             if id(child) not in now and RAW in state_of(child) and id(child) not in self._tracker.deleted:
-                if held_key(child, relation.key) != own_key(instance):
+                child = self._tracker.identities.get(relation.target, state_of(child)[RAW]["_id"])
+                if child is None:
+                    continue  # it was expunged
+                known = is_shown(relation.key, state_of(child))
+                if known and held_key(child, relation.key) != own_key(instance):
                     continue  # it has gone elsewhere
                 why = f"{named(child)} was removed from {where}"
                 self._propose(_Move(child, relation.key, None, why, weak=True))
@@ -259,9 +308,9 @@ class Relations:
         child, part = move.child, move.part
         key = None if move.parent is None else own_key(move.parent)
         now = held_key(child, part)
-        if now == key and not is_unloaded(part, state_of(child)):
+        if now == key and is_shown(part, state_of(child)):
             return
-        if _is_set(child, part):
+        if is_set(child, part):
             if move.weak:
                 return
             raise _contradiction(move, f"{move.why}, and {part.attribute} to {getattr(child, part.attribute)!r}")
@@ -287,14 +336,18 @@ class Relations:
     # What the relationships show afterwards
 
     def _moved(self, relation: Relationship) -> tuple[dict[Any, list[Any]], set[Any]]:
-        """The objects of a list's class whose keys are to be written, by key, and the keys that objects leave."""
+        """The objects of a list's class whose keys are to be written, by key, and the keys that objects leave.
+
+        Among the latter is None where that is not known of one.
+        """
         tracker, part, cls = self._tracker, relation.key, relation.target.cls
         stored = tracker.identities.of(relation.target).values()
         groups = by_class(stored) if stored else {}
         changed = [one for mapping, found in groups.items() for one in possibly_changed(mapping, found)]
         changed = [one for one in changed if isinstance(one, cls) and has_changed(part, one)]
         gone = [one for one in tracker.deleted.values() if isinstance(one, cls)]
-        left = {identity(state_of(one)[RAW].get(part.stored)) for one in [*changed, *gone] if RAW in state_of(one)}
+        states = [state_of(one) for one in [*changed, *gone] if RAW in state_of(one)]
+        left = {None if is_unloaded(part, state) else identity(state[RAW].get(part.stored)) for state in states}
         new = [one for one in tracker.new.values() if isinstance(one, cls)]
         arrived: dict[Any, list[Any]] = {}
         for child in [*changed, *new]:
@@ -306,13 +359,15 @@ class Relations:
         self, relation: Relationship, instance: Any, arrived: dict[Any, list[Any]], left: set[Any]
     ) -> None:
         key, part, deleted = own_key(instance), relation.key, self._tracker.deleted
-        if key not in arrived and key not in left and is_quiet(relation, instance):
+        if key not in arrived and left.isdisjoint((key, None)) and is_quiet(relation, instance):
             return
         shown: list[Any] = state_of(instance)[relation.attribute]
         kept = [
             child
             for child in shown
-            if id(child) not in deleted and GONE not in state_of(child) and held_key(child, part) == key
+            if id(child) not in deleted
+            and GONE not in state_of(child)
+            and (held_key(child, part) == key or not is_shown(part, state_of(child)))
         ]
         there = {id(child) for child in kept}
         kept += [child for child in arrived.get(key, ()) if id(child) not in there]
@@ -322,13 +377,11 @@ class Relations:
 
     def _link(self, instance: Any, name: str, shown: tuple[Any, ...] | None) -> None:
         """Keep what a relationship shows now; None where it is not loaded any more."""
-        links: dict[str, Any] = state_of(instance).setdefault(LINKS, {})
+        links: dict[str, Any] = state_of(instance).get(LINKS, {})
         if links.get(name) != shown:
             self.remember(instance)
-            if shown is None:
-                del links[name]
-            else:
-                links[name] = shown
+            links = {other: before for other, before in links.items() if other != name}
+            state_of(instance)[LINKS] = links if shown is None else {**links, name: shown}
 
     def _settle_one(self, relation: Relationship, instance: Any) -> None:
         state, name, part = state_of(instance), relation.attribute, relation.key
@@ -369,13 +422,6 @@ def with_referred(objects: Iterable[Document]) -> list[Document]:
 
 def _key_or_none(instance: Any) -> Any:
     return None if instance is None else own_key(instance)
-
-
-def _is_set(instance: Any, part: MappedField) -> bool:
-    """Whether the user set a key field to something since it was loaded."""
-    if is_unloaded(part, state_of(instance)):
-        return False
-    return has_changed(part, instance) if RAW in state_of(instance) else held_key(instance, part) is not None
 
 
 def _check_none(child: Any, part: MappedField, why: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from superorm.compile.plan import Find
 from superorm.exc import StaleDocumentError
-from superorm.expr.narrow import is_dict
+from superorm.expr.narrow import is_dict, is_list
 from superorm.schema.compare import same
 from superorm.schema.fields import MISSING
 from superorm.unitofwork.flush import FlushPlan
@@ -83,5 +83,8 @@ def _shows(document: dict[str, Any], update: Any) -> bool:
 def _at(document: dict[str, Any], path: str) -> Any:
     value: Any = document
     for part in path.split("."):
-        value = value.get(part, MISSING) if is_dict(value) else MISSING
+        if is_list(value):
+            value = value[int(part)] if part.isdecimal() and int(part) < len(value) else MISSING
+        else:
+            value = value.get(part, MISSING) if is_dict(value) else MISSING
     return value

@@ -295,6 +295,9 @@ class Tracker:
         unsure = list(self._unsure or ())
         if doubtful:
             unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
+        for instance, before, _, _ in self._undo:
+            if before is None:
+                documents.unpack(instance)
         for instance, before, gone, unloaded in reversed(self._undo):
             tracked = id(instance) not in self._expunged
             if tracked or not self._held_elsewhere(instance):

@@ -238,6 +238,55 @@ async def test_queries_in_listeners(db: AsyncDB, listen: Listen) -> None:
         assert 1 == await session.count(select(Log))
 
 
+@pytest.mark.parametrize(
+    ("event", "doing"),
+    [
+        ("before_flush", "flushes"),
+        ("after_flush", "flushes"),
+        ("before_commit", "commits"),
+        ("after_commit", "commits"),
+        ("after_rollback", "rolls back"),
+    ],
+)
+async def test_listeners_cannot_end_what_goes_on(db: AsyncDB, listen: Listen, event: str, doing: str) -> None:
+    """Closing the session would lose what it writes, and commits in commits would never end."""
+    refused: list[str] = []
+
+    async def ending(session: AsyncSession) -> None:
+        for method in (session.commit, session.rollback, session.close):
+            with pytest.raises(SessionError, match=f"cannot be called by a listener while the session {doing}"):
+                await method()
+            refused.append(method.__name__)
+
+    async with db.session() as session:
+        listen(session, event, ending)
+        session.add(Animal(id=1))
+        await session.commit()
+        await session.rollback()
+        assert ["commit", "rollback", "close"] == refused
+        assert 1 == await session.count(select(Animal))
+
+
+async def test_closing_after_a_failed_listener(db: AsyncDB, listen: Listen) -> None:
+    """The session forgets its objects though the listener for its rollback fails."""
+
+    def fail(session: AsyncSession) -> None:
+        raise ValueError("no")
+
+    session = db.session()
+    listen(session, "after_rollback", fail)
+    listen(session, "after_flush", fail)
+    one = Animal(id=1)
+    session.add(one)
+    with pytest.raises(ValueError, match="no"):
+        await session.flush()
+    session.add(two := Animal(id=2))
+    with pytest.raises(ValueError, match="no"):
+        await session.close()
+    async with db.session() as other:
+        other.add_all([one, two])
+
+
 async def test_mistakes(db: AsyncDB) -> None:
     """Other targets, events and functions are refused by name."""
     wrong: list[tuple[Any, Any, str]] = [

@@ -539,6 +539,77 @@ async def test_expired_objects(db: AsyncDB) -> None:
             _ = movie.author
 
 
+@pytest.mark.parametrize("attributes", [None, ["author_id"]])
+async def test_lists_of_expired_objects(db: AsyncDB, attributes: list[str] | None) -> None:
+    """One whose key has expired stays in its list until it is taken out or given another key; both are written."""
+    await fill(db)
+    statement = select(Author).options(selectinload(Author.movies)).order_by(Author.id)
+    async with db.session() as session:
+        first, second, third = (await session.scalars(statement)).all()
+        one, two = sorted(first.movies, key=lambda movie: movie.id)
+        for movie in (one, two):
+            session.expire(movie, attributes)
+        first.movies.append(Movie(id=5))
+        await session.flush()
+        assert [1, 2, 5] == sorted(vars(movie)["id"] for movie in first.movies)
+        first.movies.remove(one)
+        two.author_id = 2
+        await session.flush()
+        assert ([5], [2, 3]) == ([movie.id for movie in first.movies], sorted(movie.id for movie in second.movies))
+        session.expire(two, attributes)
+        two.author_id = 3
+        third.movies.append(two)
+        await session.commit()
+        two.author_id = 1
+        second.movies.append(two)
+        with pytest.raises(ValidationError, match="change one of them only"):
+            await session.commit()
+    assert {1: None, 2: 3, 3: 2, 4: None, 5: 1} == await stored(db)
+
+
+async def test_expired_orphans(db: AsyncDB) -> None:
+    """What leaves a list is deleted, also where its key has expired."""
+    async with db.begin() as session:
+        session.add_all([Film(id=1), *[Cut(id=n, film_id=1) for n in (1, 2)]])
+    async with db.session() as session:
+        film = await session.get_one(Film, 1, options=[selectinload(Film.cuts)])
+        (gone,) = [cut for cut in film.cuts if cut.id == 1]
+        session.expire(gone)
+        film.cuts.remove(gone)
+        await session.commit()
+        assert [2] == [cut.id for cut in await session.scalars(select(Cut))]
+
+
+async def test_equal_objects(db: AsyncDB) -> None:
+    """Lists are told apart by their objects, not by what these take for equal."""
+
+    class Page(Document, registry=Registry()):
+        __collection__ = "related_pages"
+        id: Mapped[int] = field(primary_key=True)
+        text: Mapped[str] = field(default="")
+        book_id: Mapped[int | None] = field(default=None)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Page) and self.text == other.text
+
+        __hash__ = Document.__hash__
+
+    class Book(Document, registry=Registry()):
+        __collection__ = "related_books"
+        id: Mapped[int] = field(primary_key=True)
+        pages: Mapped[list[Page]] = relationship(list[Page], remote_key="book_id")
+
+    async with db.begin() as session:
+        session.add_all([Book(id=1), Page(id=1, book_id=1), Page(id=2)])
+    async with db.session() as session:
+        book = await session.get_one(Book, 1, options=[selectinload(Book.pages)])
+        book.pages[0] = await session.get_one(Page, 2)
+        await session.commit()
+    async with db.session() as session:
+        rows = (await session.execute(select(Page.id, Page.book_id).order_by(Page.id))).all()
+        assert [(1, None), (2, 1)] == rows
+
+
 async def test_bulk_inserts(db: AsyncDB) -> None:
     """They write what new objects refer to, and nothing else."""
     await fill(db)

@@ -36,6 +36,8 @@ from superorm import (
     async_sessionmaker,
     connect_async,
     field,
+    listens_for,
+    remove_listener,
     select,
     update,
     vector,
@@ -61,6 +63,13 @@ class Note(Document):
 
 class Placed(Document):
     __collection__ = "placed"
+
+    id: Mapped[int] = field(primary_key=True)
+    at: Mapped[np.ndarray | None] = vector(2)
+
+
+class Copied(Document):
+    __collection__ = "copied"
 
     id: Mapped[int] = field(primary_key=True)
     at: Mapped[np.ndarray | None] = vector(2)
@@ -267,6 +276,72 @@ async def test_run_without_transactions_repeats_nothing_that_was_written(db: Asy
     assert (1, [1]) == (calls, [document["_id"] for document in await stored(db, "notes")])
 
 
+async def test_run_repeats_nothing_that_was_committed(db: AsyncDB) -> None:
+    """Neither after a commit of the function's own, nor where a listener fails after the commit."""
+    async with db.begin() as session:
+        session.add(Account(id=1))
+
+    async def work(session: AsyncSession) -> None:
+        (await session.get_one(Account, 1)).balance += 1
+
+    async def committing(session: AsyncSession) -> None:
+        await work(session)
+        await session.commit()
+        raise StaleDocumentError("of something else")
+
+    def fail(session: AsyncSession) -> None:
+        raise StaleDocumentError("of something else")
+
+    with pytest.raises(StaleDocumentError, match="something else"):
+        await db.run(committing)
+    listens_for(AsyncSession, "after_commit")(fail)
+    try:
+        with pytest.raises(StaleDocumentError, match="something else"):
+            await db.run(work)
+    finally:
+        remove_listener(AsyncSession, "after_commit", fail)
+    assert [{"_id": 1, "balance": 2, "version": 3}] == await stored(db)
+
+
+async def test_unknown_options(db: AsyncDB) -> None:
+    """A misspelt option would promise what does not hold."""
+    wrong: dict[str, Any] = {"require_transactions": True}
+    refused = "no option 'require_transactions'; there are require_transaction, read_concern"
+    with pytest.raises(ConfigurationError, match=refused):
+        db.session(**wrong)
+    with pytest.raises(ConfigurationError, match=refused):
+        await db.run(_nothing, **wrong)
+    with pytest.raises(ConfigurationError, match=refused):
+        async_sessionmaker(db, **wrong)
+    with pytest.raises(ConfigurationError, match=refused):
+        async_sessionmaker(db).configure(**wrong)
+    wrong = {"require_transaction": "no"}
+    with pytest.raises(ConfigurationError, match="True or False, not 'no'"):
+        AsyncSession(db, **wrong)
+
+
+async def _nothing(session: AsyncSession) -> None:
+    pass
+
+
+async def test_streams_end_with_their_transaction(db: AsyncDB, real: bool) -> None:
+    """A stream that reads in a transaction says so when that has ended; one outside of it goes on."""
+    async with db.begin() as session:
+        session.add_all([Note(id=key) for key in range(6)])
+    async with db.session() as session:
+        plain = session.stream_scalars(select(Note), batch_size=2)
+        await anext(plain)
+        (await session.get_one(Note, 1)).text = "changed"
+        await session.flush()
+        inside = session.stream_scalars(select(Note), batch_size=2)
+        assert 0 == (await anext(inside)).id
+        await session.commit()
+        assert [1, 2, 3, 4, 5] == [note.id async for note in plain]
+        if real:
+            with pytest.raises(SessionError, match="transaction that this stream reads in has ended"):
+                [note async for note in inside]
+
+
 async def test_begin_commits_or_rolls_back(db: AsyncDB) -> None:
     """A block is committed at its end; on an exception objects are as before, and the session goes on."""
     async with db.session() as session:
@@ -329,7 +404,7 @@ async def test_sessionmaker_without_a_db(db: AsyncDB) -> None:
         ({"write_concern": "majority"}, "write_concern takes"),
         ({"read_preference": "secondary"}, "read_preference takes"),
         ({"read_concern": ReadConcern("strong")}, "no read concern 'strong'"),
-        ({"max_commit_time_ms": 0}, "above 0"),
+        ({"max_commit_time_ms": 0}, "from 1 to"),
         ({"causal_consistency": 1}, "True or False"),
         ({"causal_consistency": True, "read_concern": ReadConcern("available")}, "causal_consistency=True needs"),
         (
@@ -383,6 +458,11 @@ async def test_vectors_need_the_majority(watched: Watched) -> None:
         session.add(Placed(id=1, at=np.ones(2)))
         with pytest.raises(ConfigurationError, match="'majority'"):
             await session.commit()
+        await session.rollback()
+        watched.commands.sent.clear()
+        with pytest.raises(ConfigurationError, match="'majority'"):
+            await session.execute(select(Placed.id, Placed.at).merge_into(Copied))
+        assert [] == watched.commands.sent
 
 
 async def test_concerns_reach_the_server(watched: Watched) -> None:

@@ -540,6 +540,77 @@ def test_expired_objects(db: DB) -> None:
             _ = movie.author
 
 
+@pytest.mark.parametrize("attributes", [None, ["author_id"]])
+def test_lists_of_expired_objects(db: DB, attributes: list[str] | None) -> None:
+    """One whose key has expired stays in its list until it is taken out or given another key; both are written."""
+    fill(db)
+    statement = select(Author).options(selectinload(Author.movies)).order_by(Author.id)
+    with db.session() as session:
+        first, second, third = session.scalars(statement).all()
+        one, two = sorted(first.movies, key=lambda movie: movie.id)
+        for movie in (one, two):
+            session.expire(movie, attributes)
+        first.movies.append(Movie(id=5))
+        session.flush()
+        assert [1, 2, 5] == sorted(vars(movie)["id"] for movie in first.movies)
+        first.movies.remove(one)
+        two.author_id = 2
+        session.flush()
+        assert ([5], [2, 3]) == ([movie.id for movie in first.movies], sorted(movie.id for movie in second.movies))
+        session.expire(two, attributes)
+        two.author_id = 3
+        third.movies.append(two)
+        session.commit()
+        two.author_id = 1
+        second.movies.append(two)
+        with pytest.raises(ValidationError, match="change one of them only"):
+            session.commit()
+    assert {1: None, 2: 3, 3: 2, 4: None, 5: 1} == stored(db)
+
+
+def test_expired_orphans(db: DB) -> None:
+    """What leaves a list is deleted, also where its key has expired."""
+    with db.begin() as session:
+        session.add_all([Film(id=1), *[Cut(id=n, film_id=1) for n in (1, 2)]])
+    with db.session() as session:
+        film = session.get_one(Film, 1, options=[selectinload(Film.cuts)])
+        (gone,) = [cut for cut in film.cuts if cut.id == 1]
+        session.expire(gone)
+        film.cuts.remove(gone)
+        session.commit()
+        assert [2] == [cut.id for cut in session.scalars(select(Cut))]
+
+
+def test_equal_objects(db: DB) -> None:
+    """Lists are told apart by their objects, not by what these take for equal."""
+
+    class Page(Document, registry=Registry()):
+        __collection__ = "related_pages"
+        id: Mapped[int] = field(primary_key=True)
+        text: Mapped[str] = field(default="")
+        book_id: Mapped[int | None] = field(default=None)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Page) and self.text == other.text
+
+        __hash__ = Document.__hash__
+
+    class Book(Document, registry=Registry()):
+        __collection__ = "related_books"
+        id: Mapped[int] = field(primary_key=True)
+        pages: Mapped[list[Page]] = relationship(list[Page], remote_key="book_id")
+
+    with db.begin() as session:
+        session.add_all([Book(id=1), Page(id=1, book_id=1), Page(id=2)])
+    with db.session() as session:
+        book = session.get_one(Book, 1, options=[selectinload(Book.pages)])
+        book.pages[0] = session.get_one(Page, 2)
+        session.commit()
+    with db.session() as session:
+        rows = session.execute(select(Page.id, Page.book_id).order_by(Page.id)).all()
+        assert [(1, None), (2, 1)] == rows
+
+
 def test_bulk_inserts(db: DB) -> None:
     """They write what new objects refer to, and nothing else."""
     fill(db)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from random import Random
 
 import pytest
@@ -115,6 +116,57 @@ class World:
             del self.owners[key]
             self.model = {thing: None if was == key else was for thing, was in self.model.items()}
 
+    def reload(self) -> None:
+        """Read, forget or take in something again, once the last flush has settled all."""
+        if not self.owners:
+            return
+        session, random = self.session, self.random
+        key, owner = random.choice([*self.owners.items()])
+        kind = random.randrange(6)
+        if kind == 0:
+            self.merge(key)
+        elif kind == 1 and owner.things:
+            session.expunge(random.choice(owner.things))
+            session.expire(owner, ["things"])
+            self.load()
+        elif kind == 2:
+            session.expunge_all()
+            self.load()
+        elif kind == 3:
+            session.refresh(owner, ["things"])
+        elif kind == 4:
+            session.expire(owner)
+            self.load()
+        elif kind == 5 and self.things:
+            thing = random.choice([*self.things.values()])
+            session.refresh(thing)
+            if random.random() < 0.5:
+                session.refresh(thing, ["owner"])
+        assert [] == session.dirty or kind == 0
+
+    def merge(self, key: int) -> None:
+        """Merge an owner of another session with its things, one of them taken away, one new, or a whole new list."""
+        with self.session.db.session() as other:
+            both = selectinload(Owner.things).selectinload(Thing.owner)
+            given = other.get_one(Owner, key, options=[both])
+        if self.random.random() < 0.5:
+            given = pickle.loads(pickle.dumps(given))
+        for thing in self.random.sample(given.things, len(given.things) // 2):
+            self.model[thing.id] = None
+            self.touched.add(thing.id)
+            if self.random.random() < 0.5:
+                thing.owner = None
+            else:
+                given.things.remove(thing)
+        if self.random.random() < 0.5:
+            self.next += 1
+            self.model[self.next] = key
+            self.touched.add(self.next)
+            given.things.append(Thing(id=self.next))
+        merged = self.session.merge(given)
+        assert merged is self.owners[key]
+        self.things.update({thing.id: thing for thing in merged.things})
+
     def check(self) -> None:
         """Keys, lists and references are those of the model, as far as they are loaded."""
         assert self.model == {key: thing.owner_id for key, thing in self.things.items()}
@@ -138,7 +190,9 @@ def test_random_changes(db: DB, seed: int) -> None:
         committed: dict[int, int | None] = {}
         for _ in range(12):
             world.load()
-            if world.random.random() < 0.3:
+            if world.random.random() < 0.5:
+                world.reload()
+            elif world.random.random() < 0.3:
                 world.delete_owner()
                 session.commit()
                 committed = dict(world.model)

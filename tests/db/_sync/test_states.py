@@ -153,7 +153,7 @@ def test_refusals(db: DB) -> None:
         for given, attributes, message in (
             (new, None, "this Thing is new, so there is nothing stored of it"),
             (nothing, None, "a session holds documents, not int 5"),
-            (one, ["nothing"], "Thing has no field 'nothing'"),
+            (one, ["nothing"], "Thing has no field or relationship 'nothing'"),
             (one, text, r"takes attributes in a list such as \['title'\], not 'name'"),
         ):
             with pytest.raises(SessionError, match=message):

@@ -35,6 +35,8 @@ from superorm import (
     ValidationError,
     connect,
     field,
+    listens_for,
+    remove_listener,
     select,
     sessionmaker,
     update,
@@ -61,6 +63,13 @@ class Note(Document):
 
 class Placed(Document):
     __collection__ = "placed"
+
+    id: Mapped[int] = field(primary_key=True)
+    at: Mapped[np.ndarray | None] = vector(2)
+
+
+class Copied(Document):
+    __collection__ = "copied"
 
     id: Mapped[int] = field(primary_key=True)
     at: Mapped[np.ndarray | None] = vector(2)
@@ -267,6 +276,72 @@ def test_run_without_transactions_repeats_nothing_that_was_written(db: DB, real:
     assert (1, [1]) == (calls, [document["_id"] for document in stored(db, "notes")])
 
 
+def test_run_repeats_nothing_that_was_committed(db: DB) -> None:
+    """Neither after a commit of the function's own, nor where a listener fails after the commit."""
+    with db.begin() as session:
+        session.add(Account(id=1))
+
+    def work(session: Session) -> None:
+        session.get_one(Account, 1).balance += 1
+
+    def committing(session: Session) -> None:
+        work(session)
+        session.commit()
+        raise StaleDocumentError("of something else")
+
+    def fail(session: Session) -> None:
+        raise StaleDocumentError("of something else")
+
+    with pytest.raises(StaleDocumentError, match="something else"):
+        db.run(committing)
+    listens_for(Session, "after_commit")(fail)
+    try:
+        with pytest.raises(StaleDocumentError, match="something else"):
+            db.run(work)
+    finally:
+        remove_listener(Session, "after_commit", fail)
+    assert [{"_id": 1, "balance": 2, "version": 3}] == stored(db)
+
+
+def test_unknown_options(db: DB) -> None:
+    """A misspelt option would promise what does not hold."""
+    wrong: dict[str, Any] = {"require_transactions": True}
+    refused = "no option 'require_transactions'; there are require_transaction, read_concern"
+    with pytest.raises(ConfigurationError, match=refused):
+        db.session(**wrong)
+    with pytest.raises(ConfigurationError, match=refused):
+        db.run(_nothing, **wrong)
+    with pytest.raises(ConfigurationError, match=refused):
+        sessionmaker(db, **wrong)
+    with pytest.raises(ConfigurationError, match=refused):
+        sessionmaker(db).configure(**wrong)
+    wrong = {"require_transaction": "no"}
+    with pytest.raises(ConfigurationError, match="True or False, not 'no'"):
+        Session(db, **wrong)
+
+
+def _nothing(session: Session) -> None:
+    pass
+
+
+def test_streams_end_with_their_transaction(db: DB, real: bool) -> None:
+    """A stream that reads in a transaction says so when that has ended; one outside of it goes on."""
+    with db.begin() as session:
+        session.add_all([Note(id=key) for key in range(6)])
+    with db.session() as session:
+        plain = session.stream_scalars(select(Note), batch_size=2)
+        next(plain)
+        session.get_one(Note, 1).text = "changed"
+        session.flush()
+        inside = session.stream_scalars(select(Note), batch_size=2)
+        assert 0 == next(inside).id
+        session.commit()
+        assert [1, 2, 3, 4, 5] == [note.id for note in plain]
+        if real:
+            with pytest.raises(SessionError, match="transaction that this stream reads in has ended"):
+                [note for note in inside]
+
+
 def test_begin_commits_or_rolls_back(db: DB) -> None:
     """A block is committed at its end; on an exception objects are as before, and the session goes on."""
     with db.session() as session:
@@ -329,7 +404,7 @@ def test_sessionmaker_without_a_db(db: DB) -> None:
         ({"write_concern": "majority"}, "write_concern takes"),
         ({"read_preference": "secondary"}, "read_preference takes"),
         ({"read_concern": ReadConcern("strong")}, "no read concern 'strong'"),
-        ({"max_commit_time_ms": 0}, "above 0"),
+        ({"max_commit_time_ms": 0}, "from 1 to"),
         ({"causal_consistency": 1}, "True or False"),
         ({"causal_consistency": True, "read_concern": ReadConcern("available")}, "causal_consistency=True needs"),
         (
@@ -383,6 +458,11 @@ def test_vectors_need_the_majority(watched: Watched) -> None:
         session.add(Placed(id=1, at=np.ones(2)))
         with pytest.raises(ConfigurationError, match="'majority'"):
             session.commit()
+        session.rollback()
+        watched.commands.sent.clear()
+        with pytest.raises(ConfigurationError, match="'majority'"):
+            session.execute(select(Placed.id, Placed.at).merge_into(Copied))
+        assert [] == watched.commands.sent
 
 
 def test_concerns_reach_the_server(watched: Watched) -> None:

@@ -361,8 +361,13 @@ class MongoDatabackend:
 
     def close(self) -> None:
         """Close the client, where it belongs to this object."""
-        if self._owns_client:
+        if not self._owns_client:
+            return
+        try:
             self.client.close()
+        except BaseException:  # cut off while it told the server: the end of an event loop cancels all tasks
+            self.client.close()
+            raise
 
     def _namespace(self, collection: str) -> str:
         return f"{self.name}.{collection}"
