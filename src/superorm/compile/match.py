@@ -21,6 +21,7 @@ from superorm.expr.sources import Variable
 
 __all__ = ["match"]
 
+_FIELD: Any = Field
 _POSITIVE = {"$ne": "$eq", "$nin": "$in"}
 _JOINED = {"$in": "$or", "$nin": "$nor", "$all": "$and"}
 
@@ -39,7 +40,7 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope, *, inside: bool = 
     shorten = nested = False
     for condition in conditions:
         plain: Any = condition
-        if type(plain) is Compare and type(plain.right) in ATOMIC and type(plain.left) is Field:  # most are
+        if type(plain) is Compare and type(plain.right) in ATOMIC and type(plain.left) is _FIELD:  # most are
             field = plain.left
             path = field._path
             if field._owner is not root or "." in path:
