@@ -41,10 +41,10 @@ def match(conditions: Iterable[Predicate[Any]], scope: Scope, *, inside: bool = 
     for condition in conditions:
         plain: Any = condition
         if type(plain) is Compare and type(plain.right) in ATOMIC and type(plain.left) is _FIELD:  # most are
-            field = plain.left
-            path = field._path
-            if field._owner is not root or "." in path:
-                path = _path_for(field, plain.op, plain.right, scope)
+            field: Any = plain.left
+            name: str = field._path
+            own = field._owner is root and "." not in name
+            path = name if own else _path_for(field, plain.op, plain.right, scope)
             if path is not None and path not in merged:
                 merged[path] = {plain.op: plain.right}
                 shorten = shorten or plain.op == "$eq"
