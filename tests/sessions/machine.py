@@ -330,9 +330,9 @@ class SessionMachine(RuleBasedStateMachine):
         """Whether an object with this key may be added: two new ones may not have it; others see to it beforehand."""
         if any(e.state == "new" and e.place == place for e in self.entities):
             return False
-        if self.transactions:
-            return True
         known = self.known(place)
+        if self.transactions:  # a new object must not take the place of one whose document somebody else deleted
+            return known is None or known.marked or place in self.view
         return known.marked if known is not None else place not in self.view
 
     @rule(cls=st.sampled_from(CONCRETE), key=SMALL, number=SMALL)
@@ -550,7 +550,7 @@ class SessionMachine(RuleBasedStateMachine):
     def change_underneath(self, place: Place, how: int) -> None:
         """Another client changes a field that the session does not, or deletes the document, or a part of it."""
         collection, key = place
-        if how == 0:
+        if how == 0 and not any(e.state == "new" and e.place == place for e in self.entities):
             self.raw[collection].delete_one({"_id": key})
             del self.committed[place]
             return

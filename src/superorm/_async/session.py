@@ -84,15 +84,17 @@ class AsyncSession(EventTarget):
     def add(self, instance: Document) -> None:
         """Insert the document at the next flush; one that is stored already is tracked from now on.
 
+        So is what its loaded relationships show, where their cascade has ``save-update``, as it has by default.
+
         Raises `SessionError` for what is no document, and for one that another session holds.
         """
         self._alone.check("add")
-        self._tracker.add(instance)
+        self._work.relations.add(instance)
 
     def add_all(self, instances: Iterable[Document]) -> None:
         """`add` each. Raises `SessionError`."""
         self._alone.check("add_all")
-        self._tracker.add_all(instances)
+        self._work.relations.add_all(instances)
 
     def delete(self, instance: Document) -> None:
         """Delete the document at the next flush. Raises `SessionError` where it is not in the session."""

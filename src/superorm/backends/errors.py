@@ -82,8 +82,9 @@ def writing(
         yield
     except BulkWriteError as error:
         details: Mapping[str, Any] = error.details or {}
-        for refused in details.get("writeErrors") or ():
-            raise _write_error(namespace, refused, key_of(refused["index"])) from error
+        refused: list[Mapping[str, Any]] = details.get("writeErrors") or []
+        if refused:
+            raise _write_error(namespace, refused[0], key_of(refused[0]["index"])) from error
         unconfirmed: list[Mapping[str, Any]] = details.get("writeConcernErrors") or [details]
         raise _unconfirmed(namespace, unconfirmed[-1]) from error
     except WriteConcernError as error:

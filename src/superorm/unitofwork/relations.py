@@ -16,9 +16,10 @@ from superorm.codec.documents import has_changed, key_of, possibly_changed
 from superorm.exc import SessionError, ValidationError
 from superorm.expr.narrow import is_list
 from superorm.schema.document import Document
-from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.relationships import LINKS, Relationship
 from superorm.schema.state import GONE, RAW, is_shown, is_unloaded
+from superorm.unitofwork.arguments import documents_in
 from superorm.unitofwork.graphs import reached
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.links import held_key, is_quiet, is_set, map_of, named, own_key, related_objects, state_of
@@ -92,6 +93,30 @@ class Relations:
                 self._settle_list(relation, instance, *moved[name])
             else:
                 self._settle_one(relation, instance)
+
+    def add(self, instance: Document) -> None:
+        """Track an object, and the stored ones that its loaded relationships show; new ones are added by the flush.
+
+        Raises `SessionError` as `Tracker.add` does, with none of them tracked.
+        """
+        tracker = self._tracker
+        below = [one for one in _shown_by(instance) if RAW in state_of(one) and one not in tracker]
+        try:
+            for one in (*below, instance):
+                tracker.add(one)
+        except SessionError:
+            for one in below:
+                tracker.expunge(one)
+            raise
+
+    def add_all(self, instances: Iterable[Document]) -> None:
+        """`add` each. Raises `SessionError`."""
+        objects, kinds = documents_in(instances, "add_all()")
+        if not any(class_map(kind).relationships for kind in kinds):
+            self._tracker.add_all(objects)
+            return
+        for instance in objects:
+            self.add(instance)
 
     def expunge(self, instance: Document) -> None:
         """Forget an object, and what cascades from it. Raises `SessionError` for what is no document."""
@@ -396,6 +421,11 @@ class Relations:
                 return
             state[name] = value = move.parent
         self._link(instance, name, (value, key))
+
+
+def _shown_by(instance: object) -> list[Any]:
+    """What an object's loaded relationships show that comes into a session with it."""
+    return reached(instance, "save-update")[1:] if isinstance(instance, Document) else []
 
 
 def with_referred(objects: Iterable[Document]) -> list[Document]:

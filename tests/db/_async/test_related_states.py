@@ -15,6 +15,7 @@ from superorm import (
     NoResultFound,
     NotLoadedError,
     Registry,
+    SessionError,
     ValidationError,
     field,
     joinedload,
@@ -414,3 +415,25 @@ async def test_abstract_classes(db: AsyncDB) -> None:
             back = await session.get_one(Movie, 3, options=[load(Base.author).selectinload(Author.movies)])
             assert back.author is not None
             assert [back] == back.author.movies
+
+
+async def test_add_takes_in_what_is_shown(db: AsyncDB) -> None:
+    """A stored object comes into a session with what its relationships show; or with nothing, where one cannot."""
+    await fill(db)
+    async with db.session() as before:
+        cuts = selectinload(Author.movies).selectinload(Movie.cuts)
+        given = pickle.loads(pickle.dumps(await before.get_one(Author, 1, options=[cuts])))
+    async with db.session() as other, db.session() as session:
+        held = movie_of(given, 2)
+        other.add(held)
+        with pytest.raises(SessionError, match="another session"):
+            session.add(given)
+        assert not any(one in session for one in (given, *given.movies))
+        other.expunge(held)
+        session.add_all([given])
+        assert all(one in session for one in (given, *given.movies, *movie_of(given, 1).cuts))
+        movie_of(given, 1).title = "changed"
+        given.movies.remove(held)
+        await session.commit()
+        assert "changed" == await session.scalar(select(Movie.title).where(Movie.id == 1))
+    assert {1: 1, 2: None, 3: 2} == await stored(db)

@@ -484,3 +484,22 @@ async def test_unique_values_again(db: AsyncDB, real: bool) -> None:
         else:  # inserts go first there, so that references always lead somewhere
             with pytest.raises(DuplicateKeyError):
                 await session.commit()
+
+
+async def test_a_key_that_another_object_has(db: AsyncDB) -> None:
+    """A new object does not take the place of one in the session, though somebody else deleted its document."""
+    async with db.begin() as session:
+        session.add(Thing(id=1, name="old"))
+    async with db.session() as session:
+        old = await session.get_one(Thing, 1)
+        old.number = 5
+        await db.parts.data_backend.write(Delete("thing", [{"_id": 1}]))
+        new = Thing(id=1, name="new")
+        session.add(new)
+        with pytest.raises(DuplicateKeyError, match="Thing 1 is in the session already, as another object"):
+            await session.flush()
+        await session.rollback()
+        session.expunge(old)
+        session.add(new)
+        await session.commit()
+        assert new is await session.get_one(Thing, 1)

@@ -16,6 +16,7 @@ from superorm import (
     NoResultFound,
     NotLoadedError,
     Registry,
+    SessionError,
     ValidationError,
     field,
     joinedload,
@@ -415,3 +416,25 @@ def test_abstract_classes(db: DB) -> None:
             back = session.get_one(Movie, 3, options=[load(Base.author).selectinload(Author.movies)])
             assert back.author is not None
             assert [back] == back.author.movies
+
+
+def test_add_takes_in_what_is_shown(db: DB) -> None:
+    """A stored object comes into a session with what its relationships show; or with nothing, where one cannot."""
+    fill(db)
+    with db.session() as before:
+        cuts = selectinload(Author.movies).selectinload(Movie.cuts)
+        given = pickle.loads(pickle.dumps(before.get_one(Author, 1, options=[cuts])))
+    with db.session() as other, db.session() as session:
+        held = movie_of(given, 2)
+        other.add(held)
+        with pytest.raises(SessionError, match="another session"):
+            session.add(given)
+        assert not any(one in session for one in (given, *given.movies))
+        other.expunge(held)
+        session.add_all([given])
+        assert all(one in session for one in (given, *given.movies, *movie_of(given, 1).cuts))
+        movie_of(given, 1).title = "changed"
+        given.movies.remove(held)
+        session.commit()
+        assert "changed" == session.scalar(select(Movie.title).where(Movie.id == 1))
+    assert {1: 1, 2: None, 3: 2} == stored(db)

@@ -485,3 +485,22 @@ def test_unique_values_again(db: DB, real: bool) -> None:
         else:  # inserts go first there, so that references always lead somewhere
             with pytest.raises(DuplicateKeyError):
                 session.commit()
+
+
+def test_a_key_that_another_object_has(db: DB) -> None:
+    """A new object does not take the place of one in the session, though somebody else deleted its document."""
+    with db.begin() as session:
+        session.add(Thing(id=1, name="old"))
+    with db.session() as session:
+        old = session.get_one(Thing, 1)
+        old.number = 5
+        db.parts.data_backend.write(Delete("thing", [{"_id": 1}]))
+        new = Thing(id=1, name="new")
+        session.add(new)
+        with pytest.raises(DuplicateKeyError, match="Thing 1 is in the session already, as another object"):
+            session.flush()
+        session.rollback()
+        session.expunge(old)
+        session.add(new)
+        session.commit()
+        assert new is session.get_one(Thing, 1)
