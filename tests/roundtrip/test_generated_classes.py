@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.database import Database
 
-from superorm.codec.documents import change_of, dump, load
+from superorm.codec.documents import dump, load
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.encode import CODEC_OPTIONS
 from tests.roundtrip.kinds import Made, Unordered, document_classes
-from tests.schema.helpers import exact
+from tests.schema.helpers import change_of, exact
 
 numbers = count()
 quick = settings(
