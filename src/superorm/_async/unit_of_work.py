@@ -173,6 +173,7 @@ class AsyncUnitOfWork:
         plan = plan_flush(tracker.work(new, changed), transaction=self.db.capabilities.transactions)
         if not plan.writes:
             return False
+        tracker.check_free(plan)
         if len(plan.writes) > 1 and not self.db.capabilities.transactions:
             _check(plan)  # the first write could not be undone
         await self.carry_out(plan, tracker)

@@ -174,6 +174,7 @@ class UnitOfWork:
         plan = plan_flush(tracker.work(new, changed), transaction=self.db.capabilities.transactions)
         if not plan.writes:
             return False
+        tracker.check_free(plan)
         if len(plan.writes) > 1 and not self.db.capabilities.transactions:
             _check(plan)  # the first write could not be undone
         self.carry_out(plan, tracker)

@@ -221,28 +221,30 @@ class Tracker:
         return by_class(self.new.values())
 
     def work(self, new: dict[ClassMap, list[Any]], changed: dict[ClassMap, list[Any]]) -> list[Work]:
-        """What each class has to write. Raises `ValidationError`, `VectorError`, `DuplicateKeyError`."""
+        """What each class has to write. Raises `ValidationError`, `VectorError`."""
         deleted = by_class(self.deleted.values())
         works: list[Work] = []
         for mapping in dict.fromkeys([*new, *changed, *deleted]):
             added = new.get(mapping, ())
-            dumped = documents.dump_all(mapping, added)
-            self._check_free(mapping, dumped)
             changes = documents.changes_of(mapping, changed.get(mapping, ()))
-            works.append(Work(mapping, added, dumped, changes, deleted.get(mapping, ())))
+            works.append(Work(mapping, added, documents.dump_all(mapping, added), changes, deleted.get(mapping, ())))
         return works
 
-    def _check_free(self, mapping: ClassMap, new: Iterable[dict[str, Any]]) -> None:
+    def check_free(self, plan: FlushPlan) -> None:
         """Raise `DuplicateKeyError` where another object, that is not to be deleted, has the key of a new document."""
-        known = self.identities.of(mapping)
-        for document in new if known else ():
-            key = document.get("_id")
-            held = known.get(identity(key))
-            if held is not None and id(held) not in self.deleted:
-                message = (
-                    f"{mapping.name} {key!r} is in the session already, as another object; delete() or expunge() it"
-                )
-                raise DuplicateKeyError(message, document_class=mapping.cls, key=key, field=mapping.key.attribute)
+        for mapping, _, new in plan.inserted:
+            known = self.identities.of(mapping)
+            for document in new if known else ():
+                key = document["_id"]
+                held = known.get(identity(key))
+                if held is not None and id(held) not in self.deleted:
+                    where = f"{mapping.name} {key!r} is in the session already, as another object"
+                    raise DuplicateKeyError(
+                        f"{where}; delete() or expunge() that one",
+                        document_class=mapping.cls,
+                        key=key,
+                        field=mapping.key.attribute,
+                    )
 
     def flushed(self, plan: FlushPlan) -> None:
         """The plan was written: the objects' snapshots follow, undoably."""
