@@ -18,11 +18,8 @@ from tests.sessions.servers import Member, name_successor, replica_set, step_dow
 from tests.sessions.unit_of_work import CLASSES, Total, whole_units, work
 
 WRITERS = 3
-BOUND = 60.0
-"""Seconds within which some writer goes on after its primary went away.
-
-Mostly it takes a few; where a secondary still hangs on the frozen primary, the server gives that up after some 20.
-"""
+BOUND = 30.0
+"""Seconds within which some writer goes on after its primary went away."""
 OPTIONS = "replicaSet=tests&heartbeatFrequencyMS=500&connectTimeoutMS=1000&socketTimeoutMS=2000"
 
 
