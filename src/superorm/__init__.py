@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from superorm._sync.db import DB
-from superorm._sync.session import Session
-from superorm._sync.sessionmaker import sessionmaker
-from superorm.artifacts._sync.gridfs import MongoArtifactStore
-from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.components.model import Model
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (
@@ -51,7 +46,6 @@ from superorm.expr.rows import graph_lookup, window
 from superorm.expr.sources import aliased
 from superorm.expr.statements import Select, select
 from superorm.expr.writes import Delete, Insert, Update, delete, insert, update
-from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.document import Document, Embedded
 from superorm.schema.fields import Mapped, field, utcnow, vector
 from superorm.schema.indexes import Index
@@ -60,21 +54,27 @@ from superorm.schema.relationships import relationship
 from superorm.schema.types.registered import register_type
 from superorm.unitofwork.events import listens_for, remove_listener
 from superorm.unitofwork.result import Result, Row, ScalarResult, Written
-from superorm.vectors._sync.lancedb import LanceVectorIndex
-from superorm.vectors._sync.memory import MemoryVectorIndex
 
 if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
     from superorm._async.session import AsyncSession
     from superorm._async.sessionmaker import async_sessionmaker
+    from superorm._sync.db import DB
+    from superorm._sync.session import Session
+    from superorm._sync.sessionmaker import sessionmaker
     from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
+    from superorm.artifacts._sync.gridfs import MongoArtifactStore
     from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
+    from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
+    from superorm.protocols.reports import CheckReport, CreateReport, Explanation
     from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
     from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+    from superorm.vectors._sync.lancedb import LanceVectorIndex
+    from superorm.vectors._sync.memory import MemoryVectorIndex
 
-Datalayer = DB
+    Datalayer = DB
 
-_ASYNC = {
+_MODULES = {
     "AsyncDB": "superorm._async.db",
     "AsyncLanceVectorIndex": "superorm.vectors._async.lancedb",
     "AsyncMemoryVectorIndex": "superorm.vectors._async.memory",
@@ -82,15 +82,32 @@ _ASYNC = {
     "AsyncMongoDatabackend": "superorm.backends._async.mongodb",
     "AsyncMongoMetaDataStore": "superorm.backends._async.mongodb",
     "AsyncSession": "superorm._async.session",
+    "CheckReport": "superorm.protocols.reports",
+    "CreateReport": "superorm.protocols.reports",
+    "DB": "superorm._sync.db",
+    "Datalayer": "superorm._sync.db",
+    "Explanation": "superorm.protocols.reports",
+    "LanceVectorIndex": "superorm.vectors._sync.lancedb",
+    "MemoryVectorIndex": "superorm.vectors._sync.memory",
+    "MongoArtifactStore": "superorm.artifacts._sync.gridfs",
+    "MongoDatabackend": "superorm.backends._sync.mongodb",
+    "MongoMetaDataStore": "superorm.backends._sync.mongodb",
+    "Session": "superorm._sync.session",
     "async_sessionmaker": "superorm._async.sessionmaker",
+    "sessionmaker": "superorm._sync.sessionmaker",
 }
-"""The asynchronous half, imported when it is first asked for."""
+"""Where the names are that are imported when they are first asked for: a program uses one half of them, or none."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ASYNC:
+    if name not in _MODULES:
         raise AttributeError(f"module 'superorm' has no attribute {name!r}")
-    return getattr(import_module(_ASYNC[name]), name)
+    found = globals()[name] = getattr(import_module(_MODULES[name]), "DB" if name == "Datalayer" else name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 __all__ = [

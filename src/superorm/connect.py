@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from superorm._io.twins import Twins
-from superorm._sync.db import DB, Parts
 from superorm.config import Settings, data_dir, load_settings, signing_keys
 from superorm.exc import ConfigurationError
 from superorm.protocols.concerns import Concerns
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from pymongo.write_concern import WriteConcern
 
     from superorm._async.db import AsyncDB, AsyncParts
+    from superorm._sync.db import DB, Parts
     from superorm.protocols.concerns import Preference
 
 __all__ = ["build_datalayer", "connect", "connect_async", "superduper"]
@@ -40,6 +40,7 @@ def connect(
     Without any of these, it is a private mongod under the user's data directory.
     Raises `ConfigurationError`, `MongodError`, `UnsupportedError`.
     """
+    from superorm._sync.db import DB
     from superorm._sync.open import open_parts
 
     found = _settings(url, settings)
@@ -120,6 +121,7 @@ def superduper(database: Any) -> DB:
     from pymongo.database import Database
 
     from superorm._sync import open as sync_open
+    from superorm._sync.db import DB
 
     if isinstance(database, Database):
         parts = sync_open.parts_around(database)  # pyright: ignore[reportUnknownArgumentType]
