@@ -147,7 +147,9 @@ class Insert(WriteStatement[D], Generic[D]):
         whole: list[Any] = [given] if isinstance(given, (cls, Mapping)) else list(cast("Iterable[Any]", given))
         if values:
             whole.append(values)
-        return evolve(self, rows=(*self._rows, *[row if isinstance(row, cls) else self._row(row) for row in whole]))
+        if set(map(type, whole)) != {cls}:
+            whole = [row if isinstance(row, cls) else self._row(row) for row in whole]
+        return evolve(self, rows=(*self._rows, *whole))
 
     def _row(self, row: object) -> Any:
         if not isinstance(row, Mapping):

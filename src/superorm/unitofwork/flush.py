@@ -16,7 +16,7 @@ from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import RAW
 from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.identity import are_ordinary, identities, identity
+from superorm.unitofwork.identity import distinct, identity
 from superorm.unitofwork.order import collections_in_order, own_references, referred_first
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 
@@ -182,9 +182,9 @@ def _new_keys(works: Iterable[Work]) -> dict[str, set[Any]]:
     for work in works:
         keys = found.setdefault(_collection(work), set())
         added = [document.get("_id") for document in work.documents]
-        fresh: set[Any] = set(identities(added)) if are_ordinary(added) else set()
+        fresh = distinct(added)
         if len(fresh) == len(added) and keys.isdisjoint(fresh):
-            keys |= fresh
+            found[_collection(work)] = keys | fresh if keys else fresh
             continue
         for key in added:
             place = identity(key)

@@ -14,7 +14,7 @@ from superorm.codec.keys import decode_key, encode_key
 from superorm.exc import ValidationError
 from superorm.schema.mapping import ClassMap
 
-__all__ = ["IdentityMap", "are_ordinary", "identities", "identity"]
+__all__ = ["IdentityMap", "distinct", "identities", "identity"]
 
 _AS_THEY_ARE = frozenset({str, int, UUID})
 _ORDINARY = frozenset({ObjectId, *_AS_THEY_ARE})
@@ -52,9 +52,12 @@ def identities(keys: list[Any]) -> list[Any]:
     return keys if kinds <= _AS_THEY_ARE else [identity(key) for key in keys]
 
 
-def are_ordinary(keys: list[Any]) -> bool:
-    """Whether each key surely has an `identity`."""
-    return _ORDINARY.issuperset(map(type, keys))
+def distinct(keys: list[Any]) -> set[Any]:
+    """The identities of keys that surely have one each; of others, nothing."""
+    kinds: set[type] = set(map(type, keys))
+    if kinds == {ObjectId}:
+        return set(map(_bytes, keys))
+    return set(identities(keys)) if kinds <= _ORDINARY else set()
 
 
 class IdentityMap:
