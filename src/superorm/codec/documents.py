@@ -201,16 +201,14 @@ def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
 
 
 def _make_scan(mapping: ClassMap) -> Any:
-    namespace: dict[str, Any] = {"lazy": frozenset([*(part.attribute for part in mapping.lazy_fields), TOUCHED])}
+    namespace: dict[str, Any] = {}
     tests = [f"d[{part.stored!r}] is o.{part.attribute}" for part in mapping.fields if not part.lazy]
-    read: list[str] = []
+    if mapping.lazy_fields:
+        tests.append(f"((t := (s := o.__dict__).get({TOUCHED!r}, 0)) is not None)")
     for n, part in enumerate(mapping.lazy_fields):
         namespace[f"unchanged{n}"] = part.unchanged
-        value, raw = f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
-        same = f"{value} is {raw} or unchanged{n}({value}, {raw})"
-        read.append(f"(({same}) if {part.attribute!r} in s else not s.get({TOUCHED!r}, 0) & {part.bit})")
-    if read:
-        tests.append(f"(lazy.isdisjoint(s := o.__dict__) or {' and '.join(read)})")
+        same = f"(v := s[{part.attribute!r}]) is (r := d[{part.stored!r}]) or unchanged{n}(v, r)"
+        tests.append(f"(({same}) if {part.attribute!r} in s else not t & {part.bit})")
     lines = ["def scan(objects):", "    out = []", "    append = out.append"]
     lines += ["    for o in objects:", f"        d = o.{RAW}", "        try:"]
     lines += [f"            if {' and '.join(tests)}:", "                continue"]

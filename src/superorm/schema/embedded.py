@@ -196,16 +196,11 @@ def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
 def _make_all_unchanged(mapping: ClassMap) -> Any:
     namespace: dict[str, Any] = {"cls": mapping.cls, "unchanged": mapping.unchanged}
     same = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields]
-    lines = ["def all_unchanged(values, raws):", "    for o, d in zip(values, raws):"]
-    lines += ["        if type(o) is not cls:", "            return False"]
-    lines += [f"        if o.{SOURCE} is d:", "            try:"]
-    lines += [f"                if {' and '.join(same) or 'True'}:", "                    continue"]
-    lines += ["            except (AttributeError, KeyError):", "                pass"]
-    lines += [
-        "        if not isinstance(d, dict) or not unchanged(o, d):",
-        "            return False",
-        "    return True",
-    ]
+    lines = ["def all_unchanged(values, raws):", "    for o, d in zip(values, raws):", "        try:"]
+    lines += [f"            if {' and '.join([f'o.{SOURCE} is d', *same])}:", "                continue"]
+    lines += ["        except (AttributeError, KeyError):", "            pass"]
+    lines += ["        if type(o) is not cls or not isinstance(d, dict) or not unchanged(o, d):"]
+    lines += ["            return False", "    return True"]
     return make_function("all_unchanged", f"all unchanged {mapping.name}", lines, namespace)
 
 

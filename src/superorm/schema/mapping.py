@@ -153,7 +153,7 @@ class MappedField:
     @property
     def unchanged(self) -> Callable[[Any, Any], bool]:
         """A function: whether a value of the field is what a stored one reads as."""
-        unchanged = self.type.unchanged
+        unchanged = self.type.without_none.unchanged  # None is what nothing else reads as
         return (lambda value, raw: unchanged(value, raw) or same(raw, value)) if self.keep else unchanged
 
     @property

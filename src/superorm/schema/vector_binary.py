@@ -25,12 +25,18 @@ def encode_vector(vector: Vector) -> Binary:
     return Binary(FLOAT32 + vector.astype(STORED, copy=False).tobytes(), SUBTYPE)
 
 
-def is_encoded(stored: Any, vector: Vector) -> bool:
-    """Whether `stored` is the Binary of the array, of shape (dim,), bit for bit."""
-    if not isinstance(stored, Binary) or len(stored) != len(FLOAT32) + 4 * len(vector) or stored.subtype != SUBTYPE:
+def is_encoded(stored: object, vector: object) -> bool:
+    """Whether `stored` is the Binary of an array as it is read, float32 of shape (dim,), bit for bit."""
+    if type(stored) is not Binary or type(vector) is not np.ndarray or vector.dtype != NATIVE or vector.ndim != 1:
         return False
-    data = vector if vector.dtype is STORED else vector.astype(STORED)
-    return stored.startswith(FLOAT32) and stored.endswith(data.tobytes())
+    if len(stored) != len(FLOAT32) + vector.nbytes:
+        return False
+    data: Any = vector if NATIVE is STORED else vector.astype(STORED)
+    try:
+        same = stored.endswith(data)  # without a copy
+    except ValueError:  # as it is not contiguous
+        same = stored.endswith(data.tobytes())
+    return same and stored[:2] == FLOAT32 and stored.subtype == SUBTYPE
 
 
 def decode_vector(value: Any) -> Vector | None:

@@ -98,11 +98,10 @@ class VectorType(BsonType):
         return encode_vector(vector)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
-        as_read = type(value) is np.ndarray and value.dtype == NATIVE and value.ndim == 1
-        if as_read and is_encoded(raw, value):
+        if is_encoded(raw, value):
             return True  # also what could not be stored: only read, it is no change
         before = decode_vector(raw)
         if before is None:
             return False
         stored = encode_vector(before)
-        return (as_read and is_encoded(stored, value)) or super().unchanged(value, stored)
+        return is_encoded(stored, value) or super().unchanged(value, stored)

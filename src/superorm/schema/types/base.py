@@ -124,6 +124,11 @@ class BsonType:
         return all(map(self.unchanged, values, raws))
 
     @property
+    def without_none(self) -> BsonType:
+        """The one type that an optional field has beside None; otherwise the type itself."""
+        return self
+
+    @property
     def is_list(self) -> bool:
         """Whether the field holds a list, set or tuple."""
         return False

@@ -129,6 +129,10 @@ class UnionType(BsonType):
         return any(member.unchanged(value, raw) for member in self._others)
 
     @property
+    def without_none(self) -> BsonType:
+        return self if self._only is None else self._only
+
+    @property
     def is_list(self) -> bool:
         return any(member.is_list for member in self.members)
 
@@ -191,7 +195,7 @@ class ListType(BsonType):
         return in_order(stored) if self.is_set else stored
 
     def unchanged(self, value: Any, raw: Any) -> bool:
-        if not is_list(raw) or not isinstance(value, self.container):
+        if type(raw) is not list or not isinstance(value, self.container):
             return False
         if self.is_set:
             return super().unchanged(value, in_order(raw))
