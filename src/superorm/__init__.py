@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from superorm.compile import shown as shown
 from superorm.components.model import Model
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (

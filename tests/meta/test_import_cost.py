@@ -20,14 +20,30 @@ def test_what_reads_and_writes_is_loaded_when_it_is_asked_for() -> None:
     """A program that declares documents, or uses one half, does not pay for the other."""
     code = (
         "import sys, superorm\n"
-        "def halves(): return sorted({n.split('.')[1] for n in sys.modules if n.startswith('superorm.')}"
-        " & {'_sync', '_async', 'compile'})\n"
+        "late = {'superorm._async.db', 'superorm._sync.db', 'superorm.compile.compiler'}\n"
+        "def loaded(): return sorted(late & {*sys.modules})\n"
         "class Film(superorm.Document): title: superorm.Mapped[str]\n"
         "superorm.select(Film).where(Film.title == 'Ran')\n"
-        "print(halves()); superorm.AsyncSession; print(halves()); superorm.Session; print(halves())"
+        "print(loaded()); superorm.AsyncDB; print(loaded()); superorm.DB; print(loaded())"
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert loaded.splitlines() == ["[]", "['_async', 'compile']", "['_async', '_sync', 'compile']"]
+    compiler = "'superorm.compile.compiler'"
+    assert [
+        "[]",
+        f"['superorm._async.db', {compiler}]",
+        f"['superorm._async.db', 'superorm._sync.db', {compiler}]",
+    ] == (loaded.splitlines())
+
+
+def test_statements_show_themselves_before_anything_is_connected() -> None:
+    """Their pipelines and plans are there without a DB."""
+    code = (
+        "import superorm\n"
+        "class Film(superorm.Document): title: superorm.Mapped[str]\n"
+        "print(superorm.select(Film).where(Film.title == 'Ran').pipeline(), superorm.delete(Film).all().plan())"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "[{'$match': {'title': 'Ran'}}] {'delete': 'film', 'deletes': [{'q': {}, 'limit': 0}]}" == shown.strip()
 
 
 def test_every_public_name_is_there() -> None:

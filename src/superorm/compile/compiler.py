@@ -29,7 +29,7 @@ from superorm.expr.nodes import Field, Score
 from superorm.expr.relations import Load
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like, Unwind
-from superorm.expr.statements import Select, on_pipeline
+from superorm.expr.statements import Select
 from superorm.expr.values import own_copy
 from superorm.schema.dates import reads_naive
 from superorm.schema.fields import VectorFieldSpec
@@ -326,6 +326,3 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
     if find.projection is not None:
         stages.append({"$project": dict(find.projection)})
     return stages
-
-
-on_pipeline(pipeline)

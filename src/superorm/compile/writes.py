@@ -29,10 +29,19 @@ from superorm.expr.nesting import not_too_deep
 from superorm.expr.nodes import Field
 from superorm.expr.statements import Select
 from superorm.expr.values import own_copy
-from superorm.expr.writes import Delete, MergeInto, Update, is_delete, on_plan
+from superorm.expr.writes import Conditional, Delete, MergeInto, Update, is_delete
 from superorm.schema.mapping import ClassMap, class_map
 
-__all__ = ["DeletePlan", "MergePlan", "UpdatePlan", "compile_delete", "compile_merge", "compile_update", "rows_select"]
+__all__ = [
+    "DeletePlan",
+    "MergePlan",
+    "UpdatePlan",
+    "command",
+    "compile_delete",
+    "compile_merge",
+    "compile_update",
+    "rows_select",
+]
 
 
 @frozen
@@ -126,7 +135,7 @@ def _whole_literals(paths: Mapping[str, Assignment[Any]]) -> dict[str, Any]:
     }
 
 
-def _check_scope(statement: Update[Any] | Delete[Any], what: str) -> None:
+def _check_scope(statement: Conditional[Any], what: str) -> None:
     name = statement._root.__name__
     if not statement._where and not statement._all:
         raise StatementError(
@@ -247,7 +256,7 @@ def _when_matched(how: str, mapping: ClassMap | None, named: bool) -> Any:
     return [{"$replaceWith": {"$mergeObjects": [*before, "$$new", {"_id": "$_id", **kept}]}}]
 
 
-def _plan(statement: Any) -> dict[str, Any]:
+def command(statement: Any) -> dict[str, Any]:
     """The command of an update or a delete."""
     if is_delete(statement):
         deleted = compile_delete(statement)
@@ -255,6 +264,3 @@ def _plan(statement: Any) -> dict[str, Any]:
     plan = compile_update(cast("Update[Any]", statement))
     operation = {"q": own_copy(plan.filter), "u": own_copy(plan.update), "multi": True, "upsert": plan.upsert}
     return {"update": plan.mapping.collection, "updates": [operation]}
-
-
-on_plan(_plan)
