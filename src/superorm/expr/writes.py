@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, Generic, Never, TypeGuard, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeGuard, cast, overload
 
 import attrs
 from attrs import evolve, frozen
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from superorm.schema.document import Document
 
 __all__ = [
+    "Conditional",
     "Delete",
     "Insert",
     "MergeInto",
@@ -185,22 +186,35 @@ class Insert(WriteStatement[D], Generic[D]):
 
 
 @frozen(eq=False, slots=True, repr=False)
-class Update(WriteStatement[D], Generic[D]):
-    """A change of all documents that meet the conditions. Make one with `update`."""
+class Conditional(WriteStatement[D], Generic[D]):
+    """A statement that writes all documents that meet its conditions."""
 
     _root: type[D]
     _where: tuple[Predicate[Any], ...] = ()
-    _assignments: tuple[Assignment[Any], ...] = ()
     _all: bool = False
-    _upserts: bool = False
 
-    def where(self, *conditions: Predicate[D]) -> Update[D]:
+    def where(self, *conditions: Predicate[D]) -> Self:
         """Only the documents that meet all the conditions."""
         return evolve(self, where=self._where + checked_conditions(conditions, "where()"))
 
-    def all(self) -> Update[D]:
+    def all(self) -> Self:
         """Every document of the class; a statement without conditions needs it."""
         return evolve(self, all=True)
+
+    def plan(self) -> dict[str, Any]:
+        """What will be sent, as the server's command. Raises `StatementError`, `UnsupportedError`."""
+        return _plan[0](self)
+
+    def __str__(self) -> str:
+        return pformat(shortened(self.plan()), sort_dicts=False, width=100)
+
+
+@frozen(eq=False, slots=True, repr=False)
+class Update(Conditional[D], Generic[D]):
+    """A change of all documents that meet the conditions. Make one with `update`."""
+
+    _assignments: tuple[Assignment[Any], ...] = ()
+    _upserts: bool = False
 
     def values(self, /, *given: Never, **values: Any) -> Update[D]:
         """New values of fields, or expressions: ``values(year=3)`` is ``set(Movie.year.to(3))``.
@@ -234,39 +248,13 @@ class Update(WriteStatement[D], Generic[D]):
         """
         return evolve(self, upserts=True)
 
-    def plan(self) -> dict[str, Any]:
-        """What will be sent, as the server's ``update`` command. Raises `StatementError`, `UnsupportedError`."""
-        return _plan[0](self)
-
-    def __str__(self) -> str:
-        return _shown(self.plan())
-
     def __repr__(self) -> str:
         return f"<update({self._root.__name__})>"
 
 
 @frozen(eq=False, slots=True, repr=False)
-class Delete(WriteStatement[D], Generic[D]):
+class Delete(Conditional[D], Generic[D]):
     """The removal of all documents that meet the conditions. Make one with `delete`."""
-
-    _root: type[D]
-    _where: tuple[Predicate[Any], ...] = ()
-    _all: bool = False
-
-    def where(self, *conditions: Predicate[D]) -> Delete[D]:
-        """Only the documents that meet all the conditions."""
-        return evolve(self, where=self._where + checked_conditions(conditions, "where()"))
-
-    def all(self) -> Delete[D]:
-        """Every document of the class; a statement without conditions needs it."""
-        return evolve(self, all=True)
-
-    def plan(self) -> dict[str, Any]:
-        """What will be sent, as the server's ``delete`` command. Raises `StatementError`."""
-        return _plan[0](self)
-
-    def __str__(self) -> str:
-        return _shown(self.plan())
 
     def __repr__(self) -> str:
         return f"<delete({self._root.__name__})>"
@@ -308,10 +296,6 @@ def _check_names(cls: Any, values: Mapping[str, Any], where: str, *, arguments: 
     for name in values:
         if name not in known:
             raise StatementError(f"{where}: {cls.__name__} has no {name!r}; there are {', '.join(known)}")
-
-
-def _shown(plan: dict[str, Any]) -> str:
-    return pformat(shortened(plan), sort_dicts=False, width=100)
 
 
 def is_update(statement: object) -> TypeGuard[Update[Any]]:
