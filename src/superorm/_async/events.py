@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeAlias
 from weakref import ref
 
 from superorm._io import aio
 from superorm.codec.documents import is_changed
 from superorm.exc import SessionError
 from superorm.schema.mapping import ClassMap
-from superorm.unitofwork.events import EventTarget, any_listeners, listeners_of
+from superorm.unitofwork.events import EventTarget, Listener, any_listeners, listeners_of
 from superorm.unitofwork.flush import FlushPlan
+from superorm.unitofwork.loads import Loads
 from superorm.unitofwork.tracking import Tracker, by_class
 
-__all__ = ["ROUNDS", "AsyncEvents"]
+__all__ = ["ROUNDS", "AsyncEvents", "Pending"]
 
+Pending: TypeAlias = tuple[dict[ClassMap, list[Any]], dict[ClassMap, list[Any]]]
+"""New objects, and stored ones that may have changed, by class."""
 ROUNDS = 100
 """How often listeners may lead to further changes."""
 
@@ -25,43 +28,44 @@ class AsyncEvents:
 
     def __init__(self, session: EventTarget) -> None:
         self._session = ref(session)
+        self.loads = Loads()
 
     async def of_session(self, event: str) -> bool:
         """Call the listeners for an event of the session; whether there were any."""
         if not any_listeners():
             return False
-        session = self._session()
-        assert session is not None  # it is at work
-        targets = (*type(session).__mro__, session.made_by, session)
-        found = listeners_of((one for one in targets if one is not None), event)
+        found = self._listeners(event)
         for listener in found:
-            await aio.settled(listener(session), listener)
+            await aio.settled(listener(self._session()), listener)
         return bool(found)
 
-    async def before(self, tracker: Tracker) -> bool:
-        """Call the listeners for what is about to be flushed, also for what they add; whether there were any."""
-        if not any_listeners() or not _has_work(tracker):
-            return False
-        heard = await self.of_session("before_flush")
-        called: set[tuple[str, int]] = set()
+    async def before(self, tracker: Tracker, pending: Pending, look: Callable[[], Awaitable[Pending]]) -> Pending:
+        """Call the listeners for what is about to be flushed, also for what they add; what is to be flushed then.
+
+        `look` finds what is to be flushed now; it is called where listeners ran.
+        """
+        if not any_listeners():
+            return pending
+        if self._listeners("before_flush") and _has_work(tracker, pending):
+            await self.of_session("before_flush")
+            pending = await look()
+        called: dict[tuple[str, int], object] = {}
         for _ in range(ROUNDS):
-            changed = {
-                mapping: [one for one in objects if is_changed(mapping, one)]
-                for mapping, objects in tracker.possibly_changed().items()
-                if self._of_class(mapping, "before_update")
-            }
             before = len(called)
+            new, changed = pending
             for event, groups in (
-                ("before_insert", tracker.new_by_class()),
+                ("before_insert", new),
                 ("before_update", changed),
                 ("before_delete", by_class(tracker.deleted.values())),
             ):
                 for mapping, objects in groups.items():
-                    left = [one for one in objects if (event, id(one)) not in called]
-                    if await self._call(event, mapping, left):
-                        called.update((event, id(one)) for one in left)
+                    left = (one for one in objects if (event, id(one)) not in called)
+                    if event == "before_update":
+                        left = (one for one in left if is_changed(mapping, one))
+                    called |= {(event, id(one)): one for one in await self._call(event, mapping, left)}
             if len(called) == before:
-                return heard or bool(called)
+                return pending
+            pending = await look()
         raise SessionError(
             f"listeners led to further changes {ROUNDS} times in one flush; "
             "let them add no objects whose own listeners add more"
@@ -74,27 +78,38 @@ class AsyncEvents:
         heard = False
         for event, written in (("after_insert", plan.inserted), ("after_update", plan.updated)):
             for mapping, objects, _ in written:
-                heard |= await self._call(event, mapping, objects)
+                heard |= bool(await self._call(event, mapping, objects))
         for mapping, objects in by_class(plan.deleted).items():
-            heard |= await self._call("after_delete", mapping, objects)
+            heard |= bool(await self._call("after_delete", mapping, objects))
         return await self.of_session("after_flush") or heard
 
-    def _of_class(self, mapping: ClassMap, event: str) -> list[Any]:
-        return listeners_of(mapping.cls.__mro__, event)
+    async def of_loads(self) -> None:
+        """Call the listeners for what was loaded and refreshed since the last call."""
+        for event, objects in self.loads.taken():
+            for mapping, instances in by_class(objects).items():
+                await self._call(event, mapping, instances)
 
-    async def _call(self, event: str, mapping: ClassMap, objects: Sequence[object]) -> bool:
-        listeners = self._of_class(mapping, event) if objects else []
-        if not listeners:
-            return False
+    def _listeners(self, event: str) -> list[Listener]:
+        """Those for an event of the session."""
         session = self._session()
-        for instance in objects:
+        assert session is not None  # it is at work
+        targets = (*type(session).__mro__, session.made_by, session)
+        return listeners_of((one for one in targets if one is not None), event)
+
+    async def _call(self, event: str, mapping: ClassMap, objects: Iterable[object]) -> list[object]:
+        """Call the listeners for an event of objects of a class; the objects, where there were listeners."""
+        listeners = listeners_of(mapping.cls.__mro__, event)
+        if not listeners:
+            return []
+        session, called = self._session(), list(objects)
+        for instance in called:
             for listener in listeners:
                 await aio.settled(listener(session, instance), listener)
-        return True
+        return called
 
 
-def _has_work(tracker: Tracker) -> bool:
+def _has_work(tracker: Tracker, pending: Pending) -> bool:
     """Whether there is something to flush."""
-    groups = tracker.possibly_changed().items()
-    changed = any(is_changed(mapping, one) for mapping, objects in groups for one in objects)
-    return bool(tracker.new or tracker.deleted) or changed
+    new, changed = pending
+    differs = (is_changed(mapping, one) for mapping, objects in changed.items() for one in objects)
+    return bool(new or tracker.deleted) or any(differs)

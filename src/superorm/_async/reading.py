@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._async.query import Found
 from superorm._async.unit_of_work import AsyncUnitOfWork
-from superorm.codec import documents
+from superorm.backends.errors import joining
 from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Count, Find
-from superorm.compile.related import take_joined
+from superorm.compile.related import joined_relations, take_joined
 from superorm.exc import SessionError, StatementError, ValidationError
 from superorm.expr.statements import Select, select
 from superorm.schema.dates import reads_naive
@@ -48,7 +48,8 @@ class AsyncReading:
         filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
         plan = Find(mapping.collection, filter, limit=1, naive=reads_naive(mapping))
         found = await work.backend.read(plan, session=work.read_session)
-        loaded = work.tracker.load(mapping, found)
+        loaded = work.events.loads.load(work.tracker, mapping, found)
+        await work.events.of_loads()
         if known is not None and not loaded:  # it was expired, or loaded in part, and is there no more
             work.tracker.expunge(known)
         return loaded[0] if loaded and id(loaded[0]) not in work.tracker.deleted else None
@@ -67,6 +68,7 @@ class AsyncReading:
         if there is not None and compiled.related:
             await self._work.autoflush()
             await self._work.related.load_columns(compiled.related, [(there,)], {}, self._work.tracker)
+            await self._work.events.of_loads()
         return there
 
     async def rows(self, compiled: CompiledSelect) -> list[Row]:
@@ -79,16 +81,17 @@ class AsyncReading:
             raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
         if compiled.related:
             await self._work.related.load_columns(compiled.related, rows, joined, self._work.tracker)
+        await self._work.events.of_loads()
         return rows
 
     async def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
         """The same of a select of nothing but whole documents, without rows."""
         found = await self._find(compiled)
-        if not compiled.related:
-            return self.load(mapping, found.documents, None)
-        joined = take_joined(found.documents)
+        joined = take_joined(found.documents) if compiled.related else {}
         objects = self.load(mapping, found.documents, None)
-        await self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
+        if compiled.related:
+            await self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
+        await self._work.events.of_loads()
         return objects
 
     async def count(self, compiled: CompiledSelect) -> int:
@@ -107,11 +110,12 @@ class AsyncReading:
         async for found in self._found(compiled, batch_size):
             joined = take_joined(found.documents) if compiled.related else {}
             try:
-                rows = rows_of(compiled, found.documents, found.scores, _load_untracked)
+                rows = rows_of(compiled, found.documents, found.scores, self._load_untracked)
             except ValidationError as error:
                 raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
             if compiled.related:
                 await self._work.related.load_columns(compiled.related, rows, joined, None)
+            await self._work.events.of_loads()
             yield rows
 
     async def object_batches(
@@ -120,9 +124,10 @@ class AsyncReading:
         """The same of a select of nothing but whole documents, without rows."""
         async for found in self._found(compiled, batch_size):
             joined = take_joined(found.documents) if compiled.related else {}
-            objects = documents.load(mapping, found.documents)
+            objects = self._load_untracked(mapping, found.documents, None)
             if compiled.related:
                 await self._work.related.load(compiled.related[0].loadings, objects, joined, None)
+            await self._work.events.of_loads()
             yield objects
 
     async def compiled(self, statement: object) -> CompiledSelect:
@@ -132,22 +137,30 @@ class AsyncReading:
 
     def load(self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
         """The tracked objects of stored documents."""
-        tracker = self._work.tracker
-        return tracker.load(mapping, found) if only is None else tracker.load_partial(mapping, found, only)
+        return self._work.events.loads.load(self._work.tracker, mapping, found, only)
+
+    def _load_untracked(
+        self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None
+    ) -> list[Any]:
+        return self._work.events.loads.load(None, mapping, found, only)
 
     async def _find(self, compiled: CompiledSelect) -> Found:
         await self._before(compiled)
-        return await self._work.queries.run(compiled, self._session(compiled))
+        if not compiled.related:
+            return await self._work.queries.run(compiled, self._session(compiled))
+        with joining(_joined(compiled)):
+            return await self._work.queries.run(compiled, self._session(compiled))
 
     async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[Found]:
         await self._before(compiled)
         within = self._work.server_session
-        async for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
-            yield found
-            if within not in (None, self._work.server_session):
-                raise SessionError(
-                    "the transaction that this stream reads in has ended; read it to its end before that"
-                )
+        with joining(_joined(compiled)):
+            async for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
+                yield found
+                if within not in (None, self._work.server_session):
+                    raise SessionError(
+                        "the transaction that this stream reads in has ended; read it to its end before that"
+                    )
 
     def _session(self, compiled: CompiledSelect) -> AsyncClientSession | None:
         """What the select is run with: a vector search outside of the transaction has a snapshot of its own."""
@@ -159,5 +172,5 @@ class AsyncReading:
             check_capabilities(compiled.read, NOT_IN_TRANSACTIONS, "a transaction")
 
 
-def _load_untracked(mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
-    return documents.load(mapping, found) if only is None else documents.load_partial(mapping, found, only)
+def _joined(compiled: CompiledSelect) -> list[str]:
+    return [name for column in compiled.related for name in joined_relations(column.loadings)]

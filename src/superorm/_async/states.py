@@ -45,7 +45,7 @@ class AsyncStates:
             groups.setdefault(mapping, []).append(instance)
         if attributes is None:
             for instance in instances:
-                work.relations.expire_below(instance)
+                work.cascades.expire_below(instance)
         for mapping, group in groups.items():
             named = [relation for name, relation in mapping.relationships.items() if name in (attributes or ())]
             keys = [relation.spec.key for relation in named if not relation.is_list]
@@ -61,7 +61,9 @@ class AsyncStates:
                         key=key,
                     )
                 documents.reload(instance, document, wanted)
+            work.events.loads.refreshed(group)
             await work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
+        await work.events.of_loads()
 
     async def _read(
         self, mapping: ClassMap, keys: Iterable[Any], attributes: Iterable[str] | None = None
@@ -123,6 +125,7 @@ class AsyncStates:
                 lists.setdefault(relation, []).append(targets[id(one)])
         for relation, instances in lists.items():  # what leaves them has to be known
             await work.related.load((Loading(relation),), instances, {}, work.tracker)
+        await work.events.of_loads()
         for relation, one in shown:
             show_merged(relation, one, targets)
 
@@ -137,7 +140,9 @@ class AsyncStates:
             if known is None or UNLOADED in vars(known):
                 wanted.setdefault(mapping.root, {})[identity(keys[id(one)])] = keys[id(one)]
         for root, among in wanted.items():
-            tracker.load(root, list((await self._read(root, among.values())).values()))
+            found = await self._read(root, among.values())
+            self._work.events.loads.load(tracker, root, list(found.values()))
+        await self._work.events.of_loads()
 
 
 def _tracked_key(instance: object) -> Any:

@@ -84,6 +84,11 @@ class AsyncWriting:
             self._plan = compile_delete(statement, *limits)
         elif isinstance(statement, MergeInto):
             self._plan = compile_merge(statement, *limits)
+            if work.requires_transaction:
+                raise UnsupportedError(
+                    "merge_into(): the server has no $merge in transactions, and this session requires them; "
+                    "use a session without require_transaction"
+                )
         elif is_insert(statement):
             self._plan = statement
             self._objects = build_objects(statement)
@@ -301,6 +306,7 @@ class AsyncWriting:
             found = await self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
             self._work.tracker.refreshed(pairs)
+            self._work.events.loads.refreshed([instance for instance, _ in pairs])
 
     async def _read_rows(self, keys: Sequence[Any]) -> None:
         """The rows of the documents with these keys, in their order."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._sync.query import Found
 from superorm._sync.unit_of_work import UnitOfWork
-from superorm.codec import documents
+from superorm.backends.errors import joining
 from superorm.compile.capable import NOT_IN_TRANSACTIONS, check_capabilities
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Count, Find
-from superorm.compile.related import take_joined
+from superorm.compile.related import joined_relations, take_joined
 from superorm.exc import SessionError, StatementError, ValidationError
 from superorm.expr.statements import Select, select
 from superorm.schema.dates import reads_naive
@@ -49,7 +49,8 @@ class Reading:
         filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
         plan = Find(mapping.collection, filter, limit=1, naive=reads_naive(mapping))
         found = work.backend.read(plan, session=work.read_session)
-        loaded = work.tracker.load(mapping, found)
+        loaded = work.events.loads.load(work.tracker, mapping, found)
+        work.events.of_loads()
         if known is not None and not loaded:  # it was expired, or loaded in part, and is there no more
             work.tracker.expunge(known)
         return loaded[0] if loaded and id(loaded[0]) not in work.tracker.deleted else None
@@ -68,6 +69,7 @@ class Reading:
         if there is not None and compiled.related:
             self._work.autoflush()
             self._work.related.load_columns(compiled.related, [(there,)], {}, self._work.tracker)
+            self._work.events.of_loads()
         return there
 
     def rows(self, compiled: CompiledSelect) -> list[Row]:
@@ -80,16 +82,17 @@ class Reading:
             raise self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
         if compiled.related:
             self._work.related.load_columns(compiled.related, rows, joined, self._work.tracker)
+        self._work.events.of_loads()
         return rows
 
     def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
         """The same of a select of nothing but whole documents, without rows."""
         found = self._find(compiled)
-        if not compiled.related:
-            return self.load(mapping, found.documents, None)
-        joined = take_joined(found.documents)
+        joined = take_joined(found.documents) if compiled.related else {}
         objects = self.load(mapping, found.documents, None)
-        self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
+        if compiled.related:
+            self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
+        self._work.events.of_loads()
         return objects
 
     def count(self, compiled: CompiledSelect) -> int:
@@ -108,20 +111,22 @@ class Reading:
         for found in self._found(compiled, batch_size):
             joined = take_joined(found.documents) if compiled.related else {}
             try:
-                rows = rows_of(compiled, found.documents, found.scores, _load_untracked)
+                rows = rows_of(compiled, found.documents, found.scores, self._load_untracked)
             except ValidationError as error:
                 raise self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
             if compiled.related:
                 self._work.related.load_columns(compiled.related, rows, joined, None)
+            self._work.events.of_loads()
             yield rows
 
     def object_batches(self, compiled: CompiledSelect, mapping: ClassMap, batch_size: int) -> Generator[list[Any]]:
         """The same of a select of nothing but whole documents, without rows."""
         for found in self._found(compiled, batch_size):
             joined = take_joined(found.documents) if compiled.related else {}
-            objects = documents.load(mapping, found.documents)
+            objects = self._load_untracked(mapping, found.documents, None)
             if compiled.related:
                 self._work.related.load(compiled.related[0].loadings, objects, joined, None)
+            self._work.events.of_loads()
             yield objects
 
     def compiled(self, statement: object) -> CompiledSelect:
@@ -131,22 +136,30 @@ class Reading:
 
     def load(self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
         """The tracked objects of stored documents."""
-        tracker = self._work.tracker
-        return tracker.load(mapping, found) if only is None else tracker.load_partial(mapping, found, only)
+        return self._work.events.loads.load(self._work.tracker, mapping, found, only)
+
+    def _load_untracked(
+        self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None
+    ) -> list[Any]:
+        return self._work.events.loads.load(None, mapping, found, only)
 
     def _find(self, compiled: CompiledSelect) -> Found:
         self._before(compiled)
-        return self._work.queries.run(compiled, self._session(compiled))
+        if not compiled.related:
+            return self._work.queries.run(compiled, self._session(compiled))
+        with joining(_joined(compiled)):
+            return self._work.queries.run(compiled, self._session(compiled))
 
     def _found(self, compiled: CompiledSelect, batch_size: int) -> Iterator[Found]:
         self._before(compiled)
         within = self._work.server_session
-        for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
-            yield found
-            if within not in (None, self._work.server_session):
-                raise SessionError(
-                    "the transaction that this stream reads in has ended; read it to its end before that"
-                )
+        with joining(_joined(compiled)):
+            for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
+                yield found
+                if within not in (None, self._work.server_session):
+                    raise SessionError(
+                        "the transaction that this stream reads in has ended; read it to its end before that"
+                    )
 
     def _session(self, compiled: CompiledSelect) -> ClientSession | None:
         """What the select is run with: a vector search outside of the transaction has a snapshot of its own."""
@@ -158,5 +171,5 @@ class Reading:
             check_capabilities(compiled.read, NOT_IN_TRANSACTIONS, "a transaction")
 
 
-def _load_untracked(mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None) -> list[Any]:
-    return documents.load(mapping, found) if only is None else documents.load_partial(mapping, found, only)
+def _joined(compiled: CompiledSelect) -> list[str]:
+    return [name for column in compiled.related for name in joined_relations(column.loadings)]

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import bson
 from bson import ObjectId
 
-from superorm.compile.related import Column, Loading, find_related, take_joined
+from superorm.backends.errors import joining
+from superorm.compile.related import Column, Loading, find_related, joined_relations, take_joined
 from superorm.schema.mapping import ClassMap
 from superorm.schema.state import UNLOADED
+from superorm.unitofwork.deletions import deleted_parents, parents_deleted
 from superorm.unitofwork.encode import CODEC_OPTIONS
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.links import is_loaded, link, related_objects, wanted_keys
@@ -79,12 +81,13 @@ class Related:
             if lacking:
                 keys = wanted_keys(relation, lacking)
                 if loading.name in joined:
-                    others = tracker.load(relation.target, _of_class(relation.target, joined[loading.name]))
+                    together = _of_class(relation.target, joined[loading.name])
+                    others = self._work.events.loads.load(tracker, relation.target, together)
                 else:
                     others, inner = self._read(loading, keys, tracker)
                 if tracker is self._work.tracker and self._work.server_session is not None:
                     for one in lacking:
-                        self._work.relations.remember(one)
+                        self._work.history.remember(one)
                 link(relation, lacking, others)
             if loading.children:
                 below = [other for one in having for other in related_objects(relation, one)]
@@ -93,11 +96,12 @@ class Related:
     def cascade_deletes(self) -> None:
         """Read what deleted objects refer to, and delete it too or let go of it, as the relationships say."""
         work, done = self._work, set[int]()
-        while parents := work.relations.deleted_parents(done):
+        while parents := deleted_parents(work.tracker, done):
             for relation, instances in parents:
                 keys = wanted_keys(relation, instances)
                 found, _ = self._read(Loading(relation), keys, work.tracker)
-                work.relations.parents_deleted(relation, instances, found)
+                parents_deleted(work.tracker, relation, instances, found)
+        work.events.of_loads()
 
     def _read(
         self, loading: Loading, keys: dict[Any, Any], tracker: Tracker
@@ -112,11 +116,12 @@ class Related:
             there = [one for one in there if isinstance(one, target.cls)]
             keys = {key: stored for key, stored in keys.items() if key not in known or UNLOADED in vars(known[key])}
         found: list[dict[str, Any]] = []
-        for chunk in _chunks(list(keys.values())):
-            read = find_related(loading, chunk)
-            found += work.backend.read(read, session=work.read_session)
+        with joining(joined_relations(loading.joined)):
+            for chunk in _chunks(list(keys.values())):
+                read = find_related(loading, chunk)
+                found += work.backend.read(read, session=work.read_session)
         joined = take_joined(found) if loading.joined else {}
-        return [*there, *tracker.load(target, found)], joined
+        return [*there, *work.events.loads.load(tracker, target, found)], joined
 
 
 def _of_class(target: ClassMap, found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

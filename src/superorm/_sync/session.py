@@ -33,6 +33,7 @@ from superorm.schema.mapping import class_map
 from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
 from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
+from superorm.unitofwork.shown import related_changes
 
 if TYPE_CHECKING:
     from superorm._sync.db import DB
@@ -90,12 +91,12 @@ class Session(EventTarget):
         Raises `SessionError` for what is no document, and for one that another session holds.
         """
         self._alone.check("add")
-        self._work.relations.add(instance)
+        self._work.cascades.add(instance)
 
     def add_all(self, instances: Iterable[Document]) -> None:
         """`add` each. Raises `SessionError`."""
         self._alone.check("add_all")
-        self._work.relations.add_all(instances)
+        self._work.cascades.add_all(instances)
 
     def delete(self, instance: Document) -> None:
         """Delete the document at the next flush. Raises `SessionError` where it is not in the session."""
@@ -108,7 +109,7 @@ class Session(EventTarget):
         What its loaded relationships show stays in the session, unless their cascade has ``expunge``.
         """
         self._alone.check("expunge")
-        self._work.relations.expunge(instance)
+        self._work.cascades.expunge(instance)
 
     def expunge_all(self) -> None:
         """Forget all documents."""
@@ -122,7 +123,7 @@ class Session(EventTarget):
         version stay. Raises `SessionError` for what is not a stored document of the session, and for other attributes.
         """
         self._alone.check("expire")
-        self._work.relations.expire(instance, attributes)
+        self._work.cascades.expire(instance, attributes)
 
     def expire_all(self) -> None:
         """`expire` all stored documents of the session."""
@@ -168,7 +169,7 @@ class Session(EventTarget):
         Raises `SessionError` for what is not in the session.
         """
         self._alone.check("is_modified")
-        return self._tracker.is_modified(instance) or any(one is instance for one in self._work.relations.changed())
+        return self._tracker.is_modified(instance) or any(one is instance for one in related_changes(self._tracker))
 
     @property
     def new(self) -> list[Document]:
@@ -179,7 +180,7 @@ class Session(EventTarget):
     def dirty(self) -> list[Document]:
         """The documents that may have to be updated."""
         changed = [instance for found in self._tracker.possibly_changed().values() for instance in found]
-        return list({id(instance): instance for instance in [*changed, *self._work.relations.changed()]}.values())
+        return list({id(instance): instance for instance in [*changed, *related_changes(self._tracker)]}.values())
 
     @property
     def deleted(self) -> list[Document]:
@@ -227,6 +228,7 @@ class Session(EventTarget):
         """
         if isinstance(statement, (WriteStatement, Returning, MergeInto)):
             done: Result[R] | Written | None = self._execute_write(statement)
+            self._work.events.of_loads()
             return done
         compiled = self._reading.compiled(statement)
         rows = cast("list[R]", self._reading.rows(compiled))  # the statement's type says what its rows hold

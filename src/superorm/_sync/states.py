@@ -46,7 +46,7 @@ class States:
             groups.setdefault(mapping, []).append(instance)
         if attributes is None:
             for instance in instances:
-                work.relations.expire_below(instance)
+                work.cascades.expire_below(instance)
         for mapping, group in groups.items():
             named = [relation for name, relation in mapping.relationships.items() if name in (attributes or ())]
             keys = [relation.spec.key for relation in named if not relation.is_list]
@@ -62,7 +62,9 @@ class States:
                         key=key,
                     )
                 documents.reload(instance, document, wanted)
+            work.events.loads.refreshed(group)
             work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
+        work.events.of_loads()
 
     def _read(
         self, mapping: ClassMap, keys: Iterable[Any], attributes: Iterable[str] | None = None
@@ -124,6 +126,7 @@ class States:
                 lists.setdefault(relation, []).append(targets[id(one)])
         for relation, instances in lists.items():  # what leaves them has to be known
             work.related.load((Loading(relation),), instances, {}, work.tracker)
+        work.events.of_loads()
         for relation, one in shown:
             show_merged(relation, one, targets)
 
@@ -138,7 +141,9 @@ class States:
             if known is None or UNLOADED in vars(known):
                 wanted.setdefault(mapping.root, {})[identity(keys[id(one)])] = keys[id(one)]
         for root, among in wanted.items():
-            tracker.load(root, list(self._read(root, among.values()).values()))
+            found = self._read(root, among.values())
+            self._work.events.loads.load(tracker, root, list(found.values()))
+        self._work.events.of_loads()
 
 
 def _tracked_key(instance: object) -> Any:

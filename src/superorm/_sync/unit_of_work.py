@@ -3,34 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.alone import Alone
-from superorm._sync.events import ROUNDS, Events
-from superorm._sync.query import Queries
+from superorm._sync.events import ROUNDS, Events, Pending
 from superorm._sync.related import Related
-from superorm.backends.errors import has_error_label
-from superorm.exc import ConfigurationError, PendingRollbackError, SessionError, SuperormError, UnsupportedError
-from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
-from superorm.schema.vector_spec import VectorSpec
+from superorm._sync.transaction import Transaction
+from superorm.exc import PendingRollbackError, SessionError, SuperormError
+from superorm.protocols.concerns import SessionOptions
+from superorm.unitofwork.cascades import Cascades
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, plan_flush
-from superorm.unitofwork.relations import Relations
+from superorm.unitofwork.link_history import LinkHistory
+from superorm.unitofwork.relations import concern, synchronize
 from superorm.unitofwork.stale import must_match, stale_documents, stale_error
 from superorm.unitofwork.tracking import Tracker
 from superorm.unitofwork.writes import Insert
 
 if TYPE_CHECKING:
-    from pymongo.synchronous.client_session import ClientSession
-
-    from superorm._sync.db import DB, Parts
-    from superorm.protocols._sync.parts import DataBackend
+    from superorm._sync.db import DB
 
 __all__ = ["UnitOfWork"]
 
@@ -38,70 +35,20 @@ __all__ = ["UnitOfWork"]
 _FLUSHES = "flushes"
 
 
-class RolledBack(Exception):
-    """Ends a transaction's block without committing it."""
-
-
-class UnitOfWork:
+class UnitOfWork(Transaction):
     """Tracked objects, and the transaction in which they are written."""
 
     def __init__(self, db: DB, options: SessionOptions, events: Events) -> None:
-        self.db = db
+        super().__init__(db, options)
         self.events = events
         self.tracker = Tracker()
-        self.relations = Relations(self.tracker)
+        self.cascades = Cascades(self.tracker)
+        self.history = LinkHistory(self.tracker)
         self.related = Related(self)
         self.alone = Alone()
-        self.server_session: ClientSession | None = None
-        """The one whose transaction is open."""
-        self.wrote = False
-        """Whether something was written that a rollback does not take back."""
-        check_options(options)
-        self._require_transaction = options.get("require_transaction", False)
-        self._concerns = db.concerns.changed(options)
-        if self._require_transaction:
-            self._concerns.check_transaction()
-        self._backend: DataBackend | None = None
-        self._queries: Queries | None = None
-        self._causal: ClientSession | None = None
-        self._lasting = ExitStack()
-        self._stack = ExitStack()
-        self._touched: set[VectorSpec] = set()
         self._failed: BaseException | None = None
-        self._doubtful = False
-        """Whether a commit failed that may have taken place."""
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
-
-    def ready(self) -> Parts:
-        """The parts of the DB, which is opened now if need be."""
-        parts = self.db.open()
-        if self._backend is None:
-            backend, queries = parts.data_backend, self.db.queries
-            if self._concerns != DEFAULTS:
-                backend = backend.with_concerns(self._concerns)
-                queries = Queries(backend, self.db.vectors, self.db.vector_models)
-            if self._concerns.causal_consistency and self.db.capabilities.transactions:
-                self._causal = self._lasting.enter_context(backend.causal())
-            self._backend, self._queries = backend, queries
-        return parts
-
-    @property
-    def backend(self) -> DataBackend:
-        """The documents, read and written with the session's concerns; once `ready`."""
-        assert self._backend is not None
-        return self._backend
-
-    @property
-    def queries(self) -> Queries:
-        """What runs selects with the session's concerns; once `ready`."""
-        assert self._queries is not None
-        return self._queries
-
-    @property
-    def read_session(self) -> ClientSession | None:
-        """The server session to read with: that of the open transaction, else the causally consistent one, if any."""
-        return self.server_session or self._causal
 
     def check_usable(self) -> None:
         """Raise `PendingRollbackError` after an error in writing."""
@@ -155,19 +102,12 @@ class UnitOfWork:
 
     def _flush(self, report: Progress | None) -> bool:
         tracker = self.tracker
-        new = tracker.new_by_class()
-        if self.relations.concern(new):
-            self._relate()
-            new = tracker.new_by_class()
-        changed = tracker.possibly_changed()
-        if not new and not changed and not tracker.deleted:
+        pending = self._look()
+        if not any(pending) and not tracker.deleted:
             return False
         self.ready()
-        self._check_transactions()
-        if self.events.before(tracker):
-            if self.relations.concern(tracker.new_by_class()):
-                self._relate()
-            new, changed = tracker.new_by_class(), tracker.possibly_changed()
+        self.check_transactions()
+        new, changed = self.events.before(tracker, pending, self._look)
         for mapping in dict.fromkeys([*new, *changed]):
             for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ())):
                 self.db.vector_models.compute(need, report)
@@ -180,20 +120,25 @@ class UnitOfWork:
         self.carry_out(plan, tracker)
         return self.events.after(plan)
 
-    def _relate(self) -> None:
-        """Let keys and relationships agree, add and delete what these say."""
-        self.relations.synchronize()
-        if self.tracker.deleted:
-            self.ready()
-            self.related.cascade_deletes()
-        self.relations.settle()
+    def _look(self) -> Pending:
+        """What there is to flush, once keys and relationships agree, and what these say was added and deleted."""
+        tracker = self.tracker
+        new = tracker.new_by_class()
+        if concern(tracker, new):
+            settling = synchronize(tracker, self.history)
+            if tracker.deleted:
+                self.ready()
+                self.related.cascade_deletes()
+            settling.settle()
+            new = tracker.new_by_class()
+        return new, tracker.possibly_changed()
 
     def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
         """Write the plan into the transaction, and which vectors it touches; then tell the tracker.
 
         Without transactions a cancellation does not cut this off, so that all of it is written.
         """
-        self._begin([write.collection for write in plan.writes if isinstance(write, Insert)], plan.touched)
+        self.open([write.collection for write in plan.writes if isinstance(write, Insert)], plan.touched)
         if self.server_session is not None:
             self._carry_out(plan, tracker)
         else:
@@ -204,55 +149,6 @@ class UnitOfWork:
             self._write(plan)
         if tracker is not None:
             tracker.flushed(plan)
-
-    def _check_transactions(self) -> None:
-        capabilities = self.db.capabilities
-        if self._require_transaction and not capabilities.transactions:
-            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
-
-    def begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
-        """Open the transaction to write in, where there are any, unless it is open.
-
-        `collections` are those that are inserted into, `specs` the vector indexes that are touched.
-        Raises `ConfigurationError` where the session's concerns are not those of a transaction.
-        """
-        self._begin(collections, specs)
-        self.wrote = self.wrote or self.server_session is None
-
-    def _begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
-        self.ready()
-        self._check_transactions()
-        specs = list(specs)
-        if self.db.capabilities.transactions:
-            self._concerns.check_transaction()
-        self.check_vectors(specs)
-        self.db.prepare()
-        if self.server_session is not None or not self.db.capabilities.transactions:
-            return
-        self.db.ensure_collections(collections)
-        for spec in specs:  # its index cannot be made once the transaction is open
-            self.db.vectors.ensure(spec)
-        self.server_session = self._stack.enter_context(self.backend.transaction(self._causal))
-
-    def check_vectors(self, specs: Sequence[VectorSpec]) -> None:
-        """Raise `ConfigurationError` where vectors would be written with less than the majority."""
-        if specs and self.db.capabilities.transactions and not self._concerns.majority:
-            raise ConfigurationError(
-                f"vectors of {specs[0].collection} are written with the write concern 'majority', "
-                f"and this session has {self._concerns.writes!r}: searches would miss what it writes"
-            )
-
-    @contextmanager
-    def recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
-        """Around the writing of documents: records the ``_id`` values whose vectors it touches."""
-        if self.server_session is None:
-            with self.db.vectors.recording(touched):
-                yield
-        else:
-            yield
-            for record in self.db.vectors.records(touched):
-                self.backend.write(record, session=self.server_session)
-        self._touched |= touched.keys()
 
     def _write(self, plan: FlushPlan) -> None:
         backend = self.backend
@@ -292,23 +188,13 @@ class UnitOfWork:
         self.events.of_session("after_commit")
 
     def _commit(self) -> None:
-        try:
-            self._stack.close()  # commits
-        except BaseException as error:
-            self._doubtful = not has_error_label(error, "TransientTransactionError")
-            self.wrote = self.wrote or self._doubtful
-            raise
-        finally:
-            self.server_session = None
-        self.wrote = True
+        self.end()
         self._committed()
 
     def _committed(self) -> None:
         self.tracker.committed()
-        self.relations.committed()
-        touched, self._touched = self._touched, set()
-        if touched:
-            self.db.vectors.notify(touched)
+        self.history.committed()
+        self.notify()
 
     def rollback(self) -> None:
         """Give up what was not committed; a cancellation does not cut it off."""
@@ -321,19 +207,16 @@ class UnitOfWork:
             self.events.of_session("after_rollback")
 
     def _abort(self) -> None:
-        stack, self._stack = self._stack, ExitStack()
-        self.server_session = None
         try:
-            stack.__exit__(RolledBack, RolledBack(), None)
+            self.abort()
         finally:
             self._rolled_back()
 
     def _rolled_back(self) -> None:
-        self._touched = set()
-        self.tracker.rolled_back(doubtful=self._doubtful)
-        self.relations.rolled_back()
+        self.tracker.rolled_back(doubtful=self.doubtful)
+        self.history.rolled_back()
+        self.forget()
         self._failed = None
-        self._doubtful = False
 
     def close(self) -> None:
         """Roll back, forget all objects, and let go of the server session."""
@@ -345,8 +228,7 @@ class UnitOfWork:
                 self._rolled_back()
         finally:
             self.tracker.clear()
-            self._backend = self._queries = self._causal = None
-            self._lasting.close()
+            self.let_go()
 
 
 def _check(plan: FlushPlan) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from bson.errors import BSONError, InvalidBSON
 from pymongo.errors import (
+    AutoReconnect,
     BulkWriteError,
     ConnectionFailure,
     DocumentTooLarge,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WriteConcernError,
 )
 
@@ -33,6 +36,7 @@ __all__ = [
     "committing",
     "duplicate_key_error",
     "has_error_label",
+    "joining",
     "key_in",
     "reading",
     "unique_index_error",
@@ -51,7 +55,10 @@ _TRANSACTION_GONE = frozenset({225, 251, 290})
 """TransactionTooOld, NoSuchTransaction, TransactionExceededLifetimeLimitSeconds."""
 _REFUSED_MERGE = frozenset({66, 121, 13113})
 """ImmutableField, DocumentValidationFailure, MergeStageNoMatchingDocument: ``$merge`` writes, though it is read."""
+_TOO_LARGE = 10334
 _FIRST_NUMBERED = 15_000
+_CACHE = re.compile("cache full|storage engine cache|rolled back for eviction", re.IGNORECASE)
+"""How the server says that a transaction holds more than its cache can: as an error of its own, or as a conflict."""
 _RAISED = re.compile(r"parse number '(.* is (?:no list|no document|of another class): .*)' in \$convert", re.DOTALL)
 """How the server words an error that an update pipeline raises itself, for which it has no operator of its own."""
 _MESSAGE = 500
@@ -130,6 +137,28 @@ def reading(namespace: str, *, lost: Callable[[], None] | None = None) -> Genera
         raise StatementError(f"{namespace}: the statement cannot be sent: {error}") from error
 
 
+@contextmanager
+def joining(relations: Sequence[str]) -> Generator[None]:
+    """Say of a read that joins relationships what to do where a document is too large with what is joined to it.
+
+    For some such documents servers close the connection, so it is said where that was closed, too.
+    """
+    try:
+        yield
+    except SuperormError as error:
+        cause = error.__cause__
+        too_large = isinstance(cause, OperationFailure) and cause.code == _TOO_LARGE
+        waited = isinstance(cause, NetworkTimeout | ServerSelectionTimeoutError)
+        closed = isinstance(cause, AutoReconnect) and not waited
+        if not relations or not (too_large or closed):
+            raise
+        may = "is" if too_large else "may be"
+        raise type(error)(
+            f"{error}; a document {may} larger than 16 MiB together with what is joined to it: "
+            f"give selectinload in the place of joinedload for {' and '.join(relations)}"
+        ) from cause
+
+
 def _read_error(namespace: str, error: OperationFailure) -> SuperormError:
     code = error.code or 0
     if code in _TRANSACTION_GONE:
@@ -200,6 +229,8 @@ def _write_error(namespace: str, details: Mapping[str, Any], key: Any) -> Supero
     info: Mapping[str, Any] = details.get("errInfo") or {}
     fields = ", ".join(_invalid_fields(info.get("details")))
     reason = f"{message} ({fields})" if fields else message
+    if _CACHE.search(message):
+        reason += "; the transaction may hold more than the server has memory for: commit smaller units of work"
     return WriteError(f"{where}: the server refused the write: {reason}", key=key, field=fields or None)
 
 

@@ -11,6 +11,8 @@ from bson import MinKey
 
 from superorm.compile.plan import Aggregate, Find
 from superorm.exc import StatementError, UnsupportedError
+from superorm.expr.nodes import Field
+from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Hop, Load
 from superorm.expr.sources import class_of
 from superorm.expr.statements import Select
@@ -21,7 +23,16 @@ from superorm.schema.relationships import AbstractRelationship, Relationship
 if TYPE_CHECKING:
     from superorm.compile.compiler import CompiledSelect
 
-__all__ = ["Column", "Loading", "find_related", "loadings", "stages_of", "take_joined", "with_related"]
+__all__ = [
+    "Column",
+    "Loading",
+    "find_related",
+    "joined_relations",
+    "loadings",
+    "stages_of",
+    "take_joined",
+    "with_related",
+]
 
 _JOINED = "_superorm_joined_"
 
@@ -87,8 +98,10 @@ def _tree(paths: Sequence[Sequence[Hop]], prefix: str) -> tuple[Loading, ...]:
 def with_related(statement: Select[Any, Any], compile: Callable[[Select[Any, Any]], CompiledSelect]) -> CompiledSelect:
     """A select that loads relationships. Raises `StatementError`, `UnsupportedError`."""
     options = [option for option in statement._options if isinstance(option, Load)]
-    others = tuple([option for option in statement._options if not isinstance(option, Load)])
-    compiled = compile(statement._with("_options", others))
+    others = [option for option in statement._options if not isinstance(option, Load)]
+    if others:
+        others += _keys(options, statement._root)
+    compiled = compile(statement._with("_options", tuple(others)))
     columns: dict[int, list[Loading]] = {}
     selected = [one.mapping for one in compiled.outputs if one.kind == "document" and one.mapping is not None]
     for loading in loadings(options, selected):
@@ -105,18 +118,33 @@ def with_related(statement: Select[Any, Any], compile: Callable[[Select[Any, Any
     return evolve(compiled, related=related)
 
 
+def _keys(options: Iterable[Load[Any, Any]], root: Any) -> Iterator[LoadOnly[Any]]:
+    """What relationships are found by, beside what ``load_only`` names."""
+    for option in options:
+        related = option.hops[0][1]
+        relation: Any = related.part
+        if not relation.is_list and _may_have(class_of(root), related.cls):
+            key = getattr(related.cls, relation.spec.key)
+            yield LoadOnly((Field(root, key._path, key._parts),))  # of a class that derives from it as well
+
+
 def _position(compiled: CompiledSelect, relation: Relationship) -> int:
     """The column of the documents that have the relationship."""
     owner = relation.mapping.cls
     for position, output in enumerate(compiled.outputs):
         if output.kind == "document" and output.mapping is not None:
             cls = class_of(output.mapping.cls)
-            if issubclass(cls, owner) or issubclass(owner, cls):
+            if _may_have(cls, owner):
                 return position
     raise StatementError(
         f"{relation.where} is loaded with documents of {relation.mapping.name}, which are not selected",
         document_class=owner,
     )
+
+
+def _may_have(cls: Any, owner: type) -> bool:
+    """Whether documents of a class may have the relationships of another."""
+    return isinstance(cls, type) and (issubclass(cls, owner) or issubclass(owner, cls))
 
 
 def _joining(read: Any, loading: Loading) -> Aggregate:
@@ -155,6 +183,15 @@ def stages_of(loading: Loading, above: str = "") -> Iterator[dict[str, Any]]:
     }
     for child in loading.joined:
         yield from stages_of(child, loading.name)
+
+
+def joined_relations(loadings: Iterable[Loading]) -> list[str]:
+    """The names of the relationships that are joined in the read of the documents that have these."""
+    found: list[str] = []
+    for loading in loadings:
+        if loading.name:
+            found += [loading.relation.where, *joined_relations(loading.joined)]
+    return found
 
 
 def take_joined(found: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from superorm.exc import ConfigurationError
 from superorm.schema.document import Document
@@ -15,13 +15,21 @@ __all__ = [
     "Listener",
     "SessionEvent",
     "any_listeners",
+    "hears_loads",
     "listeners_of",
     "listens_for",
     "remove_listener",
 ]
 
 DocumentEvent: TypeAlias = Literal[
-    "before_insert", "after_insert", "before_update", "after_update", "before_delete", "after_delete"
+    "before_insert",
+    "after_insert",
+    "before_update",
+    "after_update",
+    "before_delete",
+    "after_delete",
+    "load",
+    "refresh",
 ]
 """Called with the session and the document."""
 SessionEvent: TypeAlias = Literal["before_flush", "after_flush", "before_commit", "after_commit", "after_rollback"]
@@ -33,6 +41,8 @@ _DOCUMENT_EVENTS: tuple[str, ...] = get_args(DocumentEvent)
 _SESSION_EVENTS: tuple[str, ...] = get_args(SessionEvent)
 _LISTENERS: WeakKeyDictionary[Any, dict[str, list[Listener]]] = WeakKeyDictionary()
 """By class of documents, class of sessions, or object that is an `EventTarget`."""
+_LOADED: WeakSet[type] = WeakSet()
+"""The classes of documents with listeners for ``load`` or ``refresh``."""
 
 
 class EventTarget:
@@ -49,8 +59,8 @@ def listens_for(target: type[EventTarget] | EventTarget, event: SessionEvent) ->
 def listens_for(target: object, event: str) -> Callable[[F], F]:
     """A decorator: the function is called at every such event of the target.
 
-    ``before_insert, after_insert, before_update, after_update, before_delete, after_delete`` of a class of documents,
-    its subclasses included, are called with the session and the document;
+    ``before_insert, after_insert, before_update, after_update, before_delete, after_delete, load, refresh`` of a class
+    of documents, its subclasses included, are called with the session and the document;
     ``before_flush, after_flush, before_commit, after_commit, after_rollback`` of `Session`, `AsyncSession`,
     a sessionmaker or one session are called with the session.
     In an `AsyncSession` the function may be async; a `Session` refuses such.
@@ -63,6 +73,7 @@ def listens_for(target: object, event: str) -> Callable[[F], F]:
         if not callable(function):
             raise ConfigurationError(f"listens_for({target!r}, {event!r}) takes a function, not {function!r:.80}")
         _LISTENERS.setdefault(target, {}).setdefault(event, []).append(function)
+        _note_loads(target)
         return function
 
     return register
@@ -81,11 +92,23 @@ def remove_listener(target: object, event: str, function: Listener) -> None:
     known[event].remove(function)
     if not any(known.values()):
         del _LISTENERS[target]
+    _note_loads(target)
+
+
+def _note_loads(target: object) -> None:
+    if isinstance(target, type):
+        known = _LISTENERS.get(target, {})
+        (_LOADED.add if known.get("load") or known.get("refresh") else _LOADED.discard)(target)
 
 
 def any_listeners() -> bool:
     """Whether there is any listener at all."""
     return bool(_LISTENERS)
+
+
+def hears_loads(cls: type) -> bool:
+    """Whether there may be listeners for the loading of objects of a class, or of one that derives from it."""
+    return bool(_LOADED) and any(issubclass(cls, target) or issubclass(target, cls) for target in _LOADED)
 
 
 def listeners_of(targets: Iterable[object], event: str) -> list[Listener]:

@@ -1,18 +1,17 @@
-"""Objects and what their loaded relationships show: which a merge copies, and which others follow an object."""
+"""What a merge makes of loaded relationships: which objects it copies, and what these show."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from typing import Any
 
-from superorm.expr.narrow import is_list
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap
 from superorm.schema.relationships import Relationship
 from superorm.schema.state import RAW
 from superorm.unitofwork.links import held_key, is_loaded, is_set, map_of, own_key, related_objects, state_of
 
-__all__ = ["loaded_graph", "reached", "relations_to_merge", "show_merged"]
+__all__ = ["loaded_graph", "relations_to_merge", "show_merged"]
 
 
 def loaded_graph(given: Iterable[Document], own: Container[object]) -> list[Document]:
@@ -57,19 +56,3 @@ def show_merged(relation: Relationship, given: Any, targets: dict[int, Any]) -> 
     shown: list[Any] = state.setdefault(relation.attribute, [])
     if {id(other) for other in shown} != {id(other) for other in others}:
         shown[:] = others
-
-
-def reached(instance: Any, cascade: str) -> list[Any]:
-    """An object, and what it refers to by loaded relationships of this cascade, and so on."""
-    found = {id(instance): instance}
-    pending = [instance]
-    for one in pending:  # which grows
-        for name, relation in map_of(one).relationships.items():
-            if not relation.cascades(cascade) or name not in state_of(one):
-                continue
-            value: object = state_of(one)[name]
-            others: list[Any] = value if is_list(value) else [value]
-            new = [other for other in others if isinstance(other, relation.target.cls) and id(other) not in found]
-            found |= {id(other): other for other in new}
-            pending += new
-    return pending

@@ -22,10 +22,13 @@ __all__ = [
     "is_loaded",
     "is_quiet",
     "is_set",
+    "key_or_none",
     "link",
     "map_of",
     "named",
     "own_key",
+    "place",
+    "refused",
     "related_objects",
     "state_of",
     "wanted_keys",
@@ -43,14 +46,9 @@ def related_objects(relation: Relationship, instance: Any) -> list[Any]:
         return []
     objects: list[Any] = value if is_list(value) else [value]
     if is_list(value) != relation.is_list or not all(isinstance(one, cls) for one in objects):
-        mapping = map_of(instance)
         expected = f"a list of {cls.__name__}" if relation.is_list else f"{cls.__name__} or None"
-        raise ValidationError(
-            f"{mapping.name} {key_of(mapping, instance)!r}: {relation.attribute} is {expected}, not {value!r:.80}",
-            document_class=mapping.cls,
-            key=key_of(mapping, instance),
-            field=relation.attribute,
-        )
+        where = place(relation, instance)
+        raise refused(instance, relation.attribute, f"{where} is {expected}, not {value!r:.80}")
     return objects
 
 
@@ -151,9 +149,25 @@ def own_key(instance: Any) -> Any:
     return held_key(instance, map_of(instance).key) if raw is None else identity(raw["_id"])
 
 
+def key_or_none(instance: Any) -> Any:
+    """The same, and None of None."""
+    return None if instance is None else own_key(instance)
+
+
 def named(instance: Any) -> str:
     """An object's class and key, for messages."""
     if not isinstance(instance, Document):
         return repr(instance)
     mapping = map_of(instance)
     return f"{mapping.name} {key_of(mapping, instance)!r}"
+
+
+def place(relation: Relationship, instance: Any) -> str:
+    """A relationship of an object, for messages."""
+    return f"{named(instance)}: {relation.attribute}"
+
+
+def refused(instance: Any, attribute: str, message: str) -> ValidationError:
+    """The error for what an object shows or holds under an attribute."""
+    mapping = map_of(instance)
+    return ValidationError(message, document_class=mapping.cls, key=key_of(mapping, instance), field=attribute)

@@ -41,6 +41,8 @@ class Tracker:
         """Objects that were expunged since: an undo gives back to them what they were, but does not track them."""
         self._unsure: list[tuple[ClassMap, Any]] | None = None
         """What was loaded since a statement wrote in a transaction, or an object was expunged, that can be undone."""
+        self._forgotten: dict[int, dict[str, Any]] = {}
+        """The snapshots of objects that expired since there was something to undo."""
         self._partial = False
         """Whether there may be partial objects."""
 
@@ -151,15 +153,19 @@ class Tracker:
     def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
         """Forget values and changes until the document is loaded again. Raises `SessionError`."""
         check_attributes(self.check_stored(instance, "expire()"), attributes, "expire()")
-        self._partial = True
-        documents.expire(instance, attributes)
+        self._expire(instance, attributes)
 
     def expire_all(self) -> None:
         """The same of all stored objects."""
-        self._partial = True
         for _, objects in self.identities:
             for instance in objects.values():
-                documents.expire(instance)
+                self._expire(instance, None)
+
+    def _expire(self, instance: Document, attributes: Collection[str] | None) -> None:
+        self._partial = True
+        if self._undo:  # one that is outside again after a rollback has its values back
+            self._forgotten[id(instance)] = {**self._forgotten.get(id(instance), {}), **vars(instance)[RAW]}
+        documents.expire(instance, attributes)
 
     def is_modified(self, instance: Document) -> bool:
         """Whether a flush has something to write of it. Raises `SessionError` for what is not tracked."""
@@ -299,6 +305,7 @@ class Tracker:
         self._undo.clear()
         self._gone.clear()
         self._expunged.clear()
+        self._forgotten.clear()
         self._unsure = None
 
     def rolled_back(self, *, doubtful: bool = False) -> None:
@@ -313,6 +320,7 @@ class Tracker:
             unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
         for instance, before, _, _ in self._undo:
             if before is None:
+                self._remember(instance)
                 documents.unpack(instance)
         for instance, before, gone, unloaded in reversed(self._undo):
             tracked = id(instance) not in self._expunged
@@ -330,6 +338,13 @@ class Tracker:
         for instances in self.possibly_changed().values():
             for instance in instances:
                 documents.revert(instance)
+
+    def _remember(self, instance: Document) -> None:
+        """Give an object that will be outside again the values that have expired."""
+        state = vars(instance)
+        if UNLOADED in state and id(instance) in self._forgotten:
+            state.setdefault(RAW, state.get(GONE))
+            documents.complete(instance, self._forgotten[id(instance)])
 
     def _give_back(
         self,

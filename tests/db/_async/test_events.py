@@ -20,9 +20,12 @@ from superorm import (
     field,
     insert,
     listens_for,
+    relationship,
     remove_listener,
     select,
+    selectinload,
 )
+from superorm.unitofwork.tracking import Tracker
 
 registry = Registry()
 
@@ -44,6 +47,15 @@ class Cat(Animal):
 
 class Log(Document, registry=registry):
     text: Mapped[str]
+
+
+class Herd(Base, registry=registry):
+    size: Mapped[int] = field(default=0)
+    sheep: Mapped[list[Sheep]] = relationship(list["Sheep"], remote_key="herd_id")
+
+
+class Sheep(Base, registry=registry):
+    herd_id: Mapped[int | None] = field(default=None)
 
 
 Listen = Callable[[Any, str, Callable[..., Any]], None]
@@ -150,6 +162,72 @@ async def test_added_by_listeners(db: AsyncDB, listen: Listen) -> None:
         session.add(Log(text=""))
         with pytest.raises(SessionError, match="listeners led to further changes 100 times in one flush"):
             await session.flush()
+
+
+async def test_related_by_listeners(db: AsyncDB, listen: Listen) -> None:
+    """What a listener adds, changes or removes by a relationship is flushed, heard of, and seen by other listeners."""
+    heard: list[tuple[str, int, int | None]] = []
+
+    def before(session: AsyncSession, herd: Herd) -> None:
+        if herd.size:
+            herd.sheep.append(Sheep(id=10 + herd.size))
+            herd.sheep.remove(herd.sheep[0])
+
+    listen(Herd, "before_update", before)
+    for event in ("before_insert", "before_update"):
+        listen(Sheep, event, lambda session, one, event=event: heard.append((event, one.id, one.herd_id)))
+    async with db.session() as session:
+        herd = Herd(id=1, sheep=[Sheep(id=1), Sheep(id=2)])
+        session.add(herd)
+        await session.commit()
+        assert {("before_insert", 1, 1), ("before_insert", 2, 1)} == set(heard)
+        heard.clear()
+        herd.size = 3
+        await session.commit()
+        assert {("before_insert", 13, 1), ("before_update", 1, None)} == set(heard)
+    async with db.session() as session:
+        herd = await session.get_one(Herd, 1, options=[selectinload(Herd.sheep)])
+        assert {2, 13} == {one.id for one in herd.sheep}
+
+
+async def test_looks(db: AsyncDB, listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush looks at each object once, and again only where listeners ran."""
+    looks: list[str] = []
+    look = Tracker.possibly_changed
+
+    def counted(self: Tracker) -> Any:
+        looks.append("all")
+        return look(self)
+
+    def compared(mapping: Any, one: Any) -> bool:
+        looks.append(f"{mapping.name} {one.id}")
+        return True
+
+    async with db.session() as session:
+        one, two, cat = Animal(id=1), Animal(id=2), Cat(id=3)
+        session.add_all([one, two, cat])
+        await session.commit()
+        monkeypatch.setattr(Tracker, "possibly_changed", counted)
+        monkeypatch.setattr("superorm._async.events.is_changed", compared)
+        one.name = "a"
+        await session.flush()
+        assert ["all"] == looks
+        looks.clear()
+        listen(Log, "before_update", print)
+        listen(AsyncSession, "after_flush", lambda session: None)
+        one.name = "b"
+        await session.flush()
+        assert ["all"] == looks
+        looks.clear()
+        listen(Cat, "before_update", lambda session, one: None)
+        one.name = cat.name = "c"
+        await session.flush()
+        assert ["all", "Cat 3", "all"] == looks
+        looks.clear()
+        listen(AsyncSession, "before_flush", lambda session: None)
+        one.name = two.name = "d"
+        await session.flush()
+        assert ["all", "Animal 1", "all"] == looks
 
 
 async def test_session_events(db: AsyncDB, listen: Listen) -> None:

@@ -343,24 +343,6 @@ async def test_cascades_of_expire_and_expunge(db: AsyncDB) -> None:
         assert "written" == (await session.get_one(Movie, 2)).title
 
 
-async def test_expunged_children(db: AsyncDB) -> None:
-    """One that leaves a list stays as it is; one that comes to a list is in the session again."""
-    await fill(db)
-    async with db.session() as session:
-        author = await session.get_one(Author, 1, options=[WHOLE])
-        other = await session.get_one(Author, 2, options=[WHOLE])
-        first, second = movie_of(author, 1), movie_of(author, 2)
-        session.expunge(first)
-        session.expunge(second)
-        author.movies.clear()
-        other.movies.append(second)
-        await session.commit()
-        assert (1, 2) == (first.author_id, second.author_id)
-        assert second in session
-        assert first not in session
-    assert {1: 1, 2: 2, 3: 2} == await stored(db)
-
-
 async def test_what_relationships_change(db: AsyncDB) -> None:
     """It is known before the flush: of the object itself, and of those whose keys it sets."""
     await fill(db)

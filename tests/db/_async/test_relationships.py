@@ -21,7 +21,6 @@ from superorm import (
     field,
     func,
     joinedload,
-    load_only,
     relationship,
     select,
     selectinload,
@@ -227,9 +226,6 @@ async def test_what_is_not_loaded(db: AsyncDB) -> None:
         with pytest.raises(NotLoadedError, match=r"selectinload\(Author.movies\)"):
             author.movies.append(movie)
         assert (await session.get_one(Movie, 4)).author is None
-        statement = select(Movie).options(load_only(Movie.id), selectinload(Movie.author)).where(Movie.id == 3)
-        with pytest.raises(NotLoadedError, match="author_id"):
-            await session.scalars(statement)
 
 
 async def test_keys_in_chunks(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -32,6 +31,7 @@ from superorm import (
     vector,
 )
 from superorm.compile.plan import Find
+from tests.db.letters import Letters
 
 registry = Registry()
 
@@ -69,18 +69,6 @@ class Counted(Document, registry=registry):
     n: Mapped[int] = field(default=0)
     name: Mapped[str] = field(default="?")
     version: Mapped[int] = field(version=True)
-
-
-class Letters:
-    """A model that counts letters: 26 numbers for a text."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.zeros((len(texts), 26), np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for letter in text:
-                if "a" <= letter <= "z":
-                    row[ord(letter) - 97] += 1
-        return rows
 
 
 class Dish(Document, registry=registry):

@@ -344,24 +344,6 @@ def test_cascades_of_expire_and_expunge(db: DB) -> None:
         assert "written" == session.get_one(Movie, 2).title
 
 
-def test_expunged_children(db: DB) -> None:
-    """One that leaves a list stays as it is; one that comes to a list is in the session again."""
-    fill(db)
-    with db.session() as session:
-        author = session.get_one(Author, 1, options=[WHOLE])
-        other = session.get_one(Author, 2, options=[WHOLE])
-        first, second = movie_of(author, 1), movie_of(author, 2)
-        session.expunge(first)
-        session.expunge(second)
-        author.movies.clear()
-        other.movies.append(second)
-        session.commit()
-        assert (1, 2) == (first.author_id, second.author_id)
-        assert second in session
-        assert first not in session
-    assert {1: 1, 2: 2, 3: 2} == stored(db)
-
-
 def test_what_relationships_change(db: DB) -> None:
     """It is known before the flush: of the object itself, and of those whose keys it sets."""
     fill(db)

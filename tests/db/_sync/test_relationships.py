@@ -22,7 +22,6 @@ from superorm import (
     field,
     func,
     joinedload,
-    load_only,
     relationship,
     select,
     selectinload,
@@ -228,9 +227,6 @@ def test_what_is_not_loaded(db: DB) -> None:
         with pytest.raises(NotLoadedError, match=r"selectinload\(Author.movies\)"):
             author.movies.append(movie)
         assert session.get_one(Movie, 4).author is None
-        statement = select(Movie).options(load_only(Movie.id), selectinload(Movie.author)).where(Movie.id == 3)
-        with pytest.raises(NotLoadedError, match="author_id"):
-            session.scalars(statement)
 
 
 def test_keys_in_chunks(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,20 +27,9 @@ from superorm import (
     vector,
 )
 from superorm.compile.plan import Find
+from tests.db.letters import Letters
 
 WORDS = ["heat", "cold", "soup", "fire", "rain", "tea", "ice", "stew", "salad", "bread"]
-
-
-class Letters:
-    """A model that counts letters: 26 numbers for a text."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.zeros((len(texts), 26), np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for letter in text:
-                if "a" <= letter <= "z":
-                    row[ord(letter) - 97] += 1
-        return rows
 
 
 class Dish(Document):

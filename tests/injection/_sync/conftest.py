@@ -4,22 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid4
 
-import pymongo
 import pytest
 
-from superorm import DB, connect
+from superorm import DB
+from tests._sync.databases import own_db
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """A DB with a database of its own."""
-    name = f"injection_{uuid4().hex[:12]}"
-    url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
-    with connect(url, database=name, vector_database="memory://", signing_key="test-key") as db:
+    with own_db(request.param, mongodb_uri) as db:
         yield db
-    if request.param == "mongodb":
-        with pymongo.MongoClient(mongodb_uri) as client:
-            client.drop_database(name)
-            client.drop_database(f"_filesystem:{name}")

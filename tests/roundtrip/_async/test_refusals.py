@@ -6,9 +6,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any, TypedDict
-from uuid import uuid4
 
-import pymongo
 import pytest
 import pytest_asyncio
 from bson import Binary, Regex
@@ -21,11 +19,11 @@ from superorm import (
     Mapped,
     Registry,
     ValidationError,
-    connect_async,
     field,
     register_type,
     select,
 )
+from tests._async.databases import own_db
 
 registry = Registry()
 BAD = "a\ud800"
@@ -158,14 +156,8 @@ CHECKED: list[tuple[str, Any, str, str]] = [
 @pytest_asyncio.fixture(params=["mongomock", "mongodb"])
 async def db(request: pytest.FixtureRequest, mongodb_uri: str) -> AsyncIterator[AsyncDB]:
     """A DB with a database of its own, with and without transactions."""
-    name = f"test_{uuid4().hex[:12]}"
-    url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
-    async with connect_async(url, database=name, vector_database="memory://", signing_key="test-key") as db:
+    async with own_db(request.param, mongodb_uri) as db:
         yield db
-    if request.param == "mongodb":
-        with pymongo.MongoClient(mongodb_uri) as client:
-            client.drop_database(name)
-            client.drop_database(f"_filesystem:{name}")
 
 
 async def refused(db: AsyncDB, attribute: str, value: Any) -> list[ValidationError]:

@@ -7,9 +7,7 @@ import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, TypedDict
-from uuid import uuid4
 
-import pymongo
 import pytest
 from bson import Binary, Regex
 
@@ -21,11 +19,11 @@ from superorm import (
     Registry,
     Session,
     ValidationError,
-    connect,
     field,
     register_type,
     select,
 )
+from tests._sync.databases import own_db
 
 registry = Registry()
 BAD = "a\ud800"
@@ -158,14 +156,8 @@ CHECKED: list[tuple[str, Any, str, str]] = [
 @pytest.fixture(params=["mongomock", "mongodb"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """A DB with a database of its own, with and without transactions."""
-    name = f"test_{uuid4().hex[:12]}"
-    url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
-    with connect(url, database=name, vector_database="memory://", signing_key="test-key") as db:
+    with own_db(request.param, mongodb_uri) as db:
         yield db
-    if request.param == "mongodb":
-        with pymongo.MongoClient(mongodb_uri) as client:
-            client.drop_database(name)
-            client.drop_database(f"_filesystem:{name}")
 
 
 def refused(db: DB, attribute: str, value: Any) -> list[ValidationError]:

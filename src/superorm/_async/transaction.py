@@ -1,0 +1,164 @@
+"""Where a session reads and writes: the documents with its concerns, and the transaction that is open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from superorm._async.query import AsyncQueries
+from superorm.backends.errors import has_error_label
+from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
+from superorm.schema.vector_spec import VectorSpec
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm._async.db import AsyncDB, AsyncParts
+    from superorm.protocols._async.parts import AsyncDataBackend
+
+__all__ = ["AsyncTransaction"]
+
+
+class RolledBack(Exception):
+    """Ends a transaction's block without committing it."""
+
+
+class AsyncTransaction:
+    """One transaction after another, each from the first write to its commit; none where the backend has none."""
+
+    def __init__(self, db: AsyncDB, options: SessionOptions) -> None:
+        self.db = db
+        self.server_session: AsyncClientSession | None = None
+        """The one whose transaction is open."""
+        self.wrote = False
+        """Whether something was written that a rollback does not take back."""
+        self.doubtful = False
+        """Whether a commit failed that may have taken place."""
+        check_options(options)
+        self.requires_transaction = options.get("require_transaction", False)
+        self._concerns = db.concerns.changed(options)
+        if self.requires_transaction:
+            self._concerns.check_transaction()
+        self._backend: AsyncDataBackend | None = None
+        self._queries: AsyncQueries | None = None
+        self._causal: AsyncClientSession | None = None
+        self._lasting = AsyncExitStack()
+        self._stack = AsyncExitStack()
+        self._touched: set[VectorSpec] = set()
+
+    async def ready(self) -> AsyncParts:
+        """The parts of the DB, which is opened now if need be."""
+        parts = await self.db.open()
+        if self._backend is None:
+            backend, queries = parts.data_backend, self.db.queries
+            if self._concerns != DEFAULTS:
+                backend = backend.with_concerns(self._concerns)
+                queries = AsyncQueries(backend, self.db.vectors, self.db.vector_models)
+            if self._concerns.causal_consistency and self.db.capabilities.transactions:
+                self._causal = await self._lasting.enter_async_context(backend.causal())
+            self._backend, self._queries = backend, queries
+        return parts
+
+    @property
+    def backend(self) -> AsyncDataBackend:
+        """The documents, read and written with the session's concerns; once `ready`."""
+        assert self._backend is not None
+        return self._backend
+
+    @property
+    def queries(self) -> AsyncQueries:
+        """What runs selects with the session's concerns; once `ready`."""
+        assert self._queries is not None
+        return self._queries
+
+    @property
+    def read_session(self) -> AsyncClientSession | None:
+        """The server session to read with: that of the open transaction, else the causally consistent one, if any."""
+        return self.server_session or self._causal
+
+    def check_transactions(self) -> None:
+        """Raise `UnsupportedError` where the session requires transactions, and there are none."""
+        capabilities = self.db.capabilities
+        if self.requires_transaction and not capabilities.transactions:
+            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
+
+    async def begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+        """Open the transaction to write in, where there are any, unless it is open.
+
+        `collections` are those that are inserted into, `specs` the vector indexes that are touched.
+        Raises `ConfigurationError` where the session's concerns are not those of a transaction.
+        """
+        await self.open(collections, specs)
+        self.wrote = self.wrote or self.server_session is None
+
+    async def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+        """The same, for writing that notes itself what a rollback does not take back."""
+        await self.ready()
+        self.check_transactions()
+        specs = list(specs)
+        if self.db.capabilities.transactions:
+            self._concerns.check_transaction()
+        self.check_vectors(specs)
+        await self.db.prepare()
+        if self.server_session is not None or not self.db.capabilities.transactions:
+            return
+        await self.db.ensure_collections(collections)
+        for spec in specs:  # its index cannot be made once the transaction is open
+            await self.db.vectors.ensure(spec)
+        self.server_session = await self._stack.enter_async_context(self.backend.transaction(self._causal))
+
+    def check_vectors(self, specs: Sequence[VectorSpec]) -> None:
+        """Raise `ConfigurationError` where vectors would be written with less than the majority."""
+        if specs and self.db.capabilities.transactions and not self._concerns.majority:
+            raise ConfigurationError(
+                f"vectors of {specs[0].collection} are written with the write concern 'majority', "
+                f"and this session has {self._concerns.writes!r}: searches would miss what it writes"
+            )
+
+    @asynccontextmanager
+    async def recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> AsyncGenerator[None]:
+        """Around the writing of documents: records the ``_id`` values whose vectors it touches."""
+        if self.server_session is None:
+            async with self.db.vectors.recording(touched):
+                yield
+        else:
+            yield
+            for record in self.db.vectors.records(touched):
+                await self.backend.write(record, session=self.server_session)
+        self._touched |= touched.keys()
+
+    async def end(self) -> None:
+        """Commit what is open."""
+        try:
+            await self._stack.aclose()  # commits
+        except BaseException as error:
+            self.doubtful = not has_error_label(error, "TransientTransactionError")
+            self.wrote = self.wrote or self.doubtful
+            raise
+        finally:
+            self.server_session = None
+        self.wrote = True
+
+    def notify(self) -> None:
+        """Say which vectors were touched by what was committed."""
+        touched, self._touched = self._touched, set()
+        if touched:
+            self.db.vectors.notify(touched)
+
+    async def abort(self) -> None:
+        """Give up what is open."""
+        stack, self._stack = self._stack, AsyncExitStack()
+        self.server_session = None
+        await stack.__aexit__(RolledBack, RolledBack(), None)
+
+    def forget(self) -> None:
+        """Nothing was touched since the last commit, and no commit is in doubt."""
+        self._touched = set()
+        self.doubtful = False
+
+    async def let_go(self) -> None:
+        """Let go of the server session, and of the DB's parts."""
+        self._backend = self._queries = self._causal = None
+        await self._lasting.aclose()

@@ -1,0 +1,86 @@
+"""Objects that come into a session, leave it or expire, and what follows them by their relationships."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from superorm.exc import SessionError
+from superorm.expr.narrow import is_list
+from superorm.schema.document import Document
+from superorm.schema.mapping import class_map
+from superorm.schema.state import RAW
+from superorm.unitofwork.arguments import documents_in
+from superorm.unitofwork.links import map_of, state_of
+from superorm.unitofwork.tracking import Tracker
+
+__all__ = ["Cascades"]
+
+
+class Cascades:
+    """What is done to a session's objects, and by loaded relationships to others."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def add(self, instance: Document) -> None:
+        """Track an object, and the stored ones that its loaded relationships show; new ones are added by the flush.
+
+        Raises `SessionError` as `Tracker.add` does, with none of them tracked.
+        """
+        tracker = self._tracker
+        below = [one for one in _below(instance, "save-update") if RAW in state_of(one) and one not in tracker]
+        try:
+            for one in (*below, instance):
+                tracker.add(one)
+        except SessionError:
+            for one in below:
+                tracker.expunge(one)
+            raise
+
+    def add_all(self, instances: Iterable[Document]) -> None:
+        """`add` each. Raises `SessionError`."""
+        objects, kinds = documents_in(instances, "add_all()")
+        if not any(class_map(kind).relationships for kind in kinds):
+            self._tracker.add_all(objects)
+            return
+        for instance in objects:
+            self.add(instance)
+
+    def expunge(self, instance: Document) -> None:
+        """Forget an object, and what cascades from it. Raises `SessionError` for what is no document."""
+        self._tracker.expunge(instance)
+        for other in _below(instance, "expunge"):
+            self._tracker.expunge(other)
+
+    def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
+        """Forget values of an object; where that is all of them, also of what cascades from it.
+
+        Raises `SessionError`.
+        """
+        self._tracker.check_stored(instance, "expire()")
+        if attributes is None:
+            self.expire_below(instance)
+        self._tracker.expire(instance, attributes)
+
+    def expire_below(self, instance: Document) -> None:
+        """Forget the values of what cascades from an object."""
+        for other in _below(instance, "refresh-expire"):
+            if RAW in state_of(other) and other in self._tracker:
+                self._tracker.expire(other)
+
+
+def _below(instance: object, cascade: str) -> list[Any]:
+    """What a document refers to by loaded relationships of this cascade, and so on."""
+    found: dict[int, Any] = {id(instance): instance}
+    pending: list[Any] = [instance] if isinstance(instance, Document) else []
+    for one in pending:  # which grows
+        for name, relation in map_of(one).relationships.items():
+            if not relation.cascades(cascade) or name not in state_of(one):
+                continue
+            value: object = state_of(one)[name]
+            others: list[Any] = value if is_list(value) else [value]
+            new = [other for other in others if isinstance(other, relation.target.cls) and id(other) not in found]
+            found |= {id(other): other for other in new}
+            pending += new
+    return pending[1:]
