@@ -2,347 +2,206 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from copy import deepcopy
+from random import Random
 from typing import Any
 
 import numpy as np
-from attrs import define
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from superorm import (
     Document,
-    DuplicateKeyError,
+    NoResultFound,
     NotLoadedError,
-    PendingRollbackError,
     StaleDocumentError,
-    SuperormError,
     delete,
+    insert,
+    load_only,
+    score,
     select,
     update,
 )
+from tests.sessions.changes import CHANGES
 from tests.sessions.classes import (
     ATTRIBUTES,
-    COLLECTIONS,
     CONCRETE,
+    DEFAULTS,
+    KEYS,
     Animal,
     Cat,
     Counted,
     Dog,
-    Point,
+    Keyed,
     Thing,
-    class_of,
+    name_of,
+    plain,
     shown,
     stored,
+    text,
 )
+from tests.sessions.model import Entity, Fields, Place, place_of
+from tests.sessions.world import World, raises
 
-Place = tuple[str, int]
-"""A collection and a key."""
+__all__ = ["SCRIPTS", "SessionMachine"]
 
 PICK = st.integers(0, 40)
 SMALL = st.integers(0, 5)
 WORD = st.sampled_from("abc")
 HOW = st.tuples(PICK, SMALL, WORD)
-ACTS = [*["change"] * 4, *["flush", "rollback", "somebody else"] * 2, "commit", "delete", "add", "expunge", "update"]
-SCRIPTS: list[tuple[type, str]] = [
-    (Counted, "commit, delete, somebody else, flush"),
-    (Counted, "commit, change, change, somebody else, flush"),
-    (Counted, "commit, tags, delete, flush, add, tags, flush, rollback, add, flush"),
-    (Counted, "embedding, commit, embedding, update, rollback, tags, commit"),
-    (Thing, "table, table, table, commit, table, table, number, flush, table, number, table, commit"),
-    (Thing, "point, point, commit, point, point, somebody else, number, flush"),
-    (Thing, "change, flush, change, flush, expunge, rollback, add, change, commit"),
-    (Thing, "change, replace, flush, change, rollback, delete, flush, rollback"),
-    (Document, "replace, commit, change, flush, delete, rollback"),
-    (Document, "change, update, change, update, rollback, change, commit"),
-    (Document, "change, flush, change, update, flush, change, rollback, change"),
-    (Document, "commit, change, update, expunge, add, rollback, change, update"),
-    (Document, "delete, add, delete, flush, add, flush, rollback"),
+ACTS = [
+    *["change"] * 6,
+    *["flush", "rollback", "underneath", "expire", "refresh", "merge", "other session"] * 2,
+    *["commit", "delete", "add", "expunge", "replace", "update", "write", "upsert", "bulk", "get", "look"],
+    *["expire one", "refresh one", "only", "nearest"],
 ]
-"""Each with the class of the objects to follow it."""
+UNDERNEATH = ["others", "others", "gone", "no point", "without point", "no corner", "without table", "unmapped"]
+LAZY = (Thing, Counted, Dog, Cat, Keyed)
+NESTED = (Thing, Counted)
+SCRIPTS: list[tuple[Any, str]] = [
+    # what others took away, into which parts are set
+    (Thing, "point.new, commit, no point, point.x, flush"),
+    (Thing, "point.new, table.all, commit, without point, point.tag, table.key, flush"),
+    (Thing, "point.new, table.all, commit, without table, point.x, table.key, flush"),
+    (Thing, "point.corner, commit, no corner, point.y, flush"),
+    (Cat, "point.new, commit, without point, point.x, flush"),
+    # parts of versioned documents and others
+    (NESTED, "point.new, table.all, commit, point.none, table.pop, flush, look, commit"),
+    (
+        NESTED,
+        "table.all, commit, table.drop_two, flush, table.key, rollback, table.drop_two, commit, table.clear, commit",
+    ),
+    (NESTED, "table.all, commit, table.order, commit, table.first, flush, table.pop, commit, table.numbers, commit"),
+    (NESTED, "table.clear, commit, table.key, commit, table.append, table.nameless, commit, table.pop, commit"),
+    (NESTED, "point.new, commit, point.corner, commit, point.y, commit, point.no_corner, point.tag, commit"),
+    (
+        Counted,
+        "tags.set, commit, tags.append, flush, tags.drop, commit, tags.put, tags.append, commit, tags.sort, commit",
+    ),
+    (Thing, "table.all, other session, table.key, commit, other session, table.append, commit, look"),
+    (Thing, "table.set, commit, theirs table.numbers, table.clear, commit, theirs table.numbers, table.key, commit"),
+    (Thing, "table.all, commit, theirs table.numbers, table.pop, commit, refresh, table.first, commit, look"),
+    (Thing, "point.corner, commit, theirs point.y, point.tag, commit, theirs point.none, point.y, commit"),
+    # vectors and arrays
+    (Counted, "embedding.set, commit, nearest, embedding.store, commit, nearest, embedding.none, commit, nearest"),
+    (
+        Counted,
+        "embedding.set, commit, nearest, embedding.del, commit, nearest, embedding.set, flush, nearest, rollback",
+    ),
+    (Counted, "embedding.set, commit, nearest, delete, flush, nearest, rollback, nearest, delete, commit, nearest"),
+    (Counted, "embedding.none, commit, nearest, embedding.set, commit, nearest, embedding.del, commit, nearest"),
+    (Counted, "embedding.set, commit, embedding.store, rollback, nearest, write, nearest, upsert, nearest, commit"),
+    (Thing, "array.set, commit, array.store, flush, array.store, rollback, array.store, commit, array.del, commit"),
+    # deleted attributes
+    (LAZY, "tags.append, point.new, commit, tags.del, flush, look, rollback, look, tags.del, point.del, commit, look"),
+    (LAZY, "look, tags.del, point.del, commit, look, tags.append, commit, tags.set, point.new, commit, look"),
+    (Document, "number.del, commit, look, number.set, flush, number.del, rollback, look, number.del, flush, look"),
+    (Document, "number.del, tags.del, point.none, update, refresh, look, commit, expire, get, look"),
+    (Document, "tags.del, number.set, write, rollback, look"),
+    # keys, deletes and new objects with the same key
+    (Document, "replace, commit, change, flush, delete, rollback, look"),
+    (Document, "change, replace, flush, change, rollback, delete, flush, rollback, look"),
+    (Keyed, "replace, flush, get, rollback, replace, commit, look, delete, bulk, commit, get"),
+    (Document, "delete, add, delete, flush, add, flush, rollback, add, look"),
+    (Document, "change, delete, flush, rollback, look, change, delete, flush, bulk, get, rollback, look, commit"),
+    (
+        Document,
+        "unmapped, refresh, delete, flush, add, commit, look, expire, unmapped, get, delete, commit, add, commit",
+    ),
+    (Document, "unmapped, refresh, expire one, unmapped, get, delete, flush, add, commit, look"),
+    (Document, "delete, commit, add, flush, write, rollback, look, add, flush, expire, rollback, look, add, commit"),
+    (Counted, "commit, delete, others, flush"),
+    (Counted, "commit, change, change, others, flush"),
+    (Counted, "commit, tags.append, delete, flush, add, tags.append, flush, look, rollback, add, flush"),
+    # two sessions
+    (Document, "other session, change, commit, other session, change, flush, other session, delete, commit"),
+    (Document, "change, commit, other session, change, refresh, change, commit, other session, merge, commit"),
+    # states
+    (Document, "expire, look, number.set, tags.set, get, look, commit"),
+    (
+        LAZY,
+        "tags.del, point.del, commit, refresh, look, theirs change, expire, tags.set, point.none, commit, get, look",
+    ),
+    (LAZY, "tags.del, point.del, commit, expire, tags.set, point.none, get, look, commit, look"),
+    (Document, "expire, number.set, point.new, rollback, look, others, refresh, look"),
+    (Document, "change, flush, expire, look, change, rollback, look, expire, others, only, look, get, look"),
+    (Document, "expire one, look, change, others, get, look, commit, expire one, flush, refresh one, look"),
+    (Document, "look, change, refresh, look, change, change, refresh one, look, commit"),
+    (Document, "change, flush, refresh, change, look, rollback, look, change, commit"),
+    (Document, "gone, refresh, bulk, refresh, look, rollback, get"),
+    (Document, "gone, expire, bulk, get, look, rollback, get"),
+    (Document, "change, flush, expunge, rollback, look, add, change, commit"),
+    (Document, "change, flush, expire, expunge, rollback, add, look, commit"),
+    (Document, "commit, expunge, change, merge, look, commit, change, merge, rollback"),
+    (Document, "change, commit, expunge, change, get, change, merge, look, rollback, merge, delete, merge, commit"),
+    (LAZY, "expunge, look, tags.del, point.del, merge, look, tags.append, commit, look"),
+    (Document, "expunge, gone, change, merge, look, commit"),
+    (Document, "delete, commit, merge, look, commit"),
+    # statements that write
+    (Document, "change, update, change, update, look, rollback, look, change, commit"),
+    (Document, "change, flush, change, update, look, flush, change, rollback, change"),
+    (Document, "commit, change, update, expunge, add, rollback, change, update, look"),
+    (Document, "upsert, look, change, upsert, look, rollback, look, delete, upsert, get, rollback, look"),
+    (Document, "change, write, look, change, write, rollback, look, expire, write, look, rollback, look, commit"),
+    (Document, "delete all, look, rollback, look, change, delete all, bulk, get, commit"),
+]
+"""Each with the classes of the objects to follow it."""
 
 
-@define(eq=False)
-class Entity:
-    """An object, and what the model knows of it."""
+class SessionMachine(World):
+    """Steps of sessions, one after another."""
 
-    instance: Any
-    values: dict[str, Any]
-    """What it shows."""
-    base: dict[str, Any] | None = None
-    """What it was when it was last loaded or flushed; None for one that is not stored as far as it knows."""
-    state: str = "outside"
-    """``outside``, ``new`` or ``stored``: in the session's identity map."""
-    marked: bool = False
-    """Whether the session is to delete it."""
-    gone: dict[str, Any] | None = None
-    """What it was when it was deleted."""
-    expunged: bool = False
-    """Whether it was expunged in the transaction."""
-
-    @property
-    def place(self) -> Place:
-        """Where it is stored."""
-        return self.instance.__collection__, self.values["_id"]
-
-    @property
-    def changed(self) -> bool:
-        """Whether a flush has to update it."""
-        return self.state == "stored" and not self.marked and self.values != self.base
-
-    @property
-    def sets_into_point(self) -> bool:
-        """Whether a flush sets parts of an embedded object, which has to be there then."""
-        before, now = (self.base or {}).get("point"), self.values.get("point")
-        return before is not None and now is not None and before != now
-
-
-class SessionMachine(RuleBasedStateMachine):
-    """Steps of one session after another on a database, to which somebody else writes too.
-
-    `db` is a DB, or an `AsyncDB` that is `Driven`; `raw` is the same database by plain PyMongo, or mongomock.
-    """
-
-    def __init__(self, db: Any, raw: Any) -> None:
-        super().__init__()
-        self.db = db
-        self.raw = raw
-        self.transactions = db.capabilities.transactions
-        for collection in COLLECTIONS:
-            raw[collection].delete_many({})
-        self.committed: dict[Place, dict[str, Any]] = {}
-        self.begin_session()
-
-    def begin_session(self) -> None:
-        """A session that knows nothing."""
-        self.session = self.db.session()
-        self.entities: list[Entity] = []
-        self.undo: list[tuple[Entity, dict[str, Any] | None, dict[str, Any] | None]] = []
-        self.view = self.committed
-        self.unsure: list[Entity] | None = None
-        """Those that were loaded since a statement wrote in the transaction, or a written object was expunged."""
-
-    @initialize(number=SMALL, scripts=st.lists(st.sampled_from(SCRIPTS), min_size=3, max_size=6), data=st.data())
-    def fill(self, number: int, scripts: list[tuple[type, str]], data: st.DataObject) -> None:
-        """Objects of each class, stored and new, with something in each attribute; then some scripts."""
-        for position, cls in enumerate([*CONCRETE, *CONCRETE, Thing, Counted]):
-            if position == 2 * len(CONCRETE):
-                self.commit()
-            self.add(cls, [0, 1, 2, 3, 4, 3, 4, 5, 0, 1, 5, 5][position], number)
-            for form in [forms[0] for name, forms in CHANGES.items() if name in ATTRIBUTES[cls]]:
-                form(self.entities[-1].instance, self.entities[-1].values, number, "a")
+    @initialize(number=SMALL, scripts=st.lists(st.sampled_from(SCRIPTS), min_size=2, max_size=5), data=st.data())
+    def begin(self, number: int, scripts: list[tuple[Any, str]], data: st.DataObject) -> None:
+        """Begin with some scripts."""
+        self.fill(number)
         for script in scripts:
             self.act_by_script(number, script, data)
 
-    def teardown(self) -> None:
-        """All agrees at the end, and the vectors with their documents."""
-        try:
-            self.agree()
-        finally:
-            self.session.close()
-        assert [] == list(self.db.check(Counted).problems)
+    def fill(self, number: int) -> None:
+        """Objects of each class, stored and new, with something in each attribute."""
+        for position, cls in enumerate([*CONCRETE, *CONCRETE, Thing, Counted]):
+            if position == 2 * len(CONCRETE):
+                self.commit()
+            self.add(cls, position // len(CONCRETE) * 2 + position % 2, number)
+            for name in [next(name for name in CHANGES if name.startswith(f"{one}.")) for one in ATTRIBUTES[cls][2:]]:
+                self.change(self.entities[-1], name, number, "a")
 
-    # The model
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether the session writes to what others do not see."""
-        return self.view is not self.committed
-
-    def write(self) -> dict[Place, dict[str, Any]]:
-        """The documents that the session writes to."""
-        if self.transactions and not self.in_transaction:
-            self.view = deepcopy(self.committed)
-        return self.view
-
-    def statement_wrote(self) -> dict[Place, dict[str, Any]]:
-        """The same for a statement, which writes what the session's objects do not know."""
-        self.unsure = self.unsure or []
-        return self.write()
-
-    def known(self, place: Place) -> Entity | None:
-        """The object of the identity map."""
-        return next((e for e in self.entities if e.state == "stored" and e.place == place), None)
-
-    def load(self, cls: type, documents: list[dict[str, Any]], instances: list[Any]) -> None:
-        """These objects stand for these documents."""
-        assert len(documents) == len(instances)
-        for document, instance in zip(documents, instances, strict=True):
-            entity = self.known((instance.__collection__, document["_id"]))
-            if entity is None:
-                assert all(e.instance is not instance for e in self.entities)
-                entity = Entity(instance, deepcopy(document), deepcopy(document), "stored")
-                self.entities.append(entity)
-                if self.unsure is not None:
-                    self.unsure.append(entity)
-            assert entity.instance is instance
-            assert isinstance(instance, cls)
-
-    def expected_errors(self) -> set[type[SuperormError]]:
-        """What a flush may raise."""
-        errors: set[type[SuperormError]] = set()
-        marked = {e.place for e in self.entities if e.marked}
-        for e in self.entities:
-            there = self.view.get(e.place)
-            if e.state == "new" and there is not None and e.place not in marked:
-                errors.add(DuplicateKeyError)
-            if e.changed and (there is None or there.get("version") != (e.base or {}).get("version")):
-                errors.add(StaleDocumentError)
-            if e.changed and e.sets_into_point and (there or {}).get("point") is None:
-                errors.add(StaleDocumentError)
-            versioned = e.marked and "version" in e.values
-            if versioned and (there is None or there["version"] != (e.base or {})["version"]):
-                errors.add(StaleDocumentError)
-        return errors
-
-    def flush_model(self) -> None:
-        """A flush that succeeds."""
-        found = [e for e in self.entities if e.marked or e.changed or e.state == "new"]
-        if not found:
-            return
-        view = self.write()
-        for e in [e for e in found if e.marked]:
-            self.remove(e)
-            view.pop(e.place, None)
-        for e in [e for e in found if e.state == "new" or e.changed]:
-            self.undo.append((e, e.base, e.gone))
-            if "version" in e.values:
-                e.values["version"] = (e.base or e.gone or {"version": 0})["version"] + 1
-            before = e.base or {}
-            sets = {name: value for name, value in e.values.items() if name not in before or before[name] != value}
-            view[e.place] = {**view.get(e.place, {}), **deepcopy(sets)}
-            e.base, e.gone, e.state = deepcopy(e.values), None, "stored"
-
-    def remove(self, e: Entity) -> None:
-        """A stored object is deleted."""
-        self.undo.append((e, e.base, e.gone))
-        e.base, e.gone, e.state, e.marked = None, e.base, "outside", False
-
-    def rollback_model(self) -> None:
-        """What was not committed is given up."""
-        for e in self.entities:
-            if e.state == "new":
-                e.state = "outside"
-        for e, base, gone in reversed(self.undo):
-            e.base, e.gone = base, gone
-            e.state = "outside" if base is None or e.expunged else "stored"
-            if base is None and "version" in e.values:
-                e.values["version"] = (gone or {"version": 0})["version"]
-        for e in self.entities:
-            e.marked = e.expunged = False
-            if e.state == "stored":
-                e.values = deepcopy(e.base or {})
-        self.undo.clear()
-        self.view = self.committed
-
-    def do(self, action: Callable[[], Any], *, flushes: bool = True) -> tuple[bool, Any]:
-        """Whether the action, which flushes first, succeeds, and its result; after the error to expect, roll back."""
-        errors = self.expected_errors() if flushes else set()
-        if not errors:
-            done = action()
-            if flushes:
-                self.flush_model()
-            return True, done
-        try:
-            action()
-        except tuple(errors):
-            pass
-        else:
-            raise AssertionError(f"no error, expected one of {errors}")
-        for step in (self.session.flush, self.session.commit, lambda: self.session.scalars(select(Thing))):
-            try:
-                step()
-            except PendingRollbackError:
-                continue
-            raise AssertionError("a failed session goes on without a rollback")
-        if not self.transactions:
-            self.committed = self.view = self.read()
-        self.roll_back()
-        return False, None
-
-    def roll_back(self) -> None:
-        """A rollback; objects whose documents are others now leave the session."""
-        undone = bool(self.undo)
-        self.session.rollback()
-        self.rollback_model()
-        if undone and not self.transactions:  # the objects show what the database does not
-            self.agree()
-            self.session.close()
-            self.begin_session()
-            return
-        unsure, self.unsure = self.unsure or [], None
-        for e in unsure:
-            if e.state == "stored":
-                self.load_again(e)
-        self.agree()
-
-    def load_again(self, e: Entity) -> None:
-        """An object that may show what never was is expired; `get` finds it, or that there is no such document."""
-        cls, (_, key) = class_of(e.instance), e.place
-        try:
-            _ = e.instance.number
-        except NotLoadedError:
-            pass
-        else:
-            raise AssertionError("it shows what was rolled back")
-        document = self.committed.get(e.place)
-        assert self.session.get(cls, key) is (e.instance if document is not None else None)
-        if document is None:
-            self.entities.remove(e)
-        else:
-            e.base, e.values = deepcopy(document), deepcopy(document)
-
-    # Agreement
-
-    def read(self) -> dict[Place, dict[str, Any]]:
-        """What is committed, by plain reads."""
-        return {
-            (name, document["_id"]): stored(document) for name in COLLECTIONS for document in self.raw[name].find({})
-        }
-
-    @invariant()
-    def agree(self) -> None:
-        """The database and the session hold what the model says."""
-        found = self.read()
-        different = {place for place in {*self.committed, *found} if self.committed.get(place) != found.get(place)}
-        assert {} == {place: (self.committed.get(place), found.get(place)) for place in different}
-        inside = [e for e in self.entities if e.state != "outside"]
-        assert [] == [e for e in self.entities if (e in inside) != (e.instance in self.session)]
-        assert {id(e.instance) for e in inside if e.state == "new"} == set(map(id, self.session.new))
-        assert {id(e.instance) for e in inside if e.marked} == set(map(id, self.session.deleted))
-        dirty = set(map(id, self.session.dirty))
-        assert {id(e.instance) for e in inside if e.changed} <= dirty
-
-    def look(self) -> None:
-        """Every object shows what the model says."""
-        for e in self.entities:
-            assert e.values == shown(e.instance), e
+    def play(self, script: tuple[Any, str], random: Random) -> None:
+        """A script with an object of each of its classes."""
+        classes, acts = script
+        for cls in [cls for cls in CONCRETE if issubclass(cls, classes)]:
+            self.rollback()
+            self.query(cls, 0, 4, False)
+            found = [e for e in self.entities if e.state == "stored" and e.cls is cls]
+            if found:
+                self.follow(found[0], acts, lambda: (random.randrange(41), random.randrange(6), random.choice("abc")))
 
     @rule()
     def look_at_all(self) -> None:
         """Touch every attribute of every object, which unpacks what is unpacked at first touch."""
         self.look()
 
-    # Steps
+    # Steps with objects
 
     def may_insert(self, place: Place) -> bool:
         """Whether an object with this key may be added: two new ones may not have it; others see to it beforehand."""
         if any(e.state == "new" and e.place == place for e in self.entities):
             return False
         known = self.known(place)
-        if self.transactions:  # a new object must not take the place of one whose document somebody else deleted
-            return known is None or known.marked or place in self.view
-        return known.marked if known is not None else place not in self.view
+        return self.transactions or (known.marked if known is not None else place not in self.view)
 
     @rule(cls=st.sampled_from(CONCRETE), key=SMALL, number=SMALL)
     def add(self, cls: Any, key: int, number: int) -> None:
         """Add a new object."""
-        if self.may_insert((cls.__collection__, key)):
-            instance = cls(id=key, number=number)
+        made = KEYS[cls][key]()
+        if self.may_insert((cls.__collection__, name_of(plain(made)))):
+            instance = cls(id=made, number=number)
             self.session.add(instance)
             values = shown(instance)
-            if "version" in values:
+            if cls is Counted:
                 assert 0 == values["version"]
             self.entities.append(Entity(instance, values, state="new"))
 
@@ -350,22 +209,25 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(which=PICK, acts=st.lists(st.sampled_from(ACTS), min_size=1, max_size=8), data=st.data())
     def act_on_one(self, which: int, acts: list[str], data: st.DataObject) -> None:
         """Several steps with one object."""
-        self.follow(self.entities[which % len(self.entities)], acts, data)
+        self.follow(self.entities[which % len(self.entities)], ", ".join(acts), lambda: data.draw(HOW))
 
     @precondition(lambda self: self.entities)
     @rule(which=PICK, script=st.sampled_from(SCRIPTS), data=st.data())
-    def act_by_script(self, which: int, script: tuple[type, str], data: st.DataObject) -> None:
+    def act_by_script(self, which: int, script: tuple[Any, str], data: st.DataObject) -> None:
         """Steps with one object that have something to do with one another."""
-        cls, acts = script
-        found = [e for e in self.entities if e.state == "stored" and isinstance(e.instance, cls)]
+        classes, acts = script
+        if self.in_transaction and which % 2:
+            self.commit()
+        found = [e for e in self.entities if e.state == "stored" and isinstance(e.instance, classes)]
         if found:
-            self.follow(found[which % len(found)], acts.split(", "), data)
+            self.follow(found[which % len(found)], acts, lambda: data.draw(HOW))
 
-    def follow(self, e: Entity, acts: list[str], data: st.DataObject) -> None:
+    def follow(self, e: Entity, acts: str, how: Callable[[], tuple[int, int, str]]) -> None:
         """These steps with an object."""
-        for act in acts:
-            self.act(e, act, *data.draw(HOW))
-            self.agree()
+        for act in acts.split(", "):
+            self.act(e, act, *how())
+            if act != "change" and act not in CHANGES:  # only in memory
+                self.agree()
             if e not in self.entities:
                 break
 
@@ -379,50 +241,394 @@ class SessionMachine(RuleBasedStateMachine):
 
     def act(self, e: Entity, act: str, kind: int, number: int, word: str) -> None:
         """A step with an object, where its state permits that."""
-        if act in ("change", *CHANGES) and e.state != "outside":
-            self.change(e, act, kind, number, word)
-        elif act == "delete" and e.state != "outside" and not e.marked:
+        name = act.replace(" ", "_")
+        if act == "change":
+            forms = [name for name, form in CHANGES.items() if form.attribute in e.names]
+            self.change(e, forms[kind % len(forms)], number, word)
+        elif act in CHANGES:
+            self.change(e, act, number, word)
+        elif act in UNDERNEATH or act == "underneath":
+            self.change_underneath(e.place, UNDERNEATH[kind % len(UNDERNEATH)] if act == "underneath" else act)
+        elif act in ("flush", "commit", "rollback", "look"):
+            getattr(self, name)()
+        elif act == "update":
+            self.update_all(e.cls, min(number, e.values.get("number", 0)), 1)
+        elif act == "delete all":
+            self.delete_all(e.cls, e.values.get("number", 0))
+        elif act == "nearest":
+            self.nearest(number)
+        elif act == "only":
+            self.query_part(e.cls, 0, ATTRIBUTES[e.cls][kind % len(e.names)])
+        elif act.startswith("theirs "):
+            self.act_other_session(e, kind, number, word, act[7:])
+        else:
+            getattr(self, f"act_{name}")(e, kind, number, word)
+
+    def change(self, e: Entity, name: str, number: int, word: str) -> None:
+        """Change an attribute of an object at some depth; what is not loaded can only be replaced."""
+        form = CHANGES[name]
+        one = form.attribute
+        if one not in e.names or not form.is_possible(e.values):
+            return
+        if form.make is None and form.act is None and (e.base is None or one not in e.values):
+            return
+        values = deepcopy(e.values)
+        form.change_values(values, number, word)
+        known = e.base is not None and one not in {*e.base, *e.lacking, *e.assigned}
+        if known and text(values.get(one)) == text(DEFAULTS[one]):
+            return  # whether that is a change depends on whether it was read before
+        form.change_object(e.instance, number, word)
+        e.values = values
+
+    def act_delete(self, e: Entity, kind: int, number: int, word: str) -> None:
+        if e.state != "outside" and not e.marked:
             self.session.delete(e.instance)
             e.state, e.marked = ("outside", False) if e.state == "new" else ("stored", True)
-        elif act == "add" and e.marked:
+
+    def act_add(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """Keep an object after all, or add one that was rolled back, deleted or expunged."""
+        if e.marked:
             if not any(other.state == "new" and other.place == e.place for other in self.entities):
                 self.session.add(e.instance)
                 e.marked = False
-        elif act == "add" and e.state == "outside":
-            self.add_again(e)
-        elif act == "expunge" and e.state != "outside":
-            self.session.expunge(e.instance)
-            if e.state == "stored" and self.undo:
-                e.expunged = True
-                self.unsure = self.unsure or []
-            e.state, e.marked = "outside", False
-        elif act == "replace" and e.state == "stored" and not e.marked:
-            self.session.delete(e.instance)
-            e.marked = True
-            self.add(class_of(e.instance), e.values["_id"], number)
-        elif act == "update":
-            self.update_all(class_of(e.instance), min(number, e.values["number"]), 1)
-        elif act == "somebody else" and not self.in_transaction and e.place in self.committed:
-            self.change_underneath(e.place, number)
-        elif act in ("flush", "commit", "rollback"):
-            getattr(self, act)()
-
-    def add_again(self, e: Entity) -> None:
-        """Add an object that was rolled back, deleted or expunged."""
-        if e.base is None:
-            if self.may_insert(e.place):
+        elif e.state == "outside" and e.base is None:
+            if self.may_insert(e.place) and e.unloaded is None:
                 self.session.add(e.instance)
                 e.state = "new"
-        elif self.known(e.place) is None:
+        elif e.state == "outside" and self.known(e.place) is None:
             self.session.add(e.instance)
             e.state, e.expunged = "stored", False
 
-    def change(self, e: Entity, what: str, kind: int, number: int, word: str) -> None:
-        """Change an attribute of an object, or any, at some depth."""
-        own = ATTRIBUTES[class_of(e.instance)]
-        forms = [form for name, forms in CHANGES.items() if name in own and what in ("change", name) for form in forms]
-        if forms:
-            forms[kind % len(forms)](e.instance, e.values, number, word)
+    def act_expunge(self, e: Entity, kind: int, number: int, word: str) -> None:
+        if e.state == "outside":
+            return
+        if self.side.undo:
+            self.look_at(e)  # what is read at first touch would be what it was before
+        self.session.expunge(e.instance)
+        if e.state == "stored" and self.side.undo:
+            e.expunged = True
+            self.be_unsure()
+        e.state, e.marked = "outside", False
+
+    def act_replace(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """Delete an object and add a new one with its key."""
+        if e.state == "stored" and not e.marked:
+            self.session.delete(e.instance)
+            e.marked = True
+            keys = [name_of(plain(key())) for key in KEYS[e.cls]]
+            self.add(e.cls, keys.index(e.place[1]), number)
+
+    def act_expire(self, e: Entity, kind: int, number: int, word: str) -> None:
+        if self.may_expire(e):
+            self.session.expire(e.instance)
+            e.expire(e.names)
+
+    def act_expire_one(self, e: Entity, kind: int, number: int, word: str) -> None:
+        if self.may_expire(e):
+            name = ATTRIBUTES[e.cls][kind % len(e.names)]
+            self.session.expire(e.instance, [name])
+            e.expire(frozenset([name]))
+
+    def may_expire(self, e: Entity) -> bool:
+        """Whether it is stored; then what it shows is kept for a rollback."""
+        if self.side.undo and e.state == "stored":
+            e.forgotten = {**e.forgotten, **(e.base or {})}
+        return e.state == "stored" and not e.marked
+
+    def act_refresh(self, e: Entity, kind: int, number: int, word: str) -> None:
+        if e.state != "stored":
+            return
+        document = self.view.get(e.place)
+        if document is None:
+            raises(NoResultFound, lambda: self.session.refresh(e.instance))
+            return
+        self.session.refresh(e.instance)
+        e.show(document)
+        self.doubt(e)
+
+    def act_refresh_one(self, e: Entity, kind: int, number: int, word: str) -> None:
+        document = self.view.get(e.place)
+        if e.state == "stored" and document is not None:
+            name = ATTRIBUTES[e.cls][kind % len(e.names)]
+            self.session.refresh(e.instance, [name])
+            whole = e.unloaded is None
+            e.expire(frozenset([name]))
+            e.complete(document, frozenset([name]))
+            e.unloaded = None if whole else e.unloaded
+            self.doubt(e)
+
+    def act_get(self, e: Entity, kind: int, number: int, word: str) -> None:
+        self.get_key(e.cls, e.instance.id, e.place)
+
+    def act_merge(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """Merge an object that is outside, or an object of the other session."""
+        others = [other for other in self.sides[1].entities if other.cls is e.cls]
+        given = e if e.state == "outside" or not others else others[number % len(others)]
+        if given.state == "outside" or given is not e:
+            self.merge(given, pickled=kind % 2 == 0)
+
+    def merge(self, given: Entity, *, pickled: bool) -> None:
+        """Copy an object onto the session's own, or onto a new one."""
+        known, document = self.known(given.place), self.view.get(given.place)
+        target = next((e for e in self.entities if e.state == "new" and e.place == given.place), None)
+        kept = known if target is None and known is not None and known.marked else None
+        target = target or known
+        base = document if target is None else target.base
+        for name in given.names:
+            default = name in given.values and text(given.values[name]) == text(DEFAULTS[name])
+            if (base is not None and default and name not in base) or (target is not None and target.assigned):
+                return  # whether that is a change depends on whether it was read before
+        if kept is not None:
+            kept.marked = False
+        instance = pickle.loads(pickle.dumps(given.instance)) if pickled else given.instance
+        errors: list[Any] = []
+
+        def act() -> Any:
+            try:
+                return self.session.merge(instance)
+            except (NotLoadedError, StaleDocumentError) as error:
+                if not (self.transactions and self.expected_errors()):
+                    errors.append(type(error))
+                    return None
+                raise
+
+        done, found = self.do(act, flushes=self.transactions)
+        if done:
+            self.merge_model(given, found, errors)
+            if kept is not None:
+                kept.marked = bool(errors)
+
+    def merge_model(self, given: Entity, found: Any, errors: list[Any]) -> None:
+        """What is `found`, or the errors, are as they should be."""
+        place = given.place
+        document = self.view.get(place)
+        target = self.known(place)
+        if document is not None and (target is None or target.unloaded is not None):
+            instance = found if found is not None else self.session.get(given.cls, given.instance.id)
+            self.load(given.cls, [document], [instance])
+            target = self.known(place)
+        mine = (given.base or given.values).get("version", 0)
+        if target is None or target.marked:
+            target = next((e for e in self.entities if e.state == "new" and e.place == place), None)
+        if target is None:
+            self.merge_as_new(given, found, errors)
+            return
+        if target.state == "new":
+            pass
+        elif given.versioned and (given.base is not None or mine) and mine != (target.base or {})["version"]:
+            assert [StaleDocumentError] == errors
+            return
+        assert [] == errors
+        assert target.instance is found
+        for name in given.names - (given.lacking - given.values.keys()):
+            if name in given.values:
+                target.values[name] = deepcopy(given.values[name])
+            else:
+                target.values.pop(name, None)
+
+    def merge_as_new(self, given: Entity, found: Any, errors: list[Any]) -> None:
+        """There is no document any more."""
+        if given.unloaded is not None:
+            assert [NotLoadedError] == errors
+        elif given.base is not None and given.versioned:
+            assert [StaleDocumentError] == errors
+        else:
+            assert [] == errors
+            gone = deepcopy(given.base or given.gone)
+            self.entities.append(Entity(found, deepcopy(given.values), state="new", gone=gone))
+
+    def act_upsert(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """A statement that changes the object's document, or inserts one."""
+        given = {"number": number} | ({"tags": [word]} if "tags" in e.names else {})
+        if e.cls in (Animal, Dog, Cat):
+            return
+        if e.cls is Counted:
+            given["embedding"] = [float(number), 1.0, 0.0]
+        statement = insert(e.cls).values({"id": e.instance.id, **given}).upsert()
+        done, _ = self.do(lambda: self.session.execute(statement), flushes=self.transactions)
+        if not done:
+            return
+        view = self.write()
+        document = view.get(e.place)
+        self.be_unsure()
+        if document is None:
+            values = {name: deepcopy(DEFAULTS[name]) for name in e.names} | given
+            version = {"version": 1} if e.versioned else {}
+            view[e.place] = {"_id": e.values["_id"], **values, **version}
+            return
+        self.statement_writes(document, e.cls, given)
+
+    def statement_writes(self, document: Fields, cls: Any, given: Fields) -> None:
+        """A statement sets values in a document; the session's object shows it where the user changed nothing."""
+        document |= deepcopy(given)
+        if cls is Counted:
+            document["version"] += 1
+        e = self.known(place_of(cls.__collection__, document))
+        if e is None:
+            return
+        self.remember(e)
+        kept = {name: e.values.get(name) for name in e.altered}
+        there = {name for name in e.altered if name in e.values}
+        e.show(document)
+        for name, value in kept.items():
+            if name in there:
+                e.values[name] = value
+            else:
+                del e.values[name]
+        if any(name not in document and text(e.values[name]) == text(DEFAULTS[name]) for name in there):
+            self.act_expunge(e, 0, 0, "")  # whether that is a change depends on whether it was read before
+            self.entities.remove(e)
+
+    def act_write(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """A statement that sets several attributes of documents."""
+        given: Fields = {"number": number}
+        if "tags" in e.names:
+            given["tags"] = [word]
+        if e.versioned:
+            given["embedding"] = [float(number), 2.0, 0.0]
+        cls = e.cls
+        least = min(number, e.values.get("number", 0))
+        statement = update(cls).where(cls.number >= least).values(**given)
+        done, written = self.do(lambda: self.session.execute(statement), flushes=self.transactions)
+        if done:
+            self.write()
+            self.be_unsure()
+            matched = self.found(cls, least)
+            assert len(matched) == written.matched
+            for document in matched:
+                self.statement_writes(document, cls, given)
+
+    def act_bulk(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """Insert another object with the key, which the session does not know, where there is none."""
+        made = [e.cls(id=e.instance.id, number=number)]
+        values = shown(made[0])
+        if self.is_taken(e.place):
+            return
+        if number % 2:
+            done, _ = self.do(lambda: self.session.bulk_insert(made), flushes=self.transactions)
+        else:
+            statement = insert(e.cls).values(made)
+            done, _ = self.do(lambda: self.session.execute(statement), flushes=self.transactions)
+        if done:
+            self.be_unsure()
+            view = self.write()
+            assert e.place not in view
+            view[e.place] = Entity(made[0], {**values, **({"version": 1} if e.versioned else {})}).document()
+
+    def act_other_session(self, e: Entity, kind: int, number: int, word: str, act: str = "change") -> None:
+        """The other session changes the same document, and commits."""
+        if self.in_transaction or e.place not in self.committed:
+            return
+        place, key, cls = e.place, e.instance.id, e.cls
+        self.sides.reverse()
+        self.get_key(cls, key, place)
+        other = self.known(place)
+        if other is not None and not other.marked:
+            self.act(other, act, kind, number, word)
+            self.act(other, act, kind + number, number, word)
+            if kind == 0 and act == "change":
+                self.act(other, "delete", kind, number, word)
+        self.commit()
+        self.sides.reverse()
+
+    @precondition(lambda self: not self.in_transaction)
+    @rule()
+    def switch(self) -> None:
+        """The other session goes on."""
+        self.sides.reverse()
+
+    # Reading
+
+    @rule(cls=st.sampled_from(CONCRETE), of=st.sampled_from(CONCRETE), key=SMALL)
+    def get(self, cls: Any, of: Any, key: int) -> None:
+        """An object by its key."""
+        of = of if issubclass(of, cls) else cls
+        made = KEYS[of][key]()
+        self.get_key(cls, made, (cls.__collection__, name_of(plain(made))))
+
+    def get_key(self, cls: Any, key: Any, place: Place) -> None:
+        """An object by its key."""
+        known = self.known(place)
+        if known is not None:
+            there = isinstance(known.instance, cls) and not known.marked
+            if not there or known.unloaded is None:
+                assert (known.instance if there else None) is self.session.get(cls, key)
+                return
+        done, got = self.do(lambda: self.session.get(cls, key), flushes=self.transactions)
+        if not done:
+            return
+        document, known = self.view.get(place), self.known(place)
+        if document is None:
+            assert got is None
+            if known is not None:  # it has expired, and is there no more
+                known.state, known.marked, known.expunged = "outside", False, bool(self.side.undo)
+                if self.side.undo:
+                    self.be_unsure()
+        elif known is not None:
+            known.complete(document, known.names)
+            self.doubt(known)
+            assert got is known.instance
+        else:
+            self.load(cls, [document], [got])
+
+    @rule(cls=st.sampled_from(CONCRETE), least=SMALL, limit=st.integers(1, 4), descending=st.booleans())
+    def query(self, cls: Any, least: int, limit: int, descending: bool) -> None:
+        """Objects by a condition, in an order, up to a limit."""
+        order = [cls.number.desc(), cls.id.desc()] if descending else [cls.number, cls.id]
+        statement = select(cls).where(cls.number >= least).order_by(*order)
+        if cls is not Keyed:
+            statement = statement.limit(limit)
+        done, got = self.do(lambda: list(self.session.scalars(statement)), flushes=self.transactions)
+        if done:
+            documents = self.found(cls, least)
+            if cls is Keyed:
+                documents.sort(key=lambda document: repr(name_of(document["_id"])))
+                got.sort(key=lambda instance: repr(name_of(plain(instance.id))))
+            else:
+                documents.sort(key=lambda document: (document["number"], document["_id"]), reverse=descending)
+                documents = documents[:limit]
+            self.load(cls, documents, got)
+
+    @rule(cls=st.sampled_from(CONCRETE), least=SMALL, which=PICK)
+    def query_partly(self, cls: Any, least: int, which: int) -> None:
+        """Objects with one attribute."""
+        self.query_part(cls, least, ATTRIBUTES[cls][which % len(ATTRIBUTES[cls])])
+
+    def query_part(self, cls: Any, least: int, name: str) -> None:
+        """Objects with an attribute, those that the session has with what they have."""
+        statement = select(cls).where(cls.number >= least).options(load_only(getattr(cls, name)))
+        done, got = self.do(lambda: list(self.session.scalars(statement)), flushes=self.transactions)
+        if done:
+            documents = self.found(cls, least)
+            documents.sort(key=lambda document: repr(name_of(document["_id"])))
+            got.sort(key=lambda instance: repr(name_of(plain(instance.id))))
+            self.load(cls, documents, got, frozenset([name]))
+
+    @rule(cls=st.sampled_from(CONCRETE), least=SMALL)
+    def query_columns(self, cls: Any, least: int) -> None:
+        """Columns, which show the database's side."""
+        statement = select(cls.id, cls.number).where(cls.number >= least)
+        done, got = self.do(lambda: self.session.execute(statement).all(), flushes=self.transactions)
+        if done:
+            expected = [(name_of(document["_id"]), document["number"]) for document in self.found(cls, least)]
+            assert sorted(map(repr, expected)) == sorted(repr((name_of(plain(row[0])), row[1])) for row in got)
+
+    @rule(number=SMALL)
+    def nearest(self, number: int) -> None:
+        """All vectors by their similarity to one, which includes what was flushed."""
+        query = np.array([1.0, number, 2.0])
+        k = 1 + number % 3 * 3
+        statement = select(Counted.id, score()).like(query.tolist(), on=Counted.embedding, k=k, exact=True)
+        done, got = self.do(lambda: self.session.execute(statement).all(), flushes=self.transactions)
+        if done:
+            found = {document["_id"]: document.get("embedding") for document in self.found(Counted, -1)}
+            vectors = {key: np.array(vector) for key, vector in found.items() if vector is not None}
+            cosines = {key: v @ query / np.linalg.norm(v) / np.linalg.norm(query) for key, v in vectors.items()}
+            assert len({row[0] for row in got}) == len(got)
+            assert np.allclose([(1 + cosines[row[0]]) / 2 for row in got], [row[1] for row in got], atol=1e-5)
+            assert np.allclose(sorted(cosines.values())[::-1][:k], [cosines[row[0]] for row in got], atol=1e-5)
+
+    # Writing
 
     @rule(cls=st.sampled_from(CONCRETE), least=SMALL, rolls_back=st.booleans())
     def load_after_statement(self, cls: Any, least: int, rolls_back: bool) -> None:
@@ -433,89 +639,34 @@ class SessionMachine(RuleBasedStateMachine):
         if rolls_back:
             self.rollback()
 
-    @rule(cls=st.sampled_from(CONCRETE), key=SMALL)
-    def get(self, cls: Any, key: int) -> None:
-        """An object by its key."""
-        place = cls.__collection__, key
-        known = self.known(place)
-        if known is not None:
-            expected = known.instance if isinstance(known.instance, cls) and not known.marked else None
-            assert expected is self.session.get(cls, key)
-            return
-        done, found = self.do(lambda: self.session.get(cls, key), flushes=self.transactions)
-        if done:
-            document = self.view.get(place)
-            if document is not None and not issubclass(_class_of(place, document), cls):
-                document = None
-            self.load(cls, [document] if document else [], [found] if found is not None else [])
-
-    @rule(cls=st.sampled_from(CONCRETE), least=SMALL, limit=st.integers(1, 4), descending=st.booleans())
-    def query(self, cls: Any, least: int, limit: int, descending: bool) -> None:
-        """Objects by a condition, in an order, up to a limit."""
-        order = [cls.number.desc(), cls.id.desc()] if descending else [cls.number, cls.id]
-        statement = select(cls).where(cls.number >= least).order_by(*order).limit(limit)
-        done, found = self.do(lambda: self.session.scalars(statement).all(), flushes=self.transactions)
-        if done:
-            documents = self.matching(cls, least)
-            documents.sort(key=lambda document: (document["number"], document["_id"]), reverse=descending)
-            self.load(cls, documents[:limit], list(found))
-
-    @rule(cls=st.sampled_from(CONCRETE), least=SMALL)
-    def query_columns(self, cls: Any, least: int) -> None:
-        """Columns, which show the database's side."""
-        statement = select(cls.id, cls.others).where(cls.number >= least).order_by(cls.id)
-        done, found = self.do(lambda: self.session.execute(statement).all(), flushes=self.transactions)
-        if done:
-            expected = sorted((document["_id"], document["others"]) for document in self.matching(cls, least))
-            assert expected == [tuple(row) for row in found]
-
-    def matching(self, cls: type, least: int) -> list[dict[str, Any]]:
-        """The documents of a class with a number that is large enough, as the session sees them."""
-        return [
-            document
-            for place, document in self.view.items()
-            if issubclass(_class_of(place, document), cls) and document["number"] >= least
-        ]
-
     @rule(cls=st.sampled_from(CONCRETE), least=SMALL, step=st.integers(1, 3))
     def update_all(self, cls: Any, least: int, step: int) -> None:
         """A statement that changes documents; the session's objects show it where the user changed nothing."""
         statement = update(cls).where(cls.number >= least).set(cls.number.inc(step))
         done, written = self.do(lambda: self.session.execute(statement), flushes=self.transactions)
-        if not done:
-            return
-        self.statement_wrote()
-        matched = self.matching(cls, least)
-        assert len(matched) == written.matched
-        for document in matched:
-            document["number"] += step
-            if "version" in document:
-                document["version"] += 1
-            e = self.known((cls.__collection__, document["_id"]))
-            if e is not None:
-                self.undo.append((e, e.base, e.gone))
-                old, e.base = e.base or {}, deepcopy(document)
-                for name, value in document.items():
-                    if name == "version" or e.values[name] == old[name]:
-                        e.values[name] = deepcopy(value)
+        if done:
+            self.write()
+            self.be_unsure()
+            matched = self.found(cls, least)
+            assert len(matched) == written.matched
+            for document in matched:
+                self.statement_writes(document, cls, {"number": document["number"] + step})
 
     @rule(cls=st.sampled_from(CONCRETE), least=st.integers(3, 8))
     def delete_all(self, cls: Any, least: int) -> None:
         """A statement that deletes documents; the session's objects of them are outside then."""
-        done, written = self.do(
-            lambda: self.session.execute(delete(cls).where(cls.number >= least)), flushes=self.transactions
-        )
-        if not done:
-            return
-        view = self.statement_wrote()
-        matched = self.matching(cls, least)
-        assert len(matched) == written.matched
-        for document in matched:
-            place = cls.__collection__, document["_id"]
-            del view[place]
-            e = self.known(place)
-            if e is not None:
-                self.remove(e)
+        statement = delete(cls).where(cls.number >= least)
+        done, written = self.do(lambda: self.session.execute(statement), flushes=self.transactions)
+        if done:
+            view = self.write()
+            self.be_unsure()
+            matched = self.found(cls, least)
+            assert len(matched) == written.matched
+            for place in [place_of(cls.__collection__, document) for document in matched]:
+                del view[place]
+                e = self.known(place)
+                if e is not None:
+                    self.remove(e)
 
     @rule()
     def flush(self) -> None:
@@ -528,10 +679,11 @@ class SessionMachine(RuleBasedStateMachine):
         done, _ = self.do(self.session.commit)
         if done:
             self.committed = self.view
-            self.undo.clear()
-            self.unsure = None
+            self.side.written = self.side.unsure = None
+            self.side.undo.clear()
             for e in self.entities:
                 e.expunged = False
+                e.forgotten = {}
 
     @rule()
     def rollback(self) -> None:
@@ -540,161 +692,51 @@ class SessionMachine(RuleBasedStateMachine):
         self.look()
 
     @precondition(lambda self: self.committed and not self.in_transaction)
-    @rule(which=PICK, how=SMALL)
-    def somebody_else(self, which: int, how: int) -> None:
+    @rule(which=PICK, how=st.sampled_from(UNDERNEATH))
+    def somebody_else(self, which: int, how: str) -> None:
         """Another client changes or deletes a document."""
-        places = sorted(self.committed)
+        places = sorted(self.committed, key=repr)
         if places:
             self.change_underneath(places[which % len(places)], how)
 
-    def change_underneath(self, place: Place, how: int) -> None:
+    def change_underneath(self, place: Place, how: str) -> None:
         """Another client changes a field that the session does not, or deletes the document, or a part of it."""
-        collection, key = place
-        if how == 0 and not any(e.state == "new" and e.place == place for e in self.entities):
-            self.raw[collection].delete_one({"_id": key})
+        document = self.committed.get(place)
+        if self.in_transaction or document is None:
+            return
+        collection = self.raw[place[0]]
+        key = next(one["_id"] for one in collection.find({}, {"_id": 1}) if place_of(place[0], stored(one)) == place)
+        if how == "gone":
+            if "version" in document:  # its vector has to go too
+                other = self.db.session()
+                other.delete(other.get(Counted, key))
+                other.commit()
+                other.close()
+            else:
+                collection.delete_one({"_id": key})
             del self.committed[place]
             return
-        document = self.committed[place]
-        names = ["others", "version"] if "version" in document else ["others"]
-        self.raw[collection].update_one({"_id": key}, {"$inc": dict.fromkeys(names, 1)})
-        for name in names:
-            document[name] += 1
-        if how == 1 and document.get("point") is not None:
-            self.raw[collection].update_one({"_id": key}, {"$set": {"point": None}})
+        change: Fields = {"$inc": dict.fromkeys(["others", *(["version"] if "version" in document else [])], 1)}
+        for name in change["$inc"]:
+            document[name] = document.get(name, 0) + 1
+        point = document.get("point")
+        if how == "no point" and point is not None:
+            change["$set"] = {"point": None}
             document["point"] = None
+        elif how == "no corner" and point is not None:
+            change["$set"] = {"point.corner": None}
+            point["corner"] = None
+        elif how == "unmapped":
+            document["unmapped"] = document["others"]
+            change["$set"] = {"unmapped": document["unmapped"]}
+        elif how.startswith("without") and how[8:] in document:
+            change["$unset"] = {how[8:]: ""}
+            del document[how[8:]]
+        collection.update_one({"_id": key}, change)
 
     @rule(loads=st.booleans())
     def another_session(self, loads: bool) -> None:
         """Close the session and begin another, which may load all there is."""
-        self.session.close()
-        self.view = self.committed
         self.begin_session()
-        for cls in (Thing, Counted, Animal) if loads else ():
+        for cls in (Thing, Counted, Animal, Keyed) if loads else ():
             self.query(cls, 0, 100, False)
-
-
-def _class_of(place: Place, document: dict[str, Any]) -> type:
-    return {"things": Thing, "counted": Counted}.get(place[0]) or {"Animal": Animal, "Dog": Dog, "Cat": Cat}[
-        document.get("_type", "Animal")
-    ]
-
-
-Change = Callable[[Any, dict[str, Any], int, str], None]
-"""Changes an object and its plain values alike."""
-
-
-def _assign(name: str, make: Callable[[int, str], Any]) -> Change:
-    def change(instance: Any, values: dict[str, Any], number: int, word: str) -> None:
-        setattr(instance, name, make(number, word))
-        values[name] = plain(make(number, word))
-
-    return change
-
-
-def _in_place(name: str, act: Callable[[Any, int, str], None]) -> Change:
-    """The same act on the object's value and on the plain one, where there is a value."""
-
-    def change(instance: Any, values: dict[str, Any], number: int, word: str) -> None:
-        if values[name] is not None:
-            act(getattr(instance, name), number, word)
-            act(values[name], number, word)
-
-    return change
-
-
-def plain(value: Any) -> Any:
-    """A value as the model holds it."""
-    if isinstance(value, Point):
-        return {"x": value.x, "tags": list(value.tags)}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    return deepcopy(value)
-
-
-def _set_x(point: Any, number: int, word: str) -> None:
-    if isinstance(point, dict):
-        point["x"] = number
-    else:
-        point.x = number
-
-
-def _tags_of(point: Any) -> Any:
-    return point["tags"] if isinstance(point, dict) else point.tags
-
-
-def _put(items: Any, number: int, word: str) -> None:
-    if items:
-        items[number % len(items)] = word
-
-
-def _drop(items: Any, number: int, word: str) -> None:
-    if items:
-        del items[number % len(items)]
-
-
-def _drop_two(table: Any, number: int, word: str) -> None:
-    for one in {"a", "b", "c"} - {word}:
-        table.pop(one, None)
-
-
-def _store(array: Any, number: int, word: str) -> None:
-    array[number % 3] = float(number)
-
-
-def _points(act: Callable[[Any, int, str], None]) -> Callable[[Any, int, str], None]:
-    def change(points: Any, number: int, word: str) -> None:
-        if points:
-            act(points[number % len(points)], number, word)
-
-    return change
-
-
-def _push_point(instance: Any, values: dict[str, Any], number: int, word: str) -> None:
-    instance.points.append(Point(x=number, tags=[word]))
-    values["points"].append({"x": number, "tags": [word]})
-
-
-def _push_tag(point: Any, number: int, word: str) -> None:
-    _tags_of(point).append(word)
-
-
-CHANGES: dict[str, list[Change]] = {
-    "number": [_assign("number", lambda number, word: number)],
-    "tags": [
-        _assign("tags", lambda number, word: [word] * number),
-        _in_place("tags", lambda tags, number, word: tags.append(word)),
-        _in_place("tags", lambda tags, number, word: tags.insert(0, word)),
-        _in_place("tags", _put),
-        _in_place("tags", _drop),
-        _in_place("tags", lambda tags, number, word: tags.sort()),
-    ],
-    "table": [
-        _assign("table", lambda number, word: {word: [number]}),
-        _in_place("table", lambda table, number, word: table.update({word: [number]})),
-        _in_place("table", lambda table, number, word: table.setdefault(word, []).append(number)),
-        _in_place("table", lambda table, number, word: table.update({one: [number] for one in "abc"})),
-        _in_place("table", lambda table, number, word: table.pop(word, None)),
-        _in_place("table", _drop_two),
-    ],
-    "point": [
-        _assign("point", lambda number, word: None),
-        _assign("point", lambda number, word: Point(x=number)),
-        _in_place("point", _set_x),
-        _in_place("point", _push_tag),
-    ],
-    "points": [
-        _assign("points", lambda number, word: [Point(x=number, tags=[word])]),
-        _push_point,
-        _in_place("points", _points(_set_x)),
-        _in_place("points", _points(_push_tag)),
-        _in_place("points", _drop),
-    ],
-    "array": [_assign("array", lambda number, word: np.full(3, number, "f8")), _in_place("array", _store)],
-    "embedding": [
-        _assign("embedding", lambda number, word: np.array([number, 1, 2], "f4")),
-        _assign("embedding", lambda number, word: None),
-        _in_place("embedding", _store),
-    ],
-}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pymongo
@@ -16,9 +17,10 @@ from superorm import connect, connect_async
 from superorm.backends.mongomock_engine import mongomock_client
 from tests.sessions.classes import CONCRETE
 from tests.sessions.driven import Driven
-from tests.sessions.machine import SessionMachine
+from tests.sessions.families import Child, FamilyMachine, Parent
+from tests.sessions.machine import SCRIPTS, SessionMachine
 
-EXAMPLES = {"mongodb": 36, "mongomock": 80}
+EXAMPLES = {"mongodb": 16, "mongomock": 40}
 
 
 @pytest.fixture(params=["mongodb", "mongomock"])
@@ -54,17 +56,43 @@ def db(request: pytest.FixtureRequest, server: str, raw: Any, mongodb_uri: str) 
             db.close()
 
 
-@pytest.mark.parametrize("soak", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["short", "long"])
-def test_sessions_agree_with_a_model(db: Any, raw: Any, server: str, soak: bool) -> None:
-    """After each step the database, the session and its objects are what the model says."""
-    db.create_all(*CONCRETE)
+SOAK = pytest.mark.parametrize("soak", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["short", "long"])
+
+
+def _settings(db: Any, server: str, soak: bool) -> settings:
     examples = 2000 if soak else EXAMPLES[server]
-    chosen = settings(
+    return settings(
         max_examples=examples // 3 if isinstance(db, Driven) else examples,
-        stateful_step_count=100 if soak else 40,
+        stateful_step_count=60 if soak else 16,
         deadline=None,
         derandomize=not soak,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(lambda: SessionMachine(db, raw), settings=chosen)
+
+
+@SOAK
+def test_sessions_agree_with_a_model(db: Any, raw: Any, server: str, soak: bool) -> None:
+    """After each of random steps the database, the session and its objects are what the model says."""
+    db.create_all(*CONCRETE)
+    run_state_machine_as_test(lambda: SessionMachine(db, raw), settings=_settings(db, server, soak))
+
+
+@SOAK
+def test_sequences_agree_with_a_model(db: Any, raw: Any, soak: bool) -> None:
+    """So they are after each step of sequences that have to do with one another, with objects of each class."""
+    db.create_all(*CONCRETE)
+    for seed in range(40 if soak else 1):
+        random = Random(seed)
+        for script in SCRIPTS[seed % 4 :: 4] if isinstance(db, Driven) else SCRIPTS:
+            machine = SessionMachine(db, raw)
+            machine.fill(random.randrange(6))
+            machine.play(script, random)
+            machine.teardown()
+
+
+@SOAK
+def test_families_agree_with_a_model(db: Any, raw: Any, server: str, soak: bool) -> None:
+    """So do relationships, while their objects leave the session, come back, and have twins."""
+    db.create_all(Parent, Child)
+    run_state_machine_as_test(lambda: FamilyMachine(db, raw), settings=_settings(db, server, soak))
