@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import bson
 import numpy as np
 import pytest
 from bson import Binary, ObjectId
 
+from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.owner import is_dead, open_here, owner
-from superorm.vectors.records import KEYS_PER_RECORD, Look, Record, batch, new_records, prunable
+from superorm.vectors.records import (
+    BYTES_OF_KEYS,
+    KEYS_PER_RECORD,
+    Look,
+    Record,
+    batch,
+    in_parts,
+    new_records,
+    prunable,
+)
 from superorm.vectors.rows import Rows
-from superorm.vectors.scores import distance_of, exact_distances, prepare, score_of
+from superorm.vectors.scores import distance_of, exact_distances, longest, prepare, score_of
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
@@ -24,7 +36,7 @@ def test_rows(metric: Any) -> None:
     rng = np.random.default_rng(0)
     rows, model = Rows(4, metric), {}
     for step in range(300):
-        names = [str(n) for n in set(rng.integers(0, 50, 3).tolist())]
+        names = [encode_key(n) for n in set(rng.integers(0, 50, 3).tolist())]
         vectors = rng.standard_normal((len(names), 4)).astype("f4")
         if step % 3 == 0:
             rows.drop(names)
@@ -42,6 +54,23 @@ def test_rows(metric: Any) -> None:
         assert sorted(left, key=exact.__getitem__)[:5] == found.keys
         assert np.allclose([exact[name] for name in found.keys], found.distances, atol=found.tolerance)
         assert (len(left) <= 5) == found.complete
+
+
+@pytest.mark.parametrize(("dim", "count"), [(128, 50_000), (384, 20_000)])
+def test_size_of_rows(dim: int, count: int) -> None:
+    """Rows whose number is known take their float32 numbers, a tenth, and 100 bytes each for keys and all the rest."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((1000, dim)).astype("f4")
+    tracemalloc.start()
+    try:
+        rows = Rows(dim, "cosine", count)
+        for _ in range(0, count, 1000):
+            rows.replace((), [encode_key(ObjectId()) for _ in range(1000)], vectors)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == len(rows)
+    assert size / count < 1.1 * 4 * dim + 100
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
@@ -84,6 +113,24 @@ def test_records() -> None:
     assert 1 == len(batch(look.records.values(), 100))
     other = [Record(ObjectId(), [1], None, open=True), Record(ObjectId(), [1], 3)]
     assert 2 == len(batch([*other, *look.records.values()], 100_000))
+
+
+def test_long_keys_in_parts() -> None:
+    """No part has more bytes of keys than a statement takes, and all keys stand in the parts, in order."""
+    keys = [f"{n:05}" + "z" * 4000 for n in range(5000)]
+    documents = new_records("a.b", keys)
+    assert keys == [key for document in documents for key in document["keys"]]
+    for document in documents:
+        assert len(bson.encode(document)) < BYTES_OF_KEYS + 100_000
+    assert [["x" * BYTES_OF_KEYS], ["y"]] == in_parts({encode_key(k): k for k in ["x" * BYTES_OF_KEYS, "y"]}, 10)
+    assert [] == in_parts({}, 10)
+
+
+def test_longest() -> None:
+    """The length of the longest row, finite for rows whose squares are not."""
+    rows = np.array([[3e30, 4e30], [1, 1]], np.float32)
+    assert np.isclose(5e30, longest(rows))
+    assert longest(rows[:0]) == 0
 
 
 def test_prunable() -> None:

@@ -9,9 +9,12 @@ from superorm._async.components import AsyncComponents
 from superorm._async.create import declared_collections, look, mapped_documents, vector_specs
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm.artifacts.reference import Reference
+from superorm.compile.plan import Find
+from superorm.components.model import Model
 from superorm.exc import CorruptArtifactError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import CheckReport
+from superorm.vectors.records import COLLECTION
 
 __all__ = ["check"]
 
@@ -41,7 +44,18 @@ async def check(
         if plan := await look(backend, declared):
             problems += [*plan.missing(declared), *plan.differences]
             present.add(declared.collection)
-    for spec in vector_specs(mappings):
-        if spec.collection in present:
-            problems += [str(problem) for problem in await vectors.check(spec)]
+    specs = [spec for spec in vector_specs(mappings) if spec.collection in present]
+    for spec in specs:
+        problems += [str(problem) for problem in await vectors.check(spec)]
+    newest: dict[str, int] = {}
+    for record in records:
+        if record.kind == Model.kind:
+            newest[record.name] = max(record.version, newest.get(record.name, 0))
+    made = Find(COLLECTION, {"_id": {"$in": [spec.name for spec in specs]}, "kind": "index"}, sort=[("_id", 1)])
+    for index in await backend.read(made) if specs else ():
+        if newest.get(index["model"], 0) > index["version"]:
+            problems.append(
+                f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "
+                f"which searches and writes keep, but there is version {newest[index['model']]}"
+            )
     return CheckReport(problems, await blobs.orphans(references))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncQueries", "Found"]
 
 _NAMING_BATCH = 1000
+_NO_NUMBERS = frozenset("cmMSU")
+"""Kinds of arrays that numpy would turn into float32, though they hold complex numbers, times or texts."""
 _STAGES_OF_DOCUMENTS = frozenset({"$graphLookup", "$limit", "$lookup", "$match", "$set", "$skip", "$sort", "$unwind"})
 """After them the rows still have the keys of the statement's own documents, unless `$set` changes these."""
 
@@ -69,15 +72,16 @@ class AsyncQueries:
 
     async def stream(
         self, compiled: CompiledSelect, session: AsyncClientSession | None, batch_size: int
-    ) -> AsyncIterator[Found]:
+    ) -> AsyncGenerator[Found]:
         """The same in batches; of accumulators over nothing, which have a row, one that is empty."""
         if compiled.like is not None:
             yield await self.run(compiled, session)
             return
         some = False
-        async for batch in self._backend.stream(compiled.read, session=session, batch_size=batch_size):
-            some = some or bool(batch)
-            yield Found(batch)
+        async with aclosing(self._backend.stream(compiled.read, session=session, batch_size=batch_size)) as batches:
+            async for batch in batches:
+                some = some or bool(batch)
+                yield Found(batch)
         if not some and compiled.default_row is not None:
             yield Found([])
 
@@ -93,8 +97,9 @@ class AsyncQueries:
         if again is None:
             return error
         try:
-            async for found in self._backend.stream(again, session=session, batch_size=_NAMING_BATCH):
-                rows_of(compiled, found, None, _as_they_are)
+            async with aclosing(self._backend.stream(again, session=session, batch_size=_NAMING_BATCH)) as batches:
+                async for found in batches:
+                    rows_of(compiled, found, None, _as_they_are)
         except ValidationError as named:
             return named
         except SuperormError:
@@ -151,6 +156,8 @@ class AsyncQueries:
                 f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is computed from "
                 f"{source.where}; give a value of its type"
             )
+        if isinstance(query, str) and not query.strip():
+            raise VectorError(f"like() got the text {query!r:.80}, which is blank and near to nothing; give some words")
         model = await self._models.model(plan.spec, plan.declared.model)
         (vector,) = await aio.in_thread(model.predict, [query])
         return _numbers(vector, f"model {plan.declared.model!r} returned"), None
@@ -199,10 +206,15 @@ def _as_they_are(mapping: ClassMap, found: Sequence[dict[str, Any]], only: froze
 
 
 def _numbers(given: Any, whence: str) -> Any:
+    """The same in float32, infinite where that is too small for it."""
     try:
-        return np.asarray(given, np.float32)
+        wide = np.asarray(given)
+        if wide.dtype.kind not in _NO_NUMBERS:
+            with np.errstate(over="ignore"):
+                return wide.astype(np.float32, copy=False)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
-        raise VectorError(f"{whence} {given!r:.80}, which is no vector of numbers") from None
+        pass
+    raise VectorError(f"{whence} {given!r:.80}, which is no vector of real numbers")
 
 
 def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:

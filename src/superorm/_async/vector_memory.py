@@ -116,7 +116,7 @@ class AsyncMemoryCopies:
         step = copy.forward(look)
         if step is None:
             return False
-        keys, rows = await self.records.vectors(spec, step.keys.values(), session=session)
+        keys, rows = await self.records.vectors(spec, step.keys, session=session)
         return copy.install(step, look, keys, rows)
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,7 @@ from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteEr
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
-from superorm.vectors.records import COLLECTION, Look, State, prunable, state_id
+from superorm.vectors.records import COLLECTION, Look, State, in_parts, prunable, state_id
 from superorm.vectors.rows import Rows
 
 if TYPE_CHECKING:
@@ -177,11 +177,11 @@ class AsyncVectorRecords:
         return True
 
     async def vectors(
-        self, spec: VectorSpec, keys: Iterable[Any], *, session: AsyncClientSession | None = None
+        self, spec: VectorSpec, keys: Mapping[str, Any], *, session: AsyncClientSession | None = None
     ) -> tuple[list[str], Matrix]:
         """The vectors (n, dim) of those documents that are there and have one, under their canonical keys."""
         documents: list[dict[str, Any]] = []
-        for part in split(list(keys)):
+        for part in in_parts(keys, _IDS):
             plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
             documents += await self.backend.read(plan, session=session)
         return vectors_of(spec, documents)
@@ -189,11 +189,11 @@ class AsyncVectorRecords:
     async def rows(
         self, spec: VectorSpec, *, session: AsyncClientSession | None = None, progress: Progress | None = None
     ) -> Rows:
-        """The vectors of all documents, in memory."""
-        rows, done, total = Rows(spec.dim, spec.metric), 0, 0
-        if progress is not None:
-            total = (await self.backend.read(Count(spec.collection)))[0]["n"]
-        async for part in self.backend.stream(Find(spec.collection, {}, {spec.path: 1}), session=session):
+        """The vectors of all documents, in memory, for as many as there are."""
+        filter = {spec.path: {"$ne": None}}
+        total = (await self.backend.read(Count(spec.collection, filter), session=session))[0]["n"]
+        rows, done = Rows(spec.dim, spec.metric, total), 0
+        async for part in self.backend.stream(Find(spec.collection, filter, {spec.path: 1}), session=session):
             keys, vectors = vectors_of(spec, part)
             rows.replace((), keys, vectors)
             if progress is not None:

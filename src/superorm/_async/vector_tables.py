@@ -24,7 +24,7 @@ from superorm.vectors.errors import VersionLost
 from superorm.vectors.records import Look, Need, State, batch, keys_of, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
-from superorm.vectors.scores import prepare
+from superorm.vectors.scores import longest, prepare
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -55,12 +55,14 @@ class AsyncTableView:
     async def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
         """The `limit` nearest keys of the table, without the pending ones."""
         state = self.look.state
-        if not self.usable or state is None or state.ver is None or state.table is None:
+        if not self.usable or state is None or state.ver is None or state.table is None or state.norm is None:
             return None
         pending = self.look.pending
         leave_out = pending.keys() if request.leave_out is None else pending.keys() | {encode_key(request.leave_out)}
         spec = self.spec
-        nearest = await self.engine.nearest(state.table, state.ver, request.query, spec.metric, limit, leave_out)
+        nearest = await self.engine.nearest(
+            state.table, state.ver, request.query, spec.metric, limit, leave_out, norm=state.norm
+        )
         return Answer(nearest, pending)
 
 
@@ -123,22 +125,22 @@ class AsyncTableCopies:
         if not records:
             return None
         touched = keys_of(records)
-        keys, rows = await self.records.vectors(spec, touched.values(), session=session)
-        return Step(look.state, [record.id for record in records], list(touched), keys, rows)
+        keys, rows = await self.records.vectors(spec, touched, session=session)
+        rows, usable = prepare(rows, spec.metric)
+        kept, rows = [key for key, use in zip(keys, usable, strict=True) if use], rows[usable]
+        return Step(look.state, [record.id for record in records], list(touched), kept, rows, longest(rows))
 
     async def write_step(self, spec: VectorSpec, step: Step) -> int:
         """Write what was read to the table, from its published version on; the version made."""
         state = step.state
         assert state.table is not None
-        rows, usable = prepare(step.rows, spec.metric)
-        kept = [key for key, use in zip(step.keys, usable, strict=True) if use]
         tidy = (_superseded(state) or 0) if self._tidies(state) else None
-        return await self.tables.write(state.table, state.ver, step.touched, kept, rows[usable], tidy=tidy)
+        return await self.tables.write(state.table, state.ver, step.touched, step.keys, step.rows, tidy=tidy)
 
     async def publish_step(self, spec: VectorSpec, step: Step, ver: int) -> bool:
         """Publish the version and stamp exactly the records read; False, and nothing done, where the state moved."""
         state, engine = step.state, await self.engine()
-        update: dict[str, Any] = {"$set": {"ver": ver}}
+        update: dict[str, Any] = {"$set": {"ver": ver}, "$max": {"norm": step.norm}}
         if self._tidies(state):
             now = datetime.now(UTC)
             if state.mark is None or _superseded(state) is not None:
@@ -195,16 +197,16 @@ class AsyncTableCopies:
         await self.records.update_state(spec.name, engine, {"$set": {f"drop.{name}": now + _BUILDING}})
         noted = await self.records.everything(spec.name, engine)
         await self.tables.create(table, spec.dim)
-        await self.fill(spec, table, progress)
+        norm = await self.fill(spec, table, progress)
         async with self.tables.lock(self.prefix(spec)):
             for _ in range(_ATTEMPTS):
-                if await self.finish_build(spec, table, noted):
+                if await self.finish_build(spec, table, noted, norm):
                     return
         raise VersionLost(f"{spec.name}: its table in {self.tables.uri} could not be built, as its state kept changing")
 
-    async def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> None:
-        """Append the vectors of all documents to a new table."""
-        done, total = 0, 0
+    async def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> float:
+        """Append the vectors of all documents to a new table; the length of the longest row."""
+        done, total, norm = 0, 0, 0.0
         if progress is not None:
             total = (await self.backend.read(Count(spec.collection)))[0]["n"]
         keys: list[str] = []
@@ -214,6 +216,7 @@ class AsyncTableCopies:
             prepared, usable = prepare(vectors, spec.metric)
             keys += [key for key, use in zip(some, usable, strict=True) if use]
             rows.append(prepared[usable])
+            norm = max(norm, longest(rows[-1]))
             if len(keys) >= _KEYS_PER_PUBLICATION:
                 await self.tables.append(table, keys, np.concatenate(rows))
                 keys, rows = [], []
@@ -222,9 +225,13 @@ class AsyncTableCopies:
                 progress(done, max(done, total), spec.name)
         if keys:
             await self.tables.append(table, keys, np.concatenate(rows))
+        return norm
 
-    async def finish_build(self, spec: VectorSpec, table: str, noted: Look) -> bool:
-        """Read again the keys of all records not noted, and publish the table. Call it under the lock."""
+    async def finish_build(self, spec: VectorSpec, table: str, noted: Look, norm: float) -> bool:
+        """Read again the keys of all records not noted, and publish the table. Call it under the lock.
+
+        None of the rows that it was filled with is longer than `norm`.
+        """
         look, touched, found, vectors = await self.records.in_snapshot(partial(self._read_news, spec, noted))
         state = look.state
         if state is None or noted.state is None or state.floor > noted.state.n:
@@ -238,6 +245,7 @@ class AsyncTableCopies:
             "table": table,
             "dim": spec.dim,
             "metric": spec.metric,
+            "norm": max(norm, longest(prepared[usable])),
             "mark": {"ver": ver, "at": now},
         }
         if state.ver is not None and state.table is not None:
@@ -253,7 +261,7 @@ class AsyncTableCopies:
         look = await self.records.everything(spec.name, await self.engine(), session=session)
         known = {record.id for record in noted.records.values() if not record.open}
         touched = keys_of(record for record in look.records.values() if record.id not in known)
-        found, vectors = await self.records.vectors(spec, touched.values(), session=session)
+        found, vectors = await self.records.vectors(spec, touched, session=session)
         return look, list(touched), found, vectors
 
     def prefix(self, spec: VectorSpec) -> str:
@@ -265,6 +273,7 @@ class AsyncTableCopies:
         return (
             state is not None
             and state.ver is not None
+            and state.norm is not None
             and (state.table or "").startswith(f"{self.prefix(spec)}-")
             and (state.dim, state.metric) == (spec.dim, spec.metric)
         )
@@ -282,6 +291,8 @@ class Step:
     touched: Sequence[str]
     keys: Sequence[str]
     rows: Matrix
+    """The rows (n, dim) of `keys`, prepared."""
+    norm: float
 
 
 def _superseded(state: State) -> int | None:

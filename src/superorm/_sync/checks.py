@@ -10,9 +10,12 @@ from superorm._sync.components import Components
 from superorm._sync.create import declared_collections, look, mapped_documents, vector_specs
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.artifacts.reference import Reference
+from superorm.compile.plan import Find
+from superorm.components.model import Model
 from superorm.exc import CorruptArtifactError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import CheckReport
+from superorm.vectors.records import COLLECTION
 
 __all__ = ["check"]
 
@@ -42,7 +45,18 @@ def check(
         if plan := look(backend, declared):
             problems += [*plan.missing(declared), *plan.differences]
             present.add(declared.collection)
-    for spec in vector_specs(mappings):
-        if spec.collection in present:
-            problems += [str(problem) for problem in vectors.check(spec)]
+    specs = [spec for spec in vector_specs(mappings) if spec.collection in present]
+    for spec in specs:
+        problems += [str(problem) for problem in vectors.check(spec)]
+    newest: dict[str, int] = {}
+    for record in records:
+        if record.kind == Model.kind:
+            newest[record.name] = max(record.version, newest.get(record.name, 0))
+    made = Find(COLLECTION, {"_id": {"$in": [spec.name for spec in specs]}, "kind": "index"}, sort=[("_id", 1)])
+    for index in backend.read(made) if specs else ():
+        if newest.get(index["model"], 0) > index["version"]:
+            problems.append(
+                f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "
+                f"which searches and writes keep, but there is version {newest[index['model']]}"
+            )
     return CheckReport(problems, blobs.orphans(references))

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Queries"]
 
 _NAMING_BATCH = 1000
+_NO_NUMBERS = frozenset("cmMSU")
+"""Kinds of arrays that numpy would turn into float32, though they hold complex numbers, times or texts."""
 _STAGES_OF_DOCUMENTS = frozenset({"$graphLookup", "$limit", "$lookup", "$match", "$set", "$skip", "$sort", "$unwind"})
 """After them the rows still have the keys of the statement's own documents, unless `$set` changes these."""
 
@@ -68,15 +71,16 @@ class Queries:
 
         return self._vectors.search(request, finish, session=session)
 
-    def stream(self, compiled: CompiledSelect, session: ClientSession | None, batch_size: int) -> Iterator[Found]:
+    def stream(self, compiled: CompiledSelect, session: ClientSession | None, batch_size: int) -> Generator[Found]:
         """The same in batches; of accumulators over nothing, which have a row, one that is empty."""
         if compiled.like is not None:
             yield self.run(compiled, session)
             return
         some = False
-        for batch in self._backend.stream(compiled.read, session=session, batch_size=batch_size):
-            some = some or bool(batch)
-            yield Found(batch)
+        with closing(self._backend.stream(compiled.read, session=session, batch_size=batch_size)) as batches:
+            for batch in batches:
+                some = some or bool(batch)
+                yield Found(batch)
         if not some and compiled.default_row is not None:
             yield Found([])
 
@@ -90,8 +94,9 @@ class Queries:
         if again is None:
             return error
         try:
-            for found in self._backend.stream(again, session=session, batch_size=_NAMING_BATCH):
-                rows_of(compiled, found, None, _as_they_are)
+            with closing(self._backend.stream(again, session=session, batch_size=_NAMING_BATCH)) as batches:
+                for found in batches:
+                    rows_of(compiled, found, None, _as_they_are)
         except ValidationError as named:
             return named
         except SuperormError:
@@ -148,6 +153,8 @@ class Queries:
                 f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is computed from "
                 f"{source.where}; give a value of its type"
             )
+        if isinstance(query, str) and not query.strip():
+            raise VectorError(f"like() got the text {query!r:.80}, which is blank and near to nothing; give some words")
         model = self._models.model(plan.spec, plan.declared.model)
         (vector,) = sio.in_thread(model.predict, [query])
         return _numbers(vector, f"model {plan.declared.model!r} returned"), None
@@ -196,10 +203,15 @@ def _as_they_are(mapping: ClassMap, found: Sequence[dict[str, Any]], only: froze
 
 
 def _numbers(given: Any, whence: str) -> Any:
+    """The same in float32, infinite where that is too small for it."""
     try:
-        return np.asarray(given, np.float32)
+        wide = np.asarray(given)
+        if wide.dtype.kind not in _NO_NUMBERS:
+            with np.errstate(over="ignore"):
+                return wide.astype(np.float32, copy=False)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
-        raise VectorError(f"{whence} {given!r:.80}, which is no vector of numbers") from None
+        pass
+    raise VectorError(f"{whence} {given!r:.80}, which is no vector of real numbers")
 
 
 def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:

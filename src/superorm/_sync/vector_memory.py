@@ -115,7 +115,7 @@ class MemoryCopies:
         step = copy.forward(look)
         if step is None:
             return False
-        keys, rows = self.records.vectors(spec, step.keys.values(), session=session)
+        keys, rows = self.records.vectors(spec, step.keys, session=session)
         return copy.install(step, look, keys, rows)
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:

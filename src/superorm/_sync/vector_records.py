@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +20,7 @@ from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteEr
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
-from superorm.vectors.records import COLLECTION, Look, State, prunable, state_id
+from superorm.vectors.records import COLLECTION, Look, State, in_parts, prunable, state_id
 from superorm.vectors.rows import Rows
 
 if TYPE_CHECKING:
@@ -174,21 +174,21 @@ class VectorRecords:
         return True
 
     def vectors(
-        self, spec: VectorSpec, keys: Iterable[Any], *, session: ClientSession | None = None
+        self, spec: VectorSpec, keys: Mapping[str, Any], *, session: ClientSession | None = None
     ) -> tuple[list[str], Matrix]:
         """The vectors (n, dim) of those documents that are there and have one, under their canonical keys."""
         documents: list[dict[str, Any]] = []
-        for part in split(list(keys)):
+        for part in in_parts(keys, _IDS):
             plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
             documents += self.backend.read(plan, session=session)
         return vectors_of(spec, documents)
 
     def rows(self, spec: VectorSpec, *, session: ClientSession | None = None, progress: Progress | None = None) -> Rows:
-        """The vectors of all documents, in memory."""
-        rows, done, total = Rows(spec.dim, spec.metric), 0, 0
-        if progress is not None:
-            total = self.backend.read(Count(spec.collection))[0]["n"]
-        for part in self.backend.stream(Find(spec.collection, {}, {spec.path: 1}), session=session):
+        """The vectors of all documents, in memory, for as many as there are."""
+        filter = {spec.path: {"$ne": None}}
+        total = self.backend.read(Count(spec.collection, filter), session=session)[0]["n"]
+        rows, done = Rows(spec.dim, spec.metric, total), 0
+        for part in self.backend.stream(Find(spec.collection, filter, {spec.path: 1}), session=session):
             keys, vectors = vectors_of(spec, part)
             rows.replace((), keys, vectors)
             if progress is not None:

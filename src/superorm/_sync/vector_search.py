@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from superorm._sync.vector_records import split
 from superorm._sync.vector_view import VectorView
 from superorm.codec.keys import decode_key, encode_key, sort_key
 from superorm.codec.vectors import decode_rows, value_at
 from superorm.compile.plan import Find, Read
+from superorm.vectors.records import in_parts
 from superorm.vectors.request import Explanation, Hit, Hits, SearchRequest
 from superorm.vectors.rows import Nearest
 from superorm.vectors.scores import distance_of, exact_distances, score_of
@@ -25,6 +25,7 @@ __all__ = ["VectorSearch"]
 
 _FEW = 2_000
 """So many matching documents are ranked from their own vectors rather than looked for among the engine's candidates."""
+_IDS = 4_000
 _SLACK = 8
 _MOST_WHOLE = 64
 """Candidates beyond this number are first read without the rest of their documents."""
@@ -116,7 +117,7 @@ class VectorSearch:
         """Read the documents of these keys that match, and rank them."""
         fresh = {encode_key(id): id for id in ids}
         self._asked.update(fresh)
-        for part in split([id for key, id in fresh.items() if key not in self._ranked]):
+        for part in in_parts({key: id for key, id in fresh.items() if key not in self._ranked}, _IDS):
             for document in self._read({"_id": {"$in": part}}, whole=whole):
                 if whole:
                     self._documents[encode_key(document["_id"])] = document
@@ -170,8 +171,8 @@ class VectorSearch:
     def _hits(self, strategy: str) -> Hits:
         request, best = self._request, self._best()
         read = len(self._ranked)
-        lacking = [id for key, (_, id) in best if key not in self._documents]
-        for part in split(lacking):
+        lacking = {key: id for key, (_, id) in best if key not in self._documents}
+        for part in in_parts(lacking, _IDS):
             for document in self._read({"_id": {"$in": part}}, whole=True):
                 self._documents[encode_key(document["_id"])] = document
         hits: list[Hit] = []

@@ -24,7 +24,7 @@ from superorm.expr.sources import is_document
 from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
 from superorm.expr.storable import Storable
 from superorm.expr.thawed import thawed
-from superorm.expr.values import checked_count, checked_name, own_copy, shortened
+from superorm.expr.values import checked_count, checked_flag, checked_name, own_copy, shortened
 
 if TYPE_CHECKING:
     from superorm.expr.writes import MergeInto
@@ -195,7 +195,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
                 query=own_copy(query),
                 on=on,
                 k=checked_count("like(k=...)", k, least=1, most=MAX_K),
-                exact=exact,
+                exact=checked_flag("like(exact=...)", exact),
                 num_candidates=None
                 if num_candidates is None
                 else checked_count("num_candidates", num_candidates, least=1),

@@ -12,7 +12,7 @@ from superorm.exc import StatementError
 from superorm.expr.literals import ATOMIC, literal
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 
-__all__ = ["checked_count", "checked_name", "checked_number", "own_copy", "shortened", "text_literal"]
+__all__ = ["checked_count", "checked_flag", "checked_name", "checked_number", "own_copy", "shortened", "text_literal"]
 
 
 def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
@@ -20,6 +20,13 @@ def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -
         raise StatementError(f"{name} takes a whole number, not {type(value).__name__} {value!r}")
     if not least <= value <= most:
         raise StatementError(f"{name} must be from {least} to {most}, not {value}")
+    return value
+
+
+def checked_flag(name: str, value: object) -> bool:
+    """The value itself; raises `StatementError` unless it is True or False."""
+    if not isinstance(value, bool):
+        raise StatementError(f"{name} takes True or False, not {type(value).__name__} {value!r:.80}")
     return value
 
 

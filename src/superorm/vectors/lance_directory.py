@@ -20,13 +20,14 @@ from superorm.schema.vector_spec import Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.rows import Nearest, Rows
-from superorm.vectors.scores import prepare, rounding
+from superorm.vectors.scores import longest, prepare, rounding
 
 __all__ = ["LanceDirectory"]
 
 _IDENTITY = "superorm.json"
-_IDS_PER_DELETE = 4_000
 _HANDLES = 16
+_NEXT_TO_ONE = 2.0**-23
+"""How far LanceDB may be off where it takes a product from 1."""
 _MARGIN = timedelta(seconds=1)
 
 
@@ -123,11 +124,8 @@ class LanceDirectory:
             if ver is not None and handle.version != ver:
                 handle.checkout(ver)
                 handle.restore()
-            for start in range(0, len(touched), _IDS_PER_DELETE):
-                ids = ", ".join(f"'{key}'" for key in touched[start : start + _IDS_PER_DELETE])
-                handle.delete(f"key IN ({ids})")
-            if keys:
-                handle.add(_arrow(keys, rows))
+            if touched:
+                _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
             if tidy is not None:
                 handle.optimize(cleanup_older_than=_age(handle, tidy), delete_unverified=True)
             made = int(handle.version)
@@ -144,10 +142,18 @@ class LanceDirectory:
         self._connect().drop_table(table, ignore_missing=True)
 
     def nearest(
-        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+        self,
+        table: str,
+        ver: int,
+        query: Vector,
+        metric: Metric,
+        limit: int,
+        leave_out: Collection[str],
+        norm: float,
     ) -> Nearest:
         """The `limit` nearest rows of a version to a query (dim,), without the keys left out.
 
+        No row of the version is longer than `norm`.
         Raises ``VersionLost``.
         """
         rows = self._cached(table, ver, query.size, metric)
@@ -171,14 +177,17 @@ class LanceDirectory:
         if leave_out:
             kept = [position for position, key in enumerate(keys) if key not in leave_out]
             keys, distances = [keys[position] for position in kept], distances[kept]
-        scale = 1.0 if metric == "cosine" else 4 * float(np.abs(distances).max(initial=0))
+        if metric == "euclidean":
+            tolerance = rounding(query.size, 4 * float(distances.max(initial=0)))  # it sums squares of differences
+        else:
+            tolerance = rounding(query.size, norm * longest(target[None])) + _NEXT_TO_ONE  # the products may cancel
         complete = found.num_rows < asked and len(keys) <= limit
-        return Nearest(keys[:limit], distances[:limit], complete, rounding(query.size, scale))
+        return Nearest(keys[:limit], distances[:limit], complete, tolerance)
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""
-        handle, _ = self._pinned(table, ver)
-        rows = Rows(dim, metric)
+        handle, count = self._pinned(table, ver)
+        rows = Rows(dim, metric, count)
         try:
             for batch in handle.to_arrow().to_batches():
                 vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
@@ -255,6 +264,15 @@ def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
     pa = _arrow_library()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
     return pa.Table.from_arrays([pa.array(keys, pa.string()), vectors], schema=_schema(rows.shape[1]))
+
+
+def _merge(handle: Any, gone: Sequence[str], keys: Sequence[str], rows: Matrix) -> None:
+    """Remove the keys that are gone, and insert or replace rows (n, dim) under `keys`, in one commit."""
+    change = handle.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+    if gone:
+        ids = ", ".join(f"'{key}'" for key in gone)
+        change = change.when_not_matched_by_source_delete(f"key IN ({ids})")
+    change.execute(_arrow(keys, rows))
 
 
 def _age(handle: Any, ver: int) -> timedelta:

@@ -2,10 +2,11 @@
 
 The collection `COLLECTION` beside the documents holds, per vector index `i` and engine, a *state*::
 
-    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, mark, drop}
+    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, norm, mark, drop}
 
 `n` counts publications, `ver` is the version of the engine's `table` that publication `n` made,
-records stamped above `floor` are all kept. And per commit *records* of the keys it touched::
+no row of which is longer than `norm`; records stamped above `floor` are all kept.
+And per commit *records* of the keys it touched::
 
     {_id: ObjectId, kind: "record", i, keys: [...], seq: {<engine>: n}}
 
@@ -31,6 +32,7 @@ __all__ = [
     "Record",
     "State",
     "batch",
+    "in_parts",
     "keys_of",
     "need_of",
     "new_records",
@@ -40,6 +42,8 @@ __all__ = [
 
 COLLECTION = "_superorm_records"
 KEYS_PER_RECORD = 5_000
+BYTES_OF_KEYS = 4 << 20
+"""So many bytes of keys stand in one record or one statement, of which the server takes 16 MiB."""
 MANY_RECORDS = 50
 MANY_KEYS = 2_000
 
@@ -60,6 +64,8 @@ class State:
     metric: str | None = None
     mark: Mapping[str, Any] | None = None
     """A published version and its time: once that is old, no reader needs the versions before it."""
+    norm: float | None = None
+    """No row of the table is longer; None for an engine in memory, and for tables made before this was recorded."""
     drop: Mapping[str, datetime] = field(factory=dict[str, datetime])
     """Tables that do not serve, or not yet, by the end of their names, each with the time from which none needs it."""
 
@@ -74,6 +80,7 @@ class State:
             get("dim"),
             get("metric"),
             get("mark"),
+            get("norm"),
             get("drop") or {},
         )
 
@@ -137,12 +144,24 @@ def keys_of(records: Iterable[Record]) -> dict[str, Any]:
 
 def new_records(index: str, keys: Iterable[Any], *, owner: str | None = None) -> list[dict[str, Any]]:
     """Records of the keys, each once; with an owner they are open."""
-    distinct = list({encode_key(key): key for key in keys}.values())
     extra = {} if owner is None else {"open": True, "owner": owner}
-    return [
-        {"_id": ObjectId(), "kind": "record", "i": index, "keys": distinct[start : start + KEYS_PER_RECORD], **extra}
-        for start in range(0, len(distinct), KEYS_PER_RECORD)
-    ]
+    parts = in_parts({encode_key(key): key for key in keys}, KEYS_PER_RECORD)
+    return [{"_id": ObjectId(), "kind": "record", "i": index, "keys": part, **extra} for part in parts]
+
+
+def in_parts(keys: Mapping[str, Any], most: int) -> list[list[Any]]:
+    """The ``_id`` values under their canonical keys, in parts of at most `most` that a statement has room for."""
+    parts: list[list[Any]] = []
+    part: list[Any] = []
+    room = 0
+    for key, id in keys.items():
+        size = len(key) // 2  # hexadecimal digits
+        if room < size or len(part) == most:
+            part, room = [], BYTES_OF_KEYS
+            parts.append(part)
+        part.append(id)
+        room -= size
+    return parts
 
 
 def batch(records: Iterable[Record], limit: int) -> list[Record]:

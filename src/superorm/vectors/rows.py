@@ -33,16 +33,18 @@ class Nearest:
 class Rows:
     """Contiguous float32 rows as `prepare` makes them, with a free list and a map from key to row.
 
+    There is room for `size` rows; more is made as they come. Keys are held as bytes, half as long as their digits.
     Not safe for threads by itself.
     """
 
-    def __init__(self, dim: int, metric: Metric) -> None:
+    def __init__(self, dim: int, metric: Metric, size: int = 0) -> None:
         self.dim = dim
         self.metric: Metric = metric
-        self._matrix: Matrix = np.zeros((0, dim), np.float32)
-        self._squares: NDArray[np.float32] = np.zeros(0, np.float32)
-        self._keys: list[str] = []
-        self._where: dict[str, int] = {}
+        self._matrix: Matrix = np.zeros((size, dim), np.float32)
+        self._squares: NDArray[np.float32] = np.zeros(0 if metric == "cosine" else size, np.float32)
+        """The squared length of each row; nothing under cosine, where all are 1."""
+        self._keys: list[bytes] = []
+        self._where: dict[bytes, int] = {}
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -54,19 +56,20 @@ class Rows:
 
     def compare(self, other: Rows, leave_out: Container[str] = ()) -> dict[str, str]:
         """Where an engine's rows, `other`, differ from these of the documents: missing, extra or different."""
-        problems = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
+        problems: dict[bytes, str] = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
         problems |= dict.fromkeys(other._where.keys() - self._where.keys(), "extra")
         for key in self._where.keys() & other._where.keys():
             if not np.array_equal(self._matrix[self._where[key]], other._matrix[other._where[key]]):
                 problems[key] = "different"
-        return {key: problem for key, problem in problems.items() if key not in leave_out}
+        return {key.hex(): problem for key, problem in problems.items() if key.hex() not in leave_out}
 
     def put(self, keys: Sequence[str], rows: Matrix) -> None:
         """Insert or replace rows (n, dim) that are prepared already."""
-        fresh = sum(key not in self._where for key in keys)
+        held = [*map(bytes.fromhex, keys)]
+        fresh = sum(key not in self._where for key in held)
         self._reserve(len(self._keys) + max(0, fresh - len(self._free)))
         slots: list[int] = []
-        for key in keys:
+        for key in held:
             slot = self._where.get(key)
             if slot is None:
                 slot = self._free.pop() if self._free else len(self._keys)
@@ -76,11 +79,12 @@ class Rows:
                 self._where[key] = slot
             slots.append(slot)
         self._matrix[slots] = rows
-        self._squares[slots] = np.einsum("ij,ij->i", rows, rows)
+        if self.metric != "cosine":
+            self._squares[slots] = np.einsum("ij,ij->i", rows, rows)
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove the rows of those keys that are there."""
-        for key in keys:
+        for key in map(bytes.fromhex, keys):
             slot = self._where.pop(key, None)
             if slot is not None:
                 self._free.append(slot)
@@ -95,7 +99,7 @@ class Rows:
     def changed(self, touched: Iterable[str], keys: Sequence[str], rows: Matrix) -> Rows:
         """A copy in which the touched keys have the rows (n, dim), prepared already, under `keys`; others go."""
         result = Rows(self.dim, self.metric)
-        result._matrix, result._squares = self._matrix.copy(), self._squares.copy()
+        result._matrix, result._squares = self._copies(len(self._keys) + len(keys))
         result._keys, result._where, result._free = self._keys.copy(), self._where.copy(), self._free.copy()
         result.drop(set(touched).difference(keys))
         result.put(keys, rows)
@@ -111,7 +115,8 @@ class Rows:
                 distances = np.maximum(self._squares[:used] + np.dot(target, target) - 2 * products, 0)
             else:
                 distances = 1 - products if self.metric == "cosine" else -products
-        hidden: list[int] = [*self._free, *(self._where[key] for key in leave_out if key in self._where)]
+        left_out = map(self._where.get, map(bytes.fromhex, leave_out))
+        hidden: list[int] = [*self._free, *(slot for slot in left_out if slot is not None)]
         distances = np.nan_to_num(distances, copy=False, nan=_FAR, posinf=_FAR, neginf=-_FAR)
         distances[hidden] = np.inf
         alive = used - len(set(hidden))
@@ -120,7 +125,7 @@ class Rows:
         order = order[np.argsort(distances[order], kind="stable")][:count]
         slots: list[int] = order.tolist()
         return Nearest(
-            [self._keys[slot] for slot in slots],
+            [self._keys[slot].hex() for slot in slots],
             distances[order],
             count == alive,
             rounding(self.dim, self._scale(target)),
@@ -134,9 +139,17 @@ class Rows:
 
     def _reserve(self, size: int) -> None:
         if size > len(self._matrix):
-            size = max(size, len(self._matrix) * 3 // 2)
-            matrix = np.zeros((size, self.dim), np.float32)
-            matrix[: len(self._matrix)] = self._matrix
-            squares = np.zeros(size, np.float32)
-            squares[: len(self._squares)] = self._squares
-            self._matrix, self._squares = matrix, squares
+            self._matrix, self._squares = self._copies(size)
+
+    def _copies(self, size: int) -> tuple[Matrix, NDArray[np.float32]]:
+        """Matrix and squares with room for `size` rows, and for some more where there is not so much yet."""
+        held = len(self._matrix)
+        size = held if size <= held else max(size, held * 11 // 10)
+        return _longer(self._matrix, size), self._squares if self.metric == "cosine" else _longer(self._squares, size)
+
+
+def _longer(rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """A copy with room for `size` rows."""
+    result = np.zeros((size, *rows.shape[1:]), np.float32)
+    result[: len(rows)] = rows
+    return result

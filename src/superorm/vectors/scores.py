@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 
-__all__ = ["distance_of", "exact_distances", "prepare", "rounding", "score_of"]
+__all__ = ["distance_of", "exact_distances", "longest", "prepare", "rounding", "score_of"]
 
 
 def prepare(rows: Matrix, metric: Metric) -> tuple[Matrix, NDArray[np.bool_]]:
@@ -62,6 +62,11 @@ def distance_of(score: float, metric: Metric) -> float:
     if metric == "euclidean":
         return math.inf if score <= 0 else (1 / score - 1) ** 2 if score <= 1 else -1.0
     return 2 - 2 * score if metric == "cosine" else 1 - 2 * score
+
+
+def longest(rows: Matrix) -> float:
+    """The length of the longest of the rows (n, dim); 0 where there is none."""
+    return math.sqrt(float(np.einsum("ij,ij->i", rows, rows, dtype=np.float64).max(initial=0)))
 
 
 def rounding(dim: int, scale: float) -> float:

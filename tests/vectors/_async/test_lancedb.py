@@ -17,6 +17,7 @@ from superorm._io import aio
 from superorm.exc import ConfigurationError, UnsupportedError
 from superorm.vectors import lance_directory
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from superorm.vectors.rows import Rows
 from tests.vectors._async.world import AsyncWorld
 from tests.vectors.brute import DIM
 
@@ -184,7 +185,34 @@ async def test_an_engine_that_gave_fewer_than_it_found_is_not_complete(tmp_path:
     await index.append("t", [f"{n:02}" for n in range(40)], VECTORS)
     ver = await index.write("t", None, [], [], VECTORS[:0])
     elsewhere = [f"x{n}" for n in range(50)]
-    nearest = await index.nearest("t", ver, VECTORS[0], "euclidean", 10, elsewhere)
+    nearest = await index.nearest("t", ver, VECTORS[0], "euclidean", 10, elsewhere, norm=9)
     assert (10, False) == (len(nearest.keys), nearest.complete)
-    nearest = await index.nearest("t", ver, VECTORS[0], "euclidean", 40, elsewhere)
+    nearest = await index.nearest("t", ver, VECTORS[0], "euclidean", 40, elsewhere, norm=9)
     assert (40, True) == (len(nearest.keys), nearest.complete)
+
+
+async def test_a_write_is_one_commit(tmp_path: Path) -> None:
+    """Rows that come, change and go make one version of the table, and so do those that only go."""
+    index = AsyncLanceVectorIndex(str(tmp_path / "lance"))
+    await index.open()
+    await index.create("t", DIM)
+    await index.append("t", [f"{n:02}" for n in range(20)], VECTORS[:20])
+    first = await index.write("t", None, [], [], VECTORS[:0])
+    second = await index.write("t", first, ["00", "01", "aa", "bb"], ["00", "aa"], VECTORS[20:22])
+    third = await index.write("t", second, ["02", "03"], [], VECTORS[:0])
+    assert [first + 1, first + 2] == [second, third]
+    expected = dict(zip([f"{n:02}" for n in range(20)], VECTORS, strict=False)) | {"00": VECTORS[20], "aa": VECTORS[21]}
+    for ver, gone in ((second, ["01"]), (third, ["01", "02", "03"])):
+        kept = [key for key in expected if key not in gone]
+        rows = Rows(DIM, "dot")
+        rows.put(kept, np.array([expected[key] for key in kept]))
+        assert {} == rows.compare(await index.read("t", ver, DIM, "dot"))
+
+
+async def test_a_table_of_before_lengths_were_recorded_is_built_anew(filled: AsyncWorld) -> None:
+    """Without the length of the longest row nobody knows how exact the engine is."""
+    records = filled.plain["_superorm_records"]
+    records.update_one({"kind": "state"}, {"$unset": {"norm": ""}})
+    hits = await filled.agrees(VECTORS[0], 5)
+    assert "engine" == hits.explanation.strategy
+    assert np.isclose(1, records.find_one({"kind": "state"})["norm"])

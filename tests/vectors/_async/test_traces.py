@@ -155,12 +155,12 @@ async def test_e(make_world: Callable[[str], AsyncWorld]) -> None:
     noted = await copies.records.everything(world.spec.name, await copies.engine())
     table = f"{copies.prefix(world.spec)}-0123456789ab"
     await copies.tables.create(table, DIM)
-    await copies.fill(world.spec, table)
+    norm = await copies.fill(world.spec, table)
     await world.put({0: at(9)})
     await world.indexes.apply(world.spec)
     await world.put({1: None})
     async with copies.tables.lock(copies.prefix(world.spec)):
-        assert await copies.finish_build(world.spec, table, noted)
+        assert await copies.finish_build(world.spec, table, noted, norm)
     assert [0] == keys(await world.agrees(QUERY, 2))
     state = world.plain["_superorm_records"].find_one({"kind": "state"})
     assert table == state["table"]

@@ -50,6 +50,41 @@ def test_metrics(world: World, metric: Any) -> None:
     world.agrees(vectors[3], 9)
 
 
+@pytest.mark.parametrize("part", ["at once", "one by one"])
+def test_dot_products_that_cancel(world: World, part: str) -> None:
+    """Long vectors at right angles to the query rank by what is left when their products cancel."""
+    world.spec = evolve(world.spec, metric="dot")
+    world.indexes.rebuild(world.spec)
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((400, DIM)) * 1e4
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    vectors = (vectors + rng.standard_normal((400, 1)) * 1e-4).astype("f4")
+    if part == "at once":
+        world.put(dict(enumerate(vectors)))
+        world.indexes.rebuild(world.spec)
+    else:
+        for start in range(0, 400, 200):
+            world.put(dict(enumerate(vectors[start : start + 200], start)))
+            world.indexes.apply(world.spec)
+    for factor in range(1, 8):
+        world.agrees(np.full(DIM, factor / 3, "f4"), 10)
+
+
+def test_long_keys(world: World) -> None:
+    """A commit whose keys together are too long for one record, or one statement, is found and applied."""
+    vectors = random_vectors(180, 23)
+    keys = [f"{n:03}" + "z" * 100_000 for n in range(180)]
+    world.put(dict(zip(keys, vectors, strict=True)))
+    for _ in range(2):
+        hits = world.agrees(vectors[7], 4)
+        assert keys[7] == hits[0].key
+        world.indexes.apply(world.spec)
+    world.remove(*keys[:9])
+    world.indexes.apply(world.spec)
+    world.agrees(vectors[7], 4)
+    assert [] == world.indexes.check(world.spec)
+
+
 def test_changes_are_seen_at_once(world: World) -> None:
     """Inserts, updates, deletes and re-inserts answer from their commit on."""
     rng = np.random.default_rng(1)

@@ -153,12 +153,12 @@ def test_e(make_world: Callable[[str], World]) -> None:
     noted = copies.records.everything(world.spec.name, copies.engine())
     table = f"{copies.prefix(world.spec)}-0123456789ab"
     copies.tables.create(table, DIM)
-    copies.fill(world.spec, table)
+    norm = copies.fill(world.spec, table)
     world.put({0: at(9)})
     world.indexes.apply(world.spec)
     world.put({1: None})
     with copies.tables.lock(copies.prefix(world.spec)):
-        assert copies.finish_build(world.spec, table, noted)
+        assert copies.finish_build(world.spec, table, noted, norm)
     assert [0] == keys(world.agrees(QUERY, 2))
     state = world.plain["_superorm_records"].find_one({"kind": "state"})
     assert table == state["table"]

@@ -94,10 +94,21 @@ class AsyncLanceVectorIndex:
         await aio.in_thread(self._directory.drop, table)
 
     async def nearest(
-        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+        self,
+        table: str,
+        ver: int,
+        query: Vector,
+        metric: Metric,
+        limit: int,
+        leave_out: Collection[str],
+        *,
+        norm: float,
     ) -> Nearest:
-        """The `limit` nearest rows at exactly that version, without the keys left out. Raises ``VersionLost``."""
-        return await aio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out)
+        """The `limit` nearest rows at exactly that version, none longer than `norm`, without the keys left out.
+
+        Raises ``VersionLost``.
+        """
+        return await aio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out, norm)
 
     async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""

@@ -48,7 +48,15 @@ class AsyncVectorTables(Protocol):
     async def drop(self, table: str) -> None: ...
 
     async def nearest(
-        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+        self,
+        table: str,
+        ver: int,
+        query: Vector,
+        metric: Metric,
+        limit: int,
+        leave_out: Collection[str],
+        *,
+        norm: float,
     ) -> Nearest: ...
 
     async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...

@@ -95,10 +95,21 @@ class LanceVectorIndex:
         sio.in_thread(self._directory.drop, table)
 
     def nearest(
-        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+        self,
+        table: str,
+        ver: int,
+        query: Vector,
+        metric: Metric,
+        limit: int,
+        leave_out: Collection[str],
+        *,
+        norm: float,
     ) -> Nearest:
-        """The `limit` nearest rows at exactly that version, without the keys left out. Raises ``VersionLost``."""
-        return sio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out)
+        """The `limit` nearest rows at exactly that version, none longer than `norm`, without the keys left out.
+
+        Raises ``VersionLost``.
+        """
+        return sio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out, norm)
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""

@@ -49,7 +49,15 @@ class VectorTables(Protocol):
     def drop(self, table: str) -> None: ...
 
     def nearest(
-        self, table: str, ver: int, query: Vector, metric: Metric, limit: int, leave_out: Collection[str]
+        self,
+        table: str,
+        ver: int,
+        query: Vector,
+        metric: Metric,
+        limit: int,
+        leave_out: Collection[str],
+        *,
+        norm: float,
     ) -> Nearest: ...
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
