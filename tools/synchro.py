@@ -38,6 +38,7 @@ NAMES = {
     "__aexit__": "__exit__",
     "_async": "_sync",
     "aclose": "close",
+    "aclosing": "closing",
     "aio": "sio",
     "anext": "next",
     "async_sessionmaker": "sessionmaker",

@@ -193,7 +193,7 @@ class SessionError(SuperormError):
 
 
 class PendingRollbackError(SessionError):
-    """An earlier flush or statement that writes failed; the session must be rolled back first."""
+    """An earlier flush, statement that writes, or query in a transaction failed; roll the session back first."""
 
     code = "pending-rollback"
 

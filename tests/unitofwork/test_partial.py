@@ -282,7 +282,7 @@ def test_computed_vectors() -> None:
     (other,) = tracker.load_partial(FILM, [document], vectors)
     assert [] == needs(FILM, [], [other])
     other.embedding = None
-    with pytest.raises(NotLoadedError, match="Film 2: title was not loaded"):
+    with pytest.raises(NotLoadedError, match="Film 2: embedding is computed from title, which was not loaded"):
         needs(FILM, [], [other])
 
 

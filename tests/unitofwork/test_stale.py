@@ -137,7 +137,9 @@ def updates() -> tuple[FlushPlan, Update]:
     planned = plan(tracker)
     (write,) = planned.writes
     assert isinstance(write, Update)
-    assert [1, 2, 3] == sorted(stale_documents(write).filter["_id"]["$in"])
+    (read,) = stale_documents(write)
+    assert [1, 2, 3] == sorted(read.filter["_id"]["$in"])
+    assert {"_id": 1, "n": 1, "size": 1, "m": 1, "v": 1} == read.projection
     return planned, write
 
 

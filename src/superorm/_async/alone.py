@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
 from threading import Lock
-from typing import Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from superorm._io import aio
 from superorm.exc import SessionError
+
+if TYPE_CHECKING:
+    from superorm._async.unit_of_work import AsyncUnitOfWork
 
 __all__ = ["AsyncAlone", "alone"]
 
@@ -22,10 +25,13 @@ class AsyncAlone:
     One call after another may come from anywhere; within a call the same thread or task may make others.
     """
 
-    __slots__ = ("_call", "_lock", "_user")
+    __slots__ = ("_call", "_lock", "_user", "unclosed", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, work: AsyncUnitOfWork) -> None:
+        self.work = work
         self._lock = Lock()
+        self.unclosed: SessionError | None = None
+        """Why `close` was refused during the call."""
         self._user: object = None
         self._call = ""
 
@@ -45,16 +51,25 @@ class AsyncAlone:
         self._user = None
         self._lock.release()
 
+    async def abandon(self) -> None:
+        """Before that, end the transaction, which nobody else will end where `close` was refused."""
+        unclosed, self.unclosed = self.unclosed, None
+        if unclosed is not None:
+            await self.work.abandoned(unclosed)
+
     def check(self, call: str) -> None:
         """Raise `SessionError` where somebody else is inside a call."""
         if self._user is not None and self._user != (me := aio.caller()):
             self._refuse(call, me)
 
     def _refuse(self, call: str, me: object) -> NoReturn:
-        raise SessionError(
+        error = SessionError(
             f"{call}() was called in {aio.name_of(me)} while {self._call}() runs in {aio.name_of(self._user)}; "
             "a session belongs to one thread or task at a time: give each its own, with db.session()"
         )
+        if call == "close":
+            self.unclosed = error
+        raise error
 
     async def batches(self, call: str, found: AsyncGenerator[T]) -> AsyncGenerator[T]:
         """The same batches; reading one is a call, what is done between two is not."""
@@ -65,9 +80,16 @@ class AsyncAlone:
                     batch = await anext(found)
                 except StopAsyncIteration:
                     return
+                except BaseException as error:
+                    self.work.interrupted(error)
+                    raise
                 finally:
                     if outermost:
-                        self.leave()
+                        try:
+                            if self.unclosed is not None:
+                                await self.abandon()
+                        finally:
+                            self.leave()
                 yield batch
         finally:
             await found.aclose()
@@ -80,15 +102,18 @@ def alone(method: F) -> F:
     @wraps(method)
     async def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
         use: AsyncAlone = self._alone
-        if not use.enter(name):
-            return await method(self, *args, **kwargs)
+        outermost = use.enter(name)
         try:
             return await method(self, *args, **kwargs)
         except BaseException as error:
-            if not isinstance(error, Exception):
-                self._work.interrupted(error)
+            use.work.interrupted(error)
             raise
         finally:
-            use.leave()
+            if outermost:
+                try:
+                    if use.unclosed is not None:
+                        await use.abandon()
+                finally:
+                    use.leave()
 
     return cast("F", guarded)

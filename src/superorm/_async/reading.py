@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from superorm._async.query import Found
@@ -21,6 +23,7 @@ from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.result import Row
 from superorm.unitofwork.rows import rows_of
+from superorm.unitofwork.tracking import Tracker
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -40,9 +43,10 @@ class AsyncReading:
         work = self._work
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
-        if known is not None and UNLOADED not in vars(known):
+        if known is not None:
             there = isinstance(known, mapping.cls) and id(known) not in work.tracker.deleted
-            return known if there else None
+            if not there or UNLOADED not in vars(known):
+                return known if there else None
         assert mapping.collection is not None
         await work.autoflush()
         filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
@@ -73,26 +77,11 @@ class AsyncReading:
 
     async def rows(self, compiled: CompiledSelect) -> list[Row]:
         """The rows, whose documents are tracked."""
-        found = await self._find(compiled)
-        joined = take_joined(found.documents) if compiled.related else {}
-        try:
-            rows = rows_of(compiled, found.documents, found.scores, self.load)
-        except ValidationError as error:
-            raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
-        if compiled.related:
-            await self._work.related.load_columns(compiled.related, rows, joined, self._work.tracker)
-        await self._work.events.of_loads()
-        return rows
+        return await self._rows(compiled, await self._find(compiled), self._work.tracker)
 
     async def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
         """The same of a select of nothing but whole documents, without rows."""
-        found = await self._find(compiled)
-        joined = take_joined(found.documents) if compiled.related else {}
-        objects = self.load(mapping, found.documents, None)
-        if compiled.related:
-            await self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
-        await self._work.events.of_loads()
-        return objects
+        return await self._objects(compiled, mapping, await self._find(compiled), self._work.tracker)
 
     async def count(self, compiled: CompiledSelect) -> int:
         """How many documents there are. Raises `StatementError` for what is no select of a class's documents."""
@@ -107,28 +96,40 @@ class AsyncReading:
 
     async def batches(self, compiled: CompiledSelect, batch_size: int) -> AsyncGenerator[list[Row]]:
         """The rows in batches; their documents are not tracked."""
-        async for found in self._found(compiled, batch_size):
-            joined = take_joined(found.documents) if compiled.related else {}
-            try:
-                rows = rows_of(compiled, found.documents, found.scores, self._load_untracked)
-            except ValidationError as error:
-                raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
-            if compiled.related:
-                await self._work.related.load_columns(compiled.related, rows, joined, None)
-            await self._work.events.of_loads()
-            yield rows
+        async with aclosing(self._found(compiled, batch_size)) as batches:
+            async for found in batches:
+                yield await self._rows(compiled, found, None)
 
     async def object_batches(
         self, compiled: CompiledSelect, mapping: ClassMap, batch_size: int
     ) -> AsyncGenerator[list[Any]]:
         """The same of a select of nothing but whole documents, without rows."""
-        async for found in self._found(compiled, batch_size):
-            joined = take_joined(found.documents) if compiled.related else {}
-            objects = self._load_untracked(mapping, found.documents, None)
-            if compiled.related:
-                await self._work.related.load(compiled.related[0].loadings, objects, joined, None)
-            await self._work.events.of_loads()
-            yield objects
+        async with aclosing(self._found(compiled, batch_size)) as batches:
+            async for found in batches:
+                yield await self._objects(compiled, mapping, found, None)
+
+    async def _rows(self, compiled: CompiledSelect, found: Found, tracker: Tracker | None) -> list[Row]:
+        """The rows of found documents, whose objects the tracker, if any, tracks."""
+        joined = take_joined(found.documents) if compiled.related else {}
+        try:
+            rows = rows_of(compiled, found.documents, found.scores, partial(self._work.events.loads.load, tracker))
+        except ValidationError as error:
+            raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
+        if compiled.related:
+            await self._work.related.load_columns(compiled.related, rows, joined, tracker)
+        await self._work.events.of_loads()
+        return rows
+
+    async def _objects(
+        self, compiled: CompiledSelect, mapping: ClassMap, found: Found, tracker: Tracker | None
+    ) -> list[Any]:
+        """The objects of found documents, without rows."""
+        joined = take_joined(found.documents) if compiled.related else {}
+        objects = self._work.events.loads.load(tracker, mapping, found.documents)
+        if compiled.related:
+            await self._work.related.load(compiled.related[0].loadings, objects, joined, tracker)
+        await self._work.events.of_loads()
+        return objects
 
     async def compiled(self, statement: object) -> CompiledSelect:
         """A select as the backend runs it. Raises `StatementError`, `UnsupportedError`."""
@@ -139,11 +140,6 @@ class AsyncReading:
         """The tracked objects of stored documents."""
         return self._work.events.loads.load(self._work.tracker, mapping, found, only)
 
-    def _load_untracked(
-        self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None
-    ) -> list[Any]:
-        return self._work.events.loads.load(None, mapping, found, only)
-
     async def _find(self, compiled: CompiledSelect) -> Found:
         await self._before(compiled)
         if not compiled.related:
@@ -151,16 +147,17 @@ class AsyncReading:
         with joining(_joined(compiled)):
             return await self._work.queries.run(compiled, self._session(compiled))
 
-    async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncIterator[Found]:
+    async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncGenerator[Found]:
         await self._before(compiled)
         within = self._work.server_session
         with joining(_joined(compiled)):
-            async for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
-                yield found
-                if within not in (None, self._work.server_session):
-                    raise SessionError(
-                        "the transaction that this stream reads in has ended; read it to its end before that"
-                    )
+            async with aclosing(self._work.queries.stream(compiled, self._session(compiled), batch_size)) as batches:
+                async for found in batches:
+                    yield found
+                    if within not in (None, self._work.server_session):
+                        raise SessionError(
+                            "the transaction that this stream reads in has ended; read it to its end before that"
+                        )
 
     def _session(self, compiled: CompiledSelect) -> AsyncClientSession | None:
         """What the select is run with: a vector search outside of the transaction has a snapshot of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
@@ -29,7 +29,7 @@ from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.document import Document
 from superorm.schema.mapping import class_map
-from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
+from superorm.unitofwork.arguments import check_batch_size, check_options, check_rows, check_select, documents_in
 from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
 from superorm.unitofwork.shown import related_changes
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
     from superorm._sync.db import DB as SyncDB
 
-__all__ = ["AsyncSession"]
+__all__ = ["AsyncSession", "usable_db"]
 
 D = TypeVar("D", bound=Document)
 R = TypeVar("R")
@@ -59,7 +59,8 @@ class AsyncSession(EventTarget):
     """
 
     def __init__(self, db: AsyncDB | SyncDB, **options: Unpack[SessionOptions]) -> None:
-        self.db: AsyncDB = _usable_db(db, type(self).__name__)
+        given = usable_db(db, type(self).__name__)
+        self.db: AsyncDB = cast("AsyncDB", given.here()) if isinstance(given, Twins) else given
         self._work = AsyncUnitOfWork(self.db, options, AsyncEvents(self))
         self._alone = self._work.alone
         self._in_block = False
@@ -127,7 +128,7 @@ class AsyncSession(EventTarget):
     def expire_all(self) -> None:
         """`expire` all stored documents of the session."""
         self._alone.check("expire_all")
-        self._tracker.expire_all()
+        self._work.cascades.expire_all()
 
     @alone
     async def refresh(self, instance: Document, attributes: Collection[str] | None = None) -> None:
@@ -197,6 +198,7 @@ class AsyncSession(EventTarget):
 
         Raises `MappingError` for what is no class of documents.
         """
+        check_options(options, "get()")
         if options:
             with_options: D | None = await self._reading.get_with(class_map(cls), key, options)
             return with_options
@@ -207,7 +209,7 @@ class AsyncSession(EventTarget):
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = await self.get(cls, key, options=options)
         if found is None:
-            raise NoResultFound(f"there is no {cls.__name__} {key!r}", document_class=cls, key=key)
+            raise NoResultFound(f"there is no {cls.__name__} {key!r:.80}", document_class=cls, key=key)
         return found
 
     @overload
@@ -268,9 +270,10 @@ class AsyncSession(EventTarget):
 
     async def _stream(self, statement: Rows[R], batch_size: int) -> AsyncIterator[R]:
         found = self._reading.batches(await self._reading.compiled(statement), batch_size)
-        async for batch in self._alone.batches("stream", found):
-            for row in batch:
-                yield cast("R", row)
+        async with aclosing(self._alone.batches("stream", found)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    yield cast("R", row)
 
     def stream_scalars(
         self, statement: Rows[tuple[T, *tuple[Any, ...]]], *, batch_size: int = 1000
@@ -286,14 +289,17 @@ class AsyncSession(EventTarget):
     async def _stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], batch_size: int) -> AsyncIterator[T]:
         compiled = await self._reading.compiled(statement)
         if compiled.whole is None:
-            async for batch in self._alone.batches("stream_scalars", self._reading.batches(compiled, batch_size)):
-                for row in batch:
-                    yield row[0]
+            found = self._reading.batches(compiled, batch_size)
+            async with aclosing(self._alone.batches("stream_scalars", found)) as batches:
+                async for batch in batches:
+                    for row in batch:
+                        yield row[0]
             return
-        found = self._reading.object_batches(compiled, compiled.whole, batch_size)
-        async for objects in self._alone.batches("stream_scalars", found):
-            for value in objects:
-                yield value
+        whole = self._reading.object_batches(compiled, compiled.whole, batch_size)
+        async with aclosing(self._alone.batches("stream_scalars", whole)) as groups:
+            async for objects in groups:
+                for value in objects:
+                    yield value
 
     # Writing
 
@@ -315,14 +321,16 @@ class AsyncSession(EventTarget):
         """Insert many new documents, which are not tracked: the session does not know them afterwards.
 
         Their keys are set, and computed vectors computed.
-        Raises `SessionError` for anything but documents, and what `flush` raises;
+        Raises `SessionError` for anything but documents, for those that are stored and those that a session holds,
+        and what `flush` raises;
         after an error in writing the session must be rolled back.
         """
-        objects, _ = documents_in(instances, "bulk_insert()")
-        await self._work.autoflush()
-        async with self._work.failing():
-            self._tracker.be_unsure()
-            with reporting(progress) as report:
+        objects, kinds = documents_in(instances, "bulk_insert()")
+        self._tracker.check_outside(objects, kinds, "bulk_insert()")
+        with reporting(progress) as report:
+            await self._work.autoflush()
+            async with self._work.failing():
+                self._tracker.be_unsure()
                 return await insert_objects(self._work, objects, report)
 
     @alone
@@ -371,14 +379,14 @@ class AsyncSession(EventTarget):
             self._in_block = False
 
 
-def _usable_db(db: object, name: str) -> AsyncDB:
-    """The DB, or its asynchronous twin. Raises `ConfigurationError` for anything else."""
+def usable_db(db: object, name: str) -> AsyncDB | Twins:
+    """The DB, or what opens its asynchronous twins. Raises `ConfigurationError` for anything else."""
     from superorm._async.db import AsyncDB  # which imports this module
 
     if isinstance(db, AsyncDB):
         return db
     twins: object = getattr(db, "twins", None)
     if isinstance(twins, Twins):
-        return cast("AsyncDB", twins.here())
+        return twins
     advice = "; this one was made of given parts or of a client" if type(db).__name__ == "DB" else ""
     raise ConfigurationError(f"{name}() takes the DB that connect_async(...) gives, not {type(db).__name__}{advice}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from superorm._async.session import AsyncSession
+from superorm._async.session import AsyncSession, usable_db
 from superorm.exc import SessionError
 from superorm.protocols.concerns import SessionOptions, check_options
 from superorm.unitofwork.events import EventTarget
@@ -25,18 +25,22 @@ class async_sessionmaker(EventTarget):
     """
 
     def __init__(self, db: AsyncDB | SyncDB | None = None, **options: Unpack[SessionOptions]) -> None:
-        check_options(options)
-        self._db = db
-        self._options = options
+        self._db: AsyncDB | SyncDB | None = None
+        self._options: SessionOptions = {}
+        self.configure(db, **options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._db!r}, {self._options!r})"
 
     def configure(self, db: AsyncDB | SyncDB | None = None, **options: Unpack[SessionOptions]) -> None:
         """Change the DB or the options of sessions that are made from now on. Raises `ConfigurationError`."""
-        check_options(options)
-        self._db = db or self._db
-        self._options.update(options)
+        merged = self._options.copy()
+        merged.update(options)
+        check_options(merged)
+        if db is not None:
+            usable_db(db, type(self).__name__)
+            self._db = db
+        self._options = merged
 
     def __call__(self, **options: Unpack[SessionOptions]) -> AsyncSession:
         """A new session. Raises `SessionError` where no DB is configured, `ConfigurationError` for wrong options."""

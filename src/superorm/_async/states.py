@@ -56,11 +56,13 @@ class AsyncStates:
                 document = found.get(identity(key))
                 if document is None:
                     raise NoResultFound(
-                        f"{mapping.name} {key!r} is no longer in the database; expunge() the object",
+                        f"{mapping.name} {key!r:.80} is no longer in the database; expunge() the object",
                         document_class=mapping.cls,
                         key=key,
                     )
-                documents.reload(instance, document, wanted)
+                with work.history.changing((instance,)):
+                    documents.reload(instance, document, wanted)
+            work.tracker.reread(mapping, group)
             work.events.loads.refreshed(group)
             await work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
         await work.events.of_loads()
@@ -84,6 +86,32 @@ class AsyncStates:
     async def merge(self, instances: Iterable[D], caller: str) -> list[D]:
         """The session's objects with these objects' keys and values. Raises as `AsyncSession.merge` does."""
         given, _ = documents_in(instances, caller)
+        kept = self._kept(given)
+        try:
+            return await self._merge(given)
+        except BaseException:
+            tracker = self._work.tracker
+            tracker.deleted.update((id(one), one) for one in kept if one in tracker)
+            raise
+
+    def _kept(self, given: Sequence[Document]) -> list[Document]:
+        """The session's objects of these that were to be deleted, and stay after all, before a flush deletes them."""
+        tracker = self._work.tracker
+        if not tracker.deleted:
+            return []
+        kept = [one for one in given if id(one) in tracker.deleted]
+        new = _by_key(tracker.new.values())
+        for one in loaded_graph(given, tracker):
+            mapping = class_map(type(one))
+            key = _stored_key(mapping, one)
+            target: Any = None if key is None else tracker.identities.get(mapping, key)
+            if id(target) in tracker.deleted and (mapping.root, identity(key)) not in new:
+                kept.append(target)
+        for one in kept:
+            tracker.add(one)
+        return kept
+
+    async def _merge(self, given: Sequence[Document]) -> list[Any]:
         work, tracker = self._work, self._work.tracker
         await work.autoflush()
         outside = [(class_map(type(one)), one) for one in loaded_graph(given, tracker)]
@@ -91,29 +119,31 @@ class AsyncStates:
         await self._load(outside, keys)
         new = _by_key(tracker.new.values()) if outside else {}
         targets: dict[int, Any] = {}
-        for mapping, one in outside:
+        added: list[Document] = []
+        onto: list[tuple[ClassMap, Any, Document]] = []
+        for mapping, one in outside:  # nothing is changed before all are known to fit
             key = keys[id(one)]
-            if key is None:  # it is given one when it is flushed
-                targets[id(one)] = target = copy_to_add(mapping, one)
-                tracker.add(target)
-                continue
             place = mapping.root, identity(key)
-            target = tracker.identities.get(mapping, key)
-            if target is not None:
+            target = None if key is None else tracker.identities.get(mapping, key)
+            if target is not None and id(target) not in tracker.deleted:
                 check_same_version(mapping, target, one)
             else:
-                target = new.get(place)
+                target = None if key is None else new.get(place)
             if target is None:
-                target = new[place] = copy_to_add(mapping, one)
-                tracker.add(target)
+                target = copy_to_add(mapping, one)
+                added.append(target)
+                if key is not None:  # else it is given one when it is flushed
+                    new[place] = target
             else:
                 _check_class(mapping, target, key)
-                if id(target) in tracker.deleted:
-                    tracker.add(target)  # it is kept after all
-                copy_onto(mapping, target, one)
+                onto.append((mapping, target, one))
             targets[id(one)] = target
+        for target in added:
+            tracker.add(target)
+        for mapping, target, one in onto:
+            copy_onto(mapping, target, one)
         await self._merge_relationships(outside, targets)
-        return [cast("D", targets.get(id(one), one)) for one in given]
+        return [targets.get(id(one), one) for one in given]
 
     async def _merge_relationships(self, outside: Iterable[tuple[ClassMap, object]], targets: dict[int, Any]) -> None:
         """Let the targets show those of what the given objects show."""
@@ -127,7 +157,7 @@ class AsyncStates:
             await work.related.load((Loading(relation),), instances, {}, work.tracker)
         await work.events.of_loads()
         for relation, one in shown:
-            show_merged(relation, one, targets)
+            show_merged(relation, one, targets, work.history)
 
     async def _load(self, outside: Iterable[tuple[ClassMap, object]], keys: dict[int, Any]) -> None:
         """Track the documents with these keys, and load those anew that are tracked in part."""

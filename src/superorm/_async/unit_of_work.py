@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
+
+from pymongo.errors import PyMongoError
 
 from superorm._async.alone import AsyncAlone
 from superorm._async.events import ROUNDS, AsyncEvents, Pending
@@ -14,6 +16,7 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
+from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.cascades import Cascades
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
@@ -41,19 +44,20 @@ class AsyncUnitOfWork(AsyncTransaction):
         super().__init__(db, options)
         self.events = events
         self.tracker = Tracker()
-        self.cascades = Cascades(self.tracker)
         self.history = LinkHistory(self.tracker)
+        self.cascades = Cascades(self.tracker, self.history)
         self.related = AsyncRelated(self)
-        self.alone = AsyncAlone()
+        self.alone = AsyncAlone(self)
         self._failed: BaseException | None = None
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
+        self._rolling_back = False
 
     def check_usable(self) -> None:
-        """Raise `PendingRollbackError` after an error in writing."""
+        """Raise `PendingRollbackError` after an error in writing, or one of the server in a transaction."""
         if self._failed is not None:
             raise PendingRollbackError(
-                f"an earlier flush, or statement that writes, failed ({type(self._failed).__name__}: {self._failed}); "
+                f"an earlier flush or statement failed ({type(self._failed).__name__}: {self._failed}); "
                 "call rollback() first"
             ) from self._failed
 
@@ -67,9 +71,16 @@ class AsyncUnitOfWork(AsyncTransaction):
             raise
 
     def interrupted(self, error: BaseException) -> None:
-        """A call ended early: what a transaction holds of a unit of work may be half of it."""
-        if self.server_session is not None and self._failed is None:
+        """A call ended early, so that a transaction may hold half of a unit of work, or the server ended that."""
+        ended = not isinstance(error, Exception) or _of_server(error)
+        if ended and self.server_session is not None and self._failed is None:
             self._failed = error
+
+    async def abandoned(self, error: SessionError) -> None:
+        """`close` was refused during the call that ends now: give up what that leaves open, and commit none of it."""
+        if self.server_session is not None:
+            self._failed = self._failed or error
+            await aio.shielded(self.abort)
 
     async def autoflush(self) -> None:
         """Flush before a query, where that can be undone."""
@@ -132,6 +143,15 @@ class AsyncUnitOfWork(AsyncTransaction):
             new = tracker.new_by_class()
         return new, tracker.possibly_changed()
 
+    async def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+        """The same. Raises `SessionError` while the session rolls back: nobody would commit what listeners write."""
+        if self._rolling_back:
+            raise SessionError(
+                "a listener cannot write by the session while that rolls back, as it does when it is closed; "
+                "write in a session of its own: db.begin()"
+            )
+        await super().open(collections, specs)
+
     async def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
         """Write the plan into the transaction, and which vectors it touches; then tell the tracker.
 
@@ -161,7 +181,8 @@ class AsyncUnitOfWork(AsyncTransaction):
             if not result.matched:
                 self.wrote = wrote
             if result.matched < must_match(write):
-                found = await backend.read(stale_documents(write), session=self.server_session)
+                reads = stale_documents(write)
+                found = [one for read in reads for one in await backend.read(read, session=self.server_session)]
                 raise stale_error(plan, write, result.matched, found)
 
     async def commit(self, report: Progress | None) -> None:
@@ -203,7 +224,12 @@ class AsyncUnitOfWork(AsyncTransaction):
                 await aio.shielded(self._abort)
             else:
                 self._rolled_back()
-            await self.events.of_session("after_rollback")
+            self._rolling_back = True
+            try:
+                await self.events.of_session("after_rollback")
+            finally:
+                self._rolling_back = False
+                self._failed = None  # nothing was written
 
     async def _abort(self) -> None:
         try:
@@ -213,7 +239,7 @@ class AsyncUnitOfWork(AsyncTransaction):
 
     def _rolled_back(self) -> None:
         self.tracker.rolled_back(doubtful=self.doubtful)
-        self.history.rolled_back()
+        self.history.rolled_back(doubtful=self.doubtful)
         self.forget()
         self._failed = None
 
@@ -228,6 +254,13 @@ class AsyncUnitOfWork(AsyncTransaction):
         finally:
             self.tracker.clear()
             await self.let_go()
+
+
+def _of_server(error: BaseException | None) -> bool:
+    """Whether it is PyMongo's, or was caused by one of these: the server ends a transaction after any of its own."""
+    while error is not None and not isinstance(error, PyMongoError):
+        error = error.__cause__
+    return error is not None
 
 
 def _check(plan: FlushPlan) -> None:

@@ -92,6 +92,8 @@ class AsyncWriting:
         elif is_insert(statement):
             self._plan = statement
             self._objects = build_objects(statement)
+            if not statement._upserts:
+                work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
         else:
             raise no_statement(statement)
 
@@ -356,7 +358,7 @@ async def _compute(
 async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
     if any(class_map(kind).relationships for kind in set(map(type, objects))):
-        objects = with_referred(objects)
+        objects = with_referred(objects, work.history)
     groups = await _compute(work, objects, report)
     plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
     await work.carry_out(plan)

@@ -18,13 +18,13 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 def reporting(progress: Progress | bool | None) -> Generator[Progress | None]:
     """The callable for a ``progress=`` argument: as it was given, or for True one that shows tqdm bars.
 
-    Raises `ConfigurationError` where True is given without tqdm.
+    Raises `ConfigurationError` where True is given without tqdm, and for anything else.
     """
     if progress is None or progress is False:
         yield None
         return
     if progress is not True:
-        yield progress
+        yield _checked(progress)
         return
     try:
         from tqdm.auto import tqdm
@@ -45,3 +45,9 @@ def reporting(progress: Progress | bool | None) -> Generator[Progress | None]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+def _checked(progress: object) -> Any:
+    if not callable(progress):
+        raise ConfigurationError(f"progress= takes True, or a callable (done, total, what), not {progress!r:.80}")
+    return progress

@@ -42,8 +42,11 @@ def shielded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call the function. Raises `SessionError` where its result would have to be awaited."""
+    """Call the function. Raises `SessionError` where its result would have to be awaited, or is a generator."""
     result = function(*args, **kwargs)
+    if inspect.isgenerator(result):
+        result.close()
+        raise SessionError(f"{function!r:.80} gives a generator, of which nothing has run; give a list, or use return")
     if inspect.iscoroutine(result):
         result.close()
         raise SessionError(f"a plain function is needed here, and {function!r:.80} is an async one")

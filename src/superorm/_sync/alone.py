@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from functools import wraps
 from threading import Lock
-from typing import Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from superorm._io import sio
 from superorm.exc import SessionError
+
+if TYPE_CHECKING:
+    from superorm._sync.unit_of_work import UnitOfWork
 
 __all__ = ["Alone", "alone"]
 
@@ -23,10 +26,13 @@ class Alone:
     One call after another may come from anywhere; within a call the same thread or task may make others.
     """
 
-    __slots__ = ("_call", "_lock", "_user")
+    __slots__ = ("_call", "_lock", "_user", "unclosed", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, work: UnitOfWork) -> None:
+        self.work = work
         self._lock = Lock()
+        self.unclosed: SessionError | None = None
+        """Why `close` was refused during the call."""
         self._user: object = None
         self._call = ""
 
@@ -46,16 +52,25 @@ class Alone:
         self._user = None
         self._lock.release()
 
+    def abandon(self) -> None:
+        """Before that, end the transaction, which nobody else will end where `close` was refused."""
+        unclosed, self.unclosed = self.unclosed, None
+        if unclosed is not None:
+            self.work.abandoned(unclosed)
+
     def check(self, call: str) -> None:
         """Raise `SessionError` where somebody else is inside a call."""
         if self._user is not None and self._user != (me := sio.caller()):
             self._refuse(call, me)
 
     def _refuse(self, call: str, me: object) -> NoReturn:
-        raise SessionError(
+        error = SessionError(
             f"{call}() was called in {sio.name_of(me)} while {self._call}() runs in {sio.name_of(self._user)}; "
             "a session belongs to one thread or task at a time: give each its own, with db.session()"
         )
+        if call == "close":
+            self.unclosed = error
+        raise error
 
     def batches(self, call: str, found: Generator[T]) -> Generator[T]:
         """The same batches; reading one is a call, what is done between two is not."""
@@ -66,9 +81,16 @@ class Alone:
                     batch = next(found)
                 except StopIteration:
                     return
+                except BaseException as error:
+                    self.work.interrupted(error)
+                    raise
                 finally:
                     if outermost:
-                        self.leave()
+                        try:
+                            if self.unclosed is not None:
+                                self.abandon()
+                        finally:
+                            self.leave()
                 yield batch
         finally:
             found.close()
@@ -81,15 +103,18 @@ def alone(method: F) -> F:
     @wraps(method)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
         use: Alone = self._alone
-        if not use.enter(name):
-            return method(self, *args, **kwargs)
+        outermost = use.enter(name)
         try:
             return method(self, *args, **kwargs)
         except BaseException as error:
-            if not isinstance(error, Exception):
-                self._work.interrupted(error)
+            use.work.interrupted(error)
             raise
         finally:
-            use.leave()
+            if outermost:
+                try:
+                    if use.unclosed is not None:
+                        use.abandon()
+                finally:
+                    use.leave()
 
     return cast("F", guarded)

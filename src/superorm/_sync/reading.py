@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from superorm._sync.query import Found
@@ -22,6 +24,7 @@ from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.result import Row
 from superorm.unitofwork.rows import rows_of
+from superorm.unitofwork.tracking import Tracker
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -41,9 +44,10 @@ class Reading:
         work = self._work
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
-        if known is not None and UNLOADED not in vars(known):
+        if known is not None:
             there = isinstance(known, mapping.cls) and id(known) not in work.tracker.deleted
-            return known if there else None
+            if not there or UNLOADED not in vars(known):
+                return known if there else None
         assert mapping.collection is not None
         work.autoflush()
         filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
@@ -74,26 +78,11 @@ class Reading:
 
     def rows(self, compiled: CompiledSelect) -> list[Row]:
         """The rows, whose documents are tracked."""
-        found = self._find(compiled)
-        joined = take_joined(found.documents) if compiled.related else {}
-        try:
-            rows = rows_of(compiled, found.documents, found.scores, self.load)
-        except ValidationError as error:
-            raise self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
-        if compiled.related:
-            self._work.related.load_columns(compiled.related, rows, joined, self._work.tracker)
-        self._work.events.of_loads()
-        return rows
+        return self._rows(compiled, self._find(compiled), self._work.tracker)
 
     def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
         """The same of a select of nothing but whole documents, without rows."""
-        found = self._find(compiled)
-        joined = take_joined(found.documents) if compiled.related else {}
-        objects = self.load(mapping, found.documents, None)
-        if compiled.related:
-            self._work.related.load(compiled.related[0].loadings, objects, joined, self._work.tracker)
-        self._work.events.of_loads()
-        return objects
+        return self._objects(compiled, mapping, self._find(compiled), self._work.tracker)
 
     def count(self, compiled: CompiledSelect) -> int:
         """How many documents there are. Raises `StatementError` for what is no select of a class's documents."""
@@ -108,26 +97,36 @@ class Reading:
 
     def batches(self, compiled: CompiledSelect, batch_size: int) -> Generator[list[Row]]:
         """The rows in batches; their documents are not tracked."""
-        for found in self._found(compiled, batch_size):
-            joined = take_joined(found.documents) if compiled.related else {}
-            try:
-                rows = rows_of(compiled, found.documents, found.scores, self._load_untracked)
-            except ValidationError as error:
-                raise self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
-            if compiled.related:
-                self._work.related.load_columns(compiled.related, rows, joined, None)
-            self._work.events.of_loads()
-            yield rows
+        with closing(self._found(compiled, batch_size)) as batches:
+            for found in batches:
+                yield self._rows(compiled, found, None)
 
     def object_batches(self, compiled: CompiledSelect, mapping: ClassMap, batch_size: int) -> Generator[list[Any]]:
         """The same of a select of nothing but whole documents, without rows."""
-        for found in self._found(compiled, batch_size):
-            joined = take_joined(found.documents) if compiled.related else {}
-            objects = self._load_untracked(mapping, found.documents, None)
-            if compiled.related:
-                self._work.related.load(compiled.related[0].loadings, objects, joined, None)
-            self._work.events.of_loads()
-            yield objects
+        with closing(self._found(compiled, batch_size)) as batches:
+            for found in batches:
+                yield self._objects(compiled, mapping, found, None)
+
+    def _rows(self, compiled: CompiledSelect, found: Found, tracker: Tracker | None) -> list[Row]:
+        """The rows of found documents, whose objects the tracker, if any, tracks."""
+        joined = take_joined(found.documents) if compiled.related else {}
+        try:
+            rows = rows_of(compiled, found.documents, found.scores, partial(self._work.events.loads.load, tracker))
+        except ValidationError as error:
+            raise self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
+        if compiled.related:
+            self._work.related.load_columns(compiled.related, rows, joined, tracker)
+        self._work.events.of_loads()
+        return rows
+
+    def _objects(self, compiled: CompiledSelect, mapping: ClassMap, found: Found, tracker: Tracker | None) -> list[Any]:
+        """The objects of found documents, without rows."""
+        joined = take_joined(found.documents) if compiled.related else {}
+        objects = self._work.events.loads.load(tracker, mapping, found.documents)
+        if compiled.related:
+            self._work.related.load(compiled.related[0].loadings, objects, joined, tracker)
+        self._work.events.of_loads()
+        return objects
 
     def compiled(self, statement: object) -> CompiledSelect:
         """A select as the backend runs it. Raises `StatementError`, `UnsupportedError`."""
@@ -138,11 +137,6 @@ class Reading:
         """The tracked objects of stored documents."""
         return self._work.events.loads.load(self._work.tracker, mapping, found, only)
 
-    def _load_untracked(
-        self, mapping: ClassMap, found: Sequence[dict[str, Any]], only: frozenset[str] | None
-    ) -> list[Any]:
-        return self._work.events.loads.load(None, mapping, found, only)
-
     def _find(self, compiled: CompiledSelect) -> Found:
         self._before(compiled)
         if not compiled.related:
@@ -150,16 +144,17 @@ class Reading:
         with joining(_joined(compiled)):
             return self._work.queries.run(compiled, self._session(compiled))
 
-    def _found(self, compiled: CompiledSelect, batch_size: int) -> Iterator[Found]:
+    def _found(self, compiled: CompiledSelect, batch_size: int) -> Generator[Found]:
         self._before(compiled)
         within = self._work.server_session
         with joining(_joined(compiled)):
-            for found in self._work.queries.stream(compiled, self._session(compiled), batch_size):
-                yield found
-                if within not in (None, self._work.server_session):
-                    raise SessionError(
-                        "the transaction that this stream reads in has ended; read it to its end before that"
-                    )
+            with closing(self._work.queries.stream(compiled, self._session(compiled), batch_size)) as batches:
+                for found in batches:
+                    yield found
+                    if within not in (None, self._work.server_session):
+                        raise SessionError(
+                            "the transaction that this stream reads in has ended; read it to its end before that"
+                        )
 
     def _session(self, compiled: CompiledSelect) -> ClientSession | None:
         """What the select is run with: a vector search outside of the transaction has a snapshot of its own."""

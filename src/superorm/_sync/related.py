@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
-
-import bson
-from bson import ObjectId
 
 from superorm.backends.errors import joining
 from superorm.compile.related import Column, Loading, find_related, joined_relations, take_joined
 from superorm.schema.mapping import ClassMap
 from superorm.schema.state import UNLOADED
 from superorm.unitofwork.deletions import deleted_parents, parents_deleted
-from superorm.unitofwork.encode import CODEC_OPTIONS
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.links import is_loaded, link, related_objects, wanted_keys
 from superorm.unitofwork.tracking import Tracker
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
     from superorm._sync.unit_of_work import UnitOfWork
 
 __all__ = ["Related"]
-
-_ROOM = 8 * 1024 * 1024
-"""How many bytes of keys one read names, half of what the server takes."""
 
 
 class Related:
@@ -85,10 +79,11 @@ class Related:
                     others = self._work.events.loads.load(tracker, relation.target, together)
                 else:
                     others, inner = self._read(loading, keys, tracker)
-                if tracker is self._work.tracker and self._work.server_session is not None:
-                    for one in lacking:
-                        self._work.history.remember(one)
-                link(relation, lacking, others)
+                own = lacking if tracker is self._work.tracker else ()
+                for one in own if self._work.server_session is not None else ():
+                    self._work.history.remember(one)
+                with self._work.history.changing(own):
+                    link(relation, lacking, others)
             if loading.children:
                 below = [other for one in having for other in related_objects(relation, one)]
                 self._load(loading.children, below, inner, tracker)
@@ -100,7 +95,7 @@ class Related:
             for relation, instances in parents:
                 keys = wanted_keys(relation, instances)
                 found, _ = self._read(Loading(relation), keys, work.tracker)
-                parents_deleted(work.tracker, relation, instances, found)
+                parents_deleted(work.tracker, work.history, relation, instances, found)
         work.events.of_loads()
 
     def _read(
@@ -117,7 +112,7 @@ class Related:
             keys = {key: stored for key, stored in keys.items() if key not in known or UNLOADED in vars(known[key])}
         found: list[dict[str, Any]] = []
         with joining(joined_relations(loading.joined)):
-            for chunk in _chunks(list(keys.values())):
+            for chunk in key_batches(list(keys.values())):
                 read = find_related(loading, chunk)
                 found += work.backend.read(read, session=work.read_session)
         joined = take_joined(found) if loading.joined else {}
@@ -130,16 +125,3 @@ def _of_class(target: ClassMap, found: Iterable[dict[str, Any]]) -> list[dict[st
         names = {target.type_name, *(below.type_name for below in target.subclasses)}
         found = [document for document in found if document.get(target.discriminator) in names]
     return list({identity(document["_id"]): document for document in found}.values())
-
-
-def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The keys in runs that one command can hold."""
-    start = size = 0
-    for position, key in enumerate(keys):
-        more = 32 if type(key) in (ObjectId, int) else len(bson.encode({"": key}, codec_options=CODEC_OPTIONS)) + 16
-        if size + more > _ROOM:
-            yield keys[start:position]
-            start, size = position, 0
-        size += more
-    if start < len(keys):
-        yield keys[start:]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
@@ -30,7 +30,7 @@ from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.document import Document
 from superorm.schema.mapping import class_map
-from superorm.unitofwork.arguments import check_batch_size, check_rows, check_select, documents_in
+from superorm.unitofwork.arguments import check_batch_size, check_options, check_rows, check_select, documents_in
 from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
 from superorm.unitofwork.shown import related_changes
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from superorm._sync.db import DB
     from superorm._sync.db import DB as SyncDB
 
-__all__ = ["Session"]
+__all__ = ["Session", "usable_db"]
 
 D = TypeVar("D", bound=Document)
 R = TypeVar("R")
@@ -60,7 +60,8 @@ class Session(EventTarget):
     """
 
     def __init__(self, db: DB | SyncDB, **options: Unpack[SessionOptions]) -> None:
-        self.db: DB = _usable_db(db, type(self).__name__)
+        given = usable_db(db, type(self).__name__)
+        self.db: DB = cast("DB", given.here()) if isinstance(given, Twins) else given
         self._work = UnitOfWork(self.db, options, Events(self))
         self._alone = self._work.alone
         self._in_block = False
@@ -128,7 +129,7 @@ class Session(EventTarget):
     def expire_all(self) -> None:
         """`expire` all stored documents of the session."""
         self._alone.check("expire_all")
-        self._tracker.expire_all()
+        self._work.cascades.expire_all()
 
     @alone
     def refresh(self, instance: Document, attributes: Collection[str] | None = None) -> None:
@@ -198,6 +199,7 @@ class Session(EventTarget):
 
         Raises `MappingError` for what is no class of documents.
         """
+        check_options(options, "get()")
         if options:
             with_options: D | None = self._reading.get_with(class_map(cls), key, options)
             return with_options
@@ -208,7 +210,7 @@ class Session(EventTarget):
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = self.get(cls, key, options=options)
         if found is None:
-            raise NoResultFound(f"there is no {cls.__name__} {key!r}", document_class=cls, key=key)
+            raise NoResultFound(f"there is no {cls.__name__} {key!r:.80}", document_class=cls, key=key)
         return found
 
     @overload
@@ -269,9 +271,10 @@ class Session(EventTarget):
 
     def _stream(self, statement: Rows[R], batch_size: int) -> Iterator[R]:
         found = self._reading.batches(self._reading.compiled(statement), batch_size)
-        for batch in self._alone.batches("stream", found):
-            for row in batch:
-                yield cast("R", row)
+        with closing(self._alone.batches("stream", found)) as batches:
+            for batch in batches:
+                for row in batch:
+                    yield cast("R", row)
 
     def stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], *, batch_size: int = 1000) -> Iterator[T]:
         """The first column of a select value by value, in constant memory; documents are not tracked.
@@ -285,14 +288,17 @@ class Session(EventTarget):
     def _stream_scalars(self, statement: Rows[tuple[T, *tuple[Any, ...]]], batch_size: int) -> Iterator[T]:
         compiled = self._reading.compiled(statement)
         if compiled.whole is None:
-            for batch in self._alone.batches("stream_scalars", self._reading.batches(compiled, batch_size)):
-                for row in batch:
-                    yield row[0]
+            found = self._reading.batches(compiled, batch_size)
+            with closing(self._alone.batches("stream_scalars", found)) as batches:
+                for batch in batches:
+                    for row in batch:
+                        yield row[0]
             return
-        found = self._reading.object_batches(compiled, compiled.whole, batch_size)
-        for objects in self._alone.batches("stream_scalars", found):
-            for value in objects:
-                yield value
+        whole = self._reading.object_batches(compiled, compiled.whole, batch_size)
+        with closing(self._alone.batches("stream_scalars", whole)) as groups:
+            for objects in groups:
+                for value in objects:
+                    yield value
 
     # Writing
 
@@ -314,14 +320,16 @@ class Session(EventTarget):
         """Insert many new documents, which are not tracked: the session does not know them afterwards.
 
         Their keys are set, and computed vectors computed.
-        Raises `SessionError` for anything but documents, and what `flush` raises;
+        Raises `SessionError` for anything but documents, for those that are stored and those that a session holds,
+        and what `flush` raises;
         after an error in writing the session must be rolled back.
         """
-        objects, _ = documents_in(instances, "bulk_insert()")
-        self._work.autoflush()
-        with self._work.failing():
-            self._tracker.be_unsure()
-            with reporting(progress) as report:
+        objects, kinds = documents_in(instances, "bulk_insert()")
+        self._tracker.check_outside(objects, kinds, "bulk_insert()")
+        with reporting(progress) as report:
+            self._work.autoflush()
+            with self._work.failing():
+                self._tracker.be_unsure()
                 return insert_objects(self._work, objects, report)
 
     @alone
@@ -370,14 +378,14 @@ class Session(EventTarget):
             self._in_block = False
 
 
-def _usable_db(db: object, name: str) -> DB:
-    """The DB, or its synchronous twin. Raises `ConfigurationError` for anything else."""
+def usable_db(db: object, name: str) -> DB | Twins:
+    """The DB, or what opens its synchronous twins. Raises `ConfigurationError` for anything else."""
     from superorm._sync.db import DB  # which imports this module
 
     if isinstance(db, DB):
         return db
     twins: object = getattr(db, "twins", None)
     if isinstance(twins, Twins):
-        return cast("DB", twins.here())
+        return twins
     advice = "; this one was made of given parts or of a client" if type(db).__name__ == "DB" else ""
     raise ConfigurationError(f"{name}() takes the DB that connect(...) gives, not {type(db).__name__}{advice}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._sync.query import Queries
 from superorm.backends.errors import has_error_label
-from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorSpec
 
@@ -131,7 +131,12 @@ class Transaction:
         self._touched |= touched.keys()
 
     def end(self) -> None:
-        """Commit what is open."""
+        """Commit what is open. Raises `SessionError` where it was ended by something else."""
+        if self.server_session is not None and not self.server_session.in_transaction:
+            raise SessionError(
+                "the transaction has ended without a commit, with the event loop or the DB that it was begun in; "
+                "nothing of it is stored: write again in a new session"
+            )
         try:
             self._stack.close()  # commits
         except BaseException as error:

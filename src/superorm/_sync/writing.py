@@ -93,6 +93,8 @@ class Writing:
         elif is_insert(statement):
             self._plan = statement
             self._objects = build_objects(statement)
+            if not statement._upserts:
+                work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
         else:
             raise no_statement(statement)
 
@@ -355,7 +357,7 @@ def _compute(work: UnitOfWork, objects: Sequence[Document], report: Progress | N
 def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
     if any(class_map(kind).relationships for kind in set(map(type, objects))):
-        objects = with_referred(objects)
+        objects = with_referred(objects, work.history)
     groups = _compute(work, objects, report)
     plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
     work.carry_out(plan)

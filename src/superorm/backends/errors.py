@@ -56,6 +56,8 @@ _TRANSACTION_GONE = frozenset({225, 251, 290})
 _REFUSED_MERGE = frozenset({66, 121, 13113})
 """ImmutableField, DocumentValidationFailure, MergeStageNoMatchingDocument: ``$merge`` writes, though it is read."""
 _TOO_LARGE = 10334
+_GROWN_TOO_LARGE = frozenset({_TOO_LARGE, 17419, 17420})
+"""How servers say of an update that the document would be larger than 16 MiB after it."""
 _FIRST_NUMBERED = 15_000
 _CACHE = re.compile("cache full|storage engine cache|rolled back for eviction", re.IGNORECASE)
 """How the server says that a transaction holds more than its cache can: as an error of its own, or as a conflict."""
@@ -225,7 +227,9 @@ def _write_error(namespace: str, details: Mapping[str, Any], key: Any) -> Supero
         return duplicate_key_error(namespace, details.get("keyValue") or {}, key)
     if code in _NOT_IN_TRANSACTION or code in _UNKNOWN:
         return UnsupportedError(f"{namespace}: the server cannot do this: {message}", key=key)
-    where = namespace if key is None else f"{namespace}, document {key!r}"
+    where = namespace if key is None else f"{namespace}, document {key!r:.80}"
+    if code in _GROWN_TOO_LARGE:
+        return ValidationError(f"{where}: the update takes the document over 16 MiB: {message}", key=key)
     info: Mapping[str, Any] = details.get("errInfo") or {}
     fields = ", ".join(_invalid_fields(info.get("details")))
     reason = f"{message} ({fields})" if fields else message

@@ -31,10 +31,10 @@ from superorm.backends.mongomock_unique import PARALLEL_ARRAYS, check_unique, va
 from superorm.backends.mongomock_updates import resolved
 from superorm.codec.keys import encode_key, sort_key
 from superorm.compile.plan import Aggregate, Count, Find, Read
-from superorm.exc import StatementError, SuperormError, UnsupportedError, WriteError
+from superorm.exc import StatementError, SuperormError, UnsupportedError, ValidationError, WriteError
 from superorm.expr.narrow import is_dict, is_list
 from superorm.protocols.capabilities import Capabilities
-from superorm.unitofwork.encode import CODEC_OPTIONS, encode_documents, encode_operations
+from superorm.unitofwork.encode import CODEC_OPTIONS, MAX_DOCUMENT_BYTES, encode_documents, encode_operations
 from superorm.unitofwork.writes import Delete, Insert, UpdateOp, Write, WriteResult
 
 __all__ = ["CAPABILITIES", "LOCK", "MongomockEngine", "mongomock_client"]
@@ -163,6 +163,8 @@ class MongomockEngine:
                     filter = {**_copy(op["q"]), "_id": document["_id"]}
                     update = resolved(document, update)
                     modified += target.update_one(filter, update).modified_count if update else 0
+                    if _size(document) + _size(update) > MAX_DOCUMENT_BYTES:
+                        self._check_size(collection, target.find_one({"_id": document["_id"]}))
                 except Exception:
                     target.replace_one({"_id": document["_id"]}, document)
                     raise
@@ -171,8 +173,16 @@ class MongomockEngine:
     def _replace(self, target: Any, document: dict[str, Any], pipeline: list[dict[str, Any]]) -> int:
         """Make the document what a pipeline makes of it, as mongomock has no update pipelines; 1 where it changed."""
         (changed,) = aggregated([_copy(document)], self._db, pipeline)
+        self._check_size(target.name, changed)
         modified: int = target.replace_one({"_id": document["_id"]}, _copy(changed)).modified_count
         return modified
+
+    def _check_size(self, collection: str, document: dict[str, Any]) -> None:
+        """Raise ``ValidationError`` for a document that an update has made too large."""
+        if _size(document) > MAX_DOCUMENT_BYTES:
+            key = _copy({"": document["_id"]}, CODEC_OPTIONS)[""]
+            where = f"{self.name}.{collection}, document {key!r:.80}"
+            raise ValidationError(f"{where}: the update takes the document over 16 MiB", key=key)
 
     def collection_names(self) -> set[str]:
         """The names of the collections that exist."""
@@ -254,6 +264,10 @@ def _errors(namespace: str, refused: type[SuperormError], key: Any = None) -> Ge
         if refused is StatementError and not isinstance(error, (OperationFailure, BSONError, ValueError)):
             raise UnsupportedError(f"{where}: mongomock cannot do this: {message}") from error
         raise refused(f"{where}: mongomock refused: {message}", key=key) from error
+
+
+def _size(document: Mapping[str, Any]) -> int:
+    return len(bson.encode(document, codec_options=CODEC_OPTIONS))
 
 
 def _copy(document: Mapping[str, Any], options: CodecOptions[dict[str, Any]] = _STORED) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from attrs import Factory, define
 
-from superorm.codec.loading import complete, expire, load, load_partial, reload, renew, restore, unpack
+from superorm.codec.loading import complete, expire, load, load_partial, recall, reload, renew, restore, unpack
 from superorm.exc import NotLoadedError, ValidationError, VectorError
 from superorm.schema.compare import diff_value, same
 from superorm.schema.fast_dump import make_dump_all
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
-from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED, has_getattr
+from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED, has_getattr, is_unloaded, not_loaded
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import Misfit, Missing
 from superorm.schema.types.containers import UnionType
@@ -24,6 +24,7 @@ from superorm.schema.types.scalars import PLAIN_NAMES
 __all__ = [
     "Changes",
     "changes_of",
+    "check_versions",
     "complete",
     "dump",
     "dump_all",
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "load_partial",
     "possibly_changed",
+    "recall",
     "refresh",
     "reload",
     "renew",
@@ -97,10 +99,15 @@ def _dump_slowly(mapping: ClassMap, instance: object) -> dict[str, Any]:
 
 
 def _next_version(mapping: ClassMap, part: MappedField, instance: object, before: dict[str, Any]) -> int:
-    """The version after that of the document `before`. Raises `ValidationError` where the object has another."""
+    """The version after that of the document `before`.
+
+    Raises `ValidationError` where the object has another, `NotLoadedError` where it has expired.
+    """
     version = before.get(part.stored, 0)
     value = vars(instance).get(part.attribute)
     if isinstance(value, bool) or value != version:
+        if is_unloaded(part, vars(instance)):
+            raise not_loaded(mapping, part, before)
         key = key_of(mapping, instance)
         raise ValidationError(
             f"{mapping.name} {key!r}: {part.attribute} was set to {value!r:.80}; it is a version, "
@@ -117,6 +124,15 @@ def show_version(mapping: ClassMap, instance: object, document: dict[str, Any]) 
     part = mapping.version
     if part is not None:
         setattr(instance, part.attribute, int(document.get(part.stored, 0)))
+
+
+def check_versions(mapping: ClassMap, instances: Iterable[object]) -> None:
+    """Raise `NotLoadedError` where the version of a stored object, to be deleted only at that version, has expired."""
+    part = mapping.version
+    for instance in instances if part is not None else ():
+        state = vars(instance)
+        if part is not None and is_unloaded(part, state):
+            raise not_loaded(mapping, part, state[RAW])
 
 
 def guard_of(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +354,8 @@ def revert(instance: object) -> None:
     """Make the object show its snapshot again; lists, embedded objects and the like that are as there stay the same."""
     mapping = class_map(type(instance))
     state = vars(instance)
-    parts = [part for part in mapping.lazy_fields if part.attribute in state and not has_changed(part, instance)]
+    there = [part for part in mapping.lazy_fields if part.attribute in state and not is_unloaded(part, state)]
+    parts = [part for part in there if not has_changed(part, instance)]
     values = {part.attribute: state[part.attribute] for part in parts}
     before: dict[str, Any] = state.get(DEFAULTS, {})
     restore(instance)

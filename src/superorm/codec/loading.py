@@ -32,7 +32,7 @@ from superorm.schema.state import (
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.scalars import PLAIN_NAMES
 
-__all__ = ["complete", "expire", "load", "load_partial", "reload", "renew", "restore", "unpack"]
+__all__ = ["complete", "expire", "load", "load_partial", "recall", "reload", "renew", "restore", "unpack"]
 
 
 def load(mapping: ClassMap, documents: Iterable[dict[str, Any]]) -> list[Any]:
@@ -271,10 +271,10 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
         state[UNLOADED] = state[UNLOADED].difference(part.attribute for part in lacking)
 
 
-def expire(instance: object, attributes: Iterable[str] | None = None) -> None:
+def expire(instance: object, attributes: Iterable[str] | None = None, *, version: bool = False) -> None:
     """Forget the values of fields and relationships, by default of all, and what was changed in them.
 
-    Key and version stay.
+    The key stays, and so does the version, unless it is to be forgotten with all the others.
 
     Raises `UnsupportedError` for classes with ``__slots__``.
     """
@@ -285,7 +285,8 @@ def expire(instance: object, attributes: Iterable[str] | None = None) -> None:
     parts = [part for part in mapping.fields if part.attribute in wanted]
     if not parts:
         return
-    gone = [part for part in parts if part not in (mapping.key, mapping.version)]
+    stay = (mapping.key,) if version else (mapping.key, mapping.version)
+    gone = [part for part in parts if part not in stay]
     unloaded = frozenset(part.attribute for part in gone).union(state.get(UNLOADED, ()))
     make_partial(mapping, instance, unloaded)
     names = {part.stored for part in gone}
@@ -300,6 +301,17 @@ def expire(instance: object, attributes: Iterable[str] | None = None) -> None:
     if DEFAULTS in state:
         state[DEFAULTS] = {key: value for key, value in state[DEFAULTS].items() if key not in names}
     _read_eagerly(mapping, instance, [part for part in parts if part not in gone and not part.lazy])
+
+
+def recall(instance: object, attributes: frozenset[str]) -> None:
+    """Read attributes that had expired, now that the object has its document back, and its version.
+
+    What was set since stays.
+    """
+    mapping, state = class_map(type(instance)), vars(instance)
+    lost = [part for part in mapping.fields if part.attribute in attributes and part.attribute not in state]
+    version = [] if mapping.version is None else [mapping.version]
+    _read_eagerly(mapping, instance, [part for part in (*lost, *version) if not part.lazy])
 
 
 def reload(instance: object, document: dict[str, Any], attributes: Iterable[str] | None = None) -> None:

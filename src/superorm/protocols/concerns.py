@@ -145,9 +145,9 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
 
 
 def check_options(options: Mapping[str, object]) -> None:
-    """Raise `ConfigurationError` for what is no option of a session, and for a `require_transaction` that is no bool.
+    """Raise `ConfigurationError` for what is no option of a session, and for what one cannot be.
 
-    What the others must be is checked with those of the DB.
+    What they cannot be together with the options of the DB is checked with those.
     """
     for name, value in options.items():
         if name not in SessionOptions.__annotations__:
@@ -155,6 +155,9 @@ def check_options(options: Mapping[str, object]) -> None:
             raise ConfigurationError(f"a session has no option {name!r:.80}; there are {known}")
         if name == "require_transaction" and not isinstance(value, bool):
             raise ConfigurationError(f"require_transaction takes True or False, not {value!r:.80}")
+    concerns = DEFAULTS.changed(options)
+    if options.get("require_transaction"):
+        concerns.check_transaction()
 
 
 def _check_types(concerns: object) -> None:

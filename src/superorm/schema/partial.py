@@ -11,7 +11,7 @@ from superorm.exc import UnsupportedError
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import GONE, RAW, UNLOADED, is_shown, is_unloaded, not_loaded
 
-__all__ = ["can_be_partial", "make_partial", "make_whole", "partial_class"]
+__all__ = ["can_be_partial", "check_partial", "make_partial", "make_whole", "partial_class"]
 
 
 def partial_class(mapping: ClassMap) -> type:
@@ -25,6 +25,15 @@ def partial_class(mapping: ClassMap) -> type:
 def can_be_partial(mapping: ClassMap) -> bool:
     """Whether there can be partial objects of the class, which has no ``__slots__`` then."""
     return not any(vars(base).get("__slots__") for base in mapping.cls.__mro__)
+
+
+def check_partial(mapping: ClassMap) -> None:
+    """Raise `UnsupportedError` where there cannot be partial objects of the class."""
+    if not can_be_partial(mapping):
+        raise UnsupportedError(
+            f"{mapping.name} cannot be loaded in part, as it has __slots__; leave them out, or load whole documents",
+            document_class=mapping.cls,
+        )
 
 
 def make_partial(mapping: ClassMap, instance: object, unloaded: frozenset[str]) -> None:
@@ -71,11 +80,7 @@ def _make(mapping: ClassMap) -> type:
         "__repr__": repr_,
         "__reduce_ex__": reduce_,
     }
-    if not can_be_partial(mapping):
-        raise UnsupportedError(
-            f"{cls.__name__} cannot be loaded in part, as it has __slots__; leave them out, or load whole documents",
-            document_class=cls,
-        )
+    check_partial(mapping)
     document = [base for base in cls.__mro__ if type(base) is not type][-1]
     made = type.__new__(type(cls), cls.__name__, (document,), namespace)
     made.__bases__ = (cls,)  # only now, so that no __init_subclass__ of the user's takes it for a class of their own

@@ -18,6 +18,7 @@ __all__ = [
     "TOUCHED",
     "UNLOADED",
     "LazyPart",
+    "delete_part",
     "has_getattr",
     "is_shown",
     "is_unloaded",
@@ -100,6 +101,18 @@ class LazyPart:
         state[part.attribute] = value = read_part(mapping, part, instance, raw)
         state[TOUCHED] = touched | part.bit
         return value
+
+
+def delete_part(part: MappedField, instance: object) -> None:
+    """Delete a lazy field, which may not have been read yet, so that it is not read again.
+
+    Raises `AttributeError` where it is not there, `NotLoadedError` where it was not loaded.
+    """
+    getattr(instance, part.attribute)
+    state = vars(instance)
+    del state[part.attribute]
+    if not is_unloaded(part, state):
+        state[TOUCHED] = state.get(TOUCHED, 0) | part.bit
 
 
 def read_part(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str, Any]) -> Any:

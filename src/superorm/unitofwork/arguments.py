@@ -15,6 +15,7 @@ __all__ = [
     "check_attributes",
     "check_batch_size",
     "check_name",
+    "check_options",
     "check_rows",
     "check_select",
     "check_version",
@@ -39,7 +40,7 @@ def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None
     if isinstance(attributes, str) or not isinstance(attributes, Collection):
         raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {attributes!r:.80}")
     for name in cast("Collection[object]", attributes):
-        if name not in mapping.by_attribute and name not in mapping.relationships:
+        if not isinstance(name, str) or (name not in mapping.by_attribute and name not in mapping.relationships):
             raise SessionError(
                 f"{caller}: {mapping.name} has no field or relationship {name!r:.80}; give attributes by their names",
                 document_class=mapping.cls,
@@ -64,6 +65,12 @@ def check_select(statement: object, caller: str) -> None:
         raise StatementError(f"{caller} takes a select, not {statement!r}, which writes; execute() carries it out")
     if not is_select(statement):
         raise no_statement(statement, caller)
+
+
+def check_options(options: object, caller: str) -> None:
+    """Raise `StatementError` for anything but options in a list or the like."""
+    if not isinstance(options, Collection) or isinstance(options, str):
+        raise StatementError(f"{caller} takes options in a list such as [load_only(...)], not {options!r:.80}")
 
 
 def check_rows(statement: object, caller: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from superorm.exc import SessionError
 from superorm.expr.narrow import is_list
 from superorm.schema.document import Document
 from superorm.schema.mapping import class_map
 from superorm.schema.state import RAW
 from superorm.unitofwork.arguments import documents_in
+from superorm.unitofwork.link_history import LinkHistory
 from superorm.unitofwork.links import map_of, state_of
 from superorm.unitofwork.tracking import Tracker
 
@@ -20,32 +20,31 @@ __all__ = ["Cascades"]
 class Cascades:
     """What is done to a session's objects, and by loaded relationships to others."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, history: LinkHistory) -> None:
         self._tracker = tracker
+        self._history = history
 
     def add(self, instance: Document) -> None:
         """Track an object, and the stored ones that its loaded relationships show; new ones are added by the flush.
 
         Raises `SessionError` as `Tracker.add` does, with none of them tracked.
         """
-        tracker = self._tracker
-        below = [one for one in _below(instance, "save-update") if RAW in state_of(one) and one not in tracker]
-        try:
-            for one in (*below, instance):
-                tracker.add(one)
-        except SessionError:
-            for one in below:
-                tracker.expunge(one)
-            raise
+        below = self._outside_below(instance)
+        if below:
+            self._tracker.add_all((*below, instance))
+        else:
+            self._tracker.add(instance)
 
     def add_all(self, instances: Iterable[Document]) -> None:
-        """`add` each. Raises `SessionError`."""
+        """`add` each, or none. Raises `SessionError`."""
         objects, kinds = documents_in(instances, "add_all()")
-        if not any(class_map(kind).relationships for kind in kinds):
-            self._tracker.add_all(objects)
-            return
-        for instance in objects:
-            self.add(instance)
+        if any(class_map(kind).relationships for kind in kinds):
+            objects = [one for instance in objects for one in (*self._outside_below(instance), instance)]
+        self._tracker.add_all(objects)
+
+    def _outside_below(self, instance: object) -> list[Any]:
+        """The stored objects that an object's relationships show, and which the session does not have."""
+        return [one for one in _below(instance, "save-update") if RAW in state_of(one) and one not in self._tracker]
 
     def expunge(self, instance: Document) -> None:
         """Forget an object, and what cascades from it. Raises `SessionError` for what is no document."""
@@ -61,13 +60,22 @@ class Cascades:
         self._tracker.check_stored(instance, "expire()")
         if attributes is None:
             self.expire_below(instance)
-        self._tracker.expire(instance, attributes)
+        with self._history.changing((instance,)):
+            self._tracker.expire(instance, attributes)
+
+    def expire_all(self) -> None:
+        """Forget the values of all stored objects."""
+        stored = [instance for _, objects in self._tracker.identities for instance in objects.values()]
+        with self._history.changing(stored):
+            self._tracker.expire_all()
 
     def expire_below(self, instance: Document) -> None:
         """Forget the values of what cascades from an object."""
-        for other in _below(instance, "refresh-expire"):
-            if RAW in state_of(other) and other in self._tracker:
-                self._tracker.expire(other)
+        tracker = self._tracker
+        below = [one for one in _below(instance, "refresh-expire") if RAW in state_of(one) and one in tracker]
+        with self._history.changing(below):
+            for other in below:
+                tracker.expire(other)
 
 
 def _below(instance: object, cascade: str) -> list[Any]:

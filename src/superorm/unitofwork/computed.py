@@ -9,7 +9,7 @@ import numpy as np
 from attrs import frozen
 
 from superorm.codec.documents import has_changed, key_of, stored_value
-from superorm.exc import SuperormError, VectorError
+from superorm.exc import NotLoadedError, SuperormError, VectorError
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.vector_spec import VectorSpec
@@ -39,7 +39,8 @@ def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list
 
     A source of None makes the vector None at once.
 
-    Raises `ValidationError` where a source is of the wrong type: nothing of the kind reaches the model.
+    Raises `ValidationError` where a source is of the wrong type: nothing of the kind reaches the model;
+    `NotLoadedError` where a vector was assigned, and its source is not loaded.
     """
     found: list[Need] = []
     new, changed = list(new), list(changed)
@@ -50,7 +51,10 @@ def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list
         objects: list[tuple[Any, Any]] = []
         stale = [one for one in changed if has_changed(source, one) or has_changed(part, one)]
         for instance in [*new, *stale]:
-            value = getattr(instance, source.attribute, None)
+            try:
+                value = getattr(instance, source.attribute, None)
+            except NotLoadedError as error:
+                raise _unknown(mapping, part, source, instance) from error
             if value is None:
                 setattr(instance, part.attribute, None)
                 continue
@@ -59,6 +63,18 @@ def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list
         if objects:
             found.append(Need(mapping, part, declared, spec, objects))
     return found
+
+
+def _unknown(mapping: ClassMap, part: MappedField, source: MappedField, instance: object) -> NotLoadedError:
+    """The error of a vector that was assigned while its source is not there to compute it from."""
+    key = key_of(mapping, instance)
+    return NotLoadedError(
+        f"{mapping.name} {key!r}: {part.attribute} is computed from {source.attribute}, which was not loaded, "
+        f"or has expired; refresh() the object, or do not assign {part.attribute}",
+        document_class=mapping.cls,
+        key=key,
+        field=part.attribute,
+    )
 
 
 def inputs_of(need: Need) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from superorm.schema.relationships import Relationship
+from superorm.unitofwork.link_history import LinkHistory
 from superorm.unitofwork.links import held_key, own_key
 from superorm.unitofwork.moves import check_none
 from superorm.unitofwork.settling import arrivals
@@ -26,7 +27,9 @@ def deleted_parents(tracker: Tracker, done: set[int]) -> list[tuple[Relationship
     ]
 
 
-def parents_deleted(tracker: Tracker, relation: Relationship, parents: Sequence[Any], found: Iterable[Any]) -> None:
+def parents_deleted(
+    tracker: Tracker, history: LinkHistory, relation: Relationship, parents: Sequence[Any], found: Iterable[Any]
+) -> None:
     """Delete what was `found` stored under the relationship of deleted objects, or let go of it.
 
     Raises `ValidationError` where a key cannot be None.
@@ -45,4 +48,4 @@ def parents_deleted(tracker: Tracker, relation: Relationship, parents: Sequence[
             tracker.delete(child)
         else:
             check_none(child, part, f"it belonged to {relation.mapping.name}, which is deleted")
-            setattr(child, part.attribute, None)
+            history.set_key(child, part.attribute, None)

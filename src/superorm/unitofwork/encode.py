@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 import bson
 from attrs import frozen
+from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_write",
     "encode_documents",
     "encode_operations",
+    "key_batches",
     "probable_batches",
 ]
 
@@ -40,6 +42,8 @@ MAX_MESSAGE_BYTES = MAX_DOCUMENT_BYTES
 """What goes into one command: a server takes 48 MB, but PyMongo sends none of more than 16 MiB and 16,382 bytes."""
 MAX_MESSAGE_OPERATIONS = 100_000
 
+_KEY_BYTES = MAX_MESSAGE_BYTES // 2
+"""How many bytes of keys one read names."""
 _OPERATION_OVERHEAD = 8 * 1024
 """What an operation may hold beside a document of the greatest size."""
 _CHUNK = 64
@@ -114,6 +118,19 @@ def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[i
     count = min(max(room, 1), MAX_MESSAGE_OPERATIONS)
     for start in range(0, len(documents), count):
         yield start, documents[start : start + count]
+
+
+def key_batches(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The keys in runs that one command can hold."""
+    start = size = 0
+    for position, key in enumerate(keys):
+        more = 32 if type(key) in (ObjectId, int) else len(bson.encode({"": key}, codec_options=CODEC_OPTIONS)) + 16
+        if size + more > _KEY_BYTES:
+            yield keys[start:position]
+            start, size = position, 0
+        size += more
+    if start < len(keys):
+        yield keys[start:]
 
 
 def check_write(write: Write) -> None:

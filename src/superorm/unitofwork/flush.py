@@ -55,12 +55,16 @@ class FlushPlan:
 
     def mapping_of(self, collection: str, key: Any) -> ClassMap:
         """The class of the object that is written under a key, for messages; else one of the collection's."""
+        found = self.mappings(collection)
+        return found.get(identity(key)) or next(iter(found.values()))
+
+    def mappings(self, collection: str) -> dict[Any, ClassMap]:
+        """The classes of the objects that are written to a collection, by `identity`."""
         written = (*self.inserted, *self.updated)
         found = [(mapping, stored["_id"]) for mapping, _, snapshots in written for stored in snapshots]
         found += [(class_map(type(instance)), vars(instance)[RAW]["_id"]) for instance in self.deleted]
-        there = [(mapping, stored) for mapping, stored in found if mapping.collection == collection]
-        wanted = identity(key)
-        return next((mapping for mapping, stored in there if identity(stored) == wanted), there[0][0])
+        there = [(stored, mapping) for mapping, stored in reversed(found) if mapping.collection == collection]
+        return {identity(stored): mapping for stored, mapping in there}
 
 
 def plan_flush(works: Iterable[Work], *, transaction: bool = False) -> FlushPlan:

@@ -9,7 +9,18 @@ from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap
 from superorm.schema.relationships import Relationship
 from superorm.schema.state import RAW
-from superorm.unitofwork.links import held_key, is_loaded, is_set, map_of, own_key, related_objects, state_of
+from superorm.unitofwork.link_history import LinkHistory
+from superorm.unitofwork.links import (
+    given_key,
+    held_key,
+    is_loaded,
+    is_quiet,
+    is_set,
+    key_or_none,
+    map_of,
+    related_objects,
+    state_of,
+)
 
 __all__ = ["loaded_graph", "relations_to_merge", "show_merged"]
 
@@ -40,7 +51,7 @@ def relations_to_merge(mapping: ClassMap, given: Any) -> list[Relationship]:
     ]
 
 
-def show_merged(relation: Relationship, given: Any, targets: dict[int, Any]) -> None:
+def show_merged(relation: Relationship, given: Any, targets: dict[int, Any], history: LinkHistory) -> None:
     """Let the target of a given object show the targets of what that shows."""
     others = [targets.get(id(other), other) for other in related_objects(relation, given)]
     others = list({id(other): other for other in others}.values())
@@ -48,10 +59,11 @@ def show_merged(relation: Relationship, given: Any, targets: dict[int, Any]) -> 
     state = state_of(target)
     if not relation.is_list:
         state[relation.attribute] = other = others[0] if others else None
-        key = None if other is None else own_key(other)
-        if not is_set(given, relation.key) and held_key(target, relation.key) != key:
+        if is_quiet(relation, given):  # what it shows is of its key, which the target has by now
+            history.keep(target, relation.attribute, (other, held_key(target, relation.key)))
+        elif not is_set(given, relation.key) and held_key(target, relation.key) != key_or_none(other):
             # the given object's own flush would have set it
-            setattr(target, relation.spec.key, getattr(other, relation.target.key.attribute, None))
+            setattr(target, relation.spec.key, None if other is None else given_key(other))
         return
     shown: list[Any] = state.setdefault(relation.attribute, [])
     if {id(other) for other in shown} != {id(other) for other in others}:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 from superorm.expr.narrow import is_list
+from superorm.schema.document import Document
+from superorm.schema.fields import MISSING
 from superorm.schema.relationships import LINKS
 from superorm.schema.state import RAW
 from superorm.unitofwork.links import map_of, state_of
@@ -21,6 +26,11 @@ class LinkHistory:
         self._tracker = tracker
         self._before: dict[int, tuple[Any, dict[str, Any] | None]] = {}
         """The objects whose links were changed since the last commit, with what they were."""
+        self._set: dict[str, dict[int, tuple[Any, Any, Any]]] = {}
+        """Keys and relationships, by name, that the session set since: objects, what they had and what they were given.
+
+        New objects that are outside again would show that as if the user had set it.
+        """
 
     def remember(self, instance: Any) -> None:
         """Keep what the object's relationships were, for a rollback."""
@@ -35,19 +45,63 @@ class LinkHistory:
             links = {other: before for other, before in links.items() if other != name}
             state_of(instance)[LINKS] = links if shown is None else {**links, name: shown}
 
+    def set_key(self, instance: Any, attribute: str, key: object) -> None:
+        """Set a key as a relationship says."""
+        before = state_of(instance).get(attribute, MISSING)
+        setattr(instance, attribute, key)
+        self._note(instance, attribute, before, key)
+
+    def show(self, instance: Any, name: str, shown: object) -> None:
+        """Let a relationship show what the keys say: of a list its content, a tuple; `MISSING` if it is not loaded."""
+        self.remember(instance)
+        before = _held(instance, name)
+        _hold(instance, name, shown)
+        self._note(instance, name, before, shown)
+
+    @contextmanager
+    def changing(self, instances: Iterable[Any]) -> Generator[None]:
+        """A block in which relationships of the objects are loaded, or expire."""
+        before: list[tuple[Any, str, Any]] = []
+        if self._tracker.undoable:
+            named = [(one, name) for one in instances for name in map_of(one).relationships]
+            before = [(one, name, _held(one, name)) for one, name in named]
+        yield
+        for instance, name, held in before:
+            self._note(instance, name, held, _held(instance, name))
+
+    def _note(self, instance: Any, attribute: str, before: object, given: object) -> None:
+        noted = self._set.setdefault(attribute, {})
+        known = noted.get(id(instance))
+        if known is not None and (before is MISSING or _same(known[2], before)):  # the user set nothing in between
+            before = known[1]
+        elif before is MISSING:
+            before = self._tracker.forgotten(instance, attribute)
+        noted[id(instance)] = (instance, before, given)
+
     def committed(self) -> None:
         """Nothing so far can be undone any more."""
         self._before.clear()
+        self._set.clear()
 
-    def rolled_back(self) -> None:
-        """The relationships of stored objects show what they did when last loaded or committed."""
-        for instance, links in self._before.values():
-            state_of(instance).pop(LINKS, None)
-            if links is not None:
-                state_of(instance)[LINKS] = links
-        changed = [instance for instance, _ in self._before.values()]
-        touched = [(relation, one) for one in changed for relation in map_of(one).relationships.values()]
-        for relation, instance in [*touched, *shown(self._tracker)]:
+    def rolled_back(self, *, doubtful: bool = False) -> None:
+        """The relationships of stored objects show what they did when last loaded or committed.
+
+        Those that changed since are not loaded any more where it is `doubtful` whether that was committed after all.
+        New objects show, and hold as keys, what the user set.
+        """
+        tracker = self._tracker
+        ours = [pair for pair in self._before.values() if pair[0] in tracker or not tracker.held_elsewhere(pair[0])]
+        for instance, links in ours:
+            state = state_of(instance)
+            state.pop(LINKS, None)
+            if links is not None and not (doubtful and RAW in state):
+                state[LINKS] = links
+        for attribute, noted in self._set.items():
+            for instance, before, given in noted.values():
+                if RAW not in state_of(instance) and _same(given, _held(instance, attribute)):
+                    _hold(instance, attribute, before)
+        touched = [(relation, one) for one, _ in ours for relation in map_of(one).relationships.values()]
+        for relation, instance in [*touched, *shown(tracker)]:
             state, name = state_of(instance), relation.attribute
             if RAW not in state:
                 continue
@@ -55,9 +109,33 @@ class LinkHistory:
             if name not in links:
                 state.pop(name, None)
             elif relation.is_list:
-                there = state.get(name)
-                state[name] = there if is_list(there) else []
-                state[name][:] = links[name]
+                _hold(instance, name, links[name])
             else:
                 state[name] = links[name][0]
         self.committed()
+
+
+def _held(instance: object, attribute: str) -> Any:
+    """What an object has under an attribute: the content of a list as a tuple; or `MISSING`."""
+    value: object = state_of(instance).get(attribute, MISSING)
+    return tuple(value) if is_list(value) else value
+
+
+def _hold(instance: object, attribute: str, value: object) -> None:
+    """Let an object have that under the attribute; a list stays the same list."""
+    state = state_of(instance)
+    if isinstance(value, tuple):
+        there: object = state.get(attribute)
+        state[attribute] = there = there if is_list(there) else []
+        there[:] = value
+    elif value is not MISSING:
+        setattr(instance, attribute, value)
+    else:
+        state.pop(attribute, None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether these are the same objects, or equal keys."""
+    if type(one) is type(other) is tuple:
+        return len(one) == len(other) and all(map(is_, one, other))
+    return one is other or (not isinstance(one, Document) and bool(one == other))

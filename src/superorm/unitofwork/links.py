@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from operator import is_
 from typing import Any
 
@@ -18,6 +19,7 @@ from superorm.schema.state import GONE, RAW, is_shown
 from superorm.unitofwork.identity import identity
 
 __all__ = [
+    "given_key",
     "held_key",
     "is_loaded",
     "is_quiet",
@@ -147,6 +149,12 @@ def own_key(instance: Any) -> Any:
     """The `identity` of an object's key."""
     raw: dict[str, Any] | None = state_of(instance).get(RAW) or state_of(instance).get(GONE)
     return held_key(instance, map_of(instance).key) if raw is None else identity(raw["_id"])
+
+
+def given_key(instance: Any) -> Any:
+    """An object's key as others are to hold it: a copy, unless it cannot be changed in place."""
+    value = getattr(instance, map_of(instance).key.attribute, None)
+    return value if type(value) in _AS_THEY_ARE else deepcopy(value)
 
 
 def key_or_none(instance: Any) -> Any:

@@ -8,11 +8,14 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from superorm.codec.documents import has_changed
 from superorm.exc import SessionError, ValidationError
 from superorm.schema.mapping import MappedField
 from superorm.schema.relationships import LINKS, Relationship
 from superorm.schema.state import GONE, RAW, is_shown
+from superorm.unitofwork.link_history import LinkHistory
 from superorm.unitofwork.links import (
+    given_key,
     held_key,
     is_set,
     key_or_none,
@@ -65,7 +68,7 @@ Moves: TypeAlias = Mapping[tuple[int, str], Move]
 """By the id of the object whose key is set, and the attribute that holds it."""
 
 
-def set_keys(tracker: Tracker, noisy: Iterable[Shown]) -> Moves:
+def set_keys(tracker: Tracker, history: LinkHistory, noisy: Iterable[Shown]) -> Moves:
     """Set keys as the relationships that show something else than before say, and mark orphans for deletion.
 
     Raises `ValidationError` where relationships and keys contradict one another,
@@ -78,7 +81,7 @@ def set_keys(tracker: Tracker, noisy: Iterable[Shown]) -> Moves:
             name = (id(move.child), move.part.attribute)
             moves[name] = _stronger(moves[name], move) if name in moves else move
     for move in moves.values():
-        _carry_out(tracker, move)
+        _carry_out(tracker, history, move)
     return moves
 
 
@@ -93,7 +96,14 @@ def _moves_of_one(tracker: Tracker, relation: Relationship, instance: Any) -> It
     if gone and id(value) not in tracker.new and id(instance) not in tracker.deleted:
         message = f"{move.why}, which is deleted; set it to another one, or to None"
         raise refused(instance, relation.attribute, message)
-    yield move
+    if not (RAW in state and _holds(instance, relation.key, value)):
+        yield move
+
+
+def _holds(instance: Any, part: MappedField, value: Any) -> bool:
+    """Whether a stored object has held the key of another since it was loaded: then showing that says nothing new."""
+    is_held = is_shown(part, state_of(instance)) and held_key(instance, part) == key_or_none(value)
+    return is_held and not has_changed(part, instance)
 
 
 def _moves_of_list(tracker: Tracker, relation: Relationship, instance: Any) -> Iterator[Move]:
@@ -149,7 +159,7 @@ def _stronger(one: Move, other: Move) -> Move:
     return one  # taken from one, given to another
 
 
-def _carry_out(tracker: Tracker, move: Move) -> None:
+def _carry_out(tracker: Tracker, history: LinkHistory, move: Move) -> None:
     """Set the key, unless the user did."""
     child, part = move.child, move.part
     if move.weak and RAW in state_of(child) and child not in tracker:
@@ -157,17 +167,17 @@ def _carry_out(tracker: Tracker, move: Move) -> None:
     key, now = key_or_none(move.parent), held_key(child, part)
     if now == key and is_shown(part, state_of(child)):
         return
-    if is_set(child, part):
+    if now is not None if RAW not in state_of(child) else is_set(child, part):
         if move.weak:
             return
         raise _contradiction(move, f"{move.why}, and {part.attribute} to {getattr(child, part.attribute)!r}")
     if move.parent is not None:
-        setattr(child, part.attribute, getattr(move.parent, map_of(move.parent).key.attribute))
+        history.set_key(child, part.attribute, given_key(move.parent))
     elif move.orphan:
         tracker.delete(child)
     else:
         check_none(child, part, move.why)
-        setattr(child, part.attribute, None)
+        history.set_key(child, part.attribute, None)
 
 
 def check_none(child: Any, part: MappedField, why: str) -> None:

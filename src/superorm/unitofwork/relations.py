@@ -34,10 +34,10 @@ def synchronize(tracker: Tracker, history: LinkHistory) -> Settling:
     and where an object whose key would have to be written is not in the session.
     """
     loaded, noisy = cascade(tracker)
-    return Settling(tracker, history, loaded, set_keys(tracker, noisy))
+    return Settling(tracker, history, loaded, set_keys(tracker, history, noisy))
 
 
-def with_referred(objects: Iterable[Document]) -> list[Document]:
+def with_referred(objects: Iterable[Document], history: LinkHistory) -> list[Document]:
     """New objects that no session tracks, and those that they refer to, their keys set as the relationships say.
 
     Raises `SessionError` for lists that hold stored objects, whose keys would have to be written too.
@@ -51,7 +51,7 @@ def with_referred(objects: Iterable[Document]) -> list[Document]:
                 raise SessionError(
                     f"bulk_insert() writes new objects only, and {named(child)} is stored; use add() instead"
                 )
-    set_keys(tracker, noisy)
+    set_keys(tracker, history, noisy)
     found = list(tracker.new.values())
     tracker.clear()
     return found

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from attrs import frozen
 
 from superorm.codec.documents import has_changed, possibly_changed
+from superorm.schema.fields import MISSING
 from superorm.schema.relationships import LINKS, Relationship
 from superorm.schema.state import GONE, RAW, is_shown, is_unloaded
 from superorm.unitofwork.identity import identity
@@ -59,7 +60,7 @@ class Settling:
         there = {id(child) for child in kept}
         kept += [child for child in arrived.get(key, ()) if id(child) not in there]
         if len(kept) != len(shown) or any(one is not other for one, other in zip(kept, shown, strict=True)):
-            shown[:] = kept
+            self.history.show(instance, relation.attribute, tuple(kept))
         self.history.keep(instance, relation.attribute, tuple(kept))
 
     def _settle_one(self, relation: Relationship, instance: Any) -> None:
@@ -70,10 +71,11 @@ class Settling:
         if key_or_none(value) != key:
             move = self.moves.get((id(instance), part.attribute))
             if move is None or not isinstance(move.parent, relation.target.cls) or own_key(move.parent) != key:
-                del state[name]
+                self.history.show(instance, name, MISSING)
                 self.history.keep(instance, name, None)
                 return
-            state[name] = value = move.parent
+            value = move.parent
+            self.history.show(instance, name, value)
         self.history.keep(instance, name, (value, key))
 
 

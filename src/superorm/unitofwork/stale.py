@@ -10,6 +10,7 @@ from superorm.exc import StaleDocumentError
 from superorm.expr.narrow import is_dict, is_list
 from superorm.schema.compare import same
 from superorm.schema.fields import MISSING
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.flush import FlushPlan
 from superorm.unitofwork.identity import identity
 from superorm.unitofwork.writes import Delete, Update, Write
@@ -27,9 +28,16 @@ def must_match(write: Write) -> int:
     return len(write.filters) if isinstance(write, Delete) and write.strict else 0
 
 
-def stale_documents(write: Write) -> Find:
-    """The read that shows, after a write that matched too few, what is there now."""
-    return Find(write.collection, {"_id": {"$in": [filter["_id"] for filter in _filters(write)]}})
+def stale_documents(write: Write) -> list[Find]:
+    """The reads that show, after a write that matched too few, what is there now, as far as it is looked at."""
+    filters = _filters(write)
+    paths = {"_id"}
+    if isinstance(write, Update):
+        compared: list[Any] = [op["u"] for op in write.ops if len(op["q"]) > 1]
+        paths |= {path.partition(".")[0] for update in compared for fields in update.values() for path in fields}
+    projection = dict.fromkeys(paths, 1)
+    keys = [filter["_id"] for filter in filters]
+    return [Find(write.collection, {"_id": {"$in": part}}, projection) for part in key_batches(keys)]
 
 
 def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dict[str, Any]]) -> StaleDocumentError:
@@ -50,8 +58,9 @@ def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dic
     if not matched or ambiguous:
         stale = [filter["_id"] for filter in filters]
     by_class: dict[type, list[Any]] = {}
+    mappings = plan.mappings(write.collection)
     for key in stale:
-        by_class.setdefault(plan.mapping_of(write.collection, key).cls, []).append(key)
+        by_class.setdefault(mappings[identity(key)].cls, []).append(key)
     names = "; ".join(f"{cls.__name__} {_listed(keys)}" for cls, keys in by_class.items())
     what = "changed" if isinstance(write, Update) else "deleted"
     return StaleDocumentError(
@@ -71,7 +80,7 @@ def _filters(write: Write) -> Sequence[Mapping[str, Any]]:
 
 def _listed(keys: Sequence[Any]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return ", ".join(repr(key) for key in keys[:_NAMED]) + more
+    return ", ".join(f"{key!r:.80}" for key in keys[:_NAMED]) + more
 
 
 def _shows(document: dict[str, Any], update: Any) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 from weakref import ref
 
 from superorm.codec import documents
 from superorm.exc import DuplicateKeyError, SessionError
 from superorm.schema.document import Document
+from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.partial import can_be_partial, make_partial, make_whole
+from superorm.schema.partial import can_be_partial, check_partial, make_partial, make_whole
 from superorm.schema.state import GONE, RAW, UNLOADED, has_getattr
 from superorm.unitofwork.arguments import check_attributes, documents_in
 from superorm.unitofwork.flush import FlushPlan, Work
@@ -39,8 +41,11 @@ class Tracker:
         """The objects of deletions that can still be undone."""
         self._expunged: dict[int, Document] = {}
         """Objects that were expunged since: an undo gives back to them what they were, but does not track them."""
-        self._unsure: list[tuple[ClassMap, Any]] | None = None
-        """What was loaded since a statement wrote in a transaction, or an object was expunged, that can be undone."""
+        self._unsure: list[tuple[ClassMap, Any, int]] | None = None
+        """What was read since a statement wrote in a transaction, or an object was expunged, that can be undone.
+
+        With the number of undoable changes before: one among these was of a state that is not unsure.
+        """
         self._forgotten: dict[int, dict[str, Any]] = {}
         """The snapshots of objects that expired since there was something to undo."""
         self._partial = False
@@ -57,47 +62,71 @@ class Tracker:
         raw = _raw(instance)
         if raw is None:
             if len(_TRACKERS) > 1:
-                self._check_not_elsewhere({id(instance): instance})
+                self._check_not_elsewhere((instance,))
             self.new[id(instance)] = instance
             return
         key = raw["_id"]
         known, name = self.identities.of(mapping), identity(key)
         if name not in known:
-            if self._held_elsewhere(instance):
+            if self.held_elsewhere(instance):
                 raise _elsewhere(instance)
             known[name] = instance
             self._expunged.pop(id(instance), None)
+            self.reread(mapping, (instance,))
             self._partial = self._partial or UNLOADED in vars(instance)
         elif known[name] is not instance:
             advice = "in the session already, as another object"
             raise SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)
 
     def add_all(self, instances: Iterable[Document]) -> None:
-        """`add` each, or none where one of them is no document."""
+        """`add` each, or none where one of them is refused."""
         instances, kinds = documents_in(instances, "add_all()")
         if len(kinds) == 1 and not self.deleted:
             kind = kinds.pop()
             if not has_getattr(kind) and not any(getattr(instance, RAW, None) for instance in instances):
-                added = dict(zip(map(id, instances), instances, strict=True))
-                self._check_not_elsewhere(added)
-                self.new.update(added)
+                self._check_not_elsewhere(instances)
+                self.new.update(zip(map(id, instances), instances, strict=True))
                 return
-        for instance in instances:
-            self.add(instance)
+        count = len(self.new)
+        deleted = [instance for instance in instances if id(instance) in self.deleted]
+        outside = [one for one in instances if _raw(one) is not None and not self._is_stored(one)]
+        try:
+            for instance in instances:
+                self.add(instance)
+        except SessionError:
+            while len(self.new) > count:
+                self.new.popitem()
+            for instance in filter(self._is_stored, outside):
+                self.expunge(instance)
+            self.deleted.update((id(instance), instance) for instance in deleted)
+            raise
 
-    def _check_not_elsewhere(self, new: Mapping[int, Document]) -> None:
+    def check_outside(self, instances: Sequence[Document], kinds: Iterable[type], caller: str) -> None:
+        """Raise `SessionError` where one of the objects, of these classes, is stored already, or new in a session."""
+        if any(map(hasattr, instances, repeat(RAW))) or any(map(has_getattr, kinds)):
+            for instance in instances:
+                if _raw(instance) is not None:
+                    why = "is stored already; leave it out, or add() it to write what was changed"
+                    raise _not_new(instance, caller, why)
+        if self.new and not self.new.keys().isdisjoint(map(id, instances)):
+            instance = next(instance for instance in instances if id(instance) in self.new)
+            raise _not_new(instance, caller, "was added to this session, which inserts it; expunge() it first")
+        self._check_not_elsewhere(instances)
+
+    def _check_not_elsewhere(self, new: Collection[Document]) -> None:
         """Raise `SessionError` where another tracker holds one of the new objects, or deleted it undoably."""
         for known in list(_TRACKERS.values()):
             other = known()
             for held in () if other is None or other is self else (other.new, other._gone):
-                if held and not held.keys().isdisjoint(new.keys()):
-                    raise _elsewhere(next(instance for name, instance in new.items() if name in held))
+                if held and not held.keys().isdisjoint(map(id, new)):
+                    raise _elsewhere(next(instance for instance in new if id(instance) in held))
 
     def _holds(self, instance: Document) -> bool:
         """Whether the object is tracked here, or was until a deletion that can still be undone."""
         return id(instance) in self._gone or instance in self
 
-    def _held_elsewhere(self, instance: Document) -> bool:
+    def held_elsewhere(self, instance: Document) -> bool:
+        """Whether another session tracks the object, or deleted it undoably."""
         others = [known() for known in list(_TRACKERS.values())]
         return any(one not in (None, self) and one._holds(instance) for one in others)
 
@@ -156,16 +185,29 @@ class Tracker:
         self._expire(instance, attributes)
 
     def expire_all(self) -> None:
-        """The same of all stored objects."""
-        for _, objects in self.identities:
-            for instance in objects.values():
-                self._expire(instance, None)
+        """The same of all stored objects, or of none where one is of a class with ``__slots__``."""
+        stored = [instance for _, objects in self.identities for instance in objects.values()]
+        for kind in set(map(type, stored)):
+            check_partial(class_map(kind))
+        for instance in stored:
+            self._expire(instance, None)
 
-    def _expire(self, instance: Document, attributes: Collection[str] | None) -> None:
+    def _expire(self, instance: Document, attributes: Collection[str] | None, *, version: bool = False) -> None:
         self._partial = True
         if self._undo:  # one that is outside again after a rollback has its values back
             self._forgotten[id(instance)] = {**self._forgotten.get(id(instance), {}), **vars(instance)[RAW]}
-        documents.expire(instance, attributes)
+        documents.expire(instance, attributes, version=version)
+
+    @property
+    def undoable(self) -> bool:
+        """Whether something was flushed since the last commit."""
+        return bool(self._undo)
+
+    def forgotten(self, instance: object, attribute: str) -> Any:
+        """The value of a field that expired since there was something to undo; `MISSING` where there is none."""
+        part = class_map(type(instance)).by_attribute.get(attribute)
+        raw = self._forgotten.get(id(instance), {})
+        return MISSING if part is None or part.stored not in raw else part.type.from_bson(raw[part.stored])
 
     def is_modified(self, instance: Document) -> bool:
         """Whether a flush has something to write of it. Raises `SessionError` for what is not tracked."""
@@ -183,16 +225,14 @@ class Tracker:
             loaded = documents.load(mapping, found)
             keys = identities([document["_id"] for document in found])
             known.update(zip(keys, loaded, strict=True))
-            if self._unsure is not None:
-                self._unsure += [(mapping, instance) for instance in loaded]
+            self.reread(mapping, loaded)
             return loaded if len(known) == len(loaded) else [known[key] for key in keys]
         keys = identities([document["_id"] for document in found])
         if self._partial:
-            _complete(known, keys, found, None)
+            self.reread(mapping, _complete(known, keys, found, None))
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load(mapping, fresh.values()), strict=True))
-        if self._unsure is not None:
-            self._unsure += [(mapping, known[key]) for key in fresh]
+        self.reread(mapping, map(known.__getitem__, fresh))
         return [known[key] for key in keys]
 
     def load_partial(self, mapping: ClassMap, found: Sequence[dict[str, Any]], attributes: frozenset[str]) -> list[Any]:
@@ -203,12 +243,17 @@ class Tracker:
         self._partial = True
         known = self.identities.of(mapping)
         keys = identities([document["_id"] for document in found])
-        _complete(known, keys, found, attributes)
+        self.reread(mapping, _complete(known, keys, found, attributes))
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load_partial(mapping, fresh.values(), attributes), strict=True))
-        if self._unsure is not None:
-            self._unsure += [(mapping, known[key]) for key in fresh]
+        self.reread(mapping, map(known.__getitem__, fresh))
         return [known[key] for key in keys]
+
+    def reread(self, mapping: ClassMap, instances: Iterable[Any]) -> None:
+        """These objects show their documents as they were read just now."""
+        if self._unsure is not None:
+            count = len(self._undo)
+            self._unsure += [(mapping, instance, count) for instance in instances]
 
     def possibly_changed(self) -> dict[ClassMap, list[Any]]:
         """The stored objects that may have changed, by class."""
@@ -233,7 +278,9 @@ class Tracker:
         for mapping in dict.fromkeys([*new, *changed, *deleted]):
             added = new.get(mapping, ())
             changes = documents.changes_of(mapping, changed.get(mapping, ()))
-            works.append(Work(mapping, added, documents.dump_all(mapping, added), changes, deleted.get(mapping, ())))
+            gone = deleted.get(mapping, ())
+            documents.check_versions(mapping, gone)
+            works.append(Work(mapping, added, documents.dump_all(mapping, added), changes, gone))
         return works
 
     def check_free(self, plan: FlushPlan) -> None:
@@ -311,11 +358,12 @@ class Tracker:
     def rolled_back(self, *, doubtful: bool = False) -> None:
         """Objects show what was last loaded or committed; new ones are outside again.
 
-        Those that were loaded after a statement wrote in the transaction are expired;
-        so are those that were written, where it is `doubtful` whether they were committed after all.
+        Those that were loaded after a statement wrote in the transaction are expired, and their versions too;
+        so are those of documents that an object of another class was written to,
+        and all that were written, where it is `doubtful` whether they were committed after all.
         """
         self._gone.clear()
-        unsure = list(self._unsure or ())
+        unsure = [*self._read_unsurely(), *self._written_otherwise()]
         if doubtful:
             unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
         for instance, before, _, _ in self._undo:
@@ -324,7 +372,7 @@ class Tracker:
                 documents.unpack(instance)
         for instance, before, gone, unloaded in reversed(self._undo):
             tracked = id(instance) not in self._expunged
-            if tracked or not self._held_elsewhere(instance):
+            if tracked or not self.held_elsewhere(instance):
                 self._give_back(instance, before, gone, unloaded, tracked)
         self.committed()
         self.new.clear()
@@ -332,12 +380,37 @@ class Tracker:
         for mapping, instance in unsure:
             if self._is_stored(instance):
                 if can_be_partial(mapping):
-                    self.expire(instance)
+                    self._expire(instance, None, version=True)
                 else:
                     self.expunge(instance)
         for instances in self.possibly_changed().values():
             for instance in instances:
                 documents.revert(instance)
+
+    def _read_unsurely(self) -> list[tuple[ClassMap, Any]]:
+        """The objects that were read when this was unsure, and to which no earlier state is given back."""
+        if not self._unsure:
+            return []
+        first: dict[int, int] = {}
+        for number, (instance, *_) in enumerate(self._undo):
+            first.setdefault(id(instance), number)
+        return [(mapping, one) for mapping, one, count in self._unsure if first.get(id(one), count) >= count]
+
+    def _written_otherwise(self) -> list[tuple[ClassMap, Any]]:
+        """The objects whose documents were written as objects of another class that maps the collection."""
+        roots = [root for root, _ in self.identities]
+        if len({root.collection for root in roots}) == len(roots):
+            return []
+        written: dict[str | None, set[Any]] = {}
+        for instance, before, gone, _ in self._undo:
+            state = vars(instance)
+            raw: dict[str, Any] = before or gone or state.get(RAW) or state.get(GONE) or {}
+            written.setdefault(class_map(type(instance)).collection, set()).add(identity(raw.get("_id")))
+        own = {id(instance) for instance, _, _, _ in self._undo}
+        there: list[Document | None] = [
+            objects.get(key) for root, objects in self.identities for key in written.get(root.collection, ())
+        ]
+        return [(class_map(type(one)), one) for one in there if one is not None and id(one) not in own]
 
     def _remember(self, instance: Document) -> None:
         """Give an object that will be outside again the values that have expired."""
@@ -359,6 +432,7 @@ class Tracker:
         if self._is_stored(instance):
             self.identities.discard(mapping, vars(instance)[RAW]["_id"])
         state = vars(instance)
+        expired = state.get(UNLOADED, frozenset[str]())
         state.pop(RAW, None)
         state.pop(GONE, None)
         if gone is not None:
@@ -373,6 +447,8 @@ class Tracker:
         setattr(instance, RAW, before)
         if tracked:
             self.identities.of(mapping)[identity(before["_id"])] = instance
+        else:
+            documents.recall(instance, expired)
 
 
 def by_class(objects: Collection[object]) -> dict[ClassMap, list[Any]]:
@@ -397,12 +473,15 @@ def _before(mapping: ClassMap, instances: Iterable[Document]) -> list[_Before]:
 
 def _complete(
     known: Mapping[Any, Any], keys: Iterable[Any], found: Iterable[dict[str, Any]], attributes: frozenset[str] | None
-) -> None:
-    """Give the partial objects among those known what they lack."""
+) -> list[Any]:
+    """Give the partial objects among those known what they lack; those objects."""
+    completed: list[Any] = []
     for key, document in zip(keys, found, strict=True):
         instance = known.get(key)
         if instance is not None and UNLOADED in vars(instance):
             documents.complete(instance, document, attributes)
+            completed.append(instance)
+    return completed
 
 
 def _raw(instance: object) -> dict[str, Any] | None:
@@ -419,6 +498,13 @@ def _document_map(instance: object) -> ClassMap:
 def _outside(mapping: ClassMap) -> SessionError:
     message = f"this {mapping.name} is not in the session; load it here, or add() it first"
     return SessionError(message, document_class=mapping.cls)
+
+
+def _not_new(instance: Document, caller: str, why: str) -> SessionError:
+    mapping = class_map(type(instance))
+    key = documents.key_of(mapping, instance)
+    message = f"{caller} takes new objects, and {mapping.name} {key!r:.80} {why}"
+    return SessionError(message, document_class=mapping.cls, key=key)
 
 
 def _elsewhere(instance: Document) -> SessionError:

@@ -17,6 +17,7 @@ from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from superorm.backends import errors
+from superorm.backends._async import transactions
 from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, UnsupportedError, ValidationError, WriteError
@@ -279,7 +280,7 @@ async def test_commit_is_repeated(
     backend: AsyncMongoDatabackend, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
     """A commit whose result is unknown is repeated until it is known, or the time is up."""
-    monkeypatch.setattr(f"{AsyncMongoDatabackend.__module__}._COMMIT_SECONDS", patience)
+    monkeypatch.setattr(transactions, "_COMMIT_SECONDS", patience)
     commit, calls = AsyncClientSession.commit_transaction, 0
 
     async def commit_transaction(self: AsyncClientSession) -> None:

@@ -17,6 +17,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from pymongo.synchronous.client_session import ClientSession
 
 from superorm.backends import errors
+from superorm.backends._sync import transactions
 from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, UnsupportedError, ValidationError, WriteError
@@ -277,7 +278,7 @@ def test_what_a_transaction_refuses(backend: MongoDatabackend) -> None:
 @pytest.mark.parametrize("patience", [120, -1])
 def test_commit_is_repeated(backend: MongoDatabackend, monkeypatch: pytest.MonkeyPatch, patience: int) -> None:
     """A commit whose result is unknown is repeated until it is known, or the time is up."""
-    monkeypatch.setattr(f"{MongoDatabackend.__module__}._COMMIT_SECONDS", patience)
+    monkeypatch.setattr(transactions, "_COMMIT_SECONDS", patience)
     commit, calls = ClientSession.commit_transaction, 0
 
     def commit_transaction(self: ClientSession) -> None:

@@ -19,6 +19,7 @@ from superorm import (
     Document,
     DuplicateKeyError,
     Mapped,
+    PendingRollbackError,
     SessionError,
     StatementError,
     SuperormError,
@@ -300,16 +301,17 @@ async def test_a_closed_client(mongodb_uri: str) -> None:
         await backend.client.close()
         calls: list[Callable[[], Awaitable[Any]]] = [
             lambda: session.get(Coin, 2),
-            lambda: session.scalars(select(Coin)),
-            lambda: session.count(select(Coin)),
             lambda: db.explain(select(Coin)),
             lambda: db.create_all(Coin),
             lambda: db.check(Coin),
             lambda: db.show("model"),
-            session.commit,
         ]
         for call in calls:
             with pytest.raises(BackendError, match="after close"):
+                await call()
+        calls = [lambda: session.scalars(select(Coin)), lambda: session.count(select(Coin)), session.commit]
+        for call in calls:  # its transaction is gone since the first of them
+            with pytest.raises(PendingRollbackError, match="after close"):
                 await call()
         await session.rollback()
         assert [] == session.new

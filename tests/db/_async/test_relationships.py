@@ -231,8 +231,7 @@ async def test_what_is_not_loaded(db: AsyncDB) -> None:
 async def test_keys_in_chunks(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many keys take several reads."""
     await fill(db)
-    for package in ("_async", "_sync"):
-        monkeypatch.setattr(f"superorm.{package}.related._ROOM", 50)
+    monkeypatch.setattr("superorm.unitofwork.encode._KEY_BYTES", 50)
     sent = await reads(db, monkeypatch)
     async with db.session() as session:
         statement = select(Author).options(selectinload(Author.movies)).order_by(Author.id)

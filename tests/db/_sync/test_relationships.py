@@ -232,8 +232,7 @@ def test_what_is_not_loaded(db: DB) -> None:
 def test_keys_in_chunks(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many keys take several reads."""
     fill(db)
-    for package in ("_sync", "_sync"):
-        monkeypatch.setattr(f"superorm.{package}.related._ROOM", 50)
+    monkeypatch.setattr("superorm.unitofwork.encode._KEY_BYTES", 50)
     sent = reads(db, monkeypatch)
     with db.session() as session:
         statement = select(Author).options(selectinload(Author.movies)).order_by(Author.id)

@@ -22,7 +22,7 @@ from superorm import (
     func,
     select,
 )
-from superorm.backends._sync import mongodb
+from superorm.backends._sync import transactions
 from tests.sessions.faults import (
     APP,
     FAULTS,
@@ -101,7 +101,7 @@ class Place:
 def place(own_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A database with one unit in it."""
     monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.02)  # between looks for a primary
-    monkeypatch.setattr(mongodb, "_COMMIT_SECONDS", 0.1)
+    monkeypatch.setattr(transactions, "_COMMIT_SECONDS", 0.1)
     end_given_up(own_uri)
     name = f"faults_{uuid4().hex[:12]}"
     db = connect(f"{own_uri}&appName={APP}", database=name, vector_database="memory://", signing_key="test-key")

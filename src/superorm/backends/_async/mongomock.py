@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from superorm._io import aio
@@ -51,7 +51,7 @@ class AsyncMongomockDatabackend:
 
     async def stream(
         self, plan: Read, *, session: AsyncClientSession | None = None, batch_size: int = 1000
-    ) -> AsyncIterator[list[dict[str, Any]]]:
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
         """The same in batches."""
         documents = await self.read(plan)
         for start in range(0, len(documents), batch_size):
@@ -95,7 +95,7 @@ class AsyncMongomockDatabackend:
         """A description of the collection's indexes in the server's form."""
         return await aio.in_thread(self._engine.indexes, collection)
 
-    def transaction(self, session: AsyncClientSession | None = None) -> AbstractAsyncContextManager[AsyncClientSession]:
+    def transaction(self, after: AsyncClientSession | None = None) -> AbstractAsyncContextManager[AsyncClientSession]:
         """Raises ``UnsupportedError``."""
         self._refuse("transactions")
 

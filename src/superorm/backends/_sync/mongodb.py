@@ -4,28 +4,22 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import bson
 from attrs import frozen
 from pymongo import DeleteMany, UpdateMany, UpdateOne
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
 from superorm._io import sio
-from superorm.backends.errors import (
-    committing,
-    has_error_label,
-    key_in,
-    reading,
-    unique_index_error,
-    writing,
-)
+from superorm.backends._sync.transactions import MongoTransaction, end, server_session
+from superorm.backends.errors import key_in, reading, unique_index_error, writing
 from superorm.compile.plan import Aggregate, Count
-from superorm.exc import UnsupportedError, WriteError
+from superorm.exc import UnsupportedError, ValidationError, WriteError
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns
 from superorm.unitofwork.encode import (
@@ -51,13 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MongoDatabackend", "MongoMetaDataStore"]
 
-_COMMIT_SECONDS = 120
-"""How long a commit with an unknown result is repeated, as PyMongo's ``with_transaction`` does."""
 _NAMESPACE_EXISTS = 48
-_MAX_TIME_MS_EXPIRED = 50
 _SNAPSHOT_WIRE_VERSION = 13
-_FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.5
-"""Seconds between two commits, growing by half each time."""
 _DURABLE: Mapping[str, Any] = {"writeConcern": {"w": "majority"}}
 
 
@@ -91,6 +80,8 @@ class MongoDatabackend:
         self._owns_client = owns_client
         self._lost = lost
         self._server: _Server | None = None
+        self._cursors: WeakKeyDictionary[ClientSession, WeakSet[Any]] = WeakKeyDictionary()
+        """Those that are open in each transaction."""
         self._use(DEFAULTS)
 
     def _use(self, concerns: Concerns) -> None:
@@ -141,13 +132,15 @@ class MongoDatabackend:
 
     def stream(
         self, plan: Read, *, session: ClientSession | None = None, batch_size: int = 1000
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Generator[list[dict[str, Any]]]:
         """The same in batches."""
         if isinstance(plan, Count):
             yield self.read(plan, session=session)
             return
         with reading(self._namespace(plan.collection), lost=self._lost):
             with self._cursor(plan, session, batch_size) as cursor:
+                if session is not None and session in self._cursors:
+                    self._cursors[session].add(cursor)
                 while batch := cursor.to_list(batch_size):
                     yield batch
 
@@ -221,7 +214,7 @@ class MongoDatabackend:
                     session.abort_transaction()
                     session.start_transaction(**self._transaction)
                 done += self._checked(write.part(start, start + len(batch)), session)
-            except WriteError:
+            except (ValidationError, WriteError):
                 _encode(write.part(start, start + len(batch)))  # raises where a document is too large
                 raise
         return done
@@ -316,37 +309,20 @@ class MongoDatabackend:
             cursor = self._db[collection].list_indexes()
             return [_decoded(index) for index in cursor.to_list()]
 
-    @contextmanager
-    def transaction(self, session: ClientSession | None = None) -> Generator[ClientSession]:
+    def transaction(self, after: ClientSession | None = None) -> MongoTransaction:
         """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
 
-        It is one of the given session, that of `causal`, or of one of its own.
+        It sees what the session `after`, one of `causal`, has seen, and that one sees afterwards what was committed.
         Its commands, its commit and its abort are not cut off by a cancellation, which takes effect after each:
         a command still on its way would begin the transaction again after the abort.
         The commit is repeated while its result is unknown, for two minutes at most.
         Raises ``UnsupportedError`` on a standalone server.
         """
-        if session is None:
-            if not self.capabilities().transactions:
-                raise UnsupportedError(f"{self.name}: transactions need a replica set or a sharded cluster")
-            with self.client.start_session(causal_consistency=False) as own, self.transaction(own):
-                yield own
-            return
-        session.start_transaction(**self._transaction)
-        try:
-            yield session
-        except BaseException:
-            with suppress(PyMongoError):
-                sio.shielded(session.abort_transaction)
-            raise
-        with committing(f"{self.name}, the commit", lost=self._lost):
-            sio.shielded(_commit, session)
+        return MongoTransaction(self, after)
 
-    @contextmanager
-    def causal(self) -> Generator[ClientSession]:
+    def causal(self) -> AbstractContextManager[ClientSession]:
         """A session each of whose operations sees those before it, on whatever member of the cluster."""
-        with self.client.start_session(causal_consistency=True) as session:
-            yield session
+        return server_session(self.client, causal_consistency=True)
 
     @contextmanager
     def snapshot(self) -> Generator[ClientSession]:
@@ -360,10 +336,12 @@ class MongoDatabackend:
             yield session
 
     def close(self) -> None:
-        """Close the client, where it belongs to this object."""
+        """Close the client, where it belongs to this object, and abort what is open: the server would wait a minute."""
         if not self._owns_client:
             return
         try:
+            for open_session in self._cursors.keyrefs():
+                end(open_session())
             self.client.close()
         except BaseException:  # cut off while it told the server: the end of an event loop cancels all tasks
             self.client.close()
@@ -412,18 +390,3 @@ def _encode(write: Write) -> tuple[Encoded, Callable[[int], Any]]:
 def _decoded(described: Mapping[str, Any]) -> dict[str, Any]:
     """What the server says of itself, which PyMongo decodes in its own way, with the types of documents."""
     return bson.decode(bson.encode(described), CODEC_OPTIONS)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _commit(session: ClientSession) -> None:
-    """Commit, again and again while the result is unknown."""
-    deadline = time.monotonic() + _COMMIT_SECONDS
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return session.commit_transaction()  # from the second time on with "majority" and a time limit
-        except PyMongoError as error:
-            unknown = has_error_label(error, "UnknownTransactionCommitResult")
-            if not unknown or getattr(error, "code", None) == _MAX_TIME_MS_EXPIRED or time.monotonic() > deadline:
-                raise
-        sio.sleep(pause)
-        pause = min(pause * 1.5, _LAST_PAUSE)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from superorm._io import sio
@@ -52,7 +52,7 @@ class MongomockDatabackend:
 
     def stream(
         self, plan: Read, *, session: ClientSession | None = None, batch_size: int = 1000
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Generator[list[dict[str, Any]]]:
         """The same in batches."""
         documents = self.read(plan)
         for start in range(0, len(documents), batch_size):
@@ -96,7 +96,7 @@ class MongomockDatabackend:
         """A description of the collection's indexes in the server's form."""
         return sio.in_thread(self._engine.indexes, collection)
 
-    def transaction(self, session: ClientSession | None = None) -> AbstractContextManager[ClientSession]:
+    def transaction(self, after: ClientSession | None = None) -> AbstractContextManager[ClientSession]:
         """Raises ``UnsupportedError``."""
         self._refuse("transactions")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -47,7 +47,7 @@ class AsyncDataBackend(Protocol):
 
     def stream(
         self, plan: Read, *, session: AsyncClientSession | None = None, batch_size: int = 1000
-    ) -> AsyncIterator[list[dict[str, Any]]]:
+    ) -> AsyncGenerator[list[dict[str, Any]]]:
         """The same in batches, so that memory stays constant."""
         ...
 
@@ -86,10 +86,10 @@ class AsyncDataBackend(Protocol):
         """The server's own description of the collection's indexes."""
         ...
 
-    def transaction(self, session: AsyncClientSession | None = None) -> AbstractAsyncContextManager[AsyncClientSession]:
+    def transaction(self, after: AsyncClientSession | None = None) -> AbstractAsyncContextManager[AsyncClientSession]:
         """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
 
-        It is one of the given session, that of `causal`, or of one of its own.
+        It sees what the session `after`, one of `causal`, has seen, and that one sees afterwards what was committed.
         The commit is repeated while its result is unknown.
         """
         ...

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -48,7 +48,7 @@ class DataBackend(Protocol):
 
     def stream(
         self, plan: Read, *, session: ClientSession | None = None, batch_size: int = 1000
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Generator[list[dict[str, Any]]]:
         """The same in batches, so that memory stays constant."""
         ...
 
@@ -87,10 +87,10 @@ class DataBackend(Protocol):
         """The server's own description of the collection's indexes."""
         ...
 
-    def transaction(self, session: ClientSession | None = None) -> AbstractContextManager[ClientSession]:
+    def transaction(self, after: ClientSession | None = None) -> AbstractContextManager[ClientSession]:
         """A transaction (snapshot reads, majority writes): committed at the end of the block, aborted on an exception.
 
-        It is one of the given session, that of `causal`, or of one of its own.
+        It sees what the session `after`, one of `causal`, has seen, and that one sees afterwards what was committed.
         The commit is repeated while its result is unknown.
         """
         ...

@@ -30,6 +30,7 @@ _AS_IS = frozenset(
 )
 BSON_TYPES = (_AS_IS | {int, datetime, Binary, dict, list}) - {type(None)}
 """The types of decoded BSON values, but for null."""
+_LIST: type[Any] = list
 MAX_DEPTH = 100
 """So many levels MongoDB lets documents and arrays nest."""
 
@@ -195,7 +196,7 @@ class ListType(BsonType):
         return in_order(stored) if self.is_set else stored
 
     def unchanged(self, value: Any, raw: Any) -> bool:
-        if type(raw) is not list or not isinstance(value, self.container):
+        if type(raw) is not _LIST or not isinstance(value, self.container):
             return False
         if self.is_set:
             return super().unchanged(value, in_order(raw))
