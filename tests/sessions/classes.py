@@ -71,7 +71,7 @@ class Pair(Embedded):
 
 
 class Keyed(Document):
-    __collection__ = "keyed"
+    __collection__ = "keyed_of_any_kind"
 
     id: Mapped[int | float | bool | str | ObjectId | UUID | Pair] = field(primary_key=True)
     number: Mapped[int] = field(default=0)
@@ -80,7 +80,7 @@ class Keyed(Document):
 
 
 CONCRETE: list[Any] = [Thing, Counted, Animal, Dog, Cat, Keyed]
-COLLECTIONS = ["things", "counted", "animals", "keyed"]
+COLLECTIONS = ["things", "counted", "animals", "keyed_of_any_kind"]
 ATTRIBUTES: dict[type, list[str]] = {
     Thing: ["number", "others", "tags", "table", "point", "points", "array"],
     Counted: ["number", "others", "tags", "table", "point", "embedding"],

@@ -83,7 +83,7 @@ class Scope:
         """The value of an annotation. Raises `NameError` for what is not there yet."""
         around = self._around
         local = {name: cls for path, cls in _items(_local_classes) if (name := path.removeprefix(around)) != path}
-        names = {name: self._newest(name, value) for name, value in self.names.items()}
+        names = {name: self._newest(name, value) for name, value in self.names.copy().items()}  # others may add to it
         return eval(text, dict(self.module_names), local | names)
 
     def _newest(self, name: str, value: Any) -> Any:

@@ -25,7 +25,7 @@ class Lengths:
 
 
 class Note(Document):
-    __collection__ = "notes"
+    __collection__ = "search_input_notes"
     id: Mapped[int] = field(primary_key=True)
     text: Mapped[str | None]
     vec: Mapped[np.ndarray | None] = vector(2, source="text", model="lengths")
