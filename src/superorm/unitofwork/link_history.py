@@ -31,6 +31,10 @@ class LinkHistory:
 
         New objects that are outside again would show that as if the user had set it.
         """
+        self._given: dict[str, dict[int, tuple[Any, Any, Any]]] = {}
+        """Keys that relationships gave, by name: objects, the keys, and the snapshots (or None) at that time."""
+        self._parents: dict[str, set[Any]] = {}
+        """The same keys of parents, by name, by `identity`."""
 
     def remember(self, instance: Any) -> None:
         """Keep what the object's relationships were, for a rollback."""
@@ -50,6 +54,23 @@ class LinkHistory:
         before = state_of(instance).get(attribute, MISSING)
         setattr(instance, attribute, key)
         self._note(instance, attribute, before, key)
+        self._given.setdefault(attribute, {})[id(instance)] = (instance, key, state_of(instance).get(RAW))
+
+    def came_to(self, attribute: str, key: object) -> None:
+        """A relationship gave that key, by `identity`."""
+        self._parents.setdefault(attribute, set()).add(key)
+
+    def parents(self, attribute: str) -> set[Any]:
+        """The keys that relationships gave since the last commit: listeners may have taken objects from there again."""
+        return self._parents.get(attribute, set())
+
+    def gave(self, instance: Any, attribute: str) -> bool:
+        """Whether the object holds a key that a relationship gave it and no flush has written yet."""
+        given = self._given.get(attribute, {}).get(id(instance))
+        if given is None:
+            return False
+        _, key, snapshot = given
+        return snapshot is state_of(instance).get(RAW) and _same(key, _held(instance, attribute))
 
     def show(self, instance: Any, name: str, shown: object) -> None:
         """Let a relationship show what the keys say: of a list its content, a tuple; `MISSING` if it is not loaded."""
@@ -82,6 +103,8 @@ class LinkHistory:
         """Nothing so far can be undone any more."""
         self._before.clear()
         self._set.clear()
+        self._given.clear()
+        self._parents.clear()
 
     def rolled_back(self, *, doubtful: bool = False) -> None:
         """The relationships of stored objects show what they did when last loaded or committed.

@@ -105,15 +105,17 @@ def link(relation: Relationship, instances: Iterable[Any], others: Iterable[Any]
 
 
 def is_quiet(relation: Relationship, instance: object) -> bool:
-    """Whether a relationship shows what it did when it was loaded or flushed."""
+    """Whether a relationship shows what it did when it was loaded or flushed; new parents, by the same keys."""
     state = state_of(instance)
     before: Any = state[LINKS].get(relation.attribute) if LINKS in state else None
     if before is None:
         return False
     value: object = state[relation.attribute]
     if not relation.is_list:
-        return before[0] is value
-    return is_list(value) and len(value) == len(before) and all(map(is_, value, before))
+        return before[0] is value and (value is None or RAW in state_of(value) or before[1] == own_key(value))
+    if not (is_list(value) and len(value) == len(before) and all(map(is_, value, before))):
+        return False
+    return RAW in state or all(held_key(child, relation.key) == own_key(instance) for child in value)
 
 
 def state_of(instance: object) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def set_keys(tracker: Tracker, history: LinkHistory, noisy: Iterable[Shown]) -> 
     moves: dict[tuple[int, str], Move] = {}
     for relation, instance in noisy:
         moves_of = _moves_of_list if relation.is_list else _moves_of_one
-        for move in moves_of(tracker, relation, instance):
+        for move in moves_of(tracker, history, relation, instance):
             name = (id(move.child), move.part.attribute)
             moves[name] = _stronger(moves[name], move) if name in moves else move
     for move in moves.values():
@@ -85,12 +85,15 @@ def set_keys(tracker: Tracker, history: LinkHistory, noisy: Iterable[Shown]) -> 
     return moves
 
 
-def _moves_of_one(tracker: Tracker, relation: Relationship, instance: Any) -> Iterator[Move]:
+def _moves_of_one(tracker: Tracker, history: LinkHistory, relation: Relationship, instance: Any) -> Iterator[Move]:
     """A many-to-one that shows another object than before says what the key is to be."""
     state = state_of(instance)
     value = state[relation.attribute]
     if value is None and RAW not in state:
         return  # as if it had not been given
+    before = state.get(LINKS, {}).get(relation.attribute)
+    if before is not None and before[0] is value and _is_users(history, instance, relation.key):
+        return  # only the key of that object changed
     move = Move(relation, instance, instance, relation.key, value)
     gone = value is not None and (id(value) in tracker.deleted or GONE in state_of(value))
     if gone and id(value) not in tracker.new and id(instance) not in tracker.deleted:
@@ -106,7 +109,7 @@ def _holds(instance: Any, part: MappedField, value: Any) -> bool:
     return is_held and not has_changed(part, instance)
 
 
-def _moves_of_list(tracker: Tracker, relation: Relationship, instance: Any) -> Iterator[Move]:
+def _moves_of_list(tracker: Tracker, history: LinkHistory, relation: Relationship, instance: Any) -> Iterator[Move]:
     """Objects that came to a list say that their keys are to be its object's, those that left it None.
 
     Stored ones that came to it come into the session too.
@@ -123,7 +126,7 @@ def _moves_of_list(tracker: Tracker, relation: Relationship, instance: Any) -> I
     before: Sequence[Any] = links.get(name, ())
     old, now = {id(one) for one in before}, {id(one) for one in children}
     for position, child in enumerate(children):
-        if id(child) in old:
+        if id(child) in old and (RAW in state or _is_users(history, child, part)):
             continue
         if GONE in state_of(child) and id(child) not in tracker.new:
             if id(instance) in tracker.deleted:
@@ -167,17 +170,24 @@ def _carry_out(tracker: Tracker, history: LinkHistory, move: Move) -> None:
     key, now = key_or_none(move.parent), held_key(child, part)
     if now == key and is_shown(part, state_of(child)):
         return
-    if now is not None if RAW not in state_of(child) else is_set(child, part):
+    if _is_users(history, child, part):
         if move.weak:
             return
         raise _contradiction(move, f"{move.why}, and {part.attribute} to {getattr(child, part.attribute)!r}")
     if move.parent is not None:
         history.set_key(child, part.attribute, given_key(move.parent))
+        if key is not None:
+            history.came_to(part.attribute, key)
     elif move.orphan:
         tracker.delete(child)
     else:
         check_none(child, part, move.why)
         history.set_key(child, part.attribute, None)
+
+
+def _is_users(history: LinkHistory, child: Any, part: MappedField) -> bool:
+    """Whether the user set the key, and not a relationship before listeners were called."""
+    return is_set(child, part) and not history.gave(child, part.attribute)
 
 
 def check_none(child: Any, part: MappedField, why: str) -> None:

@@ -40,7 +40,8 @@ class Settling:
                 continue
             name = (relation.target.cls, relation.spec.key)
             if name not in known:
-                known[name] = arrivals(self.tracker, relation)
+                arrived, left = arrivals(self.tracker, relation)
+                known[name] = arrived, left | self.history.parents(relation.key.attribute)
             self._settle_list(relation, instance, *known[name])
 
     def _settle_list(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import pytest
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -21,12 +22,16 @@ from superorm import (
     StaleDocumentError,
     ValidationError,
     field,
+    listens_for,
     relationship,
+    remove_listener,
     select,
     selectinload,
 )
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Delete
+
+Listen: TypeAlias = Callable[[type[Document], Callable[[Any, Any], None]], None]
 
 registry = Registry()
 
@@ -467,3 +472,128 @@ async def test_compound_keys_of_merged_objects(db: AsyncDB) -> None:
         scene.reel_id = None
         await session.rollback()
         assert Number(year=1, place="a") == reel.id
+
+
+# What listeners change
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Listens for what is about to be inserted, until the end of the test."""
+    added: list[tuple[type[Document], Callable[[Any, Any], None]]] = []
+
+    def add(cls: type[Document], function: Callable[[Any, Any], None]) -> None:
+        listens_for(cls, "before_insert")(function)
+        added.append((cls, function))
+
+    yield add
+    for cls, function in added:
+        remove_listener(cls, "before_insert", function)
+
+
+async def test_listener_sets_another_parent(db: AsyncDB, listen: Listen) -> None:
+    """The key that a flush set for one parent does not contradict the parent that a listener sets then."""
+    await fill(db)
+    async with db.session() as session:
+        first, second = await two_authors(session)
+
+        def set_second(_: object, movie: Movie) -> None:
+            movie.author = second
+
+        listen(Movie, set_second)
+        movies = [Movie(id=2, author=first), Movie(id=3)]
+        session.add_all(movies)
+        await session.commit()
+        assert [second, second] == [one.author for one in movies]
+        assert [2, 2] == [one.author_id for one in movies]
+        assert ([1], [2, 3]) == ([one.id for one in first.movies], [one.id for one in second.movies])
+    assert {1: 1, 2: 2, 3: 2} == await stored(db)
+
+
+async def test_listener_moves_to_another_list(db: AsyncDB, listen: Listen) -> None:
+    """The same for lists: what a listener takes from the list it came to, and what it adds to another."""
+    await fill(db)
+    async with db.session() as session:
+        first, second = await two_authors(session)
+
+        def move(_: object, movie: Movie) -> None:
+            first.movies.remove(movie)
+            if movie.id == 2:
+                second.movies.append(movie)
+
+        listen(Movie, move)
+        first.movies += [Movie(id=2), Movie(id=3)]
+        await session.commit()
+        assert ([1], [2]) == ([one.id for one in first.movies], [one.id for one in second.movies])
+    assert {1: 1, 2: 2, 3: None} == await stored(db)
+
+
+async def test_listener_contradicts_the_user(db: AsyncDB, listen: Listen) -> None:
+    """A key that the user set still contradicts the parent that a listener sets, also after an earlier flush."""
+    await fill(db)
+    async with db.session() as session:
+        first, second = await two_authors(session)
+
+        def set_second(_: object, movie: Movie) -> None:
+            movie.author = second
+
+        listen(Movie, set_second)
+        session.add(Movie(id=2, author_id=1))
+        with pytest.raises(ValidationError, match=r"author was set to Author 2, and author_id to 1"):
+            await session.commit()
+        await session.rollback()
+        movie = await session.get_one(Movie, 1)
+        movie.author = second
+        await session.flush()
+        movie.author_id = 1
+        await session.flush()
+        movie.author, movie.author_id = first, 2
+        with pytest.raises(ValidationError, match=r"author was set to Author 1, and author_id to 2"):
+            await session.flush()
+
+
+async def test_listener_gives_the_parent_its_key(db: AsyncDB, listen: Listen) -> None:
+    """A key that a listener assigns to a new parent reaches the references to it, and the objects in its lists."""
+    await fill(db)
+    keys = iter((50, 51, 52))
+
+    def number(_: object, author: Author) -> None:
+        author.id = next(keys)
+
+    listen(Author, number)
+    async with db.session() as session:
+        old = await session.get_one(Movie, 1)
+        old.author = Author(id=0)
+        await session.commit()
+        new = Movie(id=2, author=Author(id=0))
+        session.add(new)
+        await session.commit()
+        author = Author(id=0, movies=[Movie(id=3), Movie(id=4)])
+        session.add(author)
+        await session.commit()
+        assert old.author is not None
+        assert new.author is not None
+        assert (50, 51, 52) == (old.author.id, new.author.id, author.id)
+        assert [3, 4] == [one.id for one in author.movies]
+        assert [50, 51, 52, 52] == [one.author_id for one in (old, new, *author.movies)]
+    assert {1: 50, 2: 51, 3: 52, 4: 52} == await stored(db)
+
+
+async def test_listeners_give_keys_to_both(db: AsyncDB, listen: Listen) -> None:
+    """A key that a listener sets instead of that of a new parent counts, whatever key the parent gets."""
+    await fill(db)
+
+    def number(_: object, author: Author) -> None:
+        author.id = 50
+
+    def point(_: object, movie: Movie) -> None:
+        movie.author_id = 2
+
+    listen(Author, number)
+    listen(Movie, point)
+    async with db.session() as session:
+        author = Author(id=0, movies=[Movie(id=2)])
+        session.add_all([author, Movie(id=3, author=author)])
+        await session.commit()
+        assert [] == author.movies
+    assert {1: 1, 2: 2, 3: 2} == await stored(db)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import pytest
 from pymongo.errors import OperationFailure
@@ -22,12 +23,16 @@ from superorm import (
     StaleDocumentError,
     ValidationError,
     field,
+    listens_for,
     relationship,
+    remove_listener,
     select,
     selectinload,
 )
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Delete
+
+Listen: TypeAlias = Callable[[type[Document], Callable[[Any, Any], None]], None]
 
 registry = Registry()
 
@@ -468,3 +473,128 @@ def test_compound_keys_of_merged_objects(db: DB) -> None:
         scene.reel_id = None
         session.rollback()
         assert Number(year=1, place="a") == reel.id
+
+
+# What listeners change
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Listens for what is about to be inserted, until the end of the test."""
+    added: list[tuple[type[Document], Callable[[Any, Any], None]]] = []
+
+    def add(cls: type[Document], function: Callable[[Any, Any], None]) -> None:
+        listens_for(cls, "before_insert")(function)
+        added.append((cls, function))
+
+    yield add
+    for cls, function in added:
+        remove_listener(cls, "before_insert", function)
+
+
+def test_listener_sets_another_parent(db: DB, listen: Listen) -> None:
+    """The key that a flush set for one parent does not contradict the parent that a listener sets then."""
+    fill(db)
+    with db.session() as session:
+        first, second = two_authors(session)
+
+        def set_second(_: object, movie: Movie) -> None:
+            movie.author = second
+
+        listen(Movie, set_second)
+        movies = [Movie(id=2, author=first), Movie(id=3)]
+        session.add_all(movies)
+        session.commit()
+        assert [second, second] == [one.author for one in movies]
+        assert [2, 2] == [one.author_id for one in movies]
+        assert ([1], [2, 3]) == ([one.id for one in first.movies], [one.id for one in second.movies])
+    assert {1: 1, 2: 2, 3: 2} == stored(db)
+
+
+def test_listener_moves_to_another_list(db: DB, listen: Listen) -> None:
+    """The same for lists: what a listener takes from the list it came to, and what it adds to another."""
+    fill(db)
+    with db.session() as session:
+        first, second = two_authors(session)
+
+        def move(_: object, movie: Movie) -> None:
+            first.movies.remove(movie)
+            if movie.id == 2:
+                second.movies.append(movie)
+
+        listen(Movie, move)
+        first.movies += [Movie(id=2), Movie(id=3)]
+        session.commit()
+        assert ([1], [2]) == ([one.id for one in first.movies], [one.id for one in second.movies])
+    assert {1: 1, 2: 2, 3: None} == stored(db)
+
+
+def test_listener_contradicts_the_user(db: DB, listen: Listen) -> None:
+    """A key that the user set still contradicts the parent that a listener sets, also after an earlier flush."""
+    fill(db)
+    with db.session() as session:
+        first, second = two_authors(session)
+
+        def set_second(_: object, movie: Movie) -> None:
+            movie.author = second
+
+        listen(Movie, set_second)
+        session.add(Movie(id=2, author_id=1))
+        with pytest.raises(ValidationError, match=r"author was set to Author 2, and author_id to 1"):
+            session.commit()
+        session.rollback()
+        movie = session.get_one(Movie, 1)
+        movie.author = second
+        session.flush()
+        movie.author_id = 1
+        session.flush()
+        movie.author, movie.author_id = first, 2
+        with pytest.raises(ValidationError, match=r"author was set to Author 1, and author_id to 2"):
+            session.flush()
+
+
+def test_listener_gives_the_parent_its_key(db: DB, listen: Listen) -> None:
+    """A key that a listener assigns to a new parent reaches the references to it, and the objects in its lists."""
+    fill(db)
+    keys = iter((50, 51, 52))
+
+    def number(_: object, author: Author) -> None:
+        author.id = next(keys)
+
+    listen(Author, number)
+    with db.session() as session:
+        old = session.get_one(Movie, 1)
+        old.author = Author(id=0)
+        session.commit()
+        new = Movie(id=2, author=Author(id=0))
+        session.add(new)
+        session.commit()
+        author = Author(id=0, movies=[Movie(id=3), Movie(id=4)])
+        session.add(author)
+        session.commit()
+        assert old.author is not None
+        assert new.author is not None
+        assert (50, 51, 52) == (old.author.id, new.author.id, author.id)
+        assert [3, 4] == [one.id for one in author.movies]
+        assert [50, 51, 52, 52] == [one.author_id for one in (old, new, *author.movies)]
+    assert {1: 50, 2: 51, 3: 52, 4: 52} == stored(db)
+
+
+def test_listeners_give_keys_to_both(db: DB, listen: Listen) -> None:
+    """A key that a listener sets instead of that of a new parent counts, whatever key the parent gets."""
+    fill(db)
+
+    def number(_: object, author: Author) -> None:
+        author.id = 50
+
+    def point(_: object, movie: Movie) -> None:
+        movie.author_id = 2
+
+    listen(Author, number)
+    listen(Movie, point)
+    with db.session() as session:
+        author = Author(id=0, movies=[Movie(id=2)])
+        session.add_all([author, Movie(id=3, author=author)])
+        session.commit()
+        assert [] == author.movies
+    assert {1: 1, 2: 2, 3: 2} == stored(db)
