@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from superorm.compile import shown as shown
+from superorm.compile import printing as _printing  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from superorm.components.model import Model
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (
@@ -108,7 +108,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

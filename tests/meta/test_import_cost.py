@@ -53,6 +53,8 @@ def test_every_public_name_is_there() -> None:
         "first = {name: getattr(superorm, name) for name in superorm.__all__}\n"
         "assert first == {name: getattr(superorm, name) for name in superorm.__all__}\n"
         "assert {*superorm.__all__} <= {*dir(superorm)} and superorm.Datalayer is superorm.DB\n"
-        "assert callable(superorm.connect)"
+        "assert callable(superorm.connect)\n"
+        "assert not {'shown', 'printing'} & {*dir(superorm)} and 'connect' in dir(superorm)\n"
+        "assert dir(superorm) == sorted({*vars(superorm), *superorm.__all__})"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

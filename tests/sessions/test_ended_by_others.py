@@ -229,6 +229,63 @@ def test_a_block_ends_while_a_thread_is_at_work(server: Server) -> None:
     assert [] == server.stored()
 
 
+@pytest.mark.parametrize("ends", ["before close is refused", "while close is refused"])
+def test_a_close_just_as_a_call_ends(server: Server, ends: str) -> None:
+    """Whichever of the two comes last ends the transaction."""
+    with server.db() as db:
+        session = db.session()
+        session.add(Page(id=1))
+        session.flush()
+        refused: list[SessionError] = []
+
+        def close() -> None:
+            try:
+                session.close()
+            except SessionError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=close)
+        use: Any = session._alone
+        use._lock = lock = Turns(use._lock, thread, early=ends.startswith("before"))
+        use.enter("get")
+        if lock.early:
+            thread.start()
+            assert lock.entered.wait(10)
+        use.leave()
+        lock.ended.set()
+        thread.join(10)
+        assert 0 == server.open_transactions()
+        assert (0 if lock.early else 1) == len(refused)
+        session.close()
+    assert [] == server.stored()
+
+
+class Turns:
+    """A session's lock, under which a thread's call meets the end of another call at one certain moment.
+
+    Early, between the first look at the lock and what follows; or else just before it is let go of.
+    """
+
+    def __init__(self, lock: Any, thread: threading.Thread, *, early: bool) -> None:
+        self.lock, self.thread, self.early = lock, thread, early
+        self.entered, self.ended = threading.Event(), threading.Event()
+        self.begun = early
+
+    def acquire(self, blocking: bool) -> bool:
+        got: bool = self.lock.acquire(blocking)
+        if not got and self.early:
+            self.entered.set()
+            assert self.ended.wait(10)
+        return got
+
+    def release(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self.thread.start()
+            self.thread.join(10)
+        self.lock.release()
+
+
 def test_run_takes_no_generator_function(server: Server) -> None:
     """A generator's body has not run when it is given, so nothing would be committed."""
 

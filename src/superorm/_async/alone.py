@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from superorm._io import aio
 from superorm.exc import SessionError
@@ -38,21 +38,31 @@ class AsyncAlone:
     def enter(self, call: str) -> bool:
         """Begin a call; whether it is an outermost one, to be ended by `leave`. Raises `SessionError`."""
         me = aio.caller()
-        if self._lock.acquire(False):
-            self._user = me
-            self._call = call
-            return True
-        if self._user != me:
+        if not self._lock.acquire(False):
+            if self._user == me:
+                return False
             self._refuse(call, me)
-        return False
+        self._user = me
+        self._call = call
+        return True
 
-    def leave(self) -> None:
-        """End an outermost call."""
-        self._user = None
-        self._lock.release()
+    async def leave(self) -> None:
+        """End an outermost call, and before that the transaction, if `close` was refused."""
+        me = self._user
+        while True:
+            try:
+                if self.unclosed is not None:
+                    await self._abandon()
+            finally:
+                self._user = None
+                self._lock.release()
+            # a close() may have been refused after that look; where somebody is inside now, they see to it
+            if self.unclosed is None or not self._lock.acquire(False):
+                return
+            self._user = me
 
-    async def abandon(self) -> None:
-        """Before that, end the transaction, which nobody else will end where `close` was refused."""
+    async def _abandon(self) -> None:
+        """End the transaction, which nobody else will end where `close` was refused."""
         unclosed, self.unclosed = self.unclosed, None
         if unclosed is not None:
             await self.work.abandoned(unclosed)
@@ -62,13 +72,17 @@ class AsyncAlone:
         if self._user is not None and self._user != (me := aio.caller()):
             self._refuse(call, me)
 
-    def _refuse(self, call: str, me: object) -> NoReturn:
+    def _refuse(self, call: str, me: object) -> None:
+        """Raise `SessionError`; a `close` goes on where the other call has just ended, and the lock is held then."""
         error = SessionError(
             f"{call}() was called in {aio.name_of(me)} while {self._call}() runs in {aio.name_of(self._user)}; "
             "a session belongs to one thread or task at a time: give each its own, with db.session()"
         )
         if call == "close":
             self.unclosed = error
+            if self._lock.acquire(False):  # the other call ended before it could see that
+                self.unclosed = None
+                return
         raise error
 
     async def batches(self, call: str, found: AsyncGenerator[T]) -> AsyncGenerator[T]:
@@ -85,11 +99,7 @@ class AsyncAlone:
                     raise
                 finally:
                     if outermost:
-                        try:
-                            if self.unclosed is not None:
-                                await self.abandon()
-                        finally:
-                            self.leave()
+                        await self.leave()
                 yield batch
         finally:
             await found.aclose()
@@ -110,10 +120,6 @@ def alone(method: F) -> F:
             raise
         finally:
             if outermost:
-                try:
-                    if use.unclosed is not None:
-                        await use.abandon()
-                finally:
-                    use.leave()
+                await use.leave()
 
     return cast("F", guarded)

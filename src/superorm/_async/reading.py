@@ -43,10 +43,8 @@ class AsyncReading:
         work = self._work
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
-        if known is not None:
-            there = isinstance(known, mapping.cls) and id(known) not in work.tracker.deleted
-            if not there or UNLOADED not in vars(known):
-                return known if there else None
+        if known is not None and not self._must_read(mapping, known):
+            return known if self._is_there(mapping, known) else None
         assert mapping.collection is not None
         await work.autoflush()
         filter = {"_id": {"$eq": stored}, **mapping.type_filter()}
@@ -54,19 +52,16 @@ class AsyncReading:
         found = await work.backend.read(plan, session=work.read_session)
         loaded = work.events.loads.load(work.tracker, mapping, found)
         await work.events.of_loads()
-        if known is not None and not loaded:  # it was expired, or loaded in part, and is there no more
-            work.tracker.expunge(known)
-        return loaded[0] if loaded and id(loaded[0]) not in work.tracker.deleted else None
+        return self._read(known, loaded)
 
     async def get_with(self, mapping: ClassMap, key: Any, options: Sequence[Any]) -> Any:
         """The same with the options of a select."""
         cls: Any = mapping.cls
         statement: Select[Any, Any] = select(cls).options(*options)
         known = self._work.tracker.identities.get(mapping, key_value(mapping, key))
-        if known is None or UNLOADED in vars(known):
+        if known is None or self._must_read(mapping, known):
             compiled = await self.compiled(statement.where(getattr(mapping.cls, mapping.key.attribute) == key))
-            found = await self.rows(compiled)
-            return found[0][0] if found else None
+            return self._read(known, [row[0] for row in await self.rows(compiled)])
         there = await self.get(mapping, key)
         compiled = await self.compiled(statement)
         if there is not None and compiled.related:
@@ -74,6 +69,21 @@ class AsyncReading:
             await self._work.related.load_columns(compiled.related, [(there,)], {}, self._work.tracker)
             await self._work.events.of_loads()
         return there
+
+    def _is_there(self, mapping: ClassMap, known: Any) -> bool:
+        """Whether a tracked object is one of the class, and not to be deleted."""
+        return isinstance(known, mapping.cls) and id(known) not in self._work.tracker.deleted
+
+    def _must_read(self, mapping: ClassMap, known: Any) -> bool:
+        """Whether `get` has to read the document of a tracked object, of which something is not loaded."""
+        return UNLOADED in vars(known) and self._is_there(mapping, known)
+
+    def _read(self, known: Any, loaded: list[Any]) -> Any:
+        """What `get` gives once it has read a document: the object, or None."""
+        tracker = self._work.tracker
+        if known is not None and not loaded:  # it was expired, or loaded in part, and is there no more
+            tracker.expunge(known)
+        return loaded[0] if loaded and id(loaded[0]) not in tracker.deleted else None
 
     async def rows(self, compiled: CompiledSelect) -> list[Row]:
         """The rows, whose documents are tracked."""

@@ -329,6 +329,7 @@ class AsyncSession(EventTarget):
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
             await self._work.autoflush()
+            self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             async with self._work.failing():
                 self._tracker.be_unsure()
                 return await insert_objects(self._work, objects, report)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from functools import wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from superorm._io import sio
 from superorm.exc import SessionError
@@ -39,21 +39,31 @@ class Alone:
     def enter(self, call: str) -> bool:
         """Begin a call; whether it is an outermost one, to be ended by `leave`. Raises `SessionError`."""
         me = sio.caller()
-        if self._lock.acquire(False):
-            self._user = me
-            self._call = call
-            return True
-        if self._user != me:
+        if not self._lock.acquire(False):
+            if self._user == me:
+                return False
             self._refuse(call, me)
-        return False
+        self._user = me
+        self._call = call
+        return True
 
     def leave(self) -> None:
-        """End an outermost call."""
-        self._user = None
-        self._lock.release()
+        """End an outermost call, and before that the transaction, if `close` was refused."""
+        me = self._user
+        while True:
+            try:
+                if self.unclosed is not None:
+                    self._abandon()
+            finally:
+                self._user = None
+                self._lock.release()
+            # a close() may have been refused after that look; where somebody is inside now, they see to it
+            if self.unclosed is None or not self._lock.acquire(False):
+                return
+            self._user = me
 
-    def abandon(self) -> None:
-        """Before that, end the transaction, which nobody else will end where `close` was refused."""
+    def _abandon(self) -> None:
+        """End the transaction, which nobody else will end where `close` was refused."""
         unclosed, self.unclosed = self.unclosed, None
         if unclosed is not None:
             self.work.abandoned(unclosed)
@@ -63,13 +73,17 @@ class Alone:
         if self._user is not None and self._user != (me := sio.caller()):
             self._refuse(call, me)
 
-    def _refuse(self, call: str, me: object) -> NoReturn:
+    def _refuse(self, call: str, me: object) -> None:
+        """Raise `SessionError`; a `close` goes on where the other call has just ended, and the lock is held then."""
         error = SessionError(
             f"{call}() was called in {sio.name_of(me)} while {self._call}() runs in {sio.name_of(self._user)}; "
             "a session belongs to one thread or task at a time: give each its own, with db.session()"
         )
         if call == "close":
             self.unclosed = error
+            if self._lock.acquire(False):  # the other call ended before it could see that
+                self.unclosed = None
+                return
         raise error
 
     def batches(self, call: str, found: Generator[T]) -> Generator[T]:
@@ -86,11 +100,7 @@ class Alone:
                     raise
                 finally:
                     if outermost:
-                        try:
-                            if self.unclosed is not None:
-                                self.abandon()
-                        finally:
-                            self.leave()
+                        self.leave()
                 yield batch
         finally:
             found.close()
@@ -111,10 +121,6 @@ def alone(method: F) -> F:
             raise
         finally:
             if outermost:
-                try:
-                    if use.unclosed is not None:
-                        use.abandon()
-                finally:
-                    use.leave()
+                use.leave()
 
     return cast("F", guarded)

@@ -328,6 +328,7 @@ class Session(EventTarget):
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
             self._work.autoflush()
+            self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             with self._work.failing():
                 self._tracker.be_unsure()
                 return insert_objects(self._work, objects, report)

@@ -93,17 +93,22 @@ class Writing:
         elif is_insert(statement):
             self._plan = statement
             self._objects = build_objects(statement)
-            if not statement._upserts:
-                work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
+            self._check_outside(statement)
         else:
             raise no_statement(statement)
 
     def check(self) -> None:
-        """Raise `UnsupportedError` for what cannot be done in the state that the session is in."""
+        """Raise `UnsupportedError`, `SessionError` for what cannot be done in the state that the session is in."""
+        if is_insert(self._plan):
+            self._check_outside(self._plan)  # a flush may have added some
         if isinstance(self._plan, MergePlan) and self._work.server_session is not None:
             raise UnsupportedError(
                 "merge_into(): the server has no $merge in transactions; commit() or rollback() first"
             )
+
+    def _check_outside(self, statement: Insert[Any]) -> None:
+        if not statement._upserts:
+            self._work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
 
     def run(self) -> Written | Result[Any] | None:
         """What the statement did; with ``returning()`` the rows."""
@@ -251,6 +256,8 @@ class Writing:
                     self._recompute(field, keys)
         self._db.vectors.notify(touched)
         self._refresh(mapping, keys)
+        if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good
+            self._work.tracker.committed()
 
     def _merged_keys(self, plan: MergePlan) -> list[Any]:
         """The keys of the documents of the target that the rows are merged into, or would be inserted as."""

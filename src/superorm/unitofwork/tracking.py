@@ -397,20 +397,25 @@ class Tracker:
         return [(mapping, one) for mapping, one, count in self._unsure if first.get(id(one), count) >= count]
 
     def _written_otherwise(self) -> list[tuple[ClassMap, Any]]:
-        """The objects whose documents were written as objects of another class that maps the collection."""
+        """The objects whose documents were written as objects of another class that maps the collection.
+
+        An object that was written itself is left out where that came first: what it was before is what was committed.
+        """
         roots = [root for root, _ in self.identities]
         if len({root.collection for root in roots}) == len(roots):
             return []
-        written: dict[str | None, set[Any]] = {}
+        written: dict[str | None, dict[Any, dict[int, Document]]] = {}  # a document's objects, the first writer first
         for instance, before, gone, _ in self._undo:
             state = vars(instance)
             raw: dict[str, Any] = before or gone or state.get(RAW) or state.get(GONE) or {}
-            written.setdefault(class_map(type(instance)).collection, set()).add(identity(raw.get("_id")))
-        own = {id(instance) for instance, _, _, _ in self._undo}
-        there: list[Document | None] = [
-            objects.get(key) for root, objects in self.identities for key in written.get(root.collection, ())
-        ]
-        return [(class_map(type(one)), one) for one in there if one is not None and id(one) not in own]
+            same = written.setdefault(class_map(type(instance)).collection, {})
+            same.setdefault(identity(raw.get("_id")), {}).setdefault(id(instance), instance)
+        for root, objects in self.identities:
+            for key, ones in written.get(root.collection, {}).items():
+                if key in objects:
+                    ones.setdefault(id(objects[key]), objects[key])
+        later = [one for same in written.values() for ones in same.values() for one in list(ones.values())[1:]]
+        return [(class_map(type(one)), one) for one in later]
 
     def _remember(self, instance: Document) -> None:
         """Give an object that will be outside again the values that have expired."""

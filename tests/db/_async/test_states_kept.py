@@ -18,6 +18,7 @@ from superorm import (
     Model,
     NoResultFound,
     NotLoadedError,
+    ObjectId,
     Registry,
     SessionError,
     StaleDocumentError,
@@ -29,6 +30,7 @@ from superorm import (
     load_only,
     relationship,
     select,
+    selectinload,
     update,
     vector,
 )
@@ -562,3 +564,119 @@ async def test_a_causal_stream_outlives_the_begin_of_a_transaction(db: AsyncDB, 
         rows = [row.id async for row in session.stream(select(Page.id), batch_size=10)]
         assert {*range(50), 100} == set(rows)
     assert 51 == len(await stored(db, "page"))
+
+
+# Documents of two classes, and statements outside of transactions
+
+
+@pytest.mark.parametrize("then", ["change", "delete"])
+async def test_writes_of_two_classes_to_a_document(db: AsyncDB, real: bool, then: str) -> None:
+    """What was read after the other class wrote is not taken for what is stored after a rollback."""
+    await fill(db, Page(id=1, title="old"))
+    async with db.session() as session:
+        title = await session.get_one(Title, 1)
+        title.title = "uncommitted"
+        await session.flush()
+        page = await session.get_one(Page, 1)
+        assert "uncommitted" == page.title
+        if then == "change":
+            page.number = 5
+        else:
+            session.delete(page)
+        await session.flush()
+        await session.rollback()
+        assert "old" == title.title
+        with pytest.raises(NotLoadedError):
+            _ = page.title
+        if not real and then == "delete":  # which is not undone there
+            return
+        page.title = "uncommitted"
+        await session.commit()
+    assert "uncommitted" == (await stored(db, "page"))[1]["title"]
+
+
+async def test_the_first_class_to_write_a_document_shows_it_after_a_rollback(db: AsyncDB) -> None:
+    """What an object was before the first write to its document is given back to it."""
+    await fill(db, Page(id=1, title="old"))
+    async with db.session() as session:
+        page = await session.get_one(Page, 1)
+        page.number = 5
+        await session.flush()
+        title = await session.get_one(Title, 1)
+        title.title = "uncommitted"
+        await session.flush()
+        await session.rollback()
+        assert ("old", 0) == (page.title, page.number)
+        page.title = "new"
+        await session.commit()
+    assert "new" == (await stored(db, "page"))[1]["title"]
+
+
+async def test_a_rollback_after_a_merge(db: AsyncDB, real: bool) -> None:
+    """What was merged into a collection is stored at once: objects go on to show it, and changes are told from it."""
+    if not real:  # mongomock has no $merge
+        return
+    await fill(db, Page(id=1, title="old"), Animal(id=1, name="merged"))
+    async with db.session() as session:
+        page = await session.get_one(Page, 1)
+        await session.execute(select(Animal.id.label("_id"), Animal.name.label("title")).merge_into(Page))
+        assert "merged" == page.title
+        await session.rollback()
+        assert "merged" == page.title
+        page.title = "old"
+        await session.commit()
+    assert "old" == (await stored(db, "page"))[1]["title"]
+
+
+# What a flush adds
+
+
+class Shelf(Document, registry=registry):
+    id: Mapped[int] = field(primary_key=True)
+    books: Mapped[list[Book]] = relationship(list["Book"], remote_key="shelf_id")
+
+
+class Book(Document, registry=registry):
+    id: Mapped[ObjectId] = field(primary_key=True, factory=ObjectId)
+    title: Mapped[str] = field(default="")
+    shelf_id: Mapped[int | None] = field(default=None)
+
+
+@pytest.mark.parametrize("call", ["bulk_insert", "insert"])
+async def test_inserts_refuse_what_their_flush_adds(db: AsyncDB, real: bool, call: str) -> None:
+    """An object that a cascade stores in the flush before is refused, and the session goes on."""
+    await fill(db, Shelf(id=1))
+    async with db.session() as session:
+        shelf = await session.get_one(Shelf, 1, options=[selectinload(Shelf.books)])
+        shelf.books.append(book := Book(title="x"))
+        if not real:  # there is no flush before
+            await session.flush()
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "bulk_insert": lambda: session.bulk_insert([book]),
+            "insert": lambda: session.execute(insert(Book).values([book])),
+        }
+        with pytest.raises(SessionError, match=rf"{call}\(\) takes new objects, and Book .* is stored already"):
+            await calls[call]()
+        await session.commit()
+    assert [(1, "x")] == [(one["shelf_id"], one["title"]) for one in (await stored(db, "book")).values()]
+
+
+# get with options
+
+
+async def test_get_with_options_of_what_is_to_be_deleted(db: AsyncDB) -> None:
+    """It is None as without options; so it is of what is there no more, which the session forgets."""
+    await fill(db, Page(id=1), Page(id=2))
+    async with db.session() as session:
+        first, second = await session.scalars(select(Page).order_by(Page.id))
+        session.delete(first)
+        session.expire(first)
+        session.expire(second)
+        await db.parts.data_backend.write(Delete("page", [{"_id": 2}]))
+        options = [load_only(Page.title)]
+        assert await session.get(Page, 1) is None
+        assert await session.get(Page, 1, options=options) is None
+        assert [first] == session.deleted
+        session.expunge(first)
+        assert await session.get(Page, 2, options=options) is None
+        assert second not in session

@@ -19,6 +19,7 @@ from superorm import (
     Model,
     NoResultFound,
     NotLoadedError,
+    ObjectId,
     Registry,
     SessionError,
     StaleDocumentError,
@@ -30,6 +31,7 @@ from superorm import (
     load_only,
     relationship,
     select,
+    selectinload,
     update,
     vector,
 )
@@ -563,3 +565,119 @@ def test_a_causal_stream_outlives_the_begin_of_a_transaction(db: DB, real: bool)
         rows = [row.id for row in session.stream(select(Page.id), batch_size=10)]
         assert {*range(50), 100} == set(rows)
     assert 51 == len(stored(db, "page"))
+
+
+# Documents of two classes, and statements outside of transactions
+
+
+@pytest.mark.parametrize("then", ["change", "delete"])
+def test_writes_of_two_classes_to_a_document(db: DB, real: bool, then: str) -> None:
+    """What was read after the other class wrote is not taken for what is stored after a rollback."""
+    fill(db, Page(id=1, title="old"))
+    with db.session() as session:
+        title = session.get_one(Title, 1)
+        title.title = "uncommitted"
+        session.flush()
+        page = session.get_one(Page, 1)
+        assert "uncommitted" == page.title
+        if then == "change":
+            page.number = 5
+        else:
+            session.delete(page)
+        session.flush()
+        session.rollback()
+        assert "old" == title.title
+        with pytest.raises(NotLoadedError):
+            _ = page.title
+        if not real and then == "delete":  # which is not undone there
+            return
+        page.title = "uncommitted"
+        session.commit()
+    assert "uncommitted" == stored(db, "page")[1]["title"]
+
+
+def test_the_first_class_to_write_a_document_shows_it_after_a_rollback(db: DB) -> None:
+    """What an object was before the first write to its document is given back to it."""
+    fill(db, Page(id=1, title="old"))
+    with db.session() as session:
+        page = session.get_one(Page, 1)
+        page.number = 5
+        session.flush()
+        title = session.get_one(Title, 1)
+        title.title = "uncommitted"
+        session.flush()
+        session.rollback()
+        assert ("old", 0) == (page.title, page.number)
+        page.title = "new"
+        session.commit()
+    assert "new" == stored(db, "page")[1]["title"]
+
+
+def test_a_rollback_after_a_merge(db: DB, real: bool) -> None:
+    """What was merged into a collection is stored at once: objects go on to show it, and changes are told from it."""
+    if not real:  # mongomock has no $merge
+        return
+    fill(db, Page(id=1, title="old"), Animal(id=1, name="merged"))
+    with db.session() as session:
+        page = session.get_one(Page, 1)
+        session.execute(select(Animal.id.label("_id"), Animal.name.label("title")).merge_into(Page))
+        assert "merged" == page.title
+        session.rollback()
+        assert "merged" == page.title
+        page.title = "old"
+        session.commit()
+    assert "old" == stored(db, "page")[1]["title"]
+
+
+# What a flush adds
+
+
+class Shelf(Document, registry=registry):
+    id: Mapped[int] = field(primary_key=True)
+    books: Mapped[list[Book]] = relationship(list["Book"], remote_key="shelf_id")
+
+
+class Book(Document, registry=registry):
+    id: Mapped[ObjectId] = field(primary_key=True, factory=ObjectId)
+    title: Mapped[str] = field(default="")
+    shelf_id: Mapped[int | None] = field(default=None)
+
+
+@pytest.mark.parametrize("call", ["bulk_insert", "insert"])
+def test_inserts_refuse_what_their_flush_adds(db: DB, real: bool, call: str) -> None:
+    """An object that a cascade stores in the flush before is refused, and the session goes on."""
+    fill(db, Shelf(id=1))
+    with db.session() as session:
+        shelf = session.get_one(Shelf, 1, options=[selectinload(Shelf.books)])
+        shelf.books.append(book := Book(title="x"))
+        if not real:  # there is no flush before
+            session.flush()
+        calls: dict[str, Callable[[], object]] = {
+            "bulk_insert": lambda: session.bulk_insert([book]),
+            "insert": lambda: session.execute(insert(Book).values([book])),
+        }
+        with pytest.raises(SessionError, match=rf"{call}\(\) takes new objects, and Book .* is stored already"):
+            calls[call]()
+        session.commit()
+    assert [(1, "x")] == [(one["shelf_id"], one["title"]) for one in stored(db, "book").values()]
+
+
+# get with options
+
+
+def test_get_with_options_of_what_is_to_be_deleted(db: DB) -> None:
+    """It is None as without options; so it is of what is there no more, which the session forgets."""
+    fill(db, Page(id=1), Page(id=2))
+    with db.session() as session:
+        first, second = session.scalars(select(Page).order_by(Page.id))
+        session.delete(first)
+        session.expire(first)
+        session.expire(second)
+        db.parts.data_backend.write(Delete("page", [{"_id": 2}]))
+        options = [load_only(Page.title)]
+        assert session.get(Page, 1) is None
+        assert session.get(Page, 1, options=options) is None
+        assert [first] == session.deleted
+        session.expunge(first)
+        assert session.get(Page, 2, options=options) is None
+        assert second not in session
