@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 
 from superorm import Document, Mapped, Registry, ValidationError, field, utcnow, vector
-from superorm.codec.documents import dump, load, possibly_changed, restore, written
+from superorm.codec.documents import dump, load, possibly_changed, refresh, restore, written
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_binary import encode_vector
 from superorm.unitofwork.encode import CODEC_OPTIONS
@@ -160,6 +160,34 @@ def test_deleted_lazy_fields() -> None:
     written(FILM, [new], [dump(FILM, new)])
     del new.genres
     assert {"$unset": {"genres": ""}} == update_of(new)
+
+
+def test_deleted_lazy_fields_after_a_refresh() -> None:
+    """A changed field that a refresh kept can be deleted as well, and one that was deleted stays so."""
+    film = loaded(points=[Point(x=1)])
+    film.genres = ["b"]
+    assert film.points
+    del film.points
+    refresh(film, {**film._superorm_raw, "y": 2000})
+    del film.genres
+    assert 2000 == film.year
+    assert {"$unset": {"genres": "", "points": ""}} == update_of(film)
+
+
+def test_deleted_lazy_fields_that_were_not_read() -> None:
+    """Deleting one that was assigned without being read takes back the assignment only, until it is flushed."""
+    film = loaded()
+    film.genres = ["b"]
+    del film.genres
+    assert ["Heist"] == film.genres
+    assert update_of(film) is None
+    film = loaded()
+    film.genres = ["b"]
+    change = change_of(FILM, film)
+    assert change is not None
+    written(FILM, [film], [change.snapshot])
+    del film.genres
+    assert {"$unset": {"genres": ""}} == update_of(film)
 
 
 def test_defaults_that_were_read() -> None:

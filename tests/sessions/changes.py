@@ -66,6 +66,8 @@ class Change:
             self.act(value, how)
         else:
             delattr(instance, self.attribute)
+            if hasattr(instance, self.attribute):  # assigned without being read: what is stored is seen again
+                delattr(instance, self.attribute)
 
 
 def _get(part: Any, name: str) -> Any:

@@ -14,6 +14,18 @@ __all__ = ["Child", "FamilyMachine", "Parent"]
 
 PARENT = st.integers(0, 2)
 CHILD = st.integers(0, 5)
+FATES = [
+    ["expunge", "load_twin", "take_outside", "flush"],
+    ["expunge", "load_twin", "take_outside", "commit", "rollback"],
+    ["expunge", "take_outside", "flush"],
+    ["expunge", "take_outside", "come_back", "commit"],
+    ["expunge", "give_outside", "commit"],
+    ["expunge", "give_outside", "rollback"],
+    ["delete_and_add", "commit"],
+    ["delete_and_add", "flush", "rollback"],
+    ["replace", "flush", "expunge", "load_twin", "take_outside", "commit"],
+]
+"""Steps of one child that have something to do with one another."""
 
 
 class Parent(Document):
@@ -46,6 +58,20 @@ class FamilyMachine(RuleBasedStateMachine):
         self.session.commit()
         self.committed: dict[int, int | None] = {key: key % 3 for key in range(6)}
         self.begin()
+
+    @rule(child=CHILD, parent=PARENT, fate=st.sampled_from(FATES), how=st.sampled_from(["reference", "key", "list"]))
+    def meet_fate(self, child: int, parent: int, fate: list[str], how: str) -> None:
+        """Several steps with one child."""
+        for step in fate:
+            if step in ("delete_and_add", "replace"):
+                getattr(self, step)(child, parent, how)
+            elif step == "give_outside":
+                self.give_outside(child, parent)
+            elif step in ("flush", "commit", "rollback"):
+                getattr(self, step)()
+            else:
+                getattr(self, step)(child)
+            self.agree()
 
     def begin(self) -> None:
         """A session that has loaded everything."""

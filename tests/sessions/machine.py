@@ -55,7 +55,7 @@ ACTS = [
     *["change"] * 6,
     *["flush", "rollback", "underneath", "expire", "refresh", "merge", "other session"] * 2,
     *["commit", "delete", "add", "expunge", "replace", "update", "write", "upsert", "bulk", "get", "look"],
-    *["expire one", "refresh one", "only", "nearest"],
+    *["expire one", "refresh one", "only", "nearest", "merge own", "another", "expunge all"],
 ]
 UNDERNEATH = ["others", "others", "gone", "no point", "without point", "no corner", "without table", "unmapped"]
 LAZY = (Thing, Counted, Dog, Cat, Keyed)
@@ -104,6 +104,8 @@ SCRIPTS: list[tuple[Any, str]] = [
     (Document, "replace, commit, change, flush, delete, rollback, look"),
     (Document, "change, replace, flush, change, rollback, delete, flush, rollback, look"),
     (Keyed, "replace, flush, get, rollback, replace, commit, look, delete, bulk, commit, get"),
+    (Document, "gone, another, flush, look, another, commit"),
+    (Document, "change, flush, expunge all, look, rollback, look, add, change, commit"),
     (Document, "delete, add, delete, flush, add, flush, rollback, add, look"),
     (Document, "change, delete, flush, rollback, look, change, delete, flush, bulk, get, rollback, look, commit"),
     (
@@ -125,6 +127,7 @@ SCRIPTS: list[tuple[Any, str]] = [
         "tags.del, point.del, commit, refresh, look, theirs change, expire, tags.set, point.none, commit, get, look",
     ),
     (LAZY, "tags.del, point.del, commit, expire, tags.set, point.none, get, look, commit, look"),
+    (LAZY, "tags.del, point.del, commit, refresh, expire, update, look, rollback, look, get, look, commit"),
     (Document, "expire, number.set, point.new, rollback, look, others, refresh, look"),
     (Document, "change, flush, expire, look, change, rollback, look, expire, others, only, look, get, look"),
     (Document, "expire one, look, change, others, get, look, commit, expire one, flush, refresh one, look"),
@@ -138,7 +141,16 @@ SCRIPTS: list[tuple[Any, str]] = [
     (Document, "change, commit, expunge, change, get, change, merge, look, rollback, merge, delete, merge, commit"),
     (LAZY, "expunge, look, tags.del, point.del, merge, look, tags.append, commit, look"),
     (Document, "expunge, gone, change, merge, look, commit"),
-    (Document, "delete, commit, merge, look, commit"),
+    (LAZY, "delete, commit, merge, tags.append, point.tag, look, commit, look"),
+    (
+        LAZY,
+        "tags.append, commit, expunge, get, tags.append, point.new, merge, tags.append, point.tag, look, commit, look",
+    ),
+    (Document, "theirs change, refresh, expire, merge, look, commit, change, merge own, look, commit"),
+    (Document, "theirs change, refresh, delete, merge, look, commit, look"),
+    (Document, "theirs change, refresh, replace, merge, look, commit, look"),
+    (LAZY, "tags.del, point.del, commit, number.set, flush, expire, rollback, look, number.set, commit"),
+    (LAZY, "number.set, tags.append, point.tag, flush, expunge, get, look, rollback, look, get, commit"),
     # statements that write
     (Document, "change, update, change, update, look, rollback, look, change, commit"),
     (Document, "change, flush, change, update, look, flush, change, rollback, change"),
@@ -174,10 +186,16 @@ class SessionMachine(World):
         classes, acts = script
         for cls in [cls for cls in CONCRETE if issubclass(cls, classes)]:
             self.rollback()
+            if classes is Keyed:
+                for key, make in enumerate(KEYS[Keyed]):
+                    if (Keyed.__collection__, name_of(plain(make()))) not in self.view:
+                        self.add(Keyed, key, key)
+                self.commit()
             self.query(cls, 0, 4, False)
             found = [e for e in self.entities if e.state == "stored" and e.cls is cls]
-            if found:
-                self.follow(found[0], acts, lambda: (random.randrange(41), random.randrange(6), random.choice("abc")))
+            for e in found if classes is Keyed else found[:1]:
+                if e in self.entities:
+                    self.follow(e, acts, lambda: (random.randrange(41), random.randrange(6), random.choice("abc")))
 
     @rule()
     def look_at_all(self) -> None:
@@ -297,6 +315,7 @@ class SessionMachine(World):
                 e.state = "new"
         elif e.state == "outside" and self.known(e.place) is None:
             self.session.add(e.instance)
+            self.doubt(e)  # nobody knows since when it is outside
             e.state, e.expunged = "stored", False
 
     def act_expunge(self, e: Entity, kind: int, number: int, word: str) -> None:
@@ -315,8 +334,7 @@ class SessionMachine(World):
         if e.state == "stored" and not e.marked:
             self.session.delete(e.instance)
             e.marked = True
-            keys = [name_of(plain(key())) for key in KEYS[e.cls]]
-            self.add(e.cls, keys.index(e.place[1]), number)
+            self.act_another(e, kind, number, word)
 
     def act_expire(self, e: Entity, kind: int, number: int, word: str) -> None:
         if self.may_expire(e):
@@ -363,9 +381,31 @@ class SessionMachine(World):
     def act_merge(self, e: Entity, kind: int, number: int, word: str) -> None:
         """Merge an object that is outside, or an object of the other session."""
         others = [other for other in self.sides[1].entities if other.cls is e.cls]
-        given = e if e.state == "outside" or not others else others[number % len(others)]
+        same = [other for other in others if other.place == e.place] or others
+        given = e if e.state == "outside" or not others else same[number % len(same)]
         if given.state == "outside" or given is not e:
             self.merge(given, pickled=kind % 2 == 0)
+
+    def act_merge_own(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """An object of the session is what it is merged into; unless it is flushed, nothing happens."""
+        if e.state == "stored" and not e.marked:
+            done, found = self.do(lambda: self.session.merge(e.instance), flushes=self.transactions)
+            assert not done or found is e.instance
+
+    def act_another(self, e: Entity, kind: int, number: int, word: str) -> None:
+        """Add another object with the key, which is refused while this one has it."""
+        keys = [name_of(plain(key())) for key in KEYS[e.cls]]
+        self.add(e.cls, keys.index(e.place[1]), number)
+
+    def act_expunge_all(self, e: Entity, kind: int, number: int, word: str) -> None:
+        for one in self.entities if self.side.undo else ():
+            self.look_at(one)
+        self.session.expunge_all()
+        for one in self.entities:
+            one.expunged = one.state == "stored" and bool(self.side.undo)
+            one.state, one.marked = "outside", False
+        if self.side.undo:
+            self.be_unsure()
 
     def merge(self, given: Entity, *, pickled: bool) -> None:
         """Copy an object onto the session's own, or onto a new one."""

@@ -147,8 +147,9 @@ class World(RuleBasedStateMachine):
             assert isinstance(instance, cls)
 
     def doubt(self, e: Entity) -> None:
-        """What the object shows was read just now."""
-        if self.side.unsure is not None and e not in self.side.unsure:
+        """What the object shows was read just now; one that was written before is to be what it was then."""
+        written = any(one is e for one, *_ in self.side.undo)
+        if self.side.unsure is not None and e not in self.side.unsure and not written:
             self.side.unsure.append(e)
 
     def remember(self, e: Entity) -> None:

@@ -15,7 +15,17 @@ from superorm.schema.fast_dump import make_dump_all
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.sourcegen import make_function
-from superorm.schema.state import DEFAULTS, GONE, RAW, TOUCHED, UNLOADED, has_getattr, is_unloaded, not_loaded
+from superorm.schema.state import (
+    DEFAULTS,
+    GONE,
+    RAW,
+    TOUCHED,
+    UNLOADED,
+    delete_part,
+    has_getattr,
+    is_unloaded,
+    not_loaded,
+)
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import Misfit, Missing
 from superorm.schema.types.containers import UnionType
@@ -344,10 +354,11 @@ def refresh(instance: object, document: dict[str, Any]) -> None:
     renew(instance, document)
     for part, value in kept:
         if value is MISSING:
-            getattr(instance, part.attribute)  # a lazy one has to be there to be deleted
-            delattr(instance, part.attribute)
-        else:
-            setattr(instance, part.attribute, value)
+            delete_part(part, instance)
+            continue
+        setattr(instance, part.attribute, value)
+        if part.lazy:  # so that a deletion is noticed
+            setattr(instance, TOUCHED, state.get(TOUCHED, 0) | part.bit)
 
 
 def revert(instance: object) -> None:

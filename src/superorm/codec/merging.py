@@ -9,7 +9,7 @@ from superorm.codec.documents import key_of
 from superorm.exc import NotLoadedError, StaleDocumentError
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.state import GONE, RAW, TOUCHED, UNLOADED, is_shown, new_object
+from superorm.schema.state import GONE, RAW, UNLOADED, delete_part, is_shown, new_object
 
 __all__ = ["check_same_version", "copy_onto", "copy_to_add"]
 
@@ -29,7 +29,7 @@ def copy_onto(mapping: ClassMap, target: object, given: object) -> None:
         if value is not MISSING:
             setattr(target, part.attribute, deepcopy(value))
         elif before is not MISSING:
-            delattr(target, part.attribute)
+            delete_part(part, target)
 
 
 def copy_to_add(mapping: ClassMap, given: object) -> Any:
@@ -57,8 +57,8 @@ def copy_to_add(mapping: ClassMap, given: object) -> Any:
         value = getattr(given, part.attribute, MISSING)
         if value is not MISSING:
             setattr(made, part.attribute, deepcopy(value))
-        elif part.lazy:  # it was deleted, and is not to be read again
-            setattr(made, TOUCHED, vars(made).get(TOUCHED, 0) | part.bit)
+        else:
+            delete_part(part, made)
     return made
 
 

@@ -48,7 +48,7 @@ from superorm.schema.relationships import (
 )
 from superorm.schema.scope import Scope
 from superorm.schema.settings import around, check_body, check_undecorated, is_unpickling
-from superorm.schema.state import LazyPart, delete_part
+from superorm.schema.state import LazyPart
 from superorm.schema.types.base import Misfit
 
 __all__ = ["Document", "Embedded"]
@@ -327,15 +327,6 @@ class Document(metaclass=DocumentMeta):
     ``__indexes__`` (a list of `Index`, to which derived classes add theirs),
     ``__validate__ = True`` or ``"warn"`` (`create_all` makes a ``$jsonSchema`` validator of the class).
     """
-
-    if not TYPE_CHECKING:
-
-        def __delattr__(self, name: str) -> None:
-            part = class_map(type(self)).by_attribute.get(name)
-            if part is not None and part.lazy:
-                delete_part(part, self)
-            else:
-                super().__delattr__(name)
 
     __collection__: ClassVar[str]
     __indexes__: ClassVar[Sequence[Index]] = ()

@@ -104,15 +104,11 @@ class LazyPart:
 
 
 def delete_part(part: MappedField, instance: object) -> None:
-    """Delete a lazy field, which may not have been read yet, so that it is not read again.
-
-    Raises `AttributeError` where it is not there, `NotLoadedError` where it was not loaded.
-    """
-    getattr(instance, part.attribute)
+    """Delete a field where it is there; a lazy one is not read again, even if it was assigned without being read."""
     state = vars(instance)
-    del state[part.attribute]
-    if not is_unloaded(part, state):
-        state[TOUCHED] = state.get(TOUCHED, 0) | part.bit
+    state.pop(part.attribute, None)
+    if part.lazy and not is_unloaded(part, state):
+        setattr(instance, TOUCHED, state.get(TOUCHED, 0) | part.bit)
 
 
 def read_part(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str, Any]) -> Any:
