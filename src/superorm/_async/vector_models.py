@@ -31,13 +31,24 @@ class AsyncVectorModels:
         self._backend = backend
         self._components = components
         self._versions: dict[str, tuple[str, int]] = {}
+        self._models: dict[tuple[str, int], Model] = {}
 
     async def model(self, spec: VectorSpec, name: str) -> Model:
         """The model of a field, in the index's version; the newest where the index has none yet.
 
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
-        return await self._components.load(Model.kind, name, await self._recorded(spec, name))
+        version = await self._recorded(spec, name)
+        if version is None:
+            return await self._components.load(Model.kind, name)
+        return await self._load(name, version)
+
+    async def _load(self, name: str, version: int) -> Model:
+        """A version of a model, which never changes: so it is looked up once."""
+        model = self._models.get((name, version))
+        if model is None:
+            model = self._models[name, version] = await self._components.load(Model.kind, name, version)
+        return model
 
     async def _recorded(self, spec: VectorSpec, name: str) -> int | None:
         """The version that the index's vectors are made with; None where there is none yet."""
@@ -73,7 +84,7 @@ class AsyncVectorModels:
             version = recorded
             if version is None:
                 version = (await self._components.record(Model.kind, need.model)).version
-            model = await self._components.load(Model.kind, need.model, version)
+            model = await self._load(need.model, version)
         except SuperormError as error:
             raise blame(need, (), error) from error
         inputs = inputs_of(need)

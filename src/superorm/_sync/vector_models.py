@@ -32,13 +32,24 @@ class VectorModels:
         self._backend = backend
         self._components = components
         self._versions: dict[str, tuple[str, int]] = {}
+        self._models: dict[tuple[str, int], Model] = {}
 
     def model(self, spec: VectorSpec, name: str) -> Model:
         """The model of a field, in the index's version; the newest where the index has none yet.
 
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
-        return self._components.load(Model.kind, name, self._recorded(spec, name))
+        version = self._recorded(spec, name)
+        if version is None:
+            return self._components.load(Model.kind, name)
+        return self._load(name, version)
+
+    def _load(self, name: str, version: int) -> Model:
+        """A version of a model, which never changes: so it is looked up once."""
+        model = self._models.get((name, version))
+        if model is None:
+            model = self._models[name, version] = self._components.load(Model.kind, name, version)
+        return model
 
     def _recorded(self, spec: VectorSpec, name: str) -> int | None:
         """The version that the index's vectors are made with; None where there is none yet."""
@@ -72,7 +83,7 @@ class VectorModels:
             version = recorded
             if version is None:
                 version = self._components.record(Model.kind, need.model).version
-            model = self._components.load(Model.kind, need.model, version)
+            model = self._load(need.model, version)
         except SuperormError as error:
             raise blame(need, (), error) from error
         inputs = inputs_of(need)

@@ -27,6 +27,7 @@ from superorm import (
     Document,
     DuplicateKeyError,
     Mapped,
+    Model,
     PendingRollbackError,
     SessionError,
     StaleDocumentError,
@@ -73,6 +74,15 @@ class Copied(Document):
 
     id: Mapped[int] = field(primary_key=True)
     at: Mapped[np.ndarray | None] = vector(2)
+
+
+class Described(Document):
+    __collection__ = "described"
+
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str]
+    given: Mapped[np.ndarray | None] = vector(2)
+    length: Mapped[np.ndarray | None] = vector(2, source="text", model="length")
 
 
 class Commands(CommandListener):
@@ -534,6 +544,28 @@ async def test_round_trips_of_a_commit(watched: Watched) -> None:
     async with watched.client.start_session() as raw, await raw.start_transaction():
         await watched.client[watched.name].notes.update_one({"_id": 1}, {"$set": {"text": "raw"}}, session=raw)
     assert ["update", "commitTransaction"] == watched.commands.names
+
+
+async def test_round_trips_of_a_commit_of_vectors(watched: Watched) -> None:
+    """One more where a vector changed, given or computed: the record that tells searches of it."""
+    async with watched.db() as db:
+        await db.add(Model("length", lambda text: [float(len(text)), 1.0]))
+        async with db.begin() as session:
+            session.add(Described(id=1, text="a", given=np.ones(2)))
+        async with db.session() as session:
+            one = await session.get_one(Described, 1)
+            for changes in ({"given": np.zeros(2)}, {"text": "two"}, {"text": "three", "given": np.ones(2)}):
+                for name, value in changes.items():
+                    setattr(one, name, value)
+                watched.commands.sent.clear()
+                await session.commit()
+                sent = [command for command in watched.commands.sent if not applies(command)]
+                assert ["update", "insert", "commitTransaction"] == [next(iter(command)) for command in sent]
+
+
+def applies(command: dict[str, Any]) -> bool:
+    """Whether a command comes from the task that applies records in the background."""
+    return "txnNumber" not in command and "_superorm_records" in command.values()
 
 
 async def test_too_large_a_document_is_named(watched: Watched) -> None:
