@@ -50,6 +50,13 @@ class Box(TypedDict):
     more: NotRequired[int]
 
 
+class Total(Document, registry=registry):
+    __extra__ = "forbid"
+    id: Mapped[str] = field(primary_key=True)
+    sum: Mapped[int] = field(name="s")
+    seen: Mapped[set[str]] = field(factory=set)
+
+
 class Strict(Document, registry=registry):
     name: Mapped[str]
     code: Mapped[int | None]
@@ -225,6 +232,82 @@ def test_merges() -> None:
     assert [{"$replaceWith": {"$mergeObjects": ["$$ROOT", "$$new", counted]}}] == whole.read.pipeline[-1]["$merge"][
         "whenMatched"
     ]
+
+
+LISTED = func.push(Movie.year)
+
+
+def test_merges_by_attributes() -> None:
+    """A label that is an attribute of the target is its stored name; one that is a stored name stays."""
+    for sum in "sum", "s":
+        columns = select(Movie.title.label("id"), Movie.year.label(sum))
+        for on in "id", "_id":
+            plan = compile_merge(columns.merge_into(Total, on=on))
+            assert [{"$project": {"_id": "$title", "s": "$year"}}] == plan.rows.pipeline
+            assert ("_id", ("_id",)) == (plan.read.pipeline[-1]["$merge"]["on"], plan.on)
+    two = compile_merge(columns.merge_into(Total, on=["id", "sum"]))
+    assert ("_id", "s") == two.on
+    assert [{"$project": {"id": "$title", "s": "$year", "_id": 0}}] == compile_merge(
+        columns.merge_into("totals", on="id")
+    ).rows.pipeline
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "field", "match"),
+    [
+        ((Movie.title, Movie.plot), {}, "s", r"^merge_into\(Total\): Total\.sum holds int, and 's' is str$"),
+        ((Movie.year, Movie.year), {}, "_id", r"Total\.id holds str, and '_id' is int"),
+        ((Movie.title, LISTED), {}, "s", r"Total\.sum holds int, and 's' is list\[int"),
+        ((Movie.title, Movie.genres), {}, "s", r"Total\.sum holds int, and 's' is list\[str\]"),
+        (
+            (Movie.title,),
+            {},
+            "s",
+            r"no column is Total\.sum, .*\.label\('sum'\) a column, .*when_not_matched=\"discard",
+        ),
+        (
+            (Movie.title,),
+            {"when_matched": "replace", "when_not_matched": "discard"},
+            "s",
+            r"no column is Total\.sum, .* when_matched=\"merge\"",
+        ),
+        (
+            (Movie.title, Movie.year, Movie.year.label("zz")),
+            {},
+            "zz",
+            "Total has no field for 'zz', and __extra__ = \"forbid\" refuses .*; it has id, sum, seen$",
+        ),
+    ],
+)
+def test_merges_of_what_a_class_cannot_hold(columns: Any, options: Any, field: str, match: str) -> None:
+    """Columns of another type, missing ones and unknown ones are refused with class and column."""
+    labelled = [one.label(name) for one, name in zip(columns, ["id", "sum"], strict=False)]
+    statement = select(*labelled, *columns[2:])
+    if columns[-1] is LISTED:
+        statement = statement.group_by(Movie.title)
+    with pytest.raises(StatementError, match=match) as raised:
+        compile_merge(statement.merge_into(Total, **options))
+    assert (Total, field) == (raised.value.document_class, raised.value.field)
+
+
+def test_merges_of_what_a_class_can_hold() -> None:
+    """Items of unwound lists count as such, documents that are there may get a part, and so may a row's own."""
+    items = select(Movie.genres.label("id"), func.count().label("sum")).unwind(Movie.genres).group_by(Movie.genres)
+    assert compile_merge(items.merge_into(Total))
+    assert compile_merge(select(Movie.title.label("id")).merge_into(Total, when_not_matched="discard"))
+    own = select(Total.id, (Total.sum * 2).label("sum"))
+    assert compile_merge(own.merge_into(Total))
+    part = select(Total.id, Total.seen)
+    assert compile_merge(part.merge_into(Total))
+    for other in part.merge_into(Total, when_matched="replace"), part.union_all(part).merge_into(Total):
+        with pytest.raises(StatementError, match=r"no column is Total\.sum"):
+            compile_merge(other)
+    whole = select(Counted).where(Counted.n > 1)
+    assert compile_merge(whole.merge_into(Counted))
+    with pytest.raises(StatementError, match="Total has no field for 'n'"):
+        compile_merge(whole.merge_into(Total))
+    with pytest.raises(StatementError, match=r"Counted\.at holds list\[int\] \| None, and 'at' is str"):
+        compile_merge(select(Counted.id, Counted.id.label("at")).merge_into(Counted))
 
 
 def test_merges_into_subclasses() -> None:

@@ -31,6 +31,7 @@ from superorm import (
     update,
     window,
 )
+from superorm.expr.entities import entity_name
 from superorm.expr.nodes import Field
 from tests.compile.classes import Actor, Imdb, Movie, Person, Stamped
 
@@ -80,6 +81,10 @@ def test_conditions_have_no_truth_value(question: Callable[[], object]) -> None:
         (lambda: ANY.year.in_(19), StatementError, "Movie.year.in_() takes a list of values, not int 19"),
         (lambda: ANY.year.not_in(b"19"), StatementError, "takes a list of values, not bytes"),
         (lambda: ANY.genres.all_("ab"), StatementError, "Movie.genres.all_() takes a list of values"),
+        (lambda: ANY.title.in_(ANY.genres), StatementError, "in the database: write Movie.genres == Movie.title"),
+        (lambda: ANY.title.not_in(ANY.genres), StatementError, "in the database: write Movie.genres != Movie.title"),
+        (lambda: ANY.genres.all_(ANY.title), StatementError, "Movie.genres.all_(Movie.title) takes Python's values"),
+        (lambda: ANY.genres.contains(ANY.title), StatementError, "takes a Python value: write Movie.genres == Movie.t"),
         (lambda: ANY.year.is_(5), StatementError, "Movie.year.is_() takes None only"),
         (lambda: ANY.title.startswith(5), StatementError, ".startswith() on a text takes a text, not int 5"),
         (lambda: ANY.title.endswith(None), StatementError, ".endswith() on a text takes a text, not NoneType"),
@@ -146,6 +151,8 @@ def test_conditions_have_no_truth_value(question: Callable[[], object]) -> None:
         (lambda: select(ANY).columns(), StatementError, "columns() needs a document class, or a field of one"),
         (lambda: select(ANY).union_all(ANY), StatementError, "union_all() takes a select, not"),
         (lambda: select(ANY).union_all(select(ANY.title, ANY.year)), StatementError, "select 1 and 2 columns"),
+        (lambda: select(ANY.title).union_all(select(ANY.year)), StatementError, "in one column: they are str and int"),
+        (lambda: select(COUNT).union_all(select(ANY.title)), StatementError, "they are int and str"),
         (lambda: select(ANY).stage({"match": {}}), StatementError, "stage() takes one stage such as"),
         (lambda: select(ANY).stage({"$skip": 1, "$limit": 1}), StatementError, "stage() takes one stage such as"),
         (lambda: select(ANY).sample(0), StatementError, "sample must be from 1 to 2147483647, not 0"),
@@ -282,6 +289,80 @@ def test_a_join_may_come_later() -> None:
     before = select(Movie).where(Person.name == "x").join(Person, Person.id == Movie.title)
     after = select(Movie).join(Person, Person.id == Movie.title).where(Person.name == "x")
     assert after.pipeline() == before.pipeline()
+
+
+CALLS: list[Callable[[Any], Any]] = [
+    lambda statement: statement.join(Person, Person.id == Movie.title),
+    lambda statement: statement.where(Movie.year > 1990),
+    lambda statement: statement.group_by(Movie.year),
+    lambda statement: statement.having(func.count() > 1),
+    lambda statement: statement.distinct(),
+    lambda statement: statement.order_by(Movie.year.desc()),
+    lambda statement: statement.offset(2),
+    lambda statement: statement.limit(5),
+]
+
+
+@pytest.mark.parametrize("names", ["", "year"])
+@given(st.permutations(range(len(CALLS))))
+def test_the_order_of_calls_in_a_block(names: str, order: list[int]) -> None:
+    """It does not matter: the slots are SQL's, in its order."""
+    grouped = select(Movie.year, func.count().label("n")) if not names else select(Movie.year)
+    expected = grouped
+    for call in CALLS:
+        expected = call(expected)
+    statement: Any = grouped
+    for position in order:
+        statement = CALLS[position](statement)
+    stages = [next(iter(stage)) for stage in expected.pipeline()]
+    assert ["$match", "$lookup"] == [stage for stage in stages if stage in ("$match", "$lookup")][:2]
+    assert ["$sort", "$skip", "$limit"] == [stage for stage in stages if stage in ("$sort", "$skip", "$limit")]
+    assert repr(expected.pipeline()) == repr(statement.pipeline())
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        (func.upper(Movie.title), "upper"),
+        (func.to_upper(Movie.title), "to_upper"),
+        (func.max(Movie.year, 3), "max"),
+        (func.array_max(Movie.genres), "array_max"),
+        (func.merge_objects(func.object(a=1), {"b": 2}), "merge_objects"),
+        (func.regex_match(Movie.title, "a"), "regex_match"),
+        (func.in_("a", Movie.genres), "in_"),
+        (Movie.year == 3, "eq"),
+        (Movie.year.not_in([3]), "not_in"),
+        (Movie.genres.all_(["a"]), "all_"),
+        (Movie.title.startswith("a"), "startswith"),
+        (Movie.title.endswith("a"), "endswith"),
+        (Movie.title.contains("a"), "contains"),
+        (Movie.title.regex("^a"), "regex"),
+        (Movie.cast.any_(Actor.name == "a"), "any_"),
+        ((Movie.year > 3) | (Movie.year < 1), "or_"),
+        (~(Movie.year > 3), "not_"),
+        (func.bucket_auto(Movie.year, buckets=2), "bucket_auto"),
+        (select(Person.name).as_list(), "as_list"),
+        (graph(ANY, ANY.year), "graph_lookup"),
+    ],
+)
+def test_names_of_columns(column: Any, name: str) -> None:
+    """A column without a label is called as the function or method was, also once it was stored."""
+    assert name == entity_name(column)
+    statement = select(Movie).columns(Movie.title, column)
+    again = Select.from_dict(statement.to_dict(), registry=Movie.__superorm__.registry)
+    assert name == entity_name(again._entities[1])
+
+
+def test_numbers_of_numpy() -> None:
+    """They stand in arithmetic as Python's numbers do."""
+    assert repr(Movie.year + 2) == repr(ANY.year + np.int64(2)) == repr(ANY.year + np.uint8(2))
+    assert repr(2 * ANY.year) == repr(np.int64(2) * ANY.year)
+    assert repr(ANY.year / 0.5) == repr(ANY.year / np.float32(0.5))
+    assert repr(ANY.year.inc(2)) == repr(ANY.year.inc(np.int64(2)))
+    value = ANY.year.inc(np.int64(2)).value
+    assert (int, 2) == (type(value), value)
+    with pytest.raises(StatementError, match="arithmetic takes numbers, not bool"):
+        _ = ANY.year + np.bool_(True)
 
 
 def test_statements_are_immutable() -> None:

@@ -391,6 +391,16 @@ BAD_FIELDS: list[tuple[Callable[[], Any], str]] = [
     (lambda: declare("Mapped[int]", __collection__="a..b"), "Bad.__collection__: 'a..b' is no name"),
     (lambda: declare("Mapped[int]", __collection__=".a"), "Bad.__collection__: '.a' is no name"),
     (lambda: declare("Mapped[int]", __collection__="a."), "Bad.__collection__: 'a.' is no name"),
+    (
+        lambda: declare("Mapped[int]", __collection__="system.x"),
+        "'system.x' is no name of a collection: the server keeps",
+    ),
+    (lambda: declare("Mapped[int]", __collection__="a.system.x"), "the server keeps such names for itself"),
+    (lambda: declare("Mapped[int]", __collection__="system.profiles"), "the server keeps such names for itself"),
+    (
+        lambda: declare("Mapped[int]", __collection__="\u00e9" * 127),
+        "it has 254 bytes, and the server takes 255 together",
+    ),
     (lambda: declare("Mapped[int]", __collection__="\ud800"), "Bad.__collection__: '\\ud800' is no name"),
     (lambda: declare("Mapped[int]", field(validator=5)), "Bad.x: validator=5 is no function"),  # type: ignore[arg-type]
     (lambda: declare("Mapped[int]", field(validator=[5])), "Bad.x: validator=[5] is no function"),  # type: ignore[list-item]

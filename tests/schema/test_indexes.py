@@ -186,12 +186,71 @@ def test_fields_and_conditions_after_the_class() -> None:
         (lambda: Index("$**", include=["a"], exclude=["b"]), "include="),
         (lambda: Index("a", name="_id_"), "name="),
         (lambda: Index("a", name=""), "name="),
+        (lambda: Index("a", name="a\0b"), "name="),
+        (lambda: Index("a", name=3), "name="),  # type: ignore[arg-type]
     ],
 )
 def test_contradictions(make: Callable[[], Index], words: str) -> None:
     """Settings that no index can have are refused where the index is written."""
     with pytest.raises(MappingError, match=words):
         make()
+
+
+class Tagged(Embedded):
+    tags: Mapped[list[str]] = field(factory=list)
+    more: Mapped[list[str]] = field(factory=list)
+    name: Mapped[str] = field(default="")
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        (("a", "b"), "a and b are lists"),
+        (("-b", "n", "a"), "b and a are lists"),
+        (("parts.tags", "a"), "parts.tags and a are lists"),
+        (("parts.tags", "parts.more"), "parts.tags and parts.more are lists"),
+        (("parts.tags", "parts.name"), None),
+        (("a", "n"), None),
+        (("a", "maybe"), None),
+        (("maybe", "parts.tags"), None),
+        (("named.x", "a"), None),
+        (("some.tags", "a"), None),
+        (("a:text", "b:text"), None),
+    ],
+)
+def test_lists_side_by_side(keys: tuple[str, ...], refused: str | None) -> None:
+    """Where documents surely have two lists in one index, none could be stored; None or nothing makes no list."""
+
+    def make() -> type[Document]:
+        class Lists(Document, registry=Registry()):
+            __indexes__ = (Index(*keys),)
+            n: Mapped[int] = field(default=0)
+            a: Mapped[list[int]] = field(factory=list)
+            b: Mapped[tuple[int, str]] = field(default=(1, ""))
+            maybe: Mapped[list[int] | None] = field(default=None)
+            parts: Mapped[list[Tagged]] = field(factory=list)
+            some: Mapped[Tagged | None] = field(default=None)
+            named: Mapped[dict[str, list[int]]] = field(factory=dict)
+
+        return Lists
+
+    if refused is None:
+        assert 1 == len(declared_indexes(class_map(make())))
+        return
+    with pytest.raises(MappingError, match=rf"Lists\.__indexes__\[0\]: {refused}, .* an index for each"):
+        make()
+
+
+def test_lists_side_by_side_by_fields() -> None:
+    """The same where the index is declared after the class."""
+
+    class Lists(Document, registry=Registry()):
+        a: Mapped[list[int]] = field(factory=list)
+        b: Mapped[set[int]] = field(factory=set)
+
+    Lists.__indexes__ = [Index(Lists.a, Lists.b.desc())]
+    with pytest.raises(MappingError, match=r"Lists\.__indexes__\[0\]: a and b are lists"):
+        declared_indexes(class_map(Lists))
 
 
 def declare(annotation: str = "Mapped[str]", spec: Any = None, base: type = Document, **body: Any) -> Any:

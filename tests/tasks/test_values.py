@@ -75,6 +75,7 @@ class Drawing(Document, registry=registry):
     days: Mapped[list[date]] = field(factory=list)
     title: Mapped[str] = field(default="")
     size: Mapped[int] = field(default=0)
+    limit: Mapped[int | None] = field(default=None)
     weight: Mapped[float] = field(default=0.0)
     data: Mapped[np.ndarray | None] = field(default=None)
     numbers: Mapped[list[float]] = field(factory=list)
@@ -270,13 +271,24 @@ def test_reads_values_of_their_types(db: DB, made: Callable[[], Any], value: Any
     ("wrong", "message"),
     [
         (lambda: ANY.size.to(ANY.title), "Drawing.size cannot become Drawing.title: it holds int, not str"),
-        (lambda: ANY.size.to(func.upper(ANY.title)), "Drawing.size cannot become func.to_upper(Drawing.title): it"),
+        (lambda: ANY.size.to(func.upper(ANY.title)), "Drawing.size cannot become func.upper(Drawing.title): it"),
         (lambda: ANY.size.inc(ANY.title), "Drawing.size cannot become Drawing.title: it holds int, not str"),
         (lambda: ANY.title.to(ANY.size + 1), "Drawing.title cannot become func.add(Drawing.size, 1): it holds str"),
         (lambda: ANY.shapes.to(ANY.shape), "it holds list[Circle | Square], not Circle | Square | None"),
         (lambda: ANY.shapes.to(func.array_first(ANY.shapes)), "it holds list[Circle | Square], not Circle | Square"),
         (lambda: ANY.title.to(ANY.named["k"].made), "it holds str, not date"),
         (lambda: ANY.days.to(case((ANY.size > 0, 1), else_=2)), "it holds list[date], not int"),
+        (lambda: ANY.title.to(func.literal(None)), "expected str, got NoneType None; func.if_null() gives another"),
+        (lambda: ANY.title.to(case((ANY.size > 0, "x"))), "expected str, got NoneType None"),
+        (
+            lambda: ANY.base.a.to(ANY.limit),
+            "Drawing.base.a cannot become Drawing.limit: expected int, got NoneType None",
+        ),
+        (lambda: ANY.size.to(ANY.limit.label("x")), "Drawing.size cannot become x: expected int, got NoneType None"),
+        (lambda: ANY.colour.to(case((ANY.size > 0, "q"), else_="r")), "expected Colour, got str 'q'"),
+        (lambda: ANY.colour.to(func.if_null(ANY.colour, "q").label("x")), "expected Colour, got str 'q'"),
+        (lambda: ANY.colours.to(func.concat_arrays(ANY.colours, ["q"])), "expected Colour, got str 'q'"),
+        (lambda: ANY.size.to(case((ANY.size > 0, 1.5), else_=0)), "expected int, got float 1.5"),
         (lambda: ANY.face == np.ones(3), "Drawing.face cannot be compared: expected vector of 2 numbers, not of shape"),
     ],
 )
@@ -326,7 +338,10 @@ def test_a_decimal_grows_by_any_number(mongodb_uri: str) -> None:
         lambda: ANY.size.to(func.to_int(ANY.title)),
         lambda: ANY.shape.to(func.array_first(ANY.shapes)),
         lambda: ANY.shape.to(func.object(_type="Circle", r=1)),
-        lambda: ANY.title.to(func.literal(None)),
+        lambda: ANY.shape.to(func.literal(None)),
+        lambda: ANY.title.to(case((ANY.title != "", ANY.title), else_="x")),
+        lambda: ANY.size.to(func.max(ANY.size, None, 0)),
+        lambda: ANY.colour.to(case((ANY.size > 0, "g"), else_=Colour.RED)),
         lambda: ANY.colour.to(ANY.title),
     ],
 )

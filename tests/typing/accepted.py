@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from superorm import Field, ObjectId, utcnow
+from superorm import Field, Index, ObjectId, utcnow
 from tests.typing.classes import Address, Colour, Film, Imdb, Mood, Movie, Person, Product, Role, Stamped
 
 
@@ -73,3 +73,10 @@ def constructors() -> None:
     assert_type(Film(title="Heat").version, int)
     Product(id=1, price=Decimal("9.99"), colour=Colour("red"), address={"city": "Ulm"}, labels=("x",), meta={"a": 1})
     Person(id="dn", name="Diane Venora", movie=ObjectId())
+
+
+def indexes() -> None:
+    """A condition of a partial index is one, or a function of the class, which does not exist yet in its own body."""
+    assert_type(Index("title", "-year", partial=lambda Movie: Movie.year > 2000), Index)
+    assert_type(Index(Movie.title, Movie.year.desc(), partial=Movie.year > 2000), Index)
+    assert_type(Index("title", partial=lambda Movie: (Movie.year > 2000) & Movie.title.exists(), name="late"), Index)

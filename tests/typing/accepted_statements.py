@@ -4,8 +4,33 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, assert_type
 
-from superorm import Expr, Select, aliased, case, column, func, graph_lookup, load_only, score, select, utcnow, window
-from tests.typing.classes import Film, Imdb, Movie, Person, Product, Review, Role, Stamped
+from superorm import (
+    Expr,
+    Field,
+    Select,
+    aliased,
+    case,
+    column,
+    func,
+    graph_lookup,
+    load_only,
+    score,
+    select,
+    utcnow,
+    window,
+)
+from tests.typing.classes import (
+    Film,
+    Imdb,
+    Movie,
+    Person,
+    Product,
+    Review,
+    Role,
+    Sketch,
+    Solid,
+    Stamped,
+)
 
 films = func.count().label("films")
 
@@ -35,6 +60,14 @@ def selected() -> None:
     assert_type(select(Movie.title, (Movie.year + 1).label("next")), Select[Movie, tuple[str, int]])
     age = case((Movie.year < 1930, "silent"), else_="sound").label("age")
     assert_type(select(Movie.title, age), Select[Movie, tuple[str, str]])
+
+
+def members() -> None:
+    """Of a field of one class of a union or a hierarchy nothing is known: it may be None as well."""
+    assert_type(Sketch.shape.radius, Field[Sketch, Any])
+    assert_type(select(Sketch.shape.radius), Select[Sketch, tuple[Any]])
+    assert_type(select(Sketch.solid.depth, Sketch.solid.radius), Select[Sketch, tuple[Any, Any]])
+    assert_type(select(Sketch.solid[Solid.depth]), Select[Sketch, tuple[float]])
 
 
 def blocks() -> None:
@@ -189,4 +222,10 @@ def several() -> None:
 
 def stored() -> None:
     """Statements become data and come back."""
-    assert_type(select(Movie).to_dict(), dict[str, Any])
+    data = select(Movie).to_dict()
+    assert_type(data, dict[str, Any])
+    again = Select.from_dict(data)
+    assert_type(again, Select[Any, Any])
+    assert_type(again.where(Movie.year < 2000).limit(3), Select[Any, Any])
+    assert_type(again.pipeline(), list[dict[str, Any]])
+    assert_type(Select.from_dict(data, registry=None, allow_raw=False), Select[Any, Any])

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
-from superorm import Document, Embedded, Mapped, ObjectId, field, register_type, relationship, utcnow, vector
+from superorm import Document, Embedded, Index, Mapped, ObjectId, field, register_type, relationship, utcnow, vector
 
 
 class Mood(Enum):
@@ -26,6 +26,24 @@ class Imdb(Embedded):
 class Role(Embedded):
     actor: Mapped[str]
     name: Mapped[str | None] = field(default=None)
+
+
+class Disc(Embedded):
+    radius: Mapped[float]
+
+
+class Solid(Embedded):
+    depth: Mapped[float] = field(default=1.0)
+
+
+class Ball(Solid):
+    radius: Mapped[float]
+
+
+class Sketch(Document):
+    shape: Mapped[Disc | Solid | None] = field(default=None)
+    solid: Mapped[Solid | None] = field(default=None)
+    __indexes__ = (Index("solid.depth", unique=True, partial=lambda Sketch: Sketch.solid.depth > 0),)
 
 
 class Stamped(Document):

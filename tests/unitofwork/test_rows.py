@@ -13,6 +13,7 @@ from superorm import (
     MultipleResultsFound,
     NoResultFound,
     Registry,
+    StatementError,
     ValidationError,
     field,
     func,
@@ -120,8 +121,10 @@ def test_results() -> None:
     assert {"title": "a", "year": 1995} == found.mappings()[0]
     assert ("a", 1995) == found.first()
     assert [[("a", 1995), ("b", None)], [("", None)]] == list(found.partitions(2))
-    with pytest.raises(ValueError, match="a partition holds at least one row, not 0"):
-        list(found.partitions(0))
+    with pytest.raises(StatementError, match=r"partitions\(size\) must be from 1 to \d+, not 0"):
+        found.partitions(0)
+    with pytest.raises(StatementError, match=r"partitions\(size\) takes a whole number, not str 'x'"):
+        found.partitions("x")  # type: ignore[arg-type]
     for result in (found, ScalarResult([1, 2])):
         with pytest.raises(MultipleResultsFound, match="one result was required and there are"):
             result.one()

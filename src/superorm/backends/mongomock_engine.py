@@ -60,6 +60,8 @@ _STORED: CodecOptions[dict[str, Any]] = CodecOptions(
 )
 """How mongomock keeps documents: naive UTC datetimes; UUIDs as binary, the only form that it can encode."""
 
+_MAX_NAMESPACE_BYTES = 255
+
 _INDEX_OPTIONS = frozenset({"expireAfterSeconds", "name", "partialFilterExpression", "sparse"})
 
 _CLIENTS: dict[str, Any] = {}
@@ -146,7 +148,7 @@ class MongomockEngine:
         with self._writing(collection, key_in(op["q"])):
             matching = list(target.find(_copy(op["q"]), limit=0 if op.get("multi") else 1))
         if not matching and op.get("upsert"):
-            with self._writing(collection, key_in(op["q"])):
+            with self._writing(collection, _upserted_key(op)):
                 filter = {key: value for one in reversed(op["q"].get("$and", ())) for key, value in one.items()}
                 filter = _copy({**filter, **op["q"]})  # of what is in $and alone, it would make nothing
                 inserted = target.update_one(filter, _update_of(op), upsert=True)
@@ -192,6 +194,7 @@ class MongomockEngine:
     def create_collection(self, name: str) -> None:
         """Make the collection unless it exists."""
         with LOCK, suppress(CollectionInvalid):
+            _check_length(f"{self.name}.{name}")
             self._db.create_collection(name)
 
     def create_index(
@@ -232,6 +235,7 @@ class MongomockEngine:
     def _writing(self, collection: str, key: Any) -> Generator[None]:
         """Raise mongomock's errors as superorm's, about the document with this ``_id``."""
         namespace = f"{self.name}.{collection}"
+        _check_length(namespace)
         with _errors(namespace, WriteError, key):
             try:
                 yield
@@ -240,6 +244,12 @@ class MongomockEngine:
                     raise OperationFailure(str(error), error.code) from None
                 values = (error.details or {}).get("keyValue") or {"_id": key}
                 raise duplicate_key_error(namespace, _copy(values, CODEC_OPTIONS), key) from error
+
+
+def _check_length(namespace: str) -> None:
+    """Raise ``WriteError`` for a collection whose name is too long for a server."""
+    if len(namespace.encode()) > _MAX_NAMESPACE_BYTES:
+        raise WriteError(f"{namespace}: the name is longer than {_MAX_NAMESPACE_BYTES} bytes")
 
 
 @contextmanager
@@ -288,6 +298,12 @@ def _update_of(op: UpdateOp) -> Any:
                 found.setdefault(sort_key(value), value)
             values["$each"] = list(found.values())
     return update
+
+
+def _upserted_key(op: UpdateOp) -> Any:
+    """The ``_id`` of the document that an update would insert, as far as it is said."""
+    update: Any = {} if isinstance(op["u"], Sequence) else op["u"].get("$setOnInsert", {})
+    return update.get("_id", key_in(op["q"]))
 
 
 def _refuse_stages(pipeline: Sequence[Mapping[str, Any]]) -> None:

@@ -50,10 +50,15 @@ class _Slot:
 
 
 def check_unique(collection: Any, document: Mapping[str, Any]) -> None:
-    """Raise PyMongo's ``DuplicateKeyError`` where another document has a key of a unique index of this one."""
+    """Raise PyMongo's ``DuplicateKeyError`` where another document has a key of a unique index of this one.
+
+    So for lists side by side in an index of any kind.
+    """
     for index in list(collection._store.indexes.values()):
-        if index.get("unique"):
+        if index.get("unique") or len(index["key"]) > 1:
             keys = _keys(document, index)
+            if not index.get("unique"):
+                continue
             for other in list(collection._store.documents) if keys else ():
                 if encode_key(other["_id"]) != encode_key(document["_id"]):
                     for key in keys.keys() & _keys(other, index).keys():

@@ -200,7 +200,7 @@ def _columns(
                 return None
             outputs.append(Output(entity_name(entity), entity, "value", tuple(path.split(".")), stored=True))
             if paths is not None:
-                paths.append(path)
+                paths += (path,) if len(entity._parts) == 1 else outputs[-1].reads
         elif isinstance(entity, Score):
             raise StatementError("score() can be selected only after .like(...)", document_class=mapping.cls)
         else:
@@ -272,7 +272,7 @@ def _compile_like(statement: Select[Any, Any]) -> CompiledSelect:
     if by_score and (sort or len(by_score) > 1):
         raise UnsupportedError("order_by() can name score() alone, or fields alone, for now")
     whole = any(output.kind == "document" for output in outputs)
-    projection = None if whole else _projection([".".join(one.path) for one in outputs if one.kind == "value"])
+    projection = None if whole else _projection([path for one in outputs if one.kind == "value" for path in one.reads])
     assert mapping.collection is not None
     filter = match(after.where, scope)
     find = Find(mapping.collection, filter, projection, list(sort.items()), after.offset, after.limit or 0)

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from attrs import evolve, frozen
 
+from superorm.expr.kinds import is_field
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap
+from superorm.schema.members import told_by_class
 
 __all__ = ["Output"]
 
@@ -37,6 +39,13 @@ class Output:
     """Of the whole document: the keys that other columns stand under, which are not its own."""
     nothing: Any = MISSING
     """Of accumulators over everything: their value over no rows, of which the server makes no row."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The paths that its values are read from: its own, and that of the class which tells what a field is."""
+        path = ".".join(self.path)
+        told = told_by_class(self.entity) if self.stored and is_field(self.entity) else None
+        return (path,) if told is None else (path, ".".join((*self.path[:-1], told.discriminator)))
 
     def moved(self, place: str, path: str) -> Output:
         """The column of the values at `place`, where they stand at another path."""

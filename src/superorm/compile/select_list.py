@@ -55,8 +55,8 @@ class SelectList(State):
                 outputs.append(self._document(title, entity))
                 continue
             if names is None and path is not None:
-                project[path] = 1
                 outputs.append(self._value(title, entity, path, path))
+                project |= dict.fromkeys(outputs[-1].reads, 1)
                 continue
             if names is None and whole:
                 path = self._key(title)
@@ -138,7 +138,7 @@ class SelectList(State):
         outputs[position] = evolve(outputs[position], only=attributes)
         for part in fields:
             DocumentScope(self.root).path(part)  # raises for what is not the class's
-        beside = [".".join(output.path) for output in outputs if output.path]
+        beside = [path for output in outputs if output.path for path in output.reads]
         return dict.fromkeys(_outermost([*self.mapping.stored_for(attributes), *beside]), 1)
 
     def _separated(self, outputs: tuple[Output, ...]) -> tuple[Output, ...]:

@@ -8,33 +8,35 @@ Both forms mean the same:
 - ``push`` and ``add_to_set`` make a missing list, ``pull`` and ``pop`` leave it missing; null counts as missing where
   the field's type allows None, else null and all other values that are no lists are errors;
 - in a pipeline, an expression that gives nothing makes its field null, and below a document that is null or missing
-  a null result leaves that as it is.
+  a null result leaves that as it is; a list that it gives to a set becomes one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
 from attrs import frozen
 
-from superorm.compile.constants import bound, constant
+from superorm.compile.constants import bound, constant, or_empty
 from superorm.compile.expressions import emit, projected
 from superorm.compile.match import match
-from superorm.compile.paths import has_position
 from superorm.compile.scope import ElementScope, Scope
-from superorm.exc import StatementError, UnsupportedError
+from superorm.compile.sets import as_set, is_set, with_values
+from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment, AssignmentOp
 from superorm.expr.base import Call, Compare, Expr, Predicate
 from superorm.expr.kinds import is_expr
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.expr.nodes import Field
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT
+from superorm.schema.expression_types import type_of
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.base import Misfit
-from superorm.schema.types.containers import ListType, UnionType
+from superorm.schema.types.containers import UnionType
 from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = ["checked_assignments", "elements_there", "fails", "needs_pipeline", "operators", "stages"]
@@ -85,6 +87,8 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any], op: AssignmentOp) ->
         problem = f"it is computed; change {first.spec.source}"
     elif any(part.stored is None for part in parts):
         problem = "item() is for rows; name an element by its position"
+    elif op == "push" and is_set(parts[-1].type):
+        problem = "a set has no places to push to; use add_to_set()"
     elif op == "unset" and parts[-1].step[0] == "element":
         problem = "in the place of an element the server would leave null; use pull(), pop() or to()"
     elif op == "unset" and _is_required(parts):
@@ -135,20 +139,13 @@ def _takes_null(field: Field[Any, Any]) -> bool:
 def needs_pipeline(assignments: Assignments, *, ordered: bool = True) -> bool:
     """Whether the operators of updates cannot say it.
 
-    ``$addToSet`` appends, so that it leaves sets out of their order; elements that are assigned by their position
-    have nothing but operators. A database that cannot keep the order is not `ordered`.
+    ``$addToSet`` appends, so that it leaves sets out of their order.
+    A database that cannot keep the order is not `ordered`.
     """
     if any(map(_computes, assignments)):
         return True
-    fields = [cast("Field[Any, Any]", one.field) for one in assignments]
-    adds = (field for field, one in zip(fields, assignments, strict=True) if one.op == "add_to_set")
-    return ordered and any(_is_set(_type(field)) for field in adds) and not any(map(has_position, fields))
-
-
-def _is_set(kind: Any) -> bool:
-    """Whether values of the type are stored in the order of sets."""
-    members = kind.members if isinstance(kind, UnionType) else (kind,)
-    return any(isinstance(one, ListType) and one.is_set for one in members)
+    adds = (cast("Field[Any, Any]", one.field) for one in assignments if one.op == "add_to_set")
+    return ordered and any(is_set(_type(field)) for field in adds)
 
 
 def _computes(assignment: Assignment[Any]) -> bool:
@@ -223,7 +220,8 @@ class _Value:
     removed: bool = False
 
 
-Tree: TypeAlias = "dict[str, _Value | Tree]"
+Tree: TypeAlias = "dict[str | int, _Value | Tree]"
+"""What changes below a path, by keys, or by positions in a list."""
 
 
 def stages(paths: dict[str, Assignment[Any]], scope: Scope, *, checks: bool = True) -> list[dict[str, Any]]:
@@ -232,33 +230,43 @@ def stages(paths: dict[str, Assignment[Any]], scope: Scope, *, checks: bool = Tr
     `checks` tells whether the database has ``$toInt``, by which sums that are too large are refused.
     """
     tree: Tree = {}
-    for path, assignment in paths.items():
-        field = cast("Field[Any, Any]", assignment.field)
-        if any(part.step[0] == "element" for part in field._parts):
-            raise UnsupportedError(
-                f"{field!r}: elements cannot be assigned by position in one statement with expressions; "
-                "use two statements",
-                field=path,
-            )
-        *parents, name = path.split(".")
+    for assignment in paths.values():
+        *parents, last = keys = _keys(cast("Field[Any, Any]", assignment.field))
         below = tree
         for parent in parents:
             below = cast("Tree", below.setdefault(parent, {}))
-        below[name] = _value(f"${path}", assignment, scope, checks)
+        below[last] = _value(_path(keys), assignment, scope, checks)
+    names = cast("dict[str, _Value | Tree]", tree)
     sets = {
-        name: value.emitted if isinstance(value, _Value) else _document(f"${name}", value)
-        for name, value in tree.items()
+        name: _changed(f"${name}", value, name)
+        for name, value in names.items()
         if not (isinstance(value, _Value) and value.removed)
     }
-    removed = [name for name, value in tree.items() if isinstance(value, _Value) and value.removed]
+    removed = [name for name, value in names.items() if isinstance(value, _Value) and value.removed]
     return [*([{"$set": sets}] if sets else []), *([{"$unset": removed}] if removed else [])]
+
+
+def _keys(field: Field[Any, Any]) -> list[str | int]:
+    """The keys that lead to a field, and positions."""
+    parts = cast("tuple[Any, ...]", field._parts)
+    return [part.step[1] if part.step[0] == "element" else part.stored for part in parts]
+
+
+def _path(keys: Sequence[str | int]) -> str:
+    """The path to a field; below an element from that on, which is ``$$e`` there."""
+    path = "$"
+    for key in keys:
+        path = "$$e" if isinstance(key, int) else f"${key}" if path == "$" else f"{path}.{key}"
+    return path
 
 
 def _value(path: str, assignment: Assignment[Any], scope: Scope, checks: bool) -> _Value:
     value, field = assignment.value, cast("Field[Any, Any]", assignment.field)
     if assignment.op == "to":
         if is_expr(value):
-            return _Value(_or_null(value, scope), keeps=False, computed=True)
+            given = _or_null(value, scope)
+            lists = is_set(_type(field)) and not is_set(type_of(value))
+            return _Value(as_set(given) if lists else given, keeps=False, computed=True)
         return _Value(constant(value), keeps=False)
     if assignment.op == "inc":
         added = {"$add": [path, emit(value, scope)]}
@@ -293,14 +301,7 @@ def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any
         if assignment.position is None:
             return {"$concatArrays": [base, values]}
         return bound(base, "v", lambda v: _inserted(v, values, cast("int", assignment.position)))
-    added: list[Any] = ["$$value", ["$$this"]]
-    if _is_set(_type(field)):
-        less, greater = (
-            {"$filter": {"input": "$$value", "as": "e", "cond": {op: ["$$e", "$$this"]}}} for op in ("$lt", "$gt")
-        )
-        added = [less, ["$$this"], greater]
-    add = {"$cond": [{"$in": ["$$this", "$$value"]}, "$$value", {"$concatArrays": added}]}
-    return {"$reduce": {"input": values, "initialValue": base, "in": add}}
+    return with_values(base, values, in_order=is_set(_type(field)))
 
 
 def _inserted(v: str, values: Any, position: int) -> Any:
@@ -329,18 +330,42 @@ def fails(message: str, shown: Any) -> Any:
     return {"$toInt": {"$concat": [f"{message}: ", shown]}}
 
 
-def _document(path: str, tree: Tree) -> Any:
+def _changed(path: str, change: _Value | Tree, where: str) -> Any:
+    """What becomes of the value at a path, which is `where` in the document."""
+    if isinstance(change, _Value):
+        return change.emitted
+    positions = [key for key in change if isinstance(key, int)]
+    if not positions:
+        return _document(path, cast("dict[str, _Value | Tree]", change), where)
+    if len(positions) < len(change):
+        raise StatementError(f"{where} is changed as a list and as a document; use two statements")
+    return reduce(lambda list, position: _replaced(list, position, change[position], where), positions, path)
+
+
+def _replaced(list: Any, position: int, change: _Value | Tree, where: str) -> Any:
+    """The list with another element at a position; one that has none there, or what is no list, stays as it is."""
+    new = _changed("$$e", change, f"{where}.{position}")
+
+    def body(v: str) -> Any:
+        element = {"$let": {"vars": {"e": {"$arrayElemAt": [v, position]}}, "in": new}}
+        before = [{"$slice": [v, position]}] if position else []
+        after = {"$slice": [v, position + 1, _REST]}
+        there = {"$gt": [{"$size": or_empty(v)}, position]}
+        return {"$cond": [there, {"$concatArrays": [*before, [element], after]}, v]}
+
+    return bound(list, "v", body)
+
+
+def _document(path: str, tree: dict[str, _Value | Tree], where: str) -> Any:
     """The embedded document at a path with what changes below it."""
     sets: dict[str, Any] = {}
     removed: list[str] = []
     for name, value in tree.items():
-        if not isinstance(value, _Value):
-            sets[name] = _document(f"{path}.{name}", value)
-        elif value.removed:
+        if isinstance(value, _Value) and value.removed:
             removed.append(name)
         else:
-            sets[name] = value.emitted
-    values = list(_values(tree))
+            sets[name] = _changed(f"{path}.{name}", value, f"{where}.{name}")
+    values = list(_values(cast("Tree", tree)))
     changed: Any = {"$mergeObjects": [path, sets]} if sets else path
     if removed:
         left = {"$not": [{"$in": ["$$e.k", removed]}]}
@@ -348,7 +373,7 @@ def _document(path: str, tree: Tree) -> Any:
     kind = {"$type": path}
     if all(value.removed for value in values):
         return {"$cond": [{"$eq": [kind, "object"]}, changed, path]}
-    wrong = fails(f"{path[1:]} is no document", {"$type": path})
+    wrong = fails(f"{where} is no document", {"$type": path})
     made: Any = {"$cond": [{"$in": [kind, ["object", "missing"]]}, changed, wrong]}
     if not all(value.keeps or value.computed for value in values):
         return made

@@ -12,6 +12,7 @@ from superorm.compile.capable import check_capabilities
 from superorm.compile.compiler import filter_of
 from superorm.compile.depth import check_depth
 from superorm.compile.expressions import has_accumulator
+from superorm.compile.merges import check_rows, finds_own, sets_in, stored_key
 from superorm.compile.output import Output
 from superorm.compile.plan import Aggregate
 from superorm.compile.rewrites import optimized
@@ -172,14 +173,16 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     entities: tuple[Any, ...] = statement.select._entities
     first = entities[0]
     whole = not isinstance(first, Expr)
+    mapping = None if isinstance(statement.target, str) else class_map(statement.target)
+    matched = tuple(stored_key(mapping, name) for name in statement.on)
     names: tuple[str, ...] | None = None
     if whole and len(entities) > 1:
         raise StatementError("merge_into() writes whole documents alone, or columns; use .columns(...) to choose some")
     if not whole:
-        names = tuple(map(_stored_name, entities))
+        names = tuple(stored_key(mapping, _stored_name(entity)) for entity in entities)
         if len(set(names)) < len(names):
             raise StatementError(f"merge_into(): two columns are called the same: {', '.join(names)}; use .label()")
-        missing = [name for name in statement.on if name.partition(".")[0] not in names]
+        missing = [name for name in matched if name.partition(".")[0] not in names]
         if missing:
             raise StatementError(
                 f"merge_into(on=...): no column is called {missing[0]!r}, only {', '.join(names)}; "
@@ -195,7 +198,12 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
         builder.stages.append({"$unset": sorted(made)})
     if lists:
         builder.stages.append({"$set": lists})
-    mapping = None if isinstance(statement.target, str) else class_map(statement.target)
+    if mapping is not None:
+        own = matched == ("_id",) and finds_own(statement.select, builder.mapping, mapping, outputs)
+        inserts = statement.when_not_matched == "insert" and not own
+        check_rows(mapping, outputs, makes=inserts or statement.when_matched == "replace")
+        if sets := sets_in(mapping, outputs):
+            builder.stages.append({"$set": sets})
     named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))
     if mapping is not None and mapping.writes_type and not named:
         builder.stages.append({"$set": {mapping.discriminator: mapping.type_name}})
@@ -205,7 +213,7 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     rows = optimized(builder.stages)
     assert builder.mapping.collection is not None
     target: str = statement.target if mapping is None else cast("str", mapping.collection)
-    on: Any = statement.on[0] if len(statement.on) == 1 else list(statement.on)
+    on: Any = matched[0] if len(matched) == 1 else list(matched)
     merge = {
         "into": target,
         "on": on,
@@ -214,7 +222,7 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     }
     read = Aggregate(builder.mapping.collection, [*rows, {"$merge": merge}])
     check_capabilities(read, unsupported, backend)
-    return MergePlan(read, Aggregate(read.collection, rows), target, mapping, statement.on)
+    return MergePlan(read, Aggregate(read.collection, rows), target, mapping, matched)
 
 
 def _only_column(output: Output) -> str | None:

@@ -50,6 +50,8 @@ CompareOp: TypeAlias = Literal[
 
 _NO_BOOL = "an expression has no truth value: combine conditions with & | ~, and write .between(low, high) for a range"
 _JOINING = "put each comparison in parentheses, (a > 1) & (b < 2), and write == True for a value that is true or false"
+_OF_LISTS = {"in_": "==", "not_in": "!="}
+"""How a list of the database is compared instead, by its elements."""
 _END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
 
 
@@ -176,11 +178,11 @@ class Expr(Generic[M_contra, T_co]):
 
     def startswith(self: Expr[M, str | None], prefix: str, *, ignore_case: bool = False) -> Predicate[M]:
         """The text begins with `prefix`, taken literally."""
-        return self._matches("^" + re.escape(text_literal("startswith", prefix)), ignore_case)
+        return self._matches("^" + re.escape(text_literal("startswith", prefix)), ignore_case, "startswith")
 
     def endswith(self: Expr[M, str | None], suffix: str, *, ignore_case: bool = False) -> Predicate[M]:
         """The text ends with `suffix`, taken literally."""
-        return self._matches(re.escape(text_literal("endswith", suffix)) + _END, ignore_case)
+        return self._matches(re.escape(text_literal("endswith", suffix)) + _END, ignore_case, "endswith")
 
     def regex(self: Expr[M, str | list[str] | None], pattern: str, *, ignore_case: bool = False) -> Predicate[M]:
         """The text, or one of a list, matches a Perl-compatible regular expression, of which nothing is escaped."""
@@ -270,10 +272,15 @@ class Expr(Generic[M_contra, T_co]):
     def __neg__(self: Expr[M, Number | None]) -> Expr[M, T_co]:
         return _arithmetic(MULTIPLY, self, -1)
 
-    def _matches(self, pattern: str, ignore_case: bool) -> Predicate[M_contra]:
-        return Matches(self, pattern, "i" if ignore_case else "")
+    def _matches(self, pattern: str, ignore_case: bool, name: str = "") -> Predicate[M_contra]:
+        return Matches(self, pattern, "i" if ignore_case else "", name)
 
     def _literals(self, name: str, values: Iterable[Any]) -> list[Any]:
+        if is_expr(values):
+            meant = f": write {values!r} {_OF_LISTS[name]} {self!r}" if name in _OF_LISTS else ""
+            raise StatementError(
+                f"{self!r}.{name}({values!r}) takes Python's values, not a list in the database{meant}"
+            )
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             given = f"{type(values).__name__} {values!r:.80}"  # pyright: ignore[reportUnknownArgumentType]
             raise StatementError(f"{self!r}.{name}() takes a list of values, not {given}")
@@ -336,6 +343,8 @@ class Matches(Predicate[M_contra]):
     left: Expr[Any, Any]
     pattern: str
     options: str = ""
+    method: str = field(default="", repr=False)
+    """Which one was called; empty for ``regex``."""
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         yield self.left

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import Any, cast
 
 from superorm.exc import StatementError
-from superorm.expr.base import Call, Expr
+from superorm.expr.base import Call, Compare, ElemMatch, Expr, Logical, Matches
 from superorm.expr.nodes import Field
-from superorm.expr.rows import Window
+from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
 from superorm.expr.sources import is_document
 from superorm.expr.stages import Entity
 
 __all__ = ["checked_entities", "entity_name", "is_part_of", "name_of", "root_of"]
+
+
+_CONDITIONS = {
+    **{f"${name}": name for name in ("eq", "ne", "gt", "gte", "lt", "lte", "exists", "size")},
+    **{f"${name[:-1]}": name for name in ("in_", "all_", "and_", "or_")},
+    "$nin": "not_in",
+    "$nor": "not_",
+    "$elemMatch": "contains",
+}
+_FUNCTIONS: dict[type, str] = {ElemMatch: "any_", GraphLookup: "graph_lookup", ListOf: "as_list"}
 
 
 def is_part_of(root: Any, owner: Any) -> bool:
@@ -33,11 +43,30 @@ def entity_name(entity: Any) -> str:
     if is_document(entity):
         return name_of(entity)
     given: Any = entity
+    if isinstance(entity, Compare):
+        return _call_name(given.left) if _is_condition(given.left) else _CONDITIONS[entity.op]
+    if isinstance(entity, Logical):
+        return _CONDITIONS[entity.op]
+    if isinstance(entity, Matches):
+        return given.method or "regex"
     call: Any = given.call if isinstance(entity, Window) else given
     if isinstance(call, Call):
-        return call.operator.name
-    name: str = getattr(given, "name", None) or type(given).__name__.lower()
-    return name
+        return _call_name(call)
+    if isinstance(entity, Bucket):
+        return "bucket" if given.buckets is None else "bucket_auto"
+    kind = given.__class__
+    return getattr(given, "name", None) or _FUNCTIONS.get(kind) or kind.__name__.lower()
+
+
+def _call_name(call: Any) -> str:
+    """The name in ``func``; over several values ``sum``, which is ``array_sum`` to the table."""
+    name: str = call.operator.name
+    return name.removeprefix("array_") if call.operator.style == "some" and len(call.args) > 1 else name
+
+
+def _is_condition(left: object) -> bool:
+    """Whether it is compared, with True, only to be a condition."""
+    return isinstance(left, Call) and left.operator.gives == "bool"
 
 
 def checked_entities(where: str, entities: tuple[Any, ...]) -> tuple[Entity, ...]:

@@ -87,11 +87,11 @@ class ValueFunctions:
 
     def lower(self, text: Text[M]) -> Expr[M, str]:
         """In lower case, of letters A to Z only; empty where it is null."""
-        return called("to_lower", text)
+        return called("lower", text)
 
     def upper(self, text: Text[M]) -> Expr[M, str]:
         """In upper case, of letters a to z only; empty where it is null."""
-        return called("to_upper", text)
+        return called("upper", text)
 
     @overload
     def concat(self, *parts: Expr[M, str] | str) -> Expr[M, str]: ...

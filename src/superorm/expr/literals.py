@@ -15,6 +15,7 @@ from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, Ob
 
 from superorm.exc import StatementError
 from superorm.expr.order import in_order
+from superorm.expr.shown import shown
 
 __all__ = ["ATOMIC", "PLAIN", "finite", "key_literal", "literal", "register_literal"]
 
@@ -77,12 +78,12 @@ def _container(value: object) -> Any:
     if isinstance(value, (set, frozenset)):  # as sets are stored
         return in_order([literal(item) for item in cast("set[object]", value)])
     name = type(value).__name__
-    raise StatementError(f"a value of type {name} cannot stand in a statement, only what BSON holds: {value!r:.80}")
+    raise StatementError(f"a value of type {name} cannot stand in a statement, only what BSON holds: {shown(value)}")
 
 
 def _text(value: str) -> str:
     if type(value) is not str and isinstance(value, Code):
-        raise StatementError(f"code cannot stand in a statement: {value!r:.80}")
+        raise StatementError(f"code cannot stand in a statement: {shown(value)}")
     if not value.isascii():
         try:
             value.encode()

@@ -244,7 +244,9 @@ class Field(Expr[M_contra, T_co]):
     def contains(self: Field[M, Any], value: Any, *, ignore_case: bool = False) -> Predicate[M]:
         """A list holds the value, or a text holds the text, taken literally."""
         if not self._type.is_list:
-            return self._matches(re.escape(text_literal("contains", value)), ignore_case)
+            return self._matches(re.escape(text_literal("contains", value)), ignore_case, "contains")
+        if is_expr(value):
+            raise StatementError(f"{self!r}.contains({value!r}) takes a Python value: write {self!r} == {value!r}")
         if value is None or isinstance(value, (list, tuple, set, frozenset)):  # alone it would match the list itself
             return Compare(self, "$elemMatch", {"$eq": self._literal(cast("object", value))})
         return Compare(self, "$eq", self._literal(value))
@@ -314,7 +316,8 @@ class Field(Expr[M_contra, T_co]):
     def push(self: Field[M, list[E] | tuple[E, ...] | None], *values: E, position: int | None = None) -> Assignment[M]:
         """Append values to the list, or insert them at a position, which counts from the end where it is negative.
 
-        Missing and null become a list. Raises `ValidationError` for a value that does not fit.
+        Missing and null become a list; of a set the statement is refused. Raises `ValidationError` for a value that
+        does not fit.
         """
         if position is not None and (type(position) is not int or abs(position) >= 2**31):
             raise StatementError(f"{self!r}.push(position=...) takes a whole number, not {position!r}")

@@ -149,6 +149,7 @@ OPERATORS: dict[str, Operator] = {
         # texts
         *_lists(1, None, "other", "concat"),
         *_ones("other", "to_lower to_upper"),
+        *(Operator(name, _server_name(f"to_{name}"), "one", most=1, gives="other") for name in ("lower", "upper")),
         *_ones("number", "str_len_bytes str_len_cp"),
         *_lists(2, 2, "number", "strcasecmp"),
         *_lists(3, 3, "other", "substr_bytes substr_cp"),

@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import bson
-from bson import Binary, CodecOptions, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
+from bson import Binary, Code, CodecOptions, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
 from bson.binary import UuidRepresentation
 from bson.codec_options import DatetimeConversion
 
@@ -42,7 +42,7 @@ def sort_key(value: Any) -> tuple[Any, ...]:
     if isinstance(value, ObjectId):
         return 7, value.binary
     if isinstance(value, str):
-        return 3, value
+        return _code_key(value) if isinstance(value, Code) else (3, value)
     if isinstance(value, bool):
         return 8, value
     if isinstance(value, (int, float, Decimal128)):
@@ -66,3 +66,8 @@ def sort_key(value: Any) -> tuple[Any, ...]:
     if isinstance(value, MinKey):
         return 0, 0
     return (127, 0) if isinstance(value, MaxKey) else (50, bson.encode({"": value}, codec_options=BSON_OPTIONS))
+
+
+def _code_key(value: Code) -> tuple[Any, ...]:
+    """After all but MaxKey, first what has no scope; `Code` itself does not hash."""
+    return (52, str(value)) if value.scope is None else (53, bson.encode({"": value}, codec_options=BSON_OPTIONS))

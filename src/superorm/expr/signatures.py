@@ -58,8 +58,8 @@ SIGNATURES: dict[str, Signature] = {
         "-> [int]": "range",
         "-> [float]": "percentile array_percentile",
         # texts, dates, keys
-        "-> text": "concat to_lower to_upper substr_bytes substr_cp trim ltrim rtrim replace_one replace_all"
-        " type to_string",
+        "-> text": "concat lower upper to_lower to_upper substr_bytes substr_cp trim ltrim rtrim"
+        " replace_one replace_all type to_string",
         "-> [text]": "split",
         "-> date": "date_add date_subtract date_trunc date_from_parts to_date",
         "-> key": "to_object_id",

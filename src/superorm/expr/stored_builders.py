@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import attrs
 import numpy as np
-from attrs import asdict
+from attrs import asdict, evolve
 
 from superorm.exc import StatementError, SuperormError
 from superorm.expr import nodes, options, relations, rows, stages, statements
@@ -213,8 +213,8 @@ def build_label(expr: Any, name: str) -> Any:
     return expr.label(name)
 
 
-def build_matches(left: Any, pattern: str, options: str = "") -> Any:
-    return left.regex(pattern, ignore_case=options == "i")
+def build_matches(left: Any, pattern: str, options: str = "", method: str = "") -> Any:
+    return evolve(left.regex(pattern, ignore_case=options == "i"), method=method)
 
 
 def build_elem_match(left: Any, items: Any) -> Any:

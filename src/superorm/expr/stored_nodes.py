@@ -86,7 +86,12 @@ FORMS: dict[str, Form] = {
         ),
         _form(
             Matches,
-            {"left": kinds.EXPR, "pattern": kinds.TEXT, "options": kinds.one_of("", "i")},
+            {
+                "left": kinds.EXPR,
+                "pattern": kinds.TEXT,
+                "options": kinds.one_of("", "i"),
+                "method": kinds.one_of("", "startswith", "endswith", "contains"),
+            },
             builders.build_matches,
         ),
         _form(Logical, {"op": kinds.one_of("$and", "$or", "$nor"), "items": kinds.many(kinds.PREDICATE, 1)}),

@@ -11,8 +11,12 @@ from bson import Decimal128
 from superorm.exc import StatementError
 from superorm.expr.literals import ATOMIC, literal
 from superorm.expr.narrow import is_dict, is_list, is_tuple
+from superorm.expr.shown import shown
 
 __all__ = ["checked_count", "checked_flag", "checked_name", "checked_number", "own_copy", "shortened", "text_literal"]
+
+
+_NUMBERS = (int, float, Decimal, Decimal128, np.integer, np.floating)
 
 
 def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
@@ -26,15 +30,15 @@ def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -
 def checked_flag(name: str, value: object) -> bool:
     """The value itself; raises `StatementError` unless it is True or False."""
     if not isinstance(value, bool):
-        raise StatementError(f"{name} takes True or False, not {type(value).__name__} {value!r:.80}")
+        raise StatementError(f"{name} takes True or False, not {type(value).__name__} {shown(value)}")
     return value
 
 
 def checked_number(value: object) -> None:
     """Raise `StatementError` for what is no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Decimal128)):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise StatementError(
-            f"arithmetic takes numbers, not {type(value).__name__} {value!r:.80}; "
+            f"arithmetic takes numbers, not {type(value).__name__} {shown(value)}; "
             "func.concat() joins texts, func.date_add() and func.date_diff() work with dates"
         )
 

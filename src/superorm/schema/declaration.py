@@ -142,16 +142,16 @@ def setting(cls: type, name: str, default: str, other: str) -> object:
 
 
 def make_attrs(cls: type, parts: list[MappedField]) -> None:
-    """Make it an attrs class: a keyword-only ``__init__`` and a repr, plain attribute writes."""
+    """Make it an attrs class: a keyword-only ``__init__``, plain attribute writes."""
     these = {part.attribute: _attribute(part.spec) for part in parts}
-    setattr_hook = attrs.setters.NO_OP
-    attrs.define(cls, these=these, auto_attribs=False, slots=False, kw_only=True, eq=False, on_setattr=setattr_hook)
+    hook = attrs.setters.NO_OP
+    attrs.define(cls, these=these, auto_attribs=False, slots=False, kw_only=True, repr=False, eq=False, on_setattr=hook)
 
 
 def _attribute(spec: FieldSpec) -> Any:
-    arguments: dict[str, Any] = {"validator": spec.validator, "converter": spec.converter, "repr": spec.repr}
+    arguments: dict[str, Any] = {"validator": spec.validator, "converter": spec.converter}
     if spec.version:
-        return attrs.field(init=False, default=0, repr=spec.repr)
+        return attrs.field(init=False, default=0)
     if spec.factory is not None:
         return attrs.field(factory=spec.factory, **arguments)
     if spec.default is not MISSING:

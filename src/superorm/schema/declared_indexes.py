@@ -78,6 +78,7 @@ def check_indexes(mapping: ClassMap) -> None:
         for path in (*(key.path for key in index.keys if key.field is None), *index.include, *index.exclude):
             if (first := path.split(".")[0]) != WILDCARD:
                 _first(mapping, first, where)
+        _check_lists(mapping, index, where)
     for part in mapping.fields:
         kind = part.resolved()
         if part.spec.ttl is not None and kind is not None:
@@ -139,6 +140,7 @@ def _embedded(
 
 def _resolved(mapping: ClassMap, index: Index, where: str) -> DeclaredIndex:
     parts = {key.path: _stored(mapping, key, where) for key in index.keys}
+    _check_lists(mapping, index, where)
     projection = {path: int(path in index.include) for path in (*index.include, *index.exclude)}
     options: dict[str, Any] = {
         "unique": index.unique,
@@ -180,6 +182,50 @@ def _stored(mapping: ClassMap, key: IndexKey, where: str) -> tuple[str, BsonType
         part = _first(mapping, name, where) if part is None else _part(part, name, where)
         stored.append(part.stored)
     return ".".join(stored), part.type
+
+
+def _check_lists(mapping: ClassMap, index: Index, where: str) -> None:
+    """Raise `MappingError` for lists side by side, as far as types are known: no document could have them all."""
+    found: list[tuple[str, set[str]]] = []
+    ordered = [key for key in index.keys if not isinstance(key.kind, str) and not key.wildcard]
+    for key in ordered if len(ordered) > 1 else ():
+        lists = _lists(mapping, key, where)
+        for path, others in found:
+            if lists - others and others - lists:
+                raise MappingError(
+                    f"{where}: {path} and {key.path} are lists, and the server refuses documents with two lists in "
+                    "one index; declare an index for each"
+                )
+        found.append((key.path, lists))
+
+
+def _lists(mapping: ClassMap, key: IndexKey, where: str) -> set[str]:
+    """The paths of the lists on the way to a field, and its own, that documents surely have."""
+    found: set[str] = set()
+    path = ""
+    for part in _parts(mapping, key, where):
+        kind = part.resolved() if isinstance(part, MappedField) else part.type
+        path = f"{path}.{part.stored}"
+        if kind is None or part.step[0] == "key":
+            break
+        if kind.reads == {list}:
+            found.add(path)
+        elif kind.reads != {dict}:
+            break
+    return found
+
+
+def _parts(mapping: ClassMap, key: IndexKey, where: str) -> Iterator[Any]:
+    """The parts of the path to a field, each once it is asked for."""
+    if key.field is not None:
+        yield from cast("Any", key.field)._parts
+        return
+    first, *names = key.path.split(".")
+    part: Any = _first(mapping, first, where)
+    yield part
+    for name in names:
+        part = _part(part, name, where)
+        yield part
 
 
 def _first(mapping: ClassMap, name: str, where: str) -> MappedField:

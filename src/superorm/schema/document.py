@@ -46,6 +46,7 @@ from superorm.schema.relationships import (
     object_side,
     own_relationships,
 )
+from superorm.schema.reprs import repr_of
 from superorm.schema.scope import Scope
 from superorm.schema.settings import around, check_body, check_undecorated, is_unpickling
 from superorm.schema.state import LazyPart
@@ -55,6 +56,10 @@ __all__ = ["Document", "Embedded"]
 
 _PART = r"[^.$\0\ud800-\udfff]+"
 """Of a collection's name: what may stand between dots."""
+_OF_THE_SERVER = re.compile(r"system\.(?!(js|profile|users|views)$|buckets\.)|.*\.system\.")
+"""Names of collections that the server refuses because it keeps them for itself."""
+_MAX_COLLECTION_BYTES = 253
+"""As many bytes as are left of the server's 255 by a database's name of one byte, and a dot."""
 
 
 class MappedMeta(type):
@@ -231,8 +236,8 @@ class DocumentMeta(MappedMeta):
                 "for one of its own, derive both from a class with __abstract__ = True"
             )
         collection = namespace.setdefault("__collection__", parent.collection if parent else _snake_case(name))
-        if not _is_collection_name(collection):
-            raise MappingError(f"{name}.__collection__: {collection!r} is no name of a collection")
+        if (problem := _collection_problem(collection)) is not None:
+            raise MappingError(f"{name}.__collection__: {collection!r:.80} is no name of a collection{problem}")
         keys = only_one(name, declared, "primary_key", "primary key")
         only_one(name, declared, "version", "version")
         if not keys:
@@ -265,8 +270,15 @@ class DocumentMeta(MappedMeta):
         registry.add(mapping)
 
 
-def _is_collection_name(name: object) -> bool:
-    return isinstance(name, str) and re.fullmatch(rf"{_PART}(\.{_PART})*", name) is not None
+def _collection_problem(name: object) -> str | None:
+    """What to say of a name that no database takes; None for others."""
+    if not isinstance(name, str) or re.fullmatch(rf"{_PART}(\.{_PART})*", name) is None:
+        return ""
+    if _OF_THE_SERVER.match(name):
+        return ": the server keeps such names for itself"
+    if (size := len(name.encode())) > _MAX_COLLECTION_BYTES:
+        return f": it has {size} bytes, and the server takes 255 together with the database's name and a dot"
+    return None
 
 
 def _checked_registry(name: str, registry: object) -> Registry:
@@ -334,6 +346,8 @@ class Document(metaclass=DocumentMeta):
     _superorm_gone: ClassVar[dict[str, Any] | None] = None
     _superorm_touched: ClassVar[int] = 0
 
+    __repr__ = repr_of
+
     if TYPE_CHECKING:
         id: Mapped[Any] = field(factory=ObjectId, primary_key=True)
 
@@ -345,6 +359,8 @@ class Embedded(metaclass=EmbeddedMeta):
     """
 
     _superorm_source: ClassVar[dict[str, Any] | None] = None
+
+    __repr__ = repr_of
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

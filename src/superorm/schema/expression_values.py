@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
@@ -14,7 +14,7 @@ from attrs import evolve
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Label
-from superorm.expr.kinds import is_call, is_case, is_expr, is_label
+from superorm.expr.kinds import inside, is_call, is_case, is_expr, is_field, is_label
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict
 from superorm.expr.nesting import not_too_deep
@@ -128,13 +128,12 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None) -> Exp
     if node.operator is LITERAL:
         own = resolved(node.annotation)
         return node if own is None else Call(LITERAL, (kind.beside(own.from_bson(node.args[0])),), (), annotation)
-    result = getattr(SIGNATURES.get(node.operator.name), "result", None)
-    shared = kind if result == "v" else item_of(kind) if result == "l" else None
+    shared = _shared(node, kind)
     if shared is None:
         return node
     options = dict(node.options)
     given = lettered(node.operator, node.args, options)
-    if result == "l":
+    if _result(node) == "l":
         annotation = get_args(annotation)[0] if get_origin(annotation) is list else None
     of_one = shared, annotation
     of_list = list_of(shared), None if annotation is None else list[annotation]
@@ -144,6 +143,48 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None) -> Exp
     ]
     count = len(node.args)
     return evolve(node, args=tuple(values[:count]), options=tuple(zip(options, values[count:], strict=True)))
+
+
+def _result(call: Call[Any, Any]) -> str | None:
+    return getattr(SIGNATURES.get(call.operator.name), "result", None)
+
+
+def _shared(call: Call[Any, Any], kind: BsonType) -> BsonType | None:
+    """The type that a call's arguments share where its value is of a type; None where they are not its value."""
+    result = _result(call)
+    return kind if result == "v" else item_of(kind) if result == "l" else None
+
+
+def _literals(node: Any, kind: BsonType) -> Iterator[tuple[Any, BsonType]]:
+    """The BSON literals that an expression may give, each with the type that it is to be of."""
+    if not is_expr(node):
+        yield node, kind
+    elif is_label(node):
+        yield from _literals(node.expr, kind)
+    elif is_case(node):
+        for value in branches(node):
+            yield from _literals(value, kind)
+    elif is_call(node) and node.operator is LITERAL:
+        yield node.args[0], kind
+    elif is_call(node) and (shared := _shared(node, kind)) is not None:
+        for letter, value in lettered(node.operator, node.args, dict(node.options)):
+            if letter != "-" and value is not None:  # nulls are passed over
+                yield from _literals(value, list_of(shared) if letter == "l" else shared)
+
+
+def _check_stored(field: Any, node: Expr[Any, Any], kind: BsonType) -> None:
+    """Raise `StatementError` where a field would hold what cannot be read: a literal of another type, or null."""
+    inner = inside(node)
+    found = type_of(inner) if is_field(inner) else None
+    nulls = [(None, kind)] if found is not None and type(None) in found.reads else []
+    for value, wanted in [*_literals(node, kind), *nulls]:
+        try:
+            wanted.from_bson(value)
+        except Misfit as misfit:
+            advice = "; func.if_null() gives another value for null" if value is None else ""
+            raise StatementError(
+                f"{field!r} cannot become {node!r:.80}: {misfit.describe()}{advice}", field=field._path
+            ) from misfit.error
 
 
 class ExpressionTypes:
@@ -199,7 +240,14 @@ class ExpressionTypes:
             raise StatementError(
                 f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
             )
-        return _fitted(node, kind)
+        fitted = _fitted(node, kind)
+        if not adds:
+            _check_stored(field, fitted, kind)
+        return fitted
+
+    def unlike(self, node: object, other: object) -> str | None:
+        one, two = type_of(node), type_of(other)
+        return f"{one.name} and {two.name}" if one and two and surely_differ(two, one) else None
 
     def are_items(self, node: object, items: object) -> bool:
         kind = type_of(items)

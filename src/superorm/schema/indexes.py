@@ -166,7 +166,7 @@ class Index:
             'collation= takes a document with a locale, such as {"locale": "en", "strength": 2}': self.collation
             is not None
             and "locale" not in self.collation,
-            f"name={self.name!r} cannot be an index's": self.name in ("", "*", "_id_"),
+            f"name={self.name!r} cannot be an index's": not _is_name(self.name),
         }
         return next((problem for problem, there in problems.items() if there), None)
 
@@ -180,6 +180,11 @@ def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
 
 def _is_order(value: object) -> TypeGuard[Order[Any]]:
     return isinstance(value, Order)
+
+
+def _is_name(name: object) -> bool:
+    """Whether an index can be called so; None leaves the name to the server."""
+    return name is None or (isinstance(name, str) and name not in ("", "*", "_id_") and "\0" not in name)
 
 
 def is_condition(value: object) -> TypeGuard[Predicate[Any]]:

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from superorm.exc import UnsupportedError
 from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.state import GONE, RAW, UNLOADED, is_shown, is_unloaded, not_loaded
+from superorm.schema.reprs import repr_of
+from superorm.schema.state import GONE, RAW, UNLOADED, is_unloaded, not_loaded
 
 __all__ = ["can_be_partial", "check_partial", "make_partial", "make_whole", "partial_class"]
 
@@ -61,12 +62,6 @@ def _make(mapping: ClassMap) -> type:
             return inherited(self, name)
         raise AttributeError(f"{cls.__name__!r} object has no attribute {name!r}")
 
-    def repr_(self: object) -> str:
-        state = vars(self)
-        shown = [part for part in mapping.fields if is_shown(part, state)]
-        values = [f"{part.attribute}={getattr(self, part.attribute)!r}" for part in shown if part.spec.repr]
-        return f"{cls.__name__}({', '.join(values)})"
-
     def reduce_(self: object, protocol: object) -> tuple[Any, ...]:
         return _new, (cls,), dict(vars(self))
 
@@ -77,7 +72,7 @@ def _make(mapping: ClassMap) -> type:
         "__doc__": cls.__doc__,
         "__superorm__": mapping,
         "__getattr__": getattr_,
-        "__repr__": repr_,
+        "__repr__": repr_of,
         "__reduce_ex__": reduce_,
     }
     check_partial(mapping)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
+from sys import maxsize
 from typing import Any, Generic, TypeVar, cast
 
 from attrs import frozen
 
 from superorm.exc import MultipleResultsFound, NoResultFound
+from superorm.expr.values import checked_count
 
 __all__ = ["Result", "Row", "ScalarResult", "Written", "row_class"]
 
@@ -82,11 +84,9 @@ class ScalarResult(Generic[T]):
         return self._values[0] if self._values else None
 
     def partitions(self, size: int) -> Iterator[list[T]]:
-        """Lists of at most `size` of them, in order. Raises `ValueError` for a size below 1."""
-        if size < 1:
-            raise ValueError(f"a partition holds at least one row, not {size}")
-        for start in range(0, len(self._values), size):
-            yield list(self._values[start : start + size])
+        """Lists of at most `size` of them, in order. Raises `StatementError` for a size below 1."""
+        checked_count("partitions(size)", size, least=1, most=maxsize)
+        return (list(self._values[start : start + size]) for start in range(0, len(self._values), size))
 
     def one(self) -> T:
         """The only value. Raises `NoResultFound`, `MultipleResultsFound`."""

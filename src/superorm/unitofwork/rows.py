@@ -16,10 +16,12 @@ from superorm.expr.nodes import Field
 from superorm.schema.expression_types import type_of
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.members import part_under, told_by_class
 from superorm.schema.state import mismatch
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import KeptType, item_of
 from superorm.schema.types.containers import AnyType
+from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.unitofwork.result import Row, row_class
 
 __all__ = ["Load", "rows_of"]
@@ -119,13 +121,31 @@ def _at(document: Any, path: Sequence[str]) -> Any:
 def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
     """The values of a field as they stand in documents, or of a part of an embedded one.
 
-    Where its key is missing it is the field's default, and None where there is no embedded document.
+    Where its key is missing it is the field's default,
+    and None where there is no embedded document, or one of a class without the field.
     """
     field: Field[Any, Any] = output.entity
     depth = len([part for part in field._parts if part.stored is not None])
     holder, keys = output.path[:-depth], output.path[-depth:]  # the former of a joined document
-    part: Any = field._parts[-1]
-    kind: BsonType = KeptType(part.type) if _keeps(field) else part.type
+    told = told_by_class(field)
+    if told is None:
+        one = _part_reader(output, field, field._parts[-1])
+    else:
+        keys, one = keys[:-1], _class_reader(output, field, told)
+    values: list[Any] = []
+    for document in found:
+        value = _at(document, holder)
+        try:
+            values.append(None if value is None else _inside(value, keys, one))
+        except Misfit as misfit:
+            raise mismatch(mapping, document.get("_id"), misfit.within(".".join(output.path))) from None
+    return values
+
+
+def _part_reader(output: Output, field: Field[Any, Any], part: Any) -> Callable[[Any], Any]:
+    """Reads what stands under the key of a part, or `MISSING`."""
+    keeps = _keeps(field)
+    kind: BsonType = KeptType(part.type) if keeps else part.type
     for _ in range(output.unwound - _is_item(field)):
         if kind.is_list:
             kind = item_of(kind) or AnyType()
@@ -139,18 +159,43 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
         try:
             return part.missing()[0]
         except Misfit:
-            if _keeps(field):
+            if keeps:
                 return None
             raise
 
-    values: list[Any] = []
-    for document in found:
-        value = _at(document, holder)
-        try:
-            values.append(None if value is None else _inside(value, keys, one))
-        except Misfit as misfit:
-            raise mismatch(mapping, document.get("_id"), misfit.within(".".join(output.path))) from None
-    return values
+    return one
+
+
+def _class_reader(output: Output, field: Field[Any, Any], told: EmbeddedType | OneOfType) -> Callable[[Any], Any]:
+    """Reads a field from the embedded document that holds it, or a list of such, as the document's class has it."""
+    part: Any = field._parts[-1]
+    known: dict[ClassMap | None, Callable[[Any], Any]] = {None: _part_reader(output, field, part)}
+
+    def of_class(mapping: ClassMap) -> Callable[[Any], Any]:
+        own = part_under(mapping, part.stored)
+        if own is not None:
+            return _part_reader(output, field, own)
+        return lambda value: None if value is MISSING else known[None](value)
+
+    def one(document: Any) -> Any:
+        if is_list(document):
+            return [one(item) for item in document]
+        if not is_dict(document):
+            return None
+        mapping = _class_of(told, document)
+        if mapping is not None and mapping not in known:
+            known[mapping] = of_class(mapping)
+        return known[mapping](document.get(part.stored, MISSING))
+
+    return one
+
+
+def _class_of(told: EmbeddedType | OneOfType, document: dict[str, Any]) -> ClassMap | None:
+    """The class of an embedded document; None where the document does not tell it."""
+    try:
+        return told.class_of(document)
+    except Misfit:
+        return None
 
 
 def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from typing import Any
+
+import pymongo
 import pytest
 
 from superorm import (
@@ -10,20 +15,32 @@ from superorm import (
     Mapped,
     NotLoadedError,
     Registry,
+    SessionError,
     UnsupportedError,
     field,
     func,
     load_only,
+    relationship,
     select,
+    selectinload,
 )
 
+registry = Registry()
 
-class Note(Document, registry=Registry()):
+
+class Note(Document, registry=registry):
     __collection__ = "notes_streamed"
     id: Mapped[int] = field(primary_key=True)
     text: Mapped[str]
     words: Mapped[list[str]] = field(factory=list)
     stars: Mapped[int] = field(default=0, name="s")
+
+
+class Reply(Document, registry=registry):
+    __collection__ = "replies_streamed"
+    id: Mapped[int] = field(primary_key=True)
+    note_id: Mapped[int]
+    note: Mapped[Note | None] = relationship("Note", key="note_id")
 
 
 async def fill(db: AsyncDB, number: int) -> None:
@@ -62,6 +79,36 @@ async def test_streams_of_rows(db: AsyncDB) -> None:
         assert [(0,)] == counted
 
 
+async def streaming_peak(session: Any, statement: Any) -> int:
+    """The most memory, in bytes, that Python holds at once while a statement is streamed, over what it held before."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        seen = 0
+        async for _ in session.stream_scalars(statement, batch_size=200):
+            seen += 1
+        assert seen == await session.scalar(statement.columns(func.count()))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+async def test_streams_take_constant_memory(db: AsyncDB, real: bool, mongodb_uri: str) -> None:
+    """Ten times as many documents take no more memory: neither objects nor rows are kept."""
+    documents = [{"_id": n, "text": f"text {n}", "words": ["w"] * 5, "s": n % 5} for n in range(20_000)]
+    if not real:  # the documents are in memory themselves there
+        return
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client[db.parts.data_backend.name]["notes_streamed"].insert_many(documents)
+    del documents
+    async with db.session() as session:
+        for statement in (select(Note), select(Note.text)):
+            await streaming_peak(session, statement.where(Note.id < 2_000))  # fills what is kept once
+            few = await streaming_peak(session, statement.where(Note.id < 2_000))
+            many = await streaming_peak(session, statement)
+            assert many < few + 500_000
+
+
 async def test_a_stream_sees_what_the_session_has_written(db: AsyncDB) -> None:
     """Where there are transactions, what was flushed before it."""
     await fill(db, 3)
@@ -69,6 +116,32 @@ async def test_a_stream_sees_what_the_session_has_written(db: AsyncDB) -> None:
         (await session.get_one(Note, 1)).text = "new"
         texts = [text async for text in session.stream_scalars(select(Note.text).order_by(Note.id))]
         assert ["text 0", "new" if db.capabilities.transactions else "text 1", "text 2"] == texts
+
+
+@pytest.mark.parametrize("kind", ["related", "objects", "rows"])
+@pytest.mark.parametrize("causal", [False, True])
+async def test_a_stream_of_a_closed_session(db: AsyncDB, kind: str, causal: bool) -> None:
+    """It gives the rest of its batch; then it is refused, also where the session is in use again."""
+    await fill(db, 6)
+    async with db.begin() as session:
+        session.add_all([Reply(id=n, note_id=n) for n in range(6)])
+    for again in (False, True):
+        session = db.session(causal_consistency=causal)
+        replies = select(Reply).order_by(Reply.id)
+        stream: Any = {
+            "related": session.stream_scalars(replies.options(selectinload(Reply.note)), batch_size=2),
+            "objects": session.stream_scalars(replies, batch_size=2),
+            "rows": session.stream(select(Reply.id).order_by(Reply.id), batch_size=2),
+        }[kind]
+        await anext(stream)
+        await session.close()
+        if again:
+            assert 6 == await session.count(select(Reply))
+        await anext(stream)
+        with pytest.raises(SessionError, match="session has been closed since this stream began"):
+            await anext(stream)
+        assert 6 == len([reply async for reply in session.stream_scalars(replies, batch_size=2)])
+        await session.close()
 
 
 async def test_partial_documents(db: AsyncDB) -> None:

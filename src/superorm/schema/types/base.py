@@ -36,6 +36,8 @@ class Misfit(Exception):
             text = repr(self.value)
         except RecursionError:
             text = "(too deep to be shown)"
+        except Exception as error:  # noqa: BLE001 - what the message is about matters more
+            text = f"(whose repr fails with {type(error).__name__})"
         return f"{type(self.value).__name__} {text if len(text) <= 80 else f'{text[:77]}...'}"
 
     def describe(self) -> str:

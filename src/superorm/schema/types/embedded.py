@@ -30,7 +30,7 @@ class EmbeddedType(BsonType):
     def from_bson(self, value: Any) -> Any:
         if not isinstance(value, _DICT):
             raise Misfit(value, self.name)
-        return (self._stored_class(value) if self.mapping.family else self.mapping).load(value)
+        return (self.class_of(value) if self.mapping.family else self.mapping).load(value)
 
     def read_all(self, values: list[Any], found: list[Any]) -> None:
         if self.mapping.family:
@@ -56,7 +56,7 @@ class EmbeddedType(BsonType):
         mapping = self.mapping
         if mapping.family:
             try:
-                mapping = self._stored_class(raw)
+                mapping = self.class_of(raw)
             except Misfit:
                 return False
         return type(value) is mapping.cls and mapping.unchanged(value, raw)
@@ -65,7 +65,7 @@ class EmbeddedType(BsonType):
         mapping = self.mapping
         return super().all_unchanged(values, raws) if mapping.family else mapping.all_unchanged(values, raws)
 
-    def _stored_class(self, stored: dict[str, Any]) -> ClassMap:
+    def class_of(self, stored: dict[str, Any]) -> ClassMap:
         """The class of a stored document. Raises `Misfit`."""
         key = self.mapping.discriminator
         if key not in stored:
@@ -74,6 +74,14 @@ class EmbeddedType(BsonType):
         if found is None:
             raise _unknown(stored[key], key, self.mapping.family)
         return found
+
+    @property
+    def discriminator(self) -> str:
+        return self.mapping.discriminator
+
+    @property
+    def classes(self) -> Iterable[ClassMap]:
+        return self.mapping.family.values() or (self.mapping,)
 
     @property
     def embedded(self) -> type | None:
@@ -111,7 +119,7 @@ class OneOfType(BsonType):
     def from_bson(self, value: Any) -> Any:
         if not isinstance(value, _DICT):
             raise Misfit(value, self.name)
-        return self._stored_class(value).load(value)
+        return self.class_of(value).load(value)
 
     def to_bson(self, value: Any) -> Any:
         mapping = self._named(type(value).__name__)
@@ -135,7 +143,7 @@ class OneOfType(BsonType):
         families = (mapping.family.get(name) for mapping in self.mappings)
         return self._classes.get(name) or next(filter(None, families), None)
 
-    def _stored_class(self, stored: dict[str, Any]) -> ClassMap:
+    def class_of(self, stored: dict[str, Any]) -> ClassMap:
         """The class of a stored document. Raises `Misfit`."""
         if self._key not in stored:
             raise Misfit(stored, f"{self.name}, which the key {self._key!r} has to tell")
@@ -143,6 +151,14 @@ class OneOfType(BsonType):
         if found is None:
             raise _unknown(stored[self._key], self._key, self._known())
         return found
+
+    @property
+    def discriminator(self) -> str:
+        return self._key
+
+    @property
+    def classes(self) -> Iterable[ClassMap]:
+        return self._known().values()
 
     def _known(self) -> dict[str, ClassMap]:
         """The classes and their subclasses."""
