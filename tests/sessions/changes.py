@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from superorm import NotLoadedError
 from tests.sessions.classes import Corner, Point, plain
 
 __all__ = ["CHANGES", "Change"]
@@ -66,8 +67,16 @@ class Change:
             self.act(value, how)
         else:
             delattr(instance, self.attribute)
-            if hasattr(instance, self.attribute):  # assigned without being read: what is stored is seen again
+            if _is_shown(instance, self.attribute):  # assigned without being read: what is stored is seen again
                 delattr(instance, self.attribute)
+
+
+def _is_shown(instance: Any, name: str) -> bool:
+    try:
+        getattr(instance, name)
+    except (AttributeError, NotLoadedError):
+        return False
+    return True
 
 
 def _get(part: Any, name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from superorm import Document, Mapped, SessionError, delete, field, relationship, select, selectinload
+from superorm import Document, Mapped, NotLoadedError, SessionError, delete, field, relationship, select, selectinload
 from tests.sessions.world import raises
 
 __all__ = ["Child", "FamilyMachine", "Parent"]
@@ -89,6 +89,23 @@ class FamilyMachine(RuleBasedStateMachine):
         self.now = dict(self.committed)
         """The parent of each child, once it is flushed."""
         self.busy: set[int] = set()
+        self.deleted: list[Any] = []
+        """Those that a flush deletes."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing can be rolled back any more."""
+        self.written: list[Any] | None = None
+        """The objects that were written since the last commit; None where nothing was."""
+        self.unsure = False
+        """Whether an object was expunged since."""
+        self.doubtful: list[Any] = []
+        """What came to the session after that, and was not written before: a rollback expires it."""
+
+    def doubt(self, one: Any) -> None:
+        """The object comes to the session as a stored one."""
+        if self.unsure and not any(one is other for other in self.written or ()):
+            self.doubtful.append(one)
 
     def teardown(self) -> None:
         self.session.close()
@@ -159,6 +176,7 @@ class FamilyMachine(RuleBasedStateMachine):
         if self.is_free(child) and child not in self.outside:
             self.outside[child] = self.children.pop(child)
             self.session.expunge(self.outside[child])
+            self.unsure = self.unsure or self.written is not None
 
     @rule(child=CHILD)
     def take_outside(self, child: int) -> None:
@@ -181,6 +199,7 @@ class FamilyMachine(RuleBasedStateMachine):
         self.session.add(self.outside[child])
         for key in back:
             self.children[key] = self.outside.pop(key)
+            self.doubt(self.children[key])
             self.left.discard(key)
 
     @rule(child=CHILD, parent=PARENT)
@@ -197,12 +216,14 @@ class FamilyMachine(RuleBasedStateMachine):
         if child in self.outside and child not in self.children and self._write(self.session.flush):
             self.children[child] = self.session.get_one(Child, child, options=[selectinload(Child.parent)])
             assert self.children[child] is not self.outside[child]
+            self.doubt(self.children[child])
 
     @rule(child=CHILD)
     def delete(self, child: int) -> None:
         """A child is deleted."""
         if self.is_free(child) and child not in self.outside:
-            self.session.delete(self.children.pop(child))
+            self.deleted.append(self.children.pop(child))
+            self.session.delete(self.deleted[-1])
             del self.now[child]
 
     @rule(child=CHILD, parent=PARENT, how=st.sampled_from(["reference", "key", "list"]))
@@ -223,7 +244,8 @@ class FamilyMachine(RuleBasedStateMachine):
         """A child is deleted, and another one with its key is added, in one flush."""
         if not self.is_free(child) or child in self.outside:
             return
-        self.session.delete(self.children[child])
+        self.deleted.append(self.children[child])
+        self.session.delete(self.deleted[-1])
         self.children[child] = new = Child(id=child)
         self.session.add(new)
         self.give_to(new, parent, how)
@@ -258,6 +280,7 @@ class FamilyMachine(RuleBasedStateMachine):
         """Write what changed, for others to see."""
         if self._write(self.session.commit):
             self.committed = dict(self.flushed)
+            self.forget()
 
     def _write(self, action: Any) -> bool:
         if self.left - self.children.keys():
@@ -271,6 +294,11 @@ class FamilyMachine(RuleBasedStateMachine):
         for child in self.busy & self.outside.keys() - self.left:
             if child not in self.children:  # it came back by a list
                 self.children[child] = self.outside.pop(child)
+                self.doubt(self.children[child])
+        written = [*self.deleted, *(self.children[child] for child in self.busy)]
+        if written:
+            self.written = [*(self.written or ()), *written]
+        self.deleted.clear()
         self.busy.clear()
         self.check()
         return True
@@ -281,7 +309,11 @@ class FamilyMachine(RuleBasedStateMachine):
         self.session.rollback()
         if self.db.capabilities.transactions:
             for key, one in self.children.items():
-                assert key not in self.committed or one not in self.session or self.committed[key] == one.parent_id
+                if key in self.committed and one in self.session:
+                    if any(one is other for other in self.doubtful):
+                        raises(NotLoadedError, lambda one=one: one.parent_id)
+                    else:
+                        assert self.committed[key] == one.parent_id
             for key, parent in self.parents.items():
                 shown = {one.id for one in parent.children if one in self.session}
                 assert shown <= {child for child, now in self.committed.items() if now == key}

@@ -158,6 +158,9 @@ SCRIPTS: list[tuple[Any, str]] = [
     (Document, "upsert, look, change, upsert, look, rollback, look, delete, upsert, get, rollback, look"),
     (Document, "change, write, look, change, write, rollback, look, expire, write, look, rollback, look, commit"),
     (Document, "delete all, look, rollback, look, change, delete all, bulk, get, commit"),
+    # found by long runs
+    (Document, "change, flush, expunge, expunge all, rollback, look, add, change, commit"),
+    (Document, "expire, number.set, number.del, look, commit, get, number.set, number.del, commit, look"),
 ]
 """Each with the classes of the objects to follow it."""
 
@@ -402,7 +405,7 @@ class SessionMachine(World):
             self.look_at(one)
         self.session.expunge_all()
         for one in self.entities:
-            one.expunged = one.state == "stored" and bool(self.side.undo)
+            one.expunged = one.expunged or (one.state == "stored" and bool(self.side.undo))
             one.state, one.marked = "outside", False
         if self.side.undo:
             self.be_unsure()
@@ -495,6 +498,7 @@ class SessionMachine(World):
             values = {name: deepcopy(DEFAULTS[name]) for name in e.names} | given
             version = {"version": 1} if e.versioned else {}
             view[e.place] = {"_id": e.values["_id"], **values, **version}
+            self.insert(e.place)
             return
         self.statement_writes(document, e.cls, given)
 
@@ -554,6 +558,7 @@ class SessionMachine(World):
             view = self.write()
             assert e.place not in view
             view[e.place] = Entity(made[0], {**values, **({"version": 1} if e.versioned else {})}).document()
+            self.insert(e.place)
 
     def act_other_session(self, e: Entity, kind: int, number: int, word: str, act: str = "change") -> None:
         """The other session changes the same document, and commits."""
@@ -702,6 +707,7 @@ class SessionMachine(World):
             self.be_unsure()
             matched = self.found(cls, least)
             assert len(matched) == written.matched
+            self.side.thinned.add(cls.__collection__)
             for place in [place_of(cls.__collection__, document) for document in matched]:
                 del view[place]
                 e = self.known(place)
@@ -719,8 +725,7 @@ class SessionMachine(World):
         done, _ = self.do(self.session.commit)
         if done:
             self.committed = self.view
-            self.side.written = self.side.unsure = None
-            self.side.undo.clear()
+            self.side.forget()
             for e in self.entities:
                 e.expunged = False
                 e.forgotten = {}

@@ -143,6 +143,17 @@ class Side:
     """The documents as the session sees them in a transaction."""
     unsure: list[Entity] | None = None
     """Those that were loaded since a statement wrote in the transaction, or a written object was expunged."""
+    inserted: set[Place] = Factory(set)
+    """What statements inserted in the transaction, of collections from which nothing had been deleted in it."""
+    thinned: set[str] = Factory(set)
+    """Those collections from which something was deleted."""
+
+    def forget(self) -> None:
+        """The transaction has ended."""
+        self.written = self.unsure = None
+        self.undo.clear()
+        self.inserted.clear()
+        self.thinned.clear()
 
 
 @define

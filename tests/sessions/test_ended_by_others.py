@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pymongo
@@ -123,18 +124,45 @@ async def test_dropped_asynchronous_sessions(server: Server, causal: bool, caplo
     assert "" == caplog.text
 
 
+@pytest.mark.parametrize("ended_by", ["transaction", "causal session", "close"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_dropped_sessions(server: Server, causal: bool) -> None:
-    """Their transactions are aborted."""
+def test_dropped_sessions(server: Server, causal: bool, ended_by: str) -> None:
+    """Their transactions are aborted by the next one, or with the DB, and not amid whatever is going on."""
     with server.db() as db:
         session = db.session(causal_consistency=causal)
         session.add(Page(id=1))
         session.flush()
         assert 1 == server.open_transactions()
+        pools = _pools(session)
         del session
-        gc.collect()
-        assert 0 == server.open_transactions()
-    assert [] == server.stored()
+
+        def collect() -> None:
+            with ExitStack() as locks:
+                for pool in pools:
+                    locks.enter_context(pool.lock)
+                gc.collect()
+
+        thread = threading.Thread(target=collect, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert 1 == server.open_transactions()
+        if ended_by == "transaction":
+            with db.begin() as other:
+                other.add(Page(id=1))
+        elif ended_by == "causal session":
+            with db.session(causal_consistency=True) as other:
+                assert [] == other.scalars(select(Page)).all()
+        if ended_by != "close":
+            assert 0 == server.open_transactions()
+    assert 0 == server.open_transactions()
+    assert ([1] if ended_by == "transaction" else []) == server.stored()
+
+
+def _pools(session: Session) -> list[Any]:
+    """PyMongo's pools of connections, whose locks are not to be waited for by who holds them."""
+    within: Any = session._work.server_session
+    return [server.pool for server in within.client._topology._servers.values()]
 
 
 Work = Callable[[AsyncSession], Any]

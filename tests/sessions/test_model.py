@@ -21,6 +21,7 @@ from tests.sessions.families import Child, FamilyMachine, Parent
 from tests.sessions.machine import SCRIPTS, SessionMachine
 
 EXAMPLES = {"mongodb": 16, "mongomock": 40}
+LONG = {"mongodb": 150, "mongomock": 400}
 
 
 @pytest.fixture(params=["mongodb", "mongomock"])
@@ -60,7 +61,7 @@ SOAK = pytest.mark.parametrize("soak", [False, pytest.param(True, marks=pytest.m
 
 
 def _settings(db: Any, server: str, soak: bool) -> settings:
-    examples = 2000 if soak else EXAMPLES[server]
+    examples = (LONG if soak else EXAMPLES)[server]
     return settings(
         max_examples=examples // 3 if isinstance(db, Driven) else examples,
         stateful_step_count=60 if soak else 16,
@@ -82,7 +83,7 @@ def test_sessions_agree_with_a_model(db: Any, raw: Any, server: str, soak: bool)
 def test_sequences_agree_with_a_model(db: Any, raw: Any, soak: bool) -> None:
     """So they are after each step of sequences that have to do with one another, with objects of each class."""
     db.create_all(*CONCRETE)
-    for seed in range(40 if soak else 1):
+    for seed in range(10 if soak else 1):
         random = Random(seed)
         for script in SCRIPTS[seed % 4 :: 4] if isinstance(db, Driven) else SCRIPTS:
             machine = SessionMachine(db, raw)

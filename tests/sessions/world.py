@@ -102,6 +102,11 @@ class World(RuleBasedStateMachine):
         """From now on documents are loaded that may not be what is committed."""
         self.side.unsure = self.side.unsure or []
 
+    def insert(self, place: Place) -> None:
+        """A statement inserted this document."""
+        if self.transactions and place[0] not in self.side.thinned:
+            self.side.inserted.add(place)
+
     def known(self, place: Place) -> Entity | None:
         """The object of the identity map."""
         return next((e for e in self.entities if e.state == "stored" and e.place == place), None)
@@ -159,6 +164,7 @@ class World(RuleBasedStateMachine):
     def remove(self, e: Entity) -> None:
         """A stored object is deleted."""
         self.remember(e)
+        self.side.thinned.add(e.place[0])
         e.base, e.gone, e.state, e.marked = None, e.base, "outside", False
 
     def expected_errors(self) -> set[type[SuperormError]]:
@@ -226,8 +232,6 @@ class World(RuleBasedStateMachine):
             e.forgotten = {}
             if e.state == "stored":
                 e.restore()
-        self.side.undo.clear()
-        self.side.written = None
 
     def do(self, action: Callable[[], Any], *, flushes: bool = True) -> tuple[bool, Any]:
         """Whether the action, which flushes first, succeeds, and its result; after the error to expect, roll back."""
@@ -250,13 +254,18 @@ class World(RuleBasedStateMachine):
         undone = bool(self.side.undo)
         self.session.rollback()
         self.rollback_model()
+        unsure, inserted = self.side.unsure or [], self.side.inserted.copy()
+        self.side.forget()
         if undone and not self.transactions:  # the objects show what the database does not
             self.agree()
             self.begin_session()
             return
-        unsure, self.side.unsure = self.side.unsure or [], None
         for e in unsure:
-            if e.state == "stored" and self.known(e.place) is not e:  # another object was there before
+            if e.place in inserted:  # its document never was, and it is outside as a new one
+                assert e.instance not in self.session
+                assert "_superorm_raw" not in vars(e.instance)
+                self.entities.remove(e)
+            elif e.state == "stored" and self.known(e.place) is not e:  # another object was there before
                 self.entities.remove(e)
             elif e.state == "stored":
                 self.load_again(e)

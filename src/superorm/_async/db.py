@@ -121,6 +121,8 @@ class AsyncDB:
         self._prepared = False
         self._collections: set[str] = set()
         self._closed = False
+        self._home: Any = None
+        """The event loop that the DB was opened in, where its connections work in no other one."""
 
     @classmethod
     def deferred(
@@ -151,9 +153,14 @@ class AsyncDB:
         return Keyring(tuple(keys() if callable(keys) else keys))
 
     async def open(self) -> AsyncParts:
-        """The parts, made now if need be. Raises `ConfigurationError` once the DB is closed."""
+        """The parts, made now if need be. Raises `ConfigurationError` once closed, and in a wrong event loop."""
         if self._closed:
             raise ConfigurationError("this DB is closed; connect again")
+        if self._home is not None and self._home is not aio.here():
+            raise ConfigurationError(
+                "this AsyncDB works only in the event loop that it was first used in; call connect_async(...) in each, "
+                "or give the DB of connect(url) to AsyncSession, which connects in each event loop by itself"
+            )
         if self._capabilities is None:
             async with self._lock:
                 if self._closed:
@@ -162,6 +169,8 @@ class AsyncDB:
                     assert self._opener is not None
                     self._use(await self._opener())
                 self._capabilities = await _capabilities(self.parts)
+                if self._capabilities.one_event_loop:
+                    self._home = aio.here()
         return self.parts
 
     @property
@@ -204,7 +213,10 @@ class AsyncDB:
         await self.close()
 
     async def close(self) -> None:
-        """Bring the vector database up to date and let go of the parts."""
+        """Bring the vector database up to date and let go of the parts, in the event loop that they belong to."""
+        await aio.in_loop(self._home, self._close)
+
+    async def _close(self) -> None:
         async with self._lock:  # after an opening under way
             if self._closed:
                 return

@@ -44,6 +44,9 @@ class AsyncReading:
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
         if known is not None and not self._must_read(mapping, known):
+            if work.events.loads.unheard:
+                work.events.loads.given((known,))
+                await work.events.of_loads()
             return known if self._is_there(mapping, known) else None
         assert mapping.collection is not None
         await work.autoflush()
@@ -55,7 +58,7 @@ class AsyncReading:
         return self._read(known, loaded)
 
     async def get_with(self, mapping: ClassMap, key: Any, options: Sequence[Any]) -> Any:
-        """The same with the options of a select."""
+        """The object with this key, loaded with the options of a select; or None."""
         cls: Any = mapping.cls
         statement: Select[Any, Any] = select(cls).options(*options)
         known = self._work.tracker.identities.get(mapping, key_value(mapping, key))
@@ -90,7 +93,7 @@ class AsyncReading:
         return await self._rows(compiled, await self._find(compiled), self._work.tracker)
 
     async def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
-        """The same of a select of nothing but whole documents, without rows."""
+        """The tracked objects of a select of nothing but whole documents."""
         return await self._objects(compiled, mapping, await self._find(compiled), self._work.tracker)
 
     async def count(self, compiled: CompiledSelect) -> int:
@@ -113,7 +116,7 @@ class AsyncReading:
     async def object_batches(
         self, compiled: CompiledSelect, mapping: ClassMap, batch_size: int
     ) -> AsyncGenerator[list[Any]]:
-        """The same of a select of nothing but whole documents, without rows."""
+        """The objects of a select of nothing but whole documents, in batches; they are not tracked."""
         async with aclosing(self._found(compiled, batch_size)) as batches:
             async for found in batches:
                 yield await self._objects(compiled, mapping, found, None)
@@ -159,7 +162,7 @@ class AsyncReading:
 
     async def _found(self, compiled: CompiledSelect, batch_size: int) -> AsyncGenerator[Found]:
         await self._before(compiled)
-        within = self._work.server_session
+        within, closings = self._work.server_session, self._work.closings
         with joining(_joined(compiled)):
             async with aclosing(self._work.queries.stream(compiled, self._session(compiled), batch_size)) as batches:
                 async for found in batches:
@@ -167,6 +170,10 @@ class AsyncReading:
                     if within not in (None, self._work.server_session):
                         raise SessionError(
                             "the transaction that this stream reads in has ended; read it to its end before that"
+                        )
+                    if closings != self._work.closings:
+                        raise SessionError(
+                            "the session has been closed since this stream began; read it to its end before that"
                         )
 
     def _session(self, compiled: CompiledSelect) -> AsyncClientSession | None:

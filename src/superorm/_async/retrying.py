@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from superorm._io import aio
 from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, StaleDocumentError, SuperormError
+from superorm.expr.shown import shown
 
 if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
@@ -31,6 +32,7 @@ async def run(
     db: AsyncDB, function: Callable[[AsyncSession], Awaitable[T]], attempts: int, options: SessionOptions
 ) -> T:
     """What the function gives for a session that is then committed."""
+    _check_function(function)
     _check_attempts(attempts)
     start = time.monotonic()
     attempt = 1
@@ -61,6 +63,11 @@ def _passes(error: BaseException | None) -> bool:
     return isinstance(error, StaleDocumentError)
 
 
+def _check_function(function: object) -> None:
+    if not callable(function):
+        raise SessionError(f"db.run() takes a function of a session, not {type(function).__name__} {shown(function)}")
+
+
 def _check_attempts(attempts: object) -> None:
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-        raise SessionError(f"db.run() makes at least 1 attempt, not {attempts!r:.80}")
+        raise SessionError(f"db.run() makes at least 1 attempt, not {shown(attempts)}")

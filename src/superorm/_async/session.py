@@ -24,6 +24,7 @@ from superorm.exc import (
 from superorm.expr.kinds import is_select
 from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load
+from superorm.expr.shown import shown
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.protocols.concerns import SessionOptions
@@ -179,8 +180,8 @@ class AsyncSession(EventTarget):
     @property
     def dirty(self) -> list[Document]:
         """The documents that may have to be updated."""
-        changed = [instance for found in self._tracker.possibly_changed().values() for instance in found]
-        return list({id(instance): instance for instance in [*changed, *related_changes(self._tracker)]}.values())
+        changed = [*self._tracker.dirty(), *related_changes(self._tracker)]
+        return list({id(instance): instance for instance in changed}.values())
 
     @property
     def deleted(self) -> list[Document]:
@@ -209,7 +210,7 @@ class AsyncSession(EventTarget):
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = await self.get(cls, key, options=options)
         if found is None:
-            raise NoResultFound(f"there is no {cls.__name__} {key!r:.80}", document_class=cls, key=key)
+            raise NoResultFound(f"there is no {cls.__name__} {shown(key)}", document_class=cls, key=key)
         return found
 
     @overload
@@ -307,7 +308,7 @@ class AsyncSession(EventTarget):
         self._work.check_usable()
         await self._work.ready()
         writing = AsyncWriting(self._work, self._reading, statement)
-        await self._work.autoflush()
+        await (self._work.before_inserts() if writing.inserts else self._work.autoflush())
         writing.check()
         if isinstance(statement, MergeInto):  # which is no part of a transaction
             return await aio.shielded(writing.run)
@@ -328,7 +329,7 @@ class AsyncSession(EventTarget):
         objects, kinds = documents_in(instances, "bulk_insert()")
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
-            await self._work.autoflush()
+            await self._work.before_inserts()
             self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             async with self._work.failing():
                 self._tracker.be_unsure()

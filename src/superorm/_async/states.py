@@ -6,20 +6,22 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from superorm._async.unit_of_work import AsyncUnitOfWork
-from superorm._async.vector_records import split
 from superorm.codec import documents
-from superorm.codec.merging import check_same_version, copy_onto, copy_to_add
+from superorm.codec.merging import check_same_version, copies_for, copy_to_add, show_copies
 from superorm.compile.plan import Find
 from superorm.compile.related import Loading
 from superorm.exc import NoResultFound, SessionError
+from superorm.expr.shown import shown
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.relationships import Relationship
 from superorm.schema.state import RAW, UNLOADED
 from superorm.unitofwork.arguments import check_attributes, documents_in
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.graphs import loaded_graph, relations_to_merge, show_merged
 from superorm.unitofwork.identity import identity
+from superorm.unitofwork.links import held_key
 
 __all__ = ["AsyncStates"]
 
@@ -51,18 +53,12 @@ class AsyncStates:
             keys = [relation.spec.key for relation in named if not relation.is_list]
             wanted = None if attributes is None else [*attributes, *keys]
             found = await self._read(mapping, map(_tracked_key, group), wanted)
-            for instance in group:
-                key = _tracked_key(instance)
-                document = found.get(identity(key))
-                if document is None:
-                    raise NoResultFound(
-                        f"{mapping.name} {key!r:.80} is no longer in the database; expunge() the object",
-                        document_class=mapping.cls,
-                        key=key,
-                    )
+            await self._check_found(mapping, group, found)
+            there = [(instance, found[identity(_tracked_key(instance))]) for instance in group]
+            for instance, document in there:
                 with work.history.changing((instance,)):
                     documents.reload(instance, document, wanted)
-            work.tracker.reread(mapping, group)
+                work.tracker.reread(mapping, (instance,))
             work.events.loads.refreshed(group)
             await work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
         await work.events.of_loads()
@@ -74,12 +70,27 @@ class AsyncStates:
         await self._work.ready()
         projection = None if attributes is None else dict.fromkeys(mapping.stored_for(attributes), 1)
         found: dict[Any, dict[str, Any]] = {}
-        for part in split(list(keys)):
+        for part in key_batches(list(keys)):
             filter = {"_id": {"$in": list(part)}, **mapping.type_filter()}
             plan = Find(cast("str", mapping.collection), filter, projection)
             for document in await self._work.backend.read(plan, session=self._work.read_session):
                 found[identity(document["_id"])] = document
         return found
+
+    async def _check_found(self, mapping: ClassMap, group: Iterable[object], found: dict[Any, dict[str, Any]]) -> None:
+        """Raise `NoResultFound` for the first object whose document is gone, or of another class by now."""
+        for instance in group:
+            key = _tracked_key(instance)
+            if identity(key) in found:
+                continue
+            there = await self._read(mapping.root, [key]) if mapping.root is not mapping else {}
+            name = mapping.root.discriminator
+            why = "no longer in the database"
+            for document in there.values():
+                why = f"in the database as another class by now: its {name} is {document.get(name)!r:.80}"
+            raise NoResultFound(
+                f"{mapping.name} {shown(key)} is {why}; expunge() the object", document_class=mapping.cls, key=key
+            )
 
     # Merge
 
@@ -138,26 +149,32 @@ class AsyncStates:
                 _check_class(mapping, target, key)
                 onto.append((mapping, target, one))
             targets[id(one)] = target
+        related = await self._related_to_merge(outside, targets)
+        copies = [(target, copies_for(mapping, target, one)) for mapping, target, one in onto]
         for target in added:
             tracker.add(target)
-        for mapping, target, one in onto:
-            copy_onto(mapping, target, one)
-        await self._merge_relationships(outside, targets)
+        for target, values in copies:
+            show_copies(target, values)
+        for relation, source in related:
+            show_merged(relation, source, targets, work.history)
         return [targets.get(id(one), one) for one in given]
 
-    async def _merge_relationships(self, outside: Iterable[tuple[ClassMap, object]], targets: dict[int, Any]) -> None:
-        """Let the targets show those of what the given objects show."""
+    async def _related_to_merge(
+        self, outside: Iterable[tuple[ClassMap, object]], targets: dict[int, Any]
+    ) -> list[tuple[Relationship, object]]:
+        """The relationships that the given objects show; the targets' own lists are loaded."""
         work = self._work
         shown = [(relation, one) for mapping, one in outside for relation in relations_to_merge(mapping, one)]
         lists: dict[Relationship, list[Any]] = {}
         for relation, one in shown:
             if relation.is_list and RAW in vars(targets[id(one)]):
                 lists.setdefault(relation, []).append(targets[id(one)])
+            elif not relation.is_list:
+                held_key(one, relation.key)  # which can be one
         for relation, instances in lists.items():  # what leaves them has to be known
             await work.related.load((Loading(relation),), instances, {}, work.tracker)
         await work.events.of_loads()
-        for relation, one in shown:
-            show_merged(relation, one, targets, work.history)
+        return shown
 
     async def _load(self, outside: Iterable[tuple[ClassMap, object]], keys: dict[int, Any]) -> None:
         """Track the documents with these keys, and load those anew that are tracked in part."""

@@ -36,6 +36,8 @@ class AsyncTransaction:
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
         """Whether a commit failed that may have taken place."""
+        self.closings = 0
+        """How often the session was closed."""
         check_options(options)
         self.requires_transaction = options.get("require_transaction", False)
         self._concerns = db.concerns.changed(options)
@@ -136,6 +138,7 @@ class AsyncTransaction:
                 "the transaction has ended without a commit, with the event loop or the DB that it was begun in; "
                 "nothing of it is stored: write again in a new session"
             )
+        await self.db.open()  # in the right event loop
         try:
             await self._stack.aclose()  # commits
         except BaseException as error:
@@ -165,5 +168,6 @@ class AsyncTransaction:
 
     async def let_go(self) -> None:
         """Let go of the server session, and of the DB's parts."""
+        self.closings += 1
         self._backend = self._queries = self._causal = None
         await self._lasting.aclose()

@@ -72,6 +72,7 @@ class AsyncUnitOfWork(AsyncTransaction):
 
     def interrupted(self, error: BaseException) -> None:
         """A call ended early, so that a transaction may hold half of a unit of work, or the server ended that."""
+        self.events.loads.failed(self.tracker)
         ended = not isinstance(error, Exception) or _of_server(error)
         if ended and self.server_session is not None and self._failed is None:
             self._failed = error
@@ -89,6 +90,12 @@ class AsyncUnitOfWork(AsyncTransaction):
         if self.db.capabilities.transactions and self._doing != _FLUSHES:
             await self.flush(None)
 
+    async def before_inserts(self) -> None:
+        """`autoflush`; where that does nothing, what the next flush inserts is at least known to be new."""
+        await self.autoflush()
+        if not self.db.capabilities.transactions:
+            await self._look()
+
     async def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
         self.check_usable()
@@ -99,8 +106,9 @@ class AsyncUnitOfWork(AsyncTransaction):
                 return await self._flush(report)
 
     def _check_idle(self, caller: str) -> None:
-        if self._doing is not None:
-            raise SessionError(f"{caller} cannot be called by a listener while the session {self._doing}")
+        doing = self._doing or ("loads" if self.events.loading else None)
+        if doing is not None:
+            raise SessionError(f"{caller} cannot be called by a listener while the session {doing}")
 
     @contextmanager
     def _now(self, doing: str) -> Generator[None]:
@@ -144,7 +152,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         return new, tracker.possibly_changed()
 
     async def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
-        """The same. Raises `SessionError` while the session rolls back: nobody would commit what listeners write."""
+        """Open the transaction. Raises `SessionError` while the session rolls back: nobody would commit it."""
         if self._rolling_back:
             raise SessionError(
                 "a listener cannot write by the session while that rolls back, as it does when it is closed; "
@@ -238,8 +246,8 @@ class AsyncUnitOfWork(AsyncTransaction):
             self._rolled_back()
 
     def _rolled_back(self) -> None:
-        self.tracker.rolled_back(doubtful=self.doubtful)
-        self.history.rolled_back(doubtful=self.doubtful)
+        never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
+        self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
         self._failed = None
 
@@ -253,6 +261,7 @@ class AsyncUnitOfWork(AsyncTransaction):
                 self._rolled_back()
         finally:
             self.tracker.clear()
+            self.events.loads.clear()
             await self.let_go()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +26,7 @@ from superorm.vectors.rows import Rows
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-__all__ = ["READERS", "AsyncVectorRecords", "split", "vectors_of"]
+__all__ = ["READERS", "AsyncVectorRecords", "vectors_of"]
 
 READERS = timedelta(minutes=10)
 """How long a reader may need what has been superseded; snapshots of the server live shorter."""
@@ -127,7 +128,7 @@ class AsyncVectorRecords:
         changed = {**update, "$set": {**update.get("$set", {}), "n": n}}
         first = Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine), "n": state.n}, u=changed)])
         stamp = {"$set": {f"seq.{engine}": n}}
-        second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in split(ids)])
+        second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in _split(ids)])
         return await self._together([(first, True), (second, False)])
 
     async def prune(self, index: str) -> None:
@@ -146,7 +147,7 @@ class AsyncVectorRecords:
         writes: list[tuple[Update | Delete, bool]] = [(Update(COLLECTION, [op]), True) for op in raised]
         if lost:
             writes.append((Delete(COLLECTION, [{"_id": {"$in": lost}}]), False))
-        writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in split(ids)]), False))
+        writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         await self._together(writes)
 
     async def _together(self, writes: Sequence[tuple[Update | Delete, bool]]) -> bool:
@@ -193,12 +194,14 @@ class AsyncVectorRecords:
         filter = {spec.path: {"$ne": None}}
         total = (await self.backend.read(Count(spec.collection, filter), session=session))[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total), 0
-        async for part in self.backend.stream(Find(spec.collection, filter, {spec.path: 1}), session=session):
-            keys, vectors = vectors_of(spec, part)
-            rows.replace((), keys, vectors)
-            if progress is not None:
-                done += len(part)
-                progress(done, max(done, total), spec.name)
+        plan = Find(spec.collection, filter, {spec.path: 1})
+        async with aclosing(self.backend.stream(plan, session=session)) as parts:
+            async for part in parts:
+                keys, vectors = vectors_of(spec, part)
+                rows.replace((), keys, vectors)
+                if progress is not None:
+                    done += len(part)
+                    progress(done, max(done, total), spec.name)
         return rows
 
 
@@ -208,6 +211,6 @@ def vectors_of(spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> tupl
     return [encode_key(documents[position]["_id"]) for position in positions], rows
 
 
-def split(items: Sequence[T]) -> list[Sequence[T]]:
+def _split(items: Sequence[T]) -> list[Sequence[T]]:
     """The items in parts that one statement takes."""
     return [items[start : start + _IDS] for start in range(0, len(items), _IDS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from superorm._async.vector_view import AsyncVectorView
@@ -137,10 +138,11 @@ class AsyncVectorSearch:
         self._ranked.clear()
         plan = Find(request.spec.collection, request.filter or {}, {request.spec.path: 1})
         self._reads.append(plan)
-        async for documents in self._backend.stream(plan, session=self._session):
-            self._take(documents)
-            if len(self._ranked) > 4 * request.k + 1000:
-                self._ranked = dict(self._best())
+        async with aclosing(self._backend.stream(plan, session=self._session)) as batches:
+            async for documents in batches:
+                self._take(documents)
+                if len(self._ranked) > 4 * request.k + 1000:
+                    self._ranked = dict(self._best())
 
     async def _read(self, chosen: Mapping[str, Any], *, whole: bool) -> list[dict[str, Any]]:
         spec, filter = self._request.spec, self._request.filter

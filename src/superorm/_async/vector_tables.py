@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -211,18 +212,19 @@ class AsyncTableCopies:
             total = (await self.backend.read(Count(spec.collection)))[0]["n"]
         keys: list[str] = []
         rows: list[Matrix] = []
-        async for part in self.backend.stream(Find(spec.collection, {}, {spec.path: 1})):
-            some, vectors = vectors_of(spec, part)
-            prepared, usable = prepare(vectors, spec.metric)
-            keys += [key for key, use in zip(some, usable, strict=True) if use]
-            rows.append(prepared[usable])
-            norm = max(norm, longest(rows[-1]))
-            if len(keys) >= _KEYS_PER_PUBLICATION:
-                await self.tables.append(table, keys, np.concatenate(rows))
-                keys, rows = [], []
-            if progress is not None:
-                done += len(part)
-                progress(done, max(done, total), spec.name)
+        async with aclosing(self.backend.stream(Find(spec.collection, {}, {spec.path: 1}))) as parts:
+            async for part in parts:
+                some, vectors = vectors_of(spec, part)
+                prepared, usable = prepare(vectors, spec.metric)
+                keys += [key for key, use in zip(some, usable, strict=True) if use]
+                rows.append(prepared[usable])
+                norm = max(norm, longest(rows[-1]))
+                if len(keys) >= _KEYS_PER_PUBLICATION:
+                    await self.tables.append(table, keys, np.concatenate(rows))
+                    keys, rows = [], []
+                if progress is not None:
+                    done += len(part)
+                    progress(done, max(done, total), spec.name)
         if keys:
             await self.tables.append(table, keys, np.concatenate(rows))
         return norm

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from superorm._async.reading import AsyncReading
 from superorm._async.unit_of_work import AsyncUnitOfWork
-from superorm._async.vector_records import split
 from superorm._io.progress import Progress
 from superorm.codec import documents
 from superorm.compile.compiler import CompiledSelect
@@ -31,6 +30,7 @@ from superorm.schema.mapping import ClassMap, class_map
 from superorm.unitofwork import writes
 from superorm.unitofwork.arguments import no_statement
 from superorm.unitofwork.computed import needs
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, Work, plan_flush
 from superorm.unitofwork.identity import identities, identity
@@ -40,6 +40,7 @@ from superorm.unitofwork.rows import rows_of
 from superorm.unitofwork.statement_writes import (
     Upsert,
     VectorField,
+    any_of,
     build_objects,
     identity_of,
     inserted_document,
@@ -53,6 +54,9 @@ from superorm.unitofwork.statement_writes import (
 from superorm.unitofwork.tracking import by_class
 
 __all__ = ["AsyncWriting", "insert_objects"]
+
+_SOURCES = 4_000
+"""How many documents' sources are read, and their vectors computed, at once."""
 
 
 class AsyncWriting:
@@ -95,6 +99,11 @@ class AsyncWriting:
             self._check_outside(statement)
         else:
             raise no_statement(statement)
+
+    @property
+    def inserts(self) -> bool:
+        """Whether the statement inserts new objects."""
+        return is_insert(self._plan)
 
     def check(self) -> None:
         """Raise `UnsupportedError`, `SessionError` for what cannot be done in the state that the session is in."""
@@ -152,6 +161,7 @@ class AsyncWriting:
         keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
         async with self._work.recorded({spec: _once(keys) for spec in specs}):
             result = await self._write(mapping, writes.Update(cast("str", mapping.collection), [u.op for u in upserts]))
+        _inserted(self._work, mapping, result.upserted)
         await self._refresh(mapping, list(there.values()))
         if self._returned is not None:
             there = await self._keys_of(upserts)
@@ -208,8 +218,10 @@ class AsyncWriting:
         filters = self._filters(plan.filter, None if plan.upsert else keys)
         ops = [writes.UpdateOp(q=one, u=update, multi=True, upsert=plan.upsert and not pipeline) for one in filters]
         result = await self._write(mapping, writes.Update(collection, ops))
+        _inserted(self._work, mapping, result.upserted)
         if new is not None and pipeline and not result.matched:
             await self._write(mapping, writes.Insert(collection, [new]))
+            _inserted(self._work, mapping, [new["_id"]])
             op = writes.UpdateOp(q={"_id": new["_id"]}, u=plan.update)
             await self._write(mapping, writes.Update(collection, [op]))
             return Written(upserted_keys=[_key(mapping, new["_id"])])
@@ -228,6 +240,7 @@ class AsyncWriting:
             await self._read_rows(keys or [])
         async with self._work.recorded({spec: keys or [] for spec in specs}):
             result = await self._write(mapping, writes.Delete(collection, self._filters(plan.filter, keys)))
+        self._work.tracker.thinned(collection)
         tracked = self._work.tracker.of_collection(collection)
         gone = [instance for key in identities(keys or []) for instance in tracked.get(key, ())]
         self._work.tracker.flushed(FlushPlan(deleted=gone))
@@ -257,6 +270,7 @@ class AsyncWriting:
         await self._refresh(mapping, keys)
         if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good
             self._work.tracker.committed()
+            self._work.history.committed()
 
     async def _merged_keys(self, plan: MergePlan) -> list[Any]:
         """The keys of the documents of the target that the rows are merged into, or would be inserted as."""
@@ -265,8 +279,8 @@ class AsyncWriting:
         if plan.on == ("_id",):
             return keys
         wanted = [{name: row.get(name) for name in plan.on} for row in rows]
-        for part in split(wanted):
-            there = Find(plan.collection, {"$or": list(part)}, {"_id": 1})
+        for either in any_of(wanted):
+            there = Find(plan.collection, either, {"_id": 1})
             found = await self._backend.read(there, session=self._work.read_session)
             keys += [document["_id"] for document in found]
         return _once(keys)
@@ -283,7 +297,7 @@ class AsyncWriting:
         """The filter; without transactions only for the documents of these keys, which are recorded as touched."""
         if keys is None or self._work.server_session is not None:
             return [filter]
-        return [{"$and": [{"_id": {"$in": list(part)}}, filter]} for part in split(keys)]
+        return [{"$and": [{"_id": {"$in": list(part)}}, filter]} for part in key_batches(keys)]
 
     async def _write(self, mapping: ClassMap, write: writes.Write) -> writes.WriteResult:
         try:
@@ -295,7 +309,7 @@ class AsyncWriting:
         """Compute the vectors of stored documents from their sources."""
         assert field.source is not None
         collection = cast("str", field.mapping.collection)
-        for part in split(keys):
+        for part in key_batches(keys, _SOURCES):
             filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
             plan = Find(collection, filter, {field.source.stored: 1})
             found = await self._backend.read(plan, session=self._work.server_session)
@@ -310,7 +324,7 @@ class AsyncWriting:
         """Let the session's objects show what is stored now."""
         tracked = self._work.tracker.of_collection(mapping.collection)
         wanted = [key for key in keys if identity(key) in tracked] if tracked else []
-        for part in split(wanted):
+        for part in key_batches(wanted):
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
             found = await self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
@@ -322,7 +336,7 @@ class AsyncWriting:
         assert self._returned is not None
         kind = row_class(self._returned.names[:-1])
         by_key: dict[Any, Row] = {}
-        for part in split(keys):
+        for part in key_batches(keys):
             among = self._select.where(Compare(self._select._entities[-1].expr, "$in", list(part)))  # type: ignore[union-attr]
             compiled = self._db.compiled(among)
             found = await self._backend.read(compiled.read, session=self._work.server_session)
@@ -362,13 +376,21 @@ async def _compute(
     return groups
 
 
+def _inserted(work: AsyncUnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
+    """Note the keys of documents that a statement inserted, where a rollback takes them back."""
+    if work.server_session is not None:
+        work.tracker.inserted(mapping.collection, keys)
+
+
 async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
     if any(class_map(kind).relationships for kind in set(map(type, objects))):
-        objects = with_referred(objects, work.history)
+        objects = with_referred(objects, work.tracker, work.history)
     groups = await _compute(work, objects, report)
     plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
     await work.carry_out(plan)
+    for mapping, _, snapshots in plan.inserted:
+        _inserted(work, mapping, (snapshot["_id"] for snapshot in snapshots))
     attributes = {mapping.key.attribute for mapping in groups}
     if len(attributes) == 1:
         return Written(inserted_keys=list(map(attrgetter(attributes.pop()), objects)))

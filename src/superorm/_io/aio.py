@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
@@ -15,7 +16,19 @@ from weakref import WeakSet
 
 from superorm.exc import SessionError
 
-__all__ = ["Background", "Lock", "call", "caller", "in_thread", "name_of", "settled", "shielded", "sleep"]
+__all__ = [
+    "Background",
+    "Lock",
+    "call",
+    "caller",
+    "here",
+    "in_loop",
+    "in_thread",
+    "name_of",
+    "settled",
+    "shielded",
+    "sleep",
+]
 
 _shielded: WeakSet[asyncio.Task[Any]] = WeakSet()
 """The tasks that a cancellation does not reach."""
@@ -27,6 +40,7 @@ T = TypeVar("T")
 
 Lock = asyncio.Lock
 sleep = asyncio.sleep
+here = asyncio.get_running_loop
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,6 +60,15 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         if not running.cancelled():
             running.exception()  # given up with the result
         raise
+
+
+async def in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await the function in an event loop that may be another than the running one; here where that one is closed."""
+    if loop is None or loop is here() or loop.is_closed():
+        return await function()
+    if loop.is_running():
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(), loop))
+    return await in_thread(loop.run_until_complete, function())
 
 
 async def settled(result: object, function: object) -> None:
@@ -74,6 +97,11 @@ async def shielded(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args,
         if running.done() and not running.cancelled():
             running.exception()  # given up with the result
         raise
+
+
+async def finalized(later: deque[T], finish: Callable[[T], Awaitable[None]], item: T) -> None:
+    """Finish what was forgotten with a generator: event loops finalise asynchronous ones in a task."""
+    await finish(item)
 
 
 async def call(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from superorm.exc import ConfigurationError
+from superorm.expr.shown import shown
 
 __all__ = ["Progress", "reporting"]
 
@@ -49,5 +50,5 @@ def reporting(progress: Progress | bool | None) -> Generator[Progress | None]:
 
 def _checked(progress: object) -> Any:
     if not callable(progress):
-        raise ConfigurationError(f"progress= takes True, or a callable (done, total, what), not {progress!r:.80}")
+        raise ConfigurationError(f"progress= takes True, or a callable (done, total, what), not {shown(progress)}")
     return progress

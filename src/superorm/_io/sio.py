@@ -6,13 +6,14 @@ import inspect
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import ParamSpec, TypeVar
 
 from superorm.exc import SessionError
 
-__all__ = ["Background", "Lock", "in_thread", "settled", "sleep"]
+__all__ = ["Background", "Lock", "here", "in_loop", "in_thread", "settled", "sleep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +28,16 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return function(*args, **kwargs)
 
 
+def here() -> object:
+    """The running event loop: there is none."""
+    return None
+
+
+def in_loop(loop: None, function: Callable[[], T]) -> T:
+    """Call the function."""
+    return function()
+
+
 def settled(result: object, function: object) -> None:
     """Raise `SessionError` where a user's function was an async one, none of which has run by now."""
     if isawaitable(result):
@@ -39,6 +50,11 @@ def settled(result: object, function: object) -> None:
 def shielded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the function."""
     return function(*args, **kwargs)
+
+
+def finalized(later: deque[T], finish: Callable[[T], None], item: T) -> None:
+    """Put aside what was forgotten with a generator: it may be collected amid anything, also under locks."""
+    later.append(item)
 
 
 def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

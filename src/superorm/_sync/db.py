@@ -122,6 +122,8 @@ class DB:
         self._prepared = False
         self._collections: set[str] = set()
         self._closed = False
+        self._home: Any = None
+        """The event loop that the DB was opened in, where its connections work in no other one."""
 
     @classmethod
     def deferred(
@@ -152,9 +154,14 @@ class DB:
         return Keyring(tuple(keys() if callable(keys) else keys))
 
     def open(self) -> Parts:
-        """The parts, made now if need be. Raises `ConfigurationError` once the DB is closed."""
+        """The parts, made now if need be. Raises `ConfigurationError` once closed, and in a wrong event loop."""
         if self._closed:
             raise ConfigurationError("this DB is closed; connect again")
+        if self._home is not None and self._home is not sio.here():
+            raise ConfigurationError(
+                "this DB works only in the event loop that it was first used in; call connect(...) in each, "
+                "or give the DB of connect(url) to Session, which connects in each event loop by itself"
+            )
         if self._capabilities is None:
             with self._lock:
                 if self._closed:
@@ -163,6 +170,8 @@ class DB:
                     assert self._opener is not None
                     self._use(self._opener())
                 self._capabilities = _capabilities(self.parts)
+                if self._capabilities.one_event_loop:
+                    self._home = sio.here()
         return self.parts
 
     @property
@@ -205,7 +214,10 @@ class DB:
         self.close()
 
     def close(self) -> None:
-        """Bring the vector database up to date and let go of the parts."""
+        """Bring the vector database up to date and let go of the parts, in the event loop that they belong to."""
+        sio.in_loop(self._home, self._close)
+
+    def _close(self) -> None:
         with self._lock:  # after an opening under way
             if self._closed:
                 return

@@ -30,6 +30,8 @@ class Events:
     def __init__(self, session: EventTarget) -> None:
         self._session = ref(session)
         self.loads = Loads()
+        self.loading = False
+        """Whether listeners for what was loaded are being called."""
 
     def of_session(self, event: str) -> bool:
         """Call the listeners for an event of the session; whether there were any."""
@@ -86,9 +88,16 @@ class Events:
 
     def of_loads(self) -> None:
         """Call the listeners for what was loaded and refreshed since the last call."""
-        for event, objects in self.loads.taken():
-            for mapping, instances in by_class(objects).items():
-                self._call(event, mapping, instances)
+        noted = self.loads.taken()
+        if not noted:
+            return
+        before, self.loading = self.loading, True
+        try:
+            for event, objects in noted:
+                for mapping, instances in by_class(objects).items():
+                    self._call(event, mapping, instances)
+        finally:
+            self.loading = before
 
     def _listeners(self, event: str) -> list[Listener]:
         """Those for an event of the session."""

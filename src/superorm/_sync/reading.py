@@ -45,6 +45,9 @@ class Reading:
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
         if known is not None and not self._must_read(mapping, known):
+            if work.events.loads.unheard:
+                work.events.loads.given((known,))
+                work.events.of_loads()
             return known if self._is_there(mapping, known) else None
         assert mapping.collection is not None
         work.autoflush()
@@ -56,7 +59,7 @@ class Reading:
         return self._read(known, loaded)
 
     def get_with(self, mapping: ClassMap, key: Any, options: Sequence[Any]) -> Any:
-        """The same with the options of a select."""
+        """The object with this key, loaded with the options of a select; or None."""
         cls: Any = mapping.cls
         statement: Select[Any, Any] = select(cls).options(*options)
         known = self._work.tracker.identities.get(mapping, key_value(mapping, key))
@@ -91,7 +94,7 @@ class Reading:
         return self._rows(compiled, self._find(compiled), self._work.tracker)
 
     def objects(self, compiled: CompiledSelect, mapping: ClassMap) -> list[Any]:
-        """The same of a select of nothing but whole documents, without rows."""
+        """The tracked objects of a select of nothing but whole documents."""
         return self._objects(compiled, mapping, self._find(compiled), self._work.tracker)
 
     def count(self, compiled: CompiledSelect) -> int:
@@ -112,7 +115,7 @@ class Reading:
                 yield self._rows(compiled, found, None)
 
     def object_batches(self, compiled: CompiledSelect, mapping: ClassMap, batch_size: int) -> Generator[list[Any]]:
-        """The same of a select of nothing but whole documents, without rows."""
+        """The objects of a select of nothing but whole documents, in batches; they are not tracked."""
         with closing(self._found(compiled, batch_size)) as batches:
             for found in batches:
                 yield self._objects(compiled, mapping, found, None)
@@ -156,7 +159,7 @@ class Reading:
 
     def _found(self, compiled: CompiledSelect, batch_size: int) -> Generator[Found]:
         self._before(compiled)
-        within = self._work.server_session
+        within, closings = self._work.server_session, self._work.closings
         with joining(_joined(compiled)):
             with closing(self._work.queries.stream(compiled, self._session(compiled), batch_size)) as batches:
                 for found in batches:
@@ -164,6 +167,10 @@ class Reading:
                     if within not in (None, self._work.server_session):
                         raise SessionError(
                             "the transaction that this stream reads in has ended; read it to its end before that"
+                        )
+                    if closings != self._work.closings:
+                        raise SessionError(
+                            "the session has been closed since this stream began; read it to its end before that"
                         )
 
     def _session(self, compiled: CompiledSelect) -> ClientSession | None:

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from superorm.backends.errors import joining
+from superorm.compile.plan import Find
 from superorm.compile.related import Column, Loading, find_related, joined_relations, take_joined
+from superorm.expr.narrow import is_list
+from superorm.schema.dates import reads_naive
 from superorm.schema.mapping import ClassMap
-from superorm.schema.state import UNLOADED
+from superorm.schema.relationships import Relationship
+from superorm.schema.state import RAW, UNLOADED
 from superorm.unitofwork.deletions import deleted_parents, parents_deleted
 from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.identity import identity
-from superorm.unitofwork.links import is_loaded, link, related_objects, wanted_keys
+from superorm.unitofwork.links import is_loaded, link, own_key, related_objects, state_of, wanted_keys
 from superorm.unitofwork.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -71,14 +75,18 @@ class Related:
             cls = relation.mapping.cls
             having = [one for one in {id(one): one for one in objects}.values() if isinstance(one, cls)]
             lacking = [one for one in having if not is_loaded(relation, one)]
-            inner: dict[str, list[dict[str, Any]]] = joined
+            together = _of_class(relation.target, joined.get(loading.name, ()))
+            if len(lacking) < len(having) and tracker is self._work.tracker:
+                self._complete(relation, having, together)
+            inner = joined
+            fresh = {identity(document["_id"]) for document in together} if loading.joined else set[Any]()
             if lacking:
                 keys = wanted_keys(relation, lacking)
                 if loading.name in joined:
-                    together = _of_class(relation.target, joined[loading.name])
                     others = self._work.events.loads.load(tracker, relation.target, together)
                 else:
                     others, inner = self._read(loading, keys, tracker)
+                    fresh = set(map(own_key, others)) if loading.joined else fresh
                 own = lacking if tracker is self._work.tracker else ()
                 for one in own if self._work.server_session is not None else ():
                     self._work.history.remember(one)
@@ -86,7 +94,35 @@ class Related:
                     link(relation, lacking, others)
             if loading.children:
                 below = [other for one in having for other in related_objects(relation, one)]
+                below = [other for other in below if UNLOADED not in vars(other) or other not in tracker]
+                known = [other for other in below if own_key(other) not in fresh] if loading.joined else []
+                if known:  # nothing was joined to these
+                    self._load(loading.children, known, {}, tracker)
+                    below = [other for other in below if own_key(other) in fresh]
                 self._load(loading.children, below, inner, tracker)
+
+    def _complete(self, relation: Relationship, having: Iterable[Any], found: Sequence[dict[str, Any]]) -> None:
+        """Give what objects show already, and what has expired or was loaded in part, the values that it lacks.
+
+        They stand in the documents `found`, or are read.
+        """
+        work, target = self._work, relation.target
+        keys: dict[Any, Any] = {}
+        for one in having:
+            value: object = state_of(one).get(relation.attribute)
+            others: list[Any] = value if is_list(value) else [value]
+            for other in others:
+                if isinstance(other, target.cls) and UNLOADED in vars(other) and other in work.tracker:
+                    keys[own_key(other)] = vars(other)[RAW]["_id"]
+        if not keys:
+            return
+        there = {key: document for document in found if (key := identity(document["_id"])) in keys}
+        for chunk in key_batches([stored for key, stored in keys.items() if key not in there]):
+            filter = {"_id": {"$in": list(chunk)}, **target.type_filter()}
+            read = Find(cast("str", target.collection), filter, naive=reads_naive(target))
+            documents = work.backend.read(read, session=work.read_session)
+            there |= {identity(document["_id"]): document for document in documents}
+        work.events.loads.load(work.tracker, target, list(there.values()))
 
     def cascade_deletes(self) -> None:
         """Read what deleted objects refer to, and delete it too or let go of it, as the relationships say."""
@@ -109,6 +145,7 @@ class Related:
             known = tracker.identities.of(target)
             there = [known[key] for key in keys if key in known and UNLOADED not in vars(known[key])]
             there = [one for one in there if isinstance(one, target.cls)]
+            work.events.loads.given(there)
             keys = {key: stored for key, stored in keys.items() if key not in known or UNLOADED in vars(known[key])}
         found: list[dict[str, Any]] = []
         with joining(joined_relations(loading.joined)):

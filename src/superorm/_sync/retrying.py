@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from superorm._io import sio
 from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, StaleDocumentError, SuperormError
+from superorm.expr.shown import shown
 
 if TYPE_CHECKING:
     from superorm._sync.db import DB
@@ -30,6 +31,7 @@ _FIRST_PAUSE, _GROWTH, _LAST_PAUSE = 0.005, 1.5, 0.5
 
 def run(db: DB, function: Callable[[Session], T], attempts: int, options: SessionOptions) -> T:
     """What the function gives for a session that is then committed."""
+    _check_function(function)
     _check_attempts(attempts)
     start = time.monotonic()
     attempt = 1
@@ -60,6 +62,11 @@ def _passes(error: BaseException | None) -> bool:
     return isinstance(error, StaleDocumentError)
 
 
+def _check_function(function: object) -> None:
+    if not callable(function):
+        raise SessionError(f"db.run() takes a function of a session, not {type(function).__name__} {shown(function)}")
+
+
 def _check_attempts(attempts: object) -> None:
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-        raise SessionError(f"db.run() makes at least 1 attempt, not {attempts!r:.80}")
+        raise SessionError(f"db.run() makes at least 1 attempt, not {shown(attempts)}")

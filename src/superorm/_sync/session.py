@@ -25,6 +25,7 @@ from superorm.exc import (
 from superorm.expr.kinds import is_select
 from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load
+from superorm.expr.shown import shown
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.protocols.concerns import SessionOptions
@@ -180,8 +181,8 @@ class Session(EventTarget):
     @property
     def dirty(self) -> list[Document]:
         """The documents that may have to be updated."""
-        changed = [instance for found in self._tracker.possibly_changed().values() for instance in found]
-        return list({id(instance): instance for instance in [*changed, *related_changes(self._tracker)]}.values())
+        changed = [*self._tracker.dirty(), *related_changes(self._tracker)]
+        return list({id(instance): instance for instance in changed}.values())
 
     @property
     def deleted(self) -> list[Document]:
@@ -210,7 +211,7 @@ class Session(EventTarget):
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = self.get(cls, key, options=options)
         if found is None:
-            raise NoResultFound(f"there is no {cls.__name__} {key!r:.80}", document_class=cls, key=key)
+            raise NoResultFound(f"there is no {cls.__name__} {shown(key)}", document_class=cls, key=key)
         return found
 
     @overload
@@ -306,7 +307,7 @@ class Session(EventTarget):
         self._work.check_usable()
         self._work.ready()
         writing = Writing(self._work, self._reading, statement)
-        self._work.autoflush()
+        (self._work.before_inserts() if writing.inserts else self._work.autoflush())
         writing.check()
         if isinstance(statement, MergeInto):  # which is no part of a transaction
             return sio.shielded(writing.run)
@@ -327,7 +328,7 @@ class Session(EventTarget):
         objects, kinds = documents_in(instances, "bulk_insert()")
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
-            self._work.autoflush()
+            self._work.before_inserts()
             self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             with self._work.failing():
                 self._tracker.be_unsure()

@@ -37,6 +37,8 @@ class Transaction:
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
         """Whether a commit failed that may have taken place."""
+        self.closings = 0
+        """How often the session was closed."""
         check_options(options)
         self.requires_transaction = options.get("require_transaction", False)
         self._concerns = db.concerns.changed(options)
@@ -137,6 +139,7 @@ class Transaction:
                 "the transaction has ended without a commit, with the event loop or the DB that it was begun in; "
                 "nothing of it is stored: write again in a new session"
             )
+        self.db.open()  # in the right event loop
         try:
             self._stack.close()  # commits
         except BaseException as error:
@@ -166,5 +169,6 @@ class Transaction:
 
     def let_go(self) -> None:
         """Let go of the server session, and of the DB's parts."""
+        self.closings += 1
         self._backend = self._queries = self._causal = None
         self._lasting.close()

@@ -73,6 +73,7 @@ class UnitOfWork(Transaction):
 
     def interrupted(self, error: BaseException) -> None:
         """A call ended early, so that a transaction may hold half of a unit of work, or the server ended that."""
+        self.events.loads.failed(self.tracker)
         ended = not isinstance(error, Exception) or _of_server(error)
         if ended and self.server_session is not None and self._failed is None:
             self._failed = error
@@ -90,6 +91,12 @@ class UnitOfWork(Transaction):
         if self.db.capabilities.transactions and self._doing != _FLUSHES:
             self.flush(None)
 
+    def before_inserts(self) -> None:
+        """`autoflush`; where that does nothing, what the next flush inserts is at least known to be new."""
+        self.autoflush()
+        if not self.db.capabilities.transactions:
+            self._look()
+
     def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
         self.check_usable()
@@ -100,8 +107,9 @@ class UnitOfWork(Transaction):
                 return self._flush(report)
 
     def _check_idle(self, caller: str) -> None:
-        if self._doing is not None:
-            raise SessionError(f"{caller} cannot be called by a listener while the session {self._doing}")
+        doing = self._doing or ("loads" if self.events.loading else None)
+        if doing is not None:
+            raise SessionError(f"{caller} cannot be called by a listener while the session {doing}")
 
     @contextmanager
     def _now(self, doing: str) -> Generator[None]:
@@ -145,7 +153,7 @@ class UnitOfWork(Transaction):
         return new, tracker.possibly_changed()
 
     def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
-        """The same. Raises `SessionError` while the session rolls back: nobody would commit what listeners write."""
+        """Open the transaction. Raises `SessionError` while the session rolls back: nobody would commit it."""
         if self._rolling_back:
             raise SessionError(
                 "a listener cannot write by the session while that rolls back, as it does when it is closed; "
@@ -239,8 +247,8 @@ class UnitOfWork(Transaction):
             self._rolled_back()
 
     def _rolled_back(self) -> None:
-        self.tracker.rolled_back(doubtful=self.doubtful)
-        self.history.rolled_back(doubtful=self.doubtful)
+        never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
+        self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
         self._failed = None
 
@@ -254,6 +262,7 @@ class UnitOfWork(Transaction):
                 self._rolled_back()
         finally:
             self.tracker.clear()
+            self.events.loads.clear()
             self.let_go()
 
 

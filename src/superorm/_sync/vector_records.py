@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,7 @@ from superorm.vectors.rows import Rows
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
-__all__ = ["READERS", "VectorRecords", "split", "vectors_of"]
+__all__ = ["READERS", "VectorRecords", "vectors_of"]
 
 READERS = timedelta(minutes=10)
 """How long a reader may need what has been superseded; snapshots of the server live shorter."""
@@ -126,7 +127,7 @@ class VectorRecords:
         changed = {**update, "$set": {**update.get("$set", {}), "n": n}}
         first = Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine), "n": state.n}, u=changed)])
         stamp = {"$set": {f"seq.{engine}": n}}
-        second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in split(ids)])
+        second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in _split(ids)])
         return self._together([(first, True), (second, False)])
 
     def prune(self, index: str) -> None:
@@ -145,7 +146,7 @@ class VectorRecords:
         writes: list[tuple[Update | Delete, bool]] = [(Update(COLLECTION, [op]), True) for op in raised]
         if lost:
             writes.append((Delete(COLLECTION, [{"_id": {"$in": lost}}]), False))
-        writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in split(ids)]), False))
+        writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         self._together(writes)
 
     def _together(self, writes: Sequence[tuple[Update | Delete, bool]]) -> bool:
@@ -188,12 +189,14 @@ class VectorRecords:
         filter = {spec.path: {"$ne": None}}
         total = self.backend.read(Count(spec.collection, filter), session=session)[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total), 0
-        for part in self.backend.stream(Find(spec.collection, filter, {spec.path: 1}), session=session):
-            keys, vectors = vectors_of(spec, part)
-            rows.replace((), keys, vectors)
-            if progress is not None:
-                done += len(part)
-                progress(done, max(done, total), spec.name)
+        plan = Find(spec.collection, filter, {spec.path: 1})
+        with closing(self.backend.stream(plan, session=session)) as parts:
+            for part in parts:
+                keys, vectors = vectors_of(spec, part)
+                rows.replace((), keys, vectors)
+                if progress is not None:
+                    done += len(part)
+                    progress(done, max(done, total), spec.name)
         return rows
 
 
@@ -203,6 +206,6 @@ def vectors_of(spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> tupl
     return [encode_key(documents[position]["_id"]) for position in positions], rows
 
 
-def split(items: Sequence[T]) -> list[Sequence[T]]:
+def _split(items: Sequence[T]) -> list[Sequence[T]]:
     """The items in parts that one statement takes."""
     return [items[start : start + _IDS] for start in range(0, len(items), _IDS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from superorm._sync.vector_view import VectorView
@@ -138,10 +139,11 @@ class VectorSearch:
         self._ranked.clear()
         plan = Find(request.spec.collection, request.filter or {}, {request.spec.path: 1})
         self._reads.append(plan)
-        for documents in self._backend.stream(plan, session=self._session):
-            self._take(documents)
-            if len(self._ranked) > 4 * request.k + 1000:
-                self._ranked = dict(self._best())
+        with closing(self._backend.stream(plan, session=self._session)) as batches:
+            for documents in batches:
+                self._take(documents)
+                if len(self._ranked) > 4 * request.k + 1000:
+                    self._ranked = dict(self._best())
 
     def _read(self, chosen: Mapping[str, Any], *, whole: bool) -> list[dict[str, Any]]:
         spec, filter = self._request.spec, self._request.filter

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 from superorm.codec.documents import key_of
-from superorm.exc import NotLoadedError, StaleDocumentError
+from superorm.exc import NotLoadedError, StaleDocumentError, ValidationError
+from superorm.expr.shown import shown
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.state import GONE, RAW, UNLOADED, delete_part, is_shown, new_object
 
-__all__ = ["check_same_version", "copy_onto", "copy_to_add"]
+__all__ = ["check_same_version", "copies_for", "copy_to_add", "show_copies"]
 
 
-def copy_onto(mapping: ClassMap, target: object, given: object) -> None:
-    """Give the target copies of the values that the given object has; its key and version stay.
+def copies_for(mapping: ClassMap, target: object, given: object) -> list[tuple[MappedField, Any]]:
+    """Copies of the values that the given object has, for the target to show; not of its key and version.
 
-    Values that are not loaded there stay as they are, attributes that were deleted there are deleted.
+    Values that are not loaded there are left out; for attributes that were deleted there stands `MISSING`.
+    Raises `ValidationError` for a value that cannot be copied.
     """
+    copies: list[tuple[MappedField, Any]] = []
     for part in mapping.fields:
         if part is mapping.key or part is mapping.version:
             continue
@@ -27,15 +31,41 @@ def copy_onto(mapping: ClassMap, target: object, given: object) -> None:
         value = getattr(given, part.attribute, MISSING)
         before = getattr(target, part.attribute, MISSING)  # a default is remembered, so that the same is no change
         if value is not MISSING:
-            setattr(target, part.attribute, deepcopy(value))
+            copies.append((part, _copy(mapping, part, given, value)))
         elif before is not MISSING:
+            copies.append((part, MISSING))
+    return copies
+
+
+def show_copies(target: object, copies: Iterable[tuple[MappedField, Any]]) -> None:
+    """Let the target show the copies; attributes of which there are none are deleted."""
+    for part, value in copies:
+        if value is MISSING:
             delete_part(part, target)
+        else:
+            setattr(target, part.attribute, value)
+
+
+def _copy(mapping: ClassMap, part: MappedField, given: object, value: object) -> Any:
+    """A deep copy. Raises `ValidationError`."""
+    try:
+        return deepcopy(value)
+    except Exception as error:  # whatever a value's own methods raise
+        key = key_of(mapping, given)
+        raise ValidationError(
+            f"{mapping.name} {shown(key)}: {part.attribute} is a {type(value).__name__} that cannot be copied, "
+            f"as merging does: {type(error).__name__}: {error}",
+            document_class=mapping.cls,
+            key=key,
+            field=part.attribute,
+        ) from error
 
 
 def copy_to_add(mapping: ClassMap, given: object) -> Any:
     """A new object with the same values, also those of keys that the class does not map.
 
-    Raises `NotLoadedError` for a partial object, `StaleDocumentError` for a stored one with a version.
+    Raises `NotLoadedError` for a partial object, `StaleDocumentError` for a stored one with a version,
+    `ValidationError` for a value that cannot be copied.
     """
     state = vars(given)
     raw: dict[str, Any] | None = state.get(RAW)
@@ -56,7 +86,7 @@ def copy_to_add(mapping: ClassMap, given: object) -> Any:
     for part in mapping.fields:
         value = getattr(given, part.attribute, MISSING)
         if value is not MISSING:
-            setattr(made, part.attribute, deepcopy(value))
+            setattr(made, part.attribute, _copy(mapping, part, given, value))
         else:
             delete_part(part, made)
     return made

@@ -18,6 +18,8 @@ class Capabilities:
     change_streams: bool = False
     shared_metadata_transaction: bool = True
     """Whether metadata takes part in the documents' transaction: False where it lives on another cluster."""
+    one_event_loop: bool = False
+    """Whether its asynchronous connections work only in the event loop that they were first used in."""
     unsupported_stages: frozenset[str] = frozenset()
     """Aggregation stages that the backend cannot run."""
     unsupported_operators: frozenset[str] = frozenset()

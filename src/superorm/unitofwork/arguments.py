@@ -7,6 +7,7 @@ from typing import TypeGuard, cast
 
 from superorm.exc import ComponentError, SessionError, StatementError
 from superorm.expr.kinds import is_expr, is_select
+from superorm.expr.shown import shown
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
@@ -38,11 +39,11 @@ def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None
     if attributes is None:
         return
     if isinstance(attributes, str) or not isinstance(attributes, Collection):
-        raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {attributes!r:.80}")
+        raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {shown(attributes)}")
     for name in cast("Collection[object]", attributes):
         if not isinstance(name, str) or (name not in mapping.by_attribute and name not in mapping.relationships):
             raise SessionError(
-                f"{caller}: {mapping.name} has no field or relationship {name!r:.80}; give attributes by their names",
+                f"{caller}: {mapping.name} has no field or relationship {shown(name)}; give attributes by their names",
                 document_class=mapping.cls,
             )
 
@@ -50,13 +51,13 @@ def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None
 def check_name(name: object, what: str) -> None:
     """Raise `ComponentError` for anything but the text that names a component or its kind."""
     if not isinstance(name, str):
-        raise ComponentError(f"the {what} of a component is text such as 'model', not {name!r:.80}")
+        raise ComponentError(f"the {what} of a component is text such as 'model', not {shown(name)}")
 
 
 def check_version(version: object) -> None:
     """Raise `ComponentError` for anything but the number of a version, or None."""
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
-        raise ComponentError(f"the version of a component is a number, not {version!r:.80}")
+        raise ComponentError(f"the version of a component is a number, not {shown(version)}")
 
 
 def check_select(statement: object, caller: str) -> None:
@@ -70,7 +71,7 @@ def check_select(statement: object, caller: str) -> None:
 def check_options(options: object, caller: str) -> None:
     """Raise `StatementError` for anything but options in a list or the like."""
     if not isinstance(options, Collection) or isinstance(options, str):
-        raise StatementError(f"{caller} takes options in a list such as [load_only(...)], not {options!r:.80}")
+        raise StatementError(f"{caller} takes options in a list such as [load_only(...)], not {shown(options)}")
 
 
 def check_rows(statement: object, caller: str) -> None:
@@ -84,7 +85,7 @@ def check_rows(statement: object, caller: str) -> None:
 def check_batch_size(size: object, caller: str) -> None:
     """Raise `StatementError` for anything but a number of rows that the server takes."""
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_BATCH_SIZE:
-        raise StatementError(f"{caller} takes a batch_size from 1 to {_MAX_BATCH_SIZE}, not {size!r:.80}")
+        raise StatementError(f"{caller} takes a batch_size from 1 to {_MAX_BATCH_SIZE}, not {shown(size)}")
 
 
 def documents_in(instances: object, caller: str) -> tuple[list[Document], set[type[Document]]]:
@@ -93,13 +94,13 @@ def documents_in(instances: object, caller: str) -> tuple[list[Document], set[ty
     Raises `SessionError` for anything else, `MappingError` for classes that are not mapped.
     """
     if isinstance(instances, Document) or not _is_iterable(instances):
-        raise SessionError(f"{caller} takes documents in a list or another iterable, not {instances!r:.80}")
+        raise SessionError(f"{caller} takes documents in a list or another iterable, not {shown(instances)}")
     found = list(instances)
     kinds = set(map(type, found))
     for kind in kinds:
         if not issubclass(kind, Document):
             other = next(one for one in found if type(one) is kind)
-            raise SessionError(f"{caller} takes documents, not {kind.__name__} {other!r:.80}")
+            raise SessionError(f"{caller} takes documents, not {kind.__name__} {shown(other)}")
         class_map(kind)
     return cast("list[Document]", found), cast("set[type[Document]]", kinds)
 

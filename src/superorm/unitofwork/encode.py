@@ -120,12 +120,12 @@ def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[i
         yield start, documents[start : start + count]
 
 
-def key_batches(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The keys in runs that one command can hold."""
+def key_batches(keys: Sequence[Any], most: int = MAX_MESSAGE_OPERATIONS) -> Iterator[Sequence[Any]]:
+    """The keys, or filters, in runs of at most so many that one command can hold."""
     start = size = 0
     for position, key in enumerate(keys):
         more = 32 if type(key) in (ObjectId, int) else len(bson.encode({"": key}, codec_options=CODEC_OPTIONS)) + 16
-        if size + more > _KEY_BYTES:
+        if position > start and (size + more > _KEY_BYTES or position - start == most):
             yield keys[start:position]
             start, size = position, 0
         size += more

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from superorm.exc import ConfigurationError
+from superorm.expr.shown import shown
 from superorm.schema.document import Document
 
 __all__ = [
@@ -71,7 +72,7 @@ def listens_for(target: object, event: str) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         if not callable(function):
-            raise ConfigurationError(f"listens_for({target!r}, {event!r}) takes a function, not {function!r:.80}")
+            raise ConfigurationError(f"listens_for({target!r}, {event!r}) takes a function, not {shown(function)}")
         _LISTENERS.setdefault(target, {}).setdefault(event, []).append(function)
         _note_loads(target)
         return function
@@ -88,7 +89,7 @@ def remove_listener(target: object, event: str, function: Listener) -> None:
     _check(target, event)
     known = _LISTENERS.get(target, {})
     if function not in known.get(event, ()):
-        raise ConfigurationError(f"{function!r:.80} does not listen for {event} of {target!r:.80}")
+        raise ConfigurationError(f"{shown(function)} does not listen for {event} of {shown(target)}")
     known[event].remove(function)
     if not any(known.values()):
         del _LISTENERS[target]
@@ -129,4 +130,4 @@ def _check(target: object, event: str) -> None:
             f"not {target!r:.80}"
         )
     if event not in events:
-        raise ConfigurationError(f"{what} has no event {event!r:.80}; there are {', '.join(events)}")
+        raise ConfigurationError(f"{what} has no event {shown(event)}; there are {', '.join(events)}")

@@ -12,6 +12,7 @@ from bson.errors import BSONError
 
 from superorm.codec.keys import decode_key, encode_key
 from superorm.exc import ValidationError
+from superorm.expr.shown import shown
 from superorm.schema.mapping import ClassMap
 
 __all__ = ["IdentityMap", "distinct", "identities", "identity"]
@@ -39,7 +40,7 @@ def identity(key: object) -> Any:
     try:
         encoded = encode_key(key)
     except (BSONError, ArithmeticError, ValueError, TypeError) as error:
-        raise ValidationError(f"{key!r:.80} cannot be a key: {error}", key=key, field="_id") from error
+        raise ValidationError(f"{shown(key)} cannot be a key: {error}", key=key, field="_id") from error
     number = decode_key(encoded) if kind in _NUMBERS else None
     return number if isinstance(number, (int, float)) and number == number else ("", encoded)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Container, Generator, Iterable
 from contextlib import contextmanager
 from operator import is_
 from typing import Any
@@ -13,7 +13,7 @@ from superorm.schema.fields import MISSING
 from superorm.schema.relationships import LINKS
 from superorm.schema.state import RAW
 from superorm.unitofwork.links import map_of, state_of
-from superorm.unitofwork.shown import shown
+from superorm.unitofwork.shown import separate, shown
 from superorm.unitofwork.tracking import Tracker
 
 __all__ = ["LinkHistory"]
@@ -106,11 +106,12 @@ class LinkHistory:
         self._given.clear()
         self._parents.clear()
 
-    def rolled_back(self, *, doubtful: bool = False) -> None:
+    def rolled_back(self, *, doubtful: bool = False, never_stored: Container[int] = ()) -> None:
         """The relationships of stored objects show what they did when last loaded or committed.
 
         Those that changed since are not loaded any more where it is `doubtful` whether that was committed after all.
-        New objects show, and hold as keys, what the user set.
+        New objects show, and hold as keys, what the user set;
+        those that were loaded, but whose documents were `never_stored`, by their ids, what was loaded.
         """
         tracker = self._tracker
         ours = [pair for pair in self._before.values() if pair[0] in tracker or not tracker.held_elsewhere(pair[0])]
@@ -119,12 +120,15 @@ class LinkHistory:
             state.pop(LINKS, None)
             if links is not None and not (doubtful and RAW in state):
                 state[LINKS] = links
+        touched = [(relation, one) for one, _ in ours for relation in map_of(one).relationships.values()]
+        slots = [*touched, *shown(tracker)]
+        separate(slots)
         for attribute, noted in self._set.items():
             for instance, before, given in noted.values():
-                if RAW not in state_of(instance) and _same(given, _held(instance, attribute)):
+                loaded = before is MISSING and id(instance) in never_stored
+                if RAW not in state_of(instance) and not loaded and _same(given, _held(instance, attribute)):
                     _hold(instance, attribute, before)
-        touched = [(relation, one) for one, _ in ours for relation in map_of(one).relationships.values()]
-        for relation, instance in [*touched, *shown(tracker)]:
+        for relation, instance in slots:
             state, name = state_of(instance), relation.attribute
             if RAW not in state:
                 continue

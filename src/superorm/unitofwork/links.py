@@ -12,6 +12,7 @@ from bson import ObjectId
 from superorm.codec.documents import has_changed, key_of, stored_value
 from superorm.exc import ValidationError
 from superorm.expr.narrow import is_list
+from superorm.expr.shown import shown
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.relationships import LINKS, Relationship
@@ -50,7 +51,7 @@ def related_objects(relation: Relationship, instance: Any) -> list[Any]:
     if is_list(value) != relation.is_list or not all(isinstance(one, cls) for one in objects):
         expected = f"a list of {cls.__name__}" if relation.is_list else f"{cls.__name__} or None"
         where = place(relation, instance)
-        raise refused(instance, relation.attribute, f"{where} is {expected}, not {value!r:.80}")
+        raise refused(instance, relation.attribute, f"{where} is {expected}, not {shown(value)}")
     return objects
 
 
@@ -167,9 +168,9 @@ def key_or_none(instance: Any) -> Any:
 def named(instance: Any) -> str:
     """An object's class and key, for messages."""
     if not isinstance(instance, Document):
-        return repr(instance)
+        return shown(instance)
     mapping = map_of(instance)
-    return f"{mapping.name} {key_of(mapping, instance)!r}"
+    return f"{mapping.name} {shown(key_of(mapping, instance))}"
 
 
 def place(relation: Relationship, instance: Any) -> str:

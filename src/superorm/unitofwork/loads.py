@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from superorm.codec import documents
@@ -20,6 +20,8 @@ class Loads:
 
     def __init__(self) -> None:
         self._noted: list[tuple[DocumentEvent, Sequence[Any]]] = []
+        self.unheard: dict[int, tuple[DocumentEvent, Any]] = {}
+        """What was noted of tracked objects in calls that failed, and that nobody was given since; by id."""
 
     def load(
         self,
@@ -40,6 +42,7 @@ class Loads:
         partial = [(one, lacked) for one in before.values() if (lacked := _lacking(one)) is not None]
         loaded = _load(tracker, mapping, found, only)
         self._noted.append(("load", [known[key] for key, one in before.items() if one is None]))
+        self.given(before.values())
         self.refreshed([one for one, lacked in partial if _lacking(one) != lacked])
         return loaded
 
@@ -47,6 +50,23 @@ class Loads:
         """These objects show what was read of their documents."""
         if instances and any(hears_loads(kind) for kind in set(map(type, instances))):
             self._noted.append(("refresh", instances))
+
+    def given(self, instances: Iterable[Any]) -> None:
+        """Note what listeners have not heard of these objects."""
+        for one in instances if self.unheard else ():
+            if (unheard := self.unheard.pop(id(one), None)) is not None:
+                self._noted.append((unheard[0], [one]))
+
+    def failed(self, tracker: Tracker) -> None:
+        """A call failed: what was noted in it is heard of once it is given to somebody, and by then still tracked."""
+        for event, instances in self.taken():
+            for one in instances:
+                if one in tracker:
+                    self.unheard.setdefault(id(one), (event, one))
+
+    def clear(self) -> None:
+        """Nothing is tracked any more."""
+        self.unheard.clear()
 
     def taken(self) -> list[tuple[DocumentEvent, Sequence[Any]]]:
         """What was noted since the last call."""

@@ -44,16 +44,13 @@ class Move:
     """What holds the key of the child."""
     parent: Any
     """Whose key it is to be, or None."""
+    orphan: bool = False
+    """Whether the child left a parent that deletes what leaves it."""
 
     @property
     def weak(self) -> bool:
         """Whether the child only left a list: another change of the key, which says where it goes, comes first."""
         return self.parent is None and self.relation.is_list
-
-    @property
-    def orphan(self) -> bool:
-        """Whether that list deletes what leaves it."""
-        return self.weak and self.relation.cascades("delete-orphan")
 
     @property
     def why(self) -> str:
@@ -94,13 +91,30 @@ def _moves_of_one(tracker: Tracker, history: LinkHistory, relation: Relationship
     before = state.get(LINKS, {}).get(relation.attribute)
     if before is not None and before[0] is value and _is_users(history, instance, relation.key):
         return  # only the key of that object changed
-    move = Move(relation, instance, instance, relation.key, value)
+    orphan = value is None and _leaves_owner(tracker, relation, instance)
+    move = Move(relation, instance, instance, relation.key, value, orphan)
     gone = value is not None and (id(value) in tracker.deleted or GONE in state_of(value))
     if gone and id(value) not in tracker.new and id(instance) not in tracker.deleted:
         message = f"{move.why}, which is deleted; set it to another one, or to None"
         raise refused(instance, relation.attribute, message)
     if not (RAW in state and _holds(instance, relation.key, value)):
         yield move
+
+
+def _leaves_owner(tracker: Tracker, relation: Relationship, instance: Any) -> bool:
+    """Whether the parent of a stored object, where the session knows it, has a list that deletes what leaves it."""
+    raw: dict[str, Any] = state_of(instance)[RAW]
+    parent, _ = state_of(instance).get(LINKS, {}).get(relation.attribute, (None, None))
+    key = raw.get(relation.key.stored)
+    if parent is None and key is not None:
+        parent = tracker.identities.get(relation.target, key)
+    return parent is not None and any(
+        other.is_list
+        and other.spec.key == relation.spec.key
+        and other.cascades("delete-orphan")
+        and isinstance(instance, other.target.cls)
+        for other in map_of(parent).relationships.values()
+    )
 
 
 def _holds(instance: Any, part: MappedField, value: Any) -> bool:
@@ -110,10 +124,7 @@ def _holds(instance: Any, part: MappedField, value: Any) -> bool:
 
 
 def _moves_of_list(tracker: Tracker, history: LinkHistory, relation: Relationship, instance: Any) -> Iterator[Move]:
-    """Objects that came to a list say that their keys are to be its object's, those that left it None.
-
-    Stored ones that came to it come into the session too.
-    """
+    """Objects that came to a list say that their keys are to be its object's, those that left it None."""
     state, name, part = state_of(instance), relation.attribute, relation.key
     children = related_objects(relation, instance)
     links: dict[str, Any] = state.get(LINKS, {})
@@ -125,6 +136,7 @@ def _moves_of_list(tracker: Tracker, history: LinkHistory, relation: Relationshi
         raise refused(instance, name, message)
     before: Sequence[Any] = links.get(name, ())
     old, now = {id(one) for one in before}, {id(one) for one in children}
+    owns = relation.cascades("delete-orphan")
     for position, child in enumerate(children):
         if id(child) in old and (RAW in state or _is_users(history, child, part)):
             continue
@@ -134,8 +146,6 @@ def _moves_of_list(tracker: Tracker, history: LinkHistory, relation: Relationshi
             advice = "take it out of the list, or add() it, which inserts it again"
             message = f"{place(relation, instance)}[{position}] is {named(child)}, which is deleted; {advice}"
             raise refused(instance, name, message)
-        if RAW in state_of(child) and child not in tracker:
-            tracker.add(child)
         yield Move(relation, instance, child, part, instance)
     for child in before:
         if id(child) in now or id(child) in tracker.deleted:
@@ -144,17 +154,21 @@ def _moves_of_list(tracker: Tracker, history: LinkHistory, relation: Relationshi
         if raw is not None:
             twin = tracker.identities.get(relation.target, raw["_id"])
             child = child if twin is None else twin  # another object where it was expunged and loaded again
-            if is_shown(part, state_of(child)) and held_key(child, part) != own_key(instance):
+            held = held_key(child, part)
+            given_up = owns and held is None and has_changed(part, child)
+            if is_shown(part, state_of(child)) and held != own_key(instance) and not given_up:
                 continue  # it has gone elsewhere
         elif id(child) not in tracker.new:
             continue
-        yield Move(relation, instance, child, part, None)
+        yield Move(relation, instance, child, part, None, owns)
 
 
 def _stronger(one: Move, other: Move) -> Move:
     """Which of two moves of the same key counts. Raises `ValidationError` where they contradict one another."""
+    if one.parent is other.parent is None and one.orphan != other.orphan:
+        return one if one.orphan else other
     if other.weak:
-        return other if one.weak and other.orphan else one
+        return one
     if one.weak or one.parent is None:
         return other
     if other.parent is not None and own_key(one.parent) != own_key(other.parent):
@@ -168,9 +182,9 @@ def _carry_out(tracker: Tracker, history: LinkHistory, move: Move) -> None:
     if move.weak and RAW in state_of(child) and child not in tracker:
         raise _outside(move)
     key, now = key_or_none(move.parent), held_key(child, part)
-    if now == key and is_shown(part, state_of(child)):
+    if now == key and is_shown(part, state_of(child)) and not move.orphan:
         return
-    if _is_users(history, child, part):
+    if _is_users(history, child, part) and not (move.orphan and now is None):
         if move.weak:
             return
         raise _contradiction(move, f"{move.why}, and {part.attribute} to {getattr(child, part.attribute)!r}")

@@ -28,7 +28,7 @@ def concern(tracker: Tracker, new: Iterable[ClassMap]) -> bool:
 
 
 def synchronize(tracker: Tracker, history: LinkHistory) -> Settling:
-    """Add the new objects that others refer to, set keys as the relationships say, mark orphans for deletion.
+    """Add the objects that others refer to since, set keys as the relationships say, mark orphans for deletion.
 
     Raises `ValidationError` where relationships and keys contradict one another, `SessionError` as `add` does,
     and where an object whose key would have to be written is not in the session.
@@ -37,21 +37,25 @@ def synchronize(tracker: Tracker, history: LinkHistory) -> Settling:
     return Settling(tracker, history, loaded, set_keys(tracker, history, noisy))
 
 
-def with_referred(objects: Iterable[Document], history: LinkHistory) -> list[Document]:
+def with_referred(objects: Iterable[Document], session: Tracker, history: LinkHistory) -> list[Document]:
     """New objects that no session tracks, and those that they refer to, their keys set as the relationships say.
 
-    Raises `SessionError` for lists that hold stored objects, whose keys would have to be written too.
+    What is new in the session is left to that.
+    Raises `SessionError` for lists that hold objects of it or stored ones, whose keys would have to be written too.
     """
-    tracker = Tracker()
+    tracker, added = Tracker(), session.new
+    tracker.new.update(added)
+    tracker.deleted.update(session.deleted)
     tracker.new.update((id(one), one) for one in objects)
-    loaded, noisy = cascade(tracker)
+    loaded, noisy = cascade(tracker, stored=False)
     for relation, one in loaded:
-        for child in related_objects(relation, one) if relation.is_list else ():
-            if RAW in state_of(child):
+        for child in related_objects(relation, one) if relation.is_list and id(one) not in added else ():
+            if RAW in state_of(child) or id(child) in added:
+                why = "was added to this session, which inserts it" if id(child) in added else "is stored"
                 raise SessionError(
-                    f"bulk_insert() writes new objects only, and {named(child)} is stored; use add() instead"
+                    f"bulk_insert() writes new objects only, and {named(child)} {why}; use add() instead"
                 )
     set_keys(tracker, history, noisy)
-    found = list(tracker.new.values())
+    found = [one for name, one in tracker.new.items() if name not in added]
     tracker.clear()
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from operator import is_not
 from typing import Any, TypeAlias
 
 from superorm.expr.narrow import is_list
@@ -11,7 +13,7 @@ from superorm.schema.state import GONE, RAW
 from superorm.unitofwork.links import held_key, is_quiet, key_or_none, map_of, related_objects, state_of
 from superorm.unitofwork.tracking import Tracker, by_class
 
-__all__ = ["Shown", "cascade", "related_changes", "shown"]
+__all__ = ["Shown", "cascade", "related_changes", "separate", "shown"]
 
 Shown: TypeAlias = tuple[Relationship, Any]
 """A relationship, and an object that shows it."""
@@ -31,23 +33,66 @@ def shown(tracker: Tracker) -> list[Shown]:
     ]
 
 
-def cascade(tracker: Tracker) -> tuple[list[Shown], list[Shown]]:
-    """Add the new objects that others refer to; what all show then, and of this what is not as it was before.
+def separate(slots: Iterable[Shown]) -> None:
+    """Give each of the relationships a list of its own, where one was given to several; the first one keeps it."""
+    holders: dict[int, Shown] = {}
+    for slot in slots:
+        relation, instance = slot
+        value: object = state_of(instance).get(relation.attribute)
+        if is_list(value) and any(map(is_not, holders.setdefault(id(value), slot), slot)):
+            state_of(instance)[relation.attribute] = list(value)
 
+
+def cascade(tracker: Tracker, *, stored: bool = True) -> tuple[list[Shown], list[Shown]]:
+    """Add the objects that others refer to since; what all show then, and of this what is not as it was before.
+
+    With ``stored=False`` only new ones are added.
+    Each list is a relationship's own then, so that an edit of one leaves the others as they are.
     Raises `ValidationError` for relationships that show what is none of their class, `SessionError` as `add` does.
     """
     loaded, noisy = shown(tracker), list[Shown]()
-    for relation, instance in loaded:  # which grows
-        if is_quiet(relation, instance):
+    followed: set[tuple[int, str]] = set()
+    for slot in loaded:  # which grows
+        relation, instance = slot
+        follow = bool(followed) and (id(instance), relation.attribute) in followed
+        if not is_quiet(relation, instance):
+            noisy.append(slot)
+        elif not follow:
             continue
-        noisy.append((relation, instance))
-        for other in related_objects(relation, instance):
-            state = state_of(other)
-            if RAW in state or GONE in state or id(other) in tracker.new or not relation.cascades("save-update"):
-                continue
+        for other in _arriving(tracker, relation, instance, stored, follow):
             tracker.add(other)
-            loaded += [(inner, other) for name, inner in map_of(other).relationships.items() if name in state]
+            inner = [one for name, one in map_of(other).relationships.items() if name in state_of(other)]
+            loaded += [(one, other) for one in inner]
+            followed.update((id(other), one.attribute) for one in inner if not _outweighs(relation, one))
+    lists = {id(slot): slot for slot in noisy if slot[0].is_list}
+    if lists:
+        quiet = [slot for slot in loaded if slot[0].is_list and id(slot) not in lists]
+        separate([*quiet, *lists.values()])
     return loaded, noisy
+
+
+def _outweighs(relation: Relationship, inner: Relationship) -> bool:
+    """Whether an object that came to a list leaves what its own relationship shows, as both are of one key."""
+    return relation.is_list and not inner.is_list and relation.spec.key == inner.spec.key
+
+
+def _arriving(tracker: Tracker, relation: Relationship, instance: Any, stored: bool, follow: bool) -> Iterator[Any]:
+    """The objects outside of the session that a relationship brings into it.
+
+    Those are the new ones, and if `stored` these too, whose changes would not be written otherwise;
+    by a list without the cascade too, as their keys are to be written.
+    What a list showed before counts only where the object came just now, and all is to `follow` it.
+    """
+    saves = relation.cascades("save-update")
+    before: Any = state_of(instance).get(LINKS, {}).get(relation.attribute, ())
+    settled = relation.is_list and RAW in state_of(instance) and not (follow and saves)
+    old = {id(one) for one in before} if settled else set[int]()
+    for other in related_objects(relation, instance):
+        if RAW in state_of(other):
+            if stored and (saves or relation.is_list) and id(other) not in old and other not in tracker:
+                yield other
+        elif saves and GONE not in state_of(other) and id(other) not in tracker.new:
+            yield other
 
 
 def related_changes(tracker: Tracker) -> list[Any]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from superorm.compile.plan import Find
 from superorm.compile.writes import UpdatePlan
 from superorm.exc import StatementError, ValidationError
 from superorm.expr.narrow import is_dict
+from superorm.expr.shown import shown
 from superorm.expr.writes import Insert
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
@@ -23,11 +24,13 @@ from superorm.schema.state import RAW, mismatch
 from superorm.schema.types.base import Misfit
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import Need
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.writes import UpdateOp
 
 __all__ = [
     "Upsert",
     "VectorField",
+    "any_of",
     "build_objects",
     "classes_of",
     "identity_of",
@@ -144,7 +147,7 @@ def _build(cls: type, row: dict[str, Any]) -> Any:
     try:
         return cls(**row)
     except (TypeError, ValueError, AssertionError) as error:  # of validators and converters, or arguments missing
-        raise ValidationError(f"{cls.__name__} {row!r:.80}: {error}", document_class=cls) from error
+        raise ValidationError(f"{cls.__name__} {shown(row)}: {error}", document_class=cls) from error
 
 
 @frozen(eq=False)
@@ -207,13 +210,17 @@ def _equal(value: Any) -> Any:
 
 def reads_of(upserts: Sequence[Upsert]) -> list[Find]:
     """The reads of the keys, with the identifying fields, of documents that are there already."""
-    reads: list[Find] = []
-    for start in range(0, len(upserts), _FILTERS):
-        part = upserts[start : start + _FILTERS]
-        projection = dict.fromkeys(("_id", *part[0].by), 1)
-        collection = cast("str", part[0].mapping.collection)
-        reads.append(Find(collection, {"$or": [upsert.op["q"] for upsert in part]}, projection))
-    return reads
+    if not upserts:
+        return []
+    projection = dict.fromkeys(("_id", *upserts[0].by), 1)
+    collection = cast("str", upserts[0].mapping.collection)
+    return [Find(collection, either, projection) for either in any_of([upsert.op["q"] for upsert in upserts])]
+
+
+def any_of(filters: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Filters that together match what any of these matches, each of which one read can hold."""
+    for part in key_batches(filters, _FILTERS):
+        yield {"$or": list(part)}
 
 
 # Computed vectors

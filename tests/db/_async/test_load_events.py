@@ -13,6 +13,7 @@ from superorm import (
     Document,
     Mapped,
     Registry,
+    ValidationError,
     field,
     insert,
     joinedload,
@@ -25,6 +26,7 @@ from superorm import (
     update,
 )
 from superorm.unitofwork.events import hears_loads
+from superorm.unitofwork.writes import Update, UpdateOp
 
 registry = Registry()
 
@@ -159,6 +161,63 @@ async def test_refresh(db: AsyncDB, heard: Heard) -> None:
         await session.scalars(select(Pet).options(load_only(Pet.name)))
         assert [] == heard.taken()
         await session.scalars(select(Pet).options(load_only(Pet.owner_id)).where(Pet.id == 1))
+        assert [("refresh", "Pet", 1)] == heard.taken()
+
+
+async def spoil(db: AsyncDB) -> None:
+    """Another pet of the first owner, whose name is none."""
+    async with db.begin() as session:
+        await session.execute(insert(Pet).values({"id": 9, "owner_id": 1}))
+    backend = (await db.open()).data_backend
+    await backend.write(Update("pets", [UpdateOp(q={"_id": 9}, u={"$set": {"name": 5}})]))
+
+
+async def test_failed_queries(db: AsyncDB, heard: Heard) -> None:
+    """They are not heard of; an object that one left in the session is, once, when it is given to the caller."""
+    await fill(db)
+    await spoil(db)
+    bad = select(Owner).options(selectinload(Owner.pets))
+    async with db.session() as session:
+        with pytest.raises(ValidationError, match="name"):
+            [owner async for owner in session.stream_scalars(bad)]
+        await session.count(select(Owner))
+        await session.get(Pet, 1)
+        assert [("load", "Pet", 1)] == heard.taken()
+        with pytest.raises(ValidationError, match="name"):
+            await session.scalars(bad)
+        assert [] == heard.taken()
+        await session.scalars(select(Pet).where(Pet.id == 2))
+        assert [("load", "Dog", 2)] == heard.taken()
+        for expected in ([("load", "Owner", 2)], []):
+            await session.scalars(select(Owner).where(Owner.id == 2))
+            assert expected == heard.taken()
+        for expected in ([("load", "Owner", 1)], []):
+            await session.get(Owner, 1)
+            assert expected == heard.taken()
+        await session.close()
+        with pytest.raises(ValidationError):
+            await session.scalars(bad)
+        for expected in ([("load", "Owner", 1), ("load", "Pet", 1)], []):
+            await session.scalars(select(Pet).where(Pet.id == 1).options(selectinload(Pet.owner)))
+            assert expected == heard.taken()
+        await session.close()  # with another owner not heard of
+        await session.get(Owner, 2)
+        assert [("load", "Owner", 2)] == heard.taken()
+
+
+async def test_failed_queries_of_partial_objects(db: AsyncDB, heard: Heard) -> None:
+    """What such a query read into an object is heard of later, too."""
+    await fill(db)
+    await spoil(db)
+    async with db.session() as session:
+        (one,) = await session.scalars(select(Pet).where(Pet.id == 1).options(load_only(Pet.name)))
+        assert [("load", "Pet", 1)] == heard.taken()
+        statement = select(Pet, Owner).join(Owner, Owner.id == Pet.owner_id).where(Pet.id == 1)
+        with pytest.raises(ValidationError, match="name"):
+            await session.execute(statement.options(selectinload(Owner.pets)))
+        assert 1 == one.owner_id
+        assert [] == heard.taken()
+        await session.scalars(select(Pet).where(Pet.id == 1))
         assert [("refresh", "Pet", 1)] == heard.taken()
 
 

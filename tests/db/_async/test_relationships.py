@@ -216,16 +216,21 @@ async def test_get_with_options(db: AsyncDB, load: Any) -> None:
         assert await session.get(Movie, 99, options=[load(Movie.author)]) is None
 
 
-async def test_what_is_not_loaded(db: AsyncDB) -> None:
+async def test_what_is_not_loaded(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Touching it raises an error that names the option, and reads nothing."""
     await fill(db)
     async with db.session() as session:
         movie, author = await session.get_one(Movie, 1), await session.get_one(Author, 1)
+        alone = await session.get_one(Movie, 4)
+        sent = await reads(db, monkeypatch)
         with pytest.raises(NotLoadedError, match=r"selectinload\(Movie.author\)"):
             _ = movie.author
         with pytest.raises(NotLoadedError, match=r"selectinload\(Author.movies\)"):
             author.movies.append(movie)
-        assert (await session.get_one(Movie, 4)).author is None
+        with pytest.raises(NotLoadedError, match=r"selectinload\(Movie.studio\)"):
+            assert movie.studio is None
+        assert alone.author is None
+        assert [] == sent
 
 
 async def test_keys_in_chunks(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,6 +565,21 @@ async def test_lists_of_expired_objects(db: AsyncDB, attributes: list[str] | Non
         with pytest.raises(ValidationError, match="change one of them only"):
             await session.commit()
     assert {1: None, 2: 3, 3: 2, 4: None, 5: 1} == await stored(db)
+
+
+@BOTH
+@pytest.mark.parametrize("attributes", [None, ["author_id"]])
+async def test_chains_below_expired_objects(db: AsyncDB, load: Any, attributes: list[str] | None) -> None:
+    """One that has expired is read again for the sake of a chain that goes on from a list which was loaded before."""
+    await fill(db)
+    async with db.session() as session:
+        author = await session.get_one(Author, 1, options=[selectinload(Author.movies)])
+        first, second = sorted(author.movies, key=lambda movie: movie.id)
+        session.expire(first, attributes)
+        chain = selectinload(Author.movies)
+        assert author is await session.get_one(Author, 1, options=[getattr(chain, load.__name__)(Movie.author)])
+        assert (author, author, 1) == (first.author, second.author, first.author_id)
+        assert {id(first), id(second)} == set(map(id, author.movies))
 
 
 async def test_expired_orphans(db: AsyncDB) -> None:

@@ -14,6 +14,7 @@ from superorm import (
     Mapped,
     Registry,
     Session,
+    ValidationError,
     field,
     insert,
     joinedload,
@@ -26,6 +27,7 @@ from superorm import (
     update,
 )
 from superorm.unitofwork.events import hears_loads
+from superorm.unitofwork.writes import Update, UpdateOp
 
 registry = Registry()
 
@@ -160,6 +162,63 @@ def test_refresh(db: DB, heard: Heard) -> None:
         session.scalars(select(Pet).options(load_only(Pet.name)))
         assert [] == heard.taken()
         session.scalars(select(Pet).options(load_only(Pet.owner_id)).where(Pet.id == 1))
+        assert [("refresh", "Pet", 1)] == heard.taken()
+
+
+def spoil(db: DB) -> None:
+    """Another pet of the first owner, whose name is none."""
+    with db.begin() as session:
+        session.execute(insert(Pet).values({"id": 9, "owner_id": 1}))
+    backend = db.open().data_backend
+    backend.write(Update("pets", [UpdateOp(q={"_id": 9}, u={"$set": {"name": 5}})]))
+
+
+def test_failed_queries(db: DB, heard: Heard) -> None:
+    """They are not heard of; an object that one left in the session is, once, when it is given to the caller."""
+    fill(db)
+    spoil(db)
+    bad = select(Owner).options(selectinload(Owner.pets))
+    with db.session() as session:
+        with pytest.raises(ValidationError, match="name"):
+            [owner for owner in session.stream_scalars(bad)]
+        session.count(select(Owner))
+        session.get(Pet, 1)
+        assert [("load", "Pet", 1)] == heard.taken()
+        with pytest.raises(ValidationError, match="name"):
+            session.scalars(bad)
+        assert [] == heard.taken()
+        session.scalars(select(Pet).where(Pet.id == 2))
+        assert [("load", "Dog", 2)] == heard.taken()
+        for expected in ([("load", "Owner", 2)], []):
+            session.scalars(select(Owner).where(Owner.id == 2))
+            assert expected == heard.taken()
+        for expected in ([("load", "Owner", 1)], []):
+            session.get(Owner, 1)
+            assert expected == heard.taken()
+        session.close()
+        with pytest.raises(ValidationError):
+            session.scalars(bad)
+        for expected in ([("load", "Owner", 1), ("load", "Pet", 1)], []):
+            session.scalars(select(Pet).where(Pet.id == 1).options(selectinload(Pet.owner)))
+            assert expected == heard.taken()
+        session.close()  # with another owner not heard of
+        session.get(Owner, 2)
+        assert [("load", "Owner", 2)] == heard.taken()
+
+
+def test_failed_queries_of_partial_objects(db: DB, heard: Heard) -> None:
+    """What such a query read into an object is heard of later, too."""
+    fill(db)
+    spoil(db)
+    with db.session() as session:
+        (one,) = session.scalars(select(Pet).where(Pet.id == 1).options(load_only(Pet.name)))
+        assert [("load", "Pet", 1)] == heard.taken()
+        statement = select(Pet, Owner).join(Owner, Owner.id == Pet.owner_id).where(Pet.id == 1)
+        with pytest.raises(ValidationError, match="name"):
+            session.execute(statement.options(selectinload(Owner.pets)))
+        assert 1 == one.owner_id
+        assert [] == heard.taken()
+        session.scalars(select(Pet).where(Pet.id == 1))
         assert [("refresh", "Pet", 1)] == heard.taken()
 
 

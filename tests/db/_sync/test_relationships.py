@@ -217,16 +217,21 @@ def test_get_with_options(db: DB, load: Any) -> None:
         assert session.get(Movie, 99, options=[load(Movie.author)]) is None
 
 
-def test_what_is_not_loaded(db: DB) -> None:
+def test_what_is_not_loaded(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Touching it raises an error that names the option, and reads nothing."""
     fill(db)
     with db.session() as session:
         movie, author = session.get_one(Movie, 1), session.get_one(Author, 1)
+        alone = session.get_one(Movie, 4)
+        sent = reads(db, monkeypatch)
         with pytest.raises(NotLoadedError, match=r"selectinload\(Movie.author\)"):
             _ = movie.author
         with pytest.raises(NotLoadedError, match=r"selectinload\(Author.movies\)"):
             author.movies.append(movie)
-        assert session.get_one(Movie, 4).author is None
+        with pytest.raises(NotLoadedError, match=r"selectinload\(Movie.studio\)"):
+            assert movie.studio is None
+        assert alone.author is None
+        assert [] == sent
 
 
 def test_keys_in_chunks(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,6 +566,21 @@ def test_lists_of_expired_objects(db: DB, attributes: list[str] | None) -> None:
         with pytest.raises(ValidationError, match="change one of them only"):
             session.commit()
     assert {1: None, 2: 3, 3: 2, 4: None, 5: 1} == stored(db)
+
+
+@BOTH
+@pytest.mark.parametrize("attributes", [None, ["author_id"]])
+def test_chains_below_expired_objects(db: DB, load: Any, attributes: list[str] | None) -> None:
+    """One that has expired is read again for the sake of a chain that goes on from a list which was loaded before."""
+    fill(db)
+    with db.session() as session:
+        author = session.get_one(Author, 1, options=[selectinload(Author.movies)])
+        first, second = sorted(author.movies, key=lambda movie: movie.id)
+        session.expire(first, attributes)
+        chain = selectinload(Author.movies)
+        assert author is session.get_one(Author, 1, options=[getattr(chain, load.__name__)(Movie.author)])
+        assert (author, author, 1) == (first.author, second.author, first.author_id)
+        assert {id(first), id(second)} == set(map(id, author.movies))
 
 
 def test_expired_orphans(db: DB) -> None:

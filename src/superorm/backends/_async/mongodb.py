@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
 from superorm._io import aio
-from superorm.backends._async.transactions import AsyncMongoTransaction, end, server_session
+from superorm.backends._async.transactions import AsyncMongoTransaction, AsyncServerSessions, end
 from superorm.backends.errors import key_in, reading, unique_index_error, writing
 from superorm.compile.plan import Aggregate, Count
 from superorm.exc import UnsupportedError, ValidationError, WriteError
@@ -81,6 +81,7 @@ class AsyncMongoDatabackend:
         self._server: _Server | None = None
         self._cursors: WeakKeyDictionary[AsyncClientSession, WeakSet[Any]] = WeakKeyDictionary()
         """Those that are open in each transaction."""
+        self._sessions = AsyncServerSessions(client)
         self._use(DEFAULTS)
 
     def _use(self, concerns: Concerns) -> None:
@@ -109,7 +110,7 @@ class AsyncMongoDatabackend:
                 hello = await self.client.admin.command("hello")
             clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
             self._server = _Server(
-                Capabilities("mongodb", transactions=clustered, change_streams=clustered),
+                Capabilities("mongodb", transactions=clustered, change_streams=clustered, one_event_loop=True),
                 snapshots=clustered and hello["maxWireVersion"] >= _SNAPSHOT_WIRE_VERSION,
             )
         return self._server
@@ -323,7 +324,7 @@ class AsyncMongoDatabackend:
 
     def causal(self) -> AbstractAsyncContextManager[AsyncClientSession]:
         """A session each of whose operations sees those before it, on whatever member of the cluster."""
-        return server_session(self.client, causal_consistency=True)
+        return self._sessions.one(causal_consistency=True)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[AsyncClientSession]:
@@ -338,11 +339,14 @@ class AsyncMongoDatabackend:
 
     async def close(self) -> None:
         """Close the client, where it belongs to this object, and abort what is open: the server would wait a minute."""
+        await self._sessions.end_forgotten()
         if not self._owns_client:
             return
         try:
             for open_session in self._cursors.keyrefs():
                 await end(open_session())
+            await self.client.close()
+        except RuntimeError:  # the event loop of the connections is closed, and so are they
             await self.client.close()
         except BaseException:  # cut off while it told the server: the end of an event loop cancels all tasks
             await self.client.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from superorm.backends._async.mongodb import AsyncMongoDatabackend
 
-__all__ = ["AsyncMongoTransaction", "end", "server_session"]
+__all__ = ["AsyncMongoTransaction", "AsyncServerSessions", "end"]
 
 _COMMIT_SECONDS = 120
 """How long a commit with an unknown result is repeated, as PyMongo's ``with_transaction`` does."""
@@ -31,19 +32,40 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.5
 """Seconds between two commits, growing by half each time."""
 
 
-@asynccontextmanager
-async def server_session(
-    client: AsyncMongoClient[dict[str, Any]], *, causal_consistency: bool
-) -> AsyncGenerator[AsyncClientSession]:
-    """A server session, which is ended with the block, and where this is forgotten or its event loop ends.
+class AsyncServerSessions:
+    """The server sessions of one client, among them those whose blocks were forgotten and never left."""
 
-    What is open in it is aborted.
-    """
-    session = client.start_session(causal_consistency=causal_consistency)
-    try:
-        yield session
-    finally:
+    def __init__(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
+        self._client = client
+        self._forgotten: deque[AsyncClientSession] = deque()
+
+    @asynccontextmanager
+    async def one(self, *, causal_consistency: bool) -> AsyncGenerator[AsyncClientSession]:
+        """A server session, which is ended with the block, and what is open in it aborted.
+
+        Where the block is forgotten, the event loop sees to that, soon and at its end;
+        without one, the next block of these sessions or `end_forgotten` does.
+        """
+        await self.end_forgotten()
+        session = self._client.start_session(causal_consistency=causal_consistency)
+        try:
+            yield session
+        except GeneratorExit:
+            await aio.finalized(self._forgotten, end, session)
+            raise
+        except BaseException:
+            await end(session)
+            raise
         await end(session)
+
+    async def end_forgotten(self) -> None:
+        """End the sessions whose blocks were forgotten."""
+        while self._forgotten:
+            try:
+                session = self._forgotten.popleft()
+            except IndexError:  # another thread was faster
+                return
+            await end(session)
 
 
 async def end(session: AsyncClientSession | None) -> None:
@@ -53,7 +75,7 @@ async def end(session: AsyncClientSession | None) -> None:
 
 
 async def _end(session: AsyncClientSession) -> None:
-    with suppress(PyMongoError, AttributeError):  # the second one where the other was faster
+    with suppress(PyMongoError, AttributeError, RuntimeError):  # where the other was faster; in another event loop
         await session.end_session()
 
 
@@ -66,7 +88,7 @@ class AsyncMongoTransaction:
     def __init__(self, backend: AsyncMongoDatabackend, after: AsyncClientSession | None) -> None:
         self._backend = backend
         self._after = after
-        self._own = server_session(backend.client, causal_consistency=after is not None)
+        self._own = backend._sessions.one(causal_consistency=after is not None)
 
     async def __aenter__(self) -> AsyncClientSession:
         backend = self._backend

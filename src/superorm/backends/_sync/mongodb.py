@@ -16,7 +16,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
 from superorm._io import sio
-from superorm.backends._sync.transactions import MongoTransaction, end, server_session
+from superorm.backends._sync.transactions import MongoTransaction, ServerSessions, end
 from superorm.backends.errors import key_in, reading, unique_index_error, writing
 from superorm.compile.plan import Aggregate, Count
 from superorm.exc import UnsupportedError, ValidationError, WriteError
@@ -82,6 +82,7 @@ class MongoDatabackend:
         self._server: _Server | None = None
         self._cursors: WeakKeyDictionary[ClientSession, WeakSet[Any]] = WeakKeyDictionary()
         """Those that are open in each transaction."""
+        self._sessions = ServerSessions(client)
         self._use(DEFAULTS)
 
     def _use(self, concerns: Concerns) -> None:
@@ -110,7 +111,7 @@ class MongoDatabackend:
                 hello = self.client.admin.command("hello")
             clustered = "setName" in hello or hello.get("msg") == "isdbgrid"
             self._server = _Server(
-                Capabilities("mongodb", transactions=clustered, change_streams=clustered),
+                Capabilities("mongodb", transactions=clustered, change_streams=clustered, one_event_loop=True),
                 snapshots=clustered and hello["maxWireVersion"] >= _SNAPSHOT_WIRE_VERSION,
             )
         return self._server
@@ -322,7 +323,7 @@ class MongoDatabackend:
 
     def causal(self) -> AbstractContextManager[ClientSession]:
         """A session each of whose operations sees those before it, on whatever member of the cluster."""
-        return server_session(self.client, causal_consistency=True)
+        return self._sessions.one(causal_consistency=True)
 
     @contextmanager
     def snapshot(self) -> Generator[ClientSession]:
@@ -337,11 +338,14 @@ class MongoDatabackend:
 
     def close(self) -> None:
         """Close the client, where it belongs to this object, and abort what is open: the server would wait a minute."""
+        self._sessions.end_forgotten()
         if not self._owns_client:
             return
         try:
             for open_session in self._cursors.keyrefs():
                 end(open_session())
+            self.client.close()
+        except RuntimeError:  # the event loop of the connections is closed, and so are they
             self.client.close()
         except BaseException:  # cut off while it told the server: the end of an event loop cancels all tasks
             self.client.close()

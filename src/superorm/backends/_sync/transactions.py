@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from superorm.backends._sync.mongodb import MongoDatabackend
 
-__all__ = ["MongoTransaction", "end", "server_session"]
+__all__ = ["MongoTransaction", "ServerSessions", "end"]
 
 _COMMIT_SECONDS = 120
 """How long a commit with an unknown result is repeated, as PyMongo's ``with_transaction`` does."""
@@ -32,17 +33,40 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.5
 """Seconds between two commits, growing by half each time."""
 
 
-@contextmanager
-def server_session(client: MongoClient[dict[str, Any]], *, causal_consistency: bool) -> Generator[ClientSession]:
-    """A server session, which is ended with the block, and where this is forgotten or its event loop ends.
+class ServerSessions:
+    """The server sessions of one client, among them those whose blocks were forgotten and never left."""
 
-    What is open in it is aborted.
-    """
-    session = client.start_session(causal_consistency=causal_consistency)
-    try:
-        yield session
-    finally:
+    def __init__(self, client: MongoClient[dict[str, Any]]) -> None:
+        self._client = client
+        self._forgotten: deque[ClientSession] = deque()
+
+    @contextmanager
+    def one(self, *, causal_consistency: bool) -> Generator[ClientSession]:
+        """A server session, which is ended with the block, and what is open in it aborted.
+
+        Where the block is forgotten, the event loop sees to that, soon and at its end;
+        without one, the next block of these sessions or `end_forgotten` does.
+        """
+        self.end_forgotten()
+        session = self._client.start_session(causal_consistency=causal_consistency)
+        try:
+            yield session
+        except GeneratorExit:
+            sio.finalized(self._forgotten, end, session)
+            raise
+        except BaseException:
+            end(session)
+            raise
         end(session)
+
+    def end_forgotten(self) -> None:
+        """End the sessions whose blocks were forgotten."""
+        while self._forgotten:
+            try:
+                session = self._forgotten.popleft()
+            except IndexError:  # another thread was faster
+                return
+            end(session)
 
 
 def end(session: ClientSession | None) -> None:
@@ -52,7 +76,7 @@ def end(session: ClientSession | None) -> None:
 
 
 def _end(session: ClientSession) -> None:
-    with suppress(PyMongoError, AttributeError):  # the second one where the other was faster
+    with suppress(PyMongoError, AttributeError, RuntimeError):  # where the other was faster; in another event loop
         session.end_session()
 
 
@@ -65,7 +89,7 @@ class MongoTransaction:
     def __init__(self, backend: MongoDatabackend, after: ClientSession | None) -> None:
         self._backend = backend
         self._after = after
-        self._own = server_session(backend.client, causal_consistency=after is not None)
+        self._own = backend._sessions.one(causal_consistency=after is not None)
 
     def __enter__(self) -> ClientSession:
         backend = self._backend

@@ -1,0 +1,103 @@
+"""Which sessions hold which objects: an object is in one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
+from typing import Any
+from weakref import ref
+
+from superorm.codec import documents
+from superorm.exc import SessionError
+from superorm.expr.shown import shown
+from superorm.schema.document import Document
+from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.state import RAW, has_getattr
+from superorm.unitofwork.identity import IdentityMap
+
+__all__ = ["HOLDERS", "Holder", "document_map", "elsewhere", "outside", "raw_of"]
+
+HOLDERS: dict[int, ref[Holder]] = {}
+"""All holders of the process: objects do not know who holds them, which would make each load slower."""
+
+
+class Holder:
+    """The objects of one session."""
+
+    def __init__(self) -> None:
+        name = id(self)
+        HOLDERS[name] = ref(self, lambda _: HOLDERS.pop(name, None))
+        self.identities = IdentityMap()
+        self.new: dict[int, Document] = {}
+        self.deleted: dict[int, Document] = {}
+        self._gone: dict[int, Document] = {}
+        """The objects of deletions that can still be undone."""
+
+    def __contains__(self, instance: object) -> bool:
+        return id(instance) in self.new or self._is_stored(instance)
+
+    def _is_stored(self, instance: object) -> bool:
+        raw = raw_of(instance)
+        return raw is not None and self.identities.get(class_map(type(instance)), raw["_id"]) is instance
+
+    def check_outside(self, instances: Sequence[Document], kinds: Iterable[type], caller: str) -> None:
+        """Raise `SessionError` where one of the objects, of these classes, is stored already, or new in a session."""
+        if any(map(hasattr, instances, repeat(RAW))) or any(map(has_getattr, kinds)):
+            for instance in instances:
+                if raw_of(instance) is not None:
+                    why = "is stored already; leave it out, or add() it to write what was changed"
+                    raise _not_new(instance, caller, why)
+        if self.new and not self.new.keys().isdisjoint(map(id, instances)):
+            instance = next(instance for instance in instances if id(instance) in self.new)
+            raise _not_new(instance, caller, "was added to this session, which inserts it; expunge() it first")
+        self._check_not_elsewhere(instances)
+
+    def _check_not_elsewhere(self, new: Collection[Document]) -> None:
+        """Raise `SessionError` where another session holds one of the new objects, or deleted it undoably."""
+        for known in list(HOLDERS.values()):
+            other = known()
+            for held in () if other is None or other is self else (other.new, other._gone):
+                if held and not held.keys().isdisjoint(map(id, new)):
+                    raise elsewhere(next(instance for instance in new if id(instance) in held))
+
+    def _holds(self, instance: Document) -> bool:
+        """Whether the object is tracked here, or was until a deletion that can still be undone."""
+        return id(instance) in self._gone or instance in self
+
+    def held_elsewhere(self, instance: Document) -> bool:
+        """Whether another session tracks the object, or deleted it undoably."""
+        others = [known() for known in list(HOLDERS.values())]
+        return any(one not in (None, self) and one._holds(instance) for one in others)
+
+
+def raw_of(instance: object) -> dict[str, Any] | None:
+    """The snapshot of a stored object."""
+    return vars(instance).get(RAW)
+
+
+def document_map(instance: object) -> ClassMap:
+    """The class of a document. Raises `SessionError` for anything else."""
+    if not isinstance(instance, Document):
+        raise SessionError(f"a session holds documents, not {type(instance).__name__} {shown(instance)}")
+    return class_map(type(instance))
+
+
+def outside(mapping: ClassMap) -> SessionError:
+    """The error of an object that is not in the session."""
+    message = f"this {mapping.name} is not in the session; load it here, or add() it first"
+    return SessionError(message, document_class=mapping.cls)
+
+
+def _not_new(instance: Document, caller: str, why: str) -> SessionError:
+    mapping = class_map(type(instance))
+    key = documents.key_of(mapping, instance)
+    message = f"{caller} takes new objects, and {mapping.name} {shown(key)} {why}"
+    return SessionError(message, document_class=mapping.cls, key=key)
+
+
+def elsewhere(instance: Document) -> SessionError:
+    """The error of an object that another session holds."""
+    mapping = class_map(type(instance))
+    key = documents.key_of(mapping, instance)
+    advice = "in another session; expunge() it there, or close that session, first"
+    return SessionError(f"{mapping.name} {shown(key)} is {advice}", document_class=mapping.cls, key=key)

@@ -1,0 +1,155 @@
+"""An `AsyncDB` in other event loops than the one that it was first used in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+
+from superorm import AsyncDB, AsyncSession, ConfigurationError, Document, Mapped, connect_async, field, select
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # the connections of an event loop that was closed before the DB
+
+
+class Mark(Document):
+    __collection__ = "marks"
+
+    id: Mapped[int] = field(primary_key=True)
+
+
+@pytest.fixture
+def name(mongodb_uri: str) -> Iterator[str]:
+    name = f"loops_{uuid4().hex[:12]}"
+    yield name
+    with pymongo.MongoClient[Any](mongodb_uri) as client:
+        client.drop_database(name)
+        client.drop_database(f"_filesystem:{name}")
+
+
+def made(uri: str, name: str) -> AsyncDB:
+    return connect_async(uri, database=name, vector_database="memory://", signing_key="test-key")
+
+
+async def read(db: AsyncDB) -> list[int]:
+    async with db.session() as session:
+        return (await session.scalars(select(Mark.id).order_by(Mark.id))).all()
+
+
+async def stream(db: AsyncDB) -> list[int]:
+    async with db.session() as session:
+        return [key async for key in session.stream_scalars(select(Mark.id))]
+
+
+async def write(db: AsyncDB) -> None:
+    async with db.begin() as session:
+        session.add(Mark(id=1))
+
+
+async def run(db: AsyncDB) -> int:
+    return await db.run(lambda session: session.count(select(Mark)))
+
+
+async def show(db: AsyncDB) -> Any:
+    return await db.show("model")
+
+
+@pytest.mark.parametrize("use", [read, stream, write, run, show, AsyncDB.create_all, AsyncDB.open])
+def test_used_in_a_second_event_loop(mongodb_uri: str, name: str, use: Callable[[AsyncDB], Awaitable[Any]]) -> None:
+    """It says what to do, whatever is called; closing it there does not raise."""
+    db = made(mongodb_uri, name)
+
+    async def main() -> None:
+        await use(db)
+
+    asyncio.run(write(db))
+    with pytest.raises(ConfigurationError, match=r"connect_async\(\.\.\.\) in each, or give .* AsyncSession"):
+        asyncio.run(main())
+    asyncio.run(db.close())
+    asyncio.run(db.close())
+    with pytest.raises(ConfigurationError, match="closed"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("ends", ["rollback", "close"])
+def test_a_session_in_a_second_event_loop(mongodb_uri: str, name: str, ends: str) -> None:
+    """Its calls say the same where its transaction was begun in another event loop; it can be ended."""
+    db = made(mongodb_uri, name)
+
+    async def begun() -> AsyncSession:
+        session = db.session()
+        session.add(Mark(id=1))
+        await session.flush()
+        return session
+
+    async def goes_on(session: AsyncSession) -> None:
+        session.add(Mark(id=2))
+        for call in (session.flush, session.commit):
+            with pytest.raises(ConfigurationError, match="first used in"):
+                await call()
+            await session.rollback()
+            session.add(Mark(id=2))
+        with pytest.raises(ConfigurationError, match="first used in"):
+            await session.get(Mark, 1)
+        await getattr(session, ends)()
+        await db.close()
+
+    asyncio.run(goes_on(asyncio.run(begun())))
+    with pymongo.MongoClient[Any](mongodb_uri) as client:
+        assert [] == list(client[name]["marks"].find())
+
+
+def test_a_commit_beside_the_event_loop(mongodb_uri: str, name: str) -> None:
+    """A transaction whose event loop stands still is not committed in another one, but in its own."""
+    db = made(mongodb_uri, name)
+    loop = asyncio.new_event_loop()
+
+    async def begun() -> AsyncSession:
+        session = db.session()
+        session.add(Mark(id=1))
+        await session.flush()
+        return session
+
+    async def commit(session: AsyncSession) -> None:
+        await session.commit()
+
+    session = loop.run_until_complete(begun())
+    with pytest.raises(ConfigurationError, match="first used in"):
+        asyncio.run(commit(session))
+    loop.run_until_complete(session.rollback())
+    session.add(Mark(id=1))
+    loop.run_until_complete(session.commit())
+    assert [1] == loop.run_until_complete(read(db))
+    asyncio.run(db.close())  # in its own event loop, which stands still
+    loop.close()
+
+
+def test_closed_beside_a_running_event_loop(mongodb_uri: str, name: str) -> None:
+    """It is closed in the event loop that it belongs to, which goes on."""
+    db = made(mongodb_uri, name)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(write(db), loop).result(30)
+        asyncio.run(db.close())
+        with pytest.raises(ConfigurationError, match="closed"):
+            asyncio.run_coroutine_threadsafe(read(db), loop).result(30)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def test_without_connections() -> None:
+    """Mongomock works in one event loop after the other."""
+    db = made(f"mongomock://{uuid4().hex}", "any")
+    asyncio.run(write(db))
+    assert [1] == asyncio.run(read(db))
+    asyncio.run(db.close())
