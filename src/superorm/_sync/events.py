@@ -10,7 +10,7 @@ from weakref import ref
 from superorm._io import sio
 from superorm.codec.documents import is_changed
 from superorm.exc import SessionError
-from superorm.schema.mapping import ClassMap
+from superorm.schema.mapping import ClassMap, class_map
 from superorm.unitofwork.events import EventTarget, Listener, any_listeners, listeners_of
 from superorm.unitofwork.flush import FlushPlan
 from superorm.unitofwork.loads import Loads
@@ -92,12 +92,14 @@ class Events:
         if not noted:
             return
         before, self.loading = self.loading, True
+        rest = [(event, one) for event, objects in reversed(noted) for one in reversed(objects)]
         try:
-            for event, objects in noted:
-                for mapping, instances in by_class(objects).items():
-                    self._call(event, mapping, instances)
+            while rest:
+                event, one = rest.pop()
+                self._call(event, class_map(type(one)), [one])
         finally:
             self.loading = before
+            self.loads.put_back(rest)
 
     def _listeners(self, event: str) -> list[Listener]:
         """Those for an event of the session."""

@@ -68,6 +68,10 @@ class Loads:
         """Nothing is tracked any more."""
         self.unheard.clear()
 
+    def put_back(self, rest: Iterable[tuple[DocumentEvent, Any]]) -> None:
+        """These were not heard of, as a listener raised."""
+        self._noted += [(event, [one]) for event, one in rest]
+
     def taken(self) -> list[tuple[DocumentEvent, Sequence[Any]]]:
         """What was noted since the last call."""
         noted, self._noted = self._noted, []

@@ -44,18 +44,19 @@ def with_referred(objects: Iterable[Document], session: Tracker, history: LinkHi
     Raises `SessionError` for lists that hold objects of it or stored ones, whose keys would have to be written too.
     """
     tracker, added = Tracker(), session.new
-    tracker.new.update(added)
-    tracker.deleted.update(session.deleted)
-    tracker.new.update((id(one), one) for one in objects)
-    loaded, noisy = cascade(tracker, stored=False)
-    for relation, one in loaded:
-        for child in related_objects(relation, one) if relation.is_list and id(one) not in added else ():
-            if RAW in state_of(child) or id(child) in added:
-                why = "was added to this session, which inserts it" if id(child) in added else "is stored"
-                raise SessionError(
-                    f"bulk_insert() writes new objects only, and {named(child)} {why}; use add() instead"
-                )
-    set_keys(tracker, history, noisy)
-    found = [one for name, one in tracker.new.items() if name not in added]
-    tracker.clear()
-    return found
+    try:
+        tracker.new.update(added)
+        tracker.deleted.update(session.deleted)
+        tracker.new.update((id(one), one) for one in objects)
+        loaded, noisy = cascade(tracker, stored=False)
+        for relation, one in loaded:
+            for child in related_objects(relation, one) if relation.is_list and id(one) not in added else ():
+                if RAW in state_of(child) or id(child) in added:
+                    why = "was added to this session, which inserts it" if id(child) in added else "is stored"
+                    raise SessionError(
+                        f"bulk_insert() writes new objects only, and {named(child)} {why}; use add() instead"
+                    )
+        set_keys(tracker, history, noisy)
+        return [one for name, one in tracker.new.items() if name not in added]
+    finally:
+        tracker.clear()  # an error may keep it, and it is to hold nothing then

@@ -64,10 +64,9 @@ def cascade(tracker: Tracker, *, stored: bool = True) -> tuple[list[Shown], list
             inner = [one for name, one in map_of(other).relationships.items() if name in state_of(other)]
             loaded += [(one, other) for one in inner]
             followed.update((id(other), one.attribute) for one in inner if not _outweighs(relation, one))
-    lists = {id(slot): slot for slot in noisy if slot[0].is_list}
-    if lists:
-        quiet = [slot for slot in loaded if slot[0].is_list and id(slot) not in lists]
-        separate([*quiet, *lists.values()])
+    changed = {id(slot) for slot in noisy}
+    lists = [slot for slot in loaded if slot[0].is_list]
+    separate(sorted(lists, key=lambda slot: id(slot) in changed))
     return loaded, noisy
 
 

@@ -238,7 +238,7 @@ class Tracker(Undo):
             mapping, raw = class_map(type(instance)), vars(instance).pop(RAW)
             self._undo.append((instance, raw, None, vars(instance).get(UNLOADED)))
             self.identities.discard(mapping, raw["_id"])
-            self._thinned.add(mapping.collection)
+            self._removed.setdefault(mapping.collection, set()).add(identity(raw["_id"]))
             setattr(instance, GONE, raw)
             self.deleted.pop(id(instance), None)
             self._gone[id(instance)] = instance

@@ -40,7 +40,9 @@ class Undo(Holder):
         self._inserted: dict[str | None, list[Any]] = {}
         """The keys that statements inserted since, by collection, where surely none of these was there before."""
         self._thinned: set[str | None] = set()
-        """The collections from which documents were deleted since."""
+        """The collections from which statements deleted documents since."""
+        self._removed: dict[str | None, set[Any]] = {}
+        """The `identity` of documents that were deleted otherwise since, by collection."""
 
     @property
     def undoable(self) -> bool:
@@ -73,7 +75,9 @@ class Undo(Holder):
     def inserted(self, collection: str | None, keys: Iterable[Any]) -> None:
         """A statement inserted documents with these keys, undoably."""
         if collection not in self._thinned:
-            self._inserted.setdefault(collection, []).extend(keys)
+            removed = self._removed.get(collection)
+            new = [key for key in keys if identity(key) not in removed] if removed else keys
+            self._inserted.setdefault(collection, []).extend(new)
 
     def thinned(self, collection: str | None) -> None:
         """A statement deleted documents of the collection: those inserted from now on may have been there before."""
@@ -87,6 +91,7 @@ class Undo(Holder):
         self._forgotten.clear()
         self._inserted.clear()
         self._thinned.clear()
+        self._removed.clear()
         self._unsure = None
 
     def _read_unsurely(self) -> list[tuple[ClassMap, Any]]:

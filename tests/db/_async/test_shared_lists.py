@@ -139,6 +139,21 @@ async def test_of_two_new_objects(db: AsyncDB) -> None:
     assert {1: 1} == await stored(db)
 
 
+async def test_of_nothing(db: AsyncDB) -> None:
+    """An empty list that two objects show, as one had it before, is two lists after the next flush as well."""
+    await fill(db)
+    async with db.session() as session:
+        _, second, third = await all_authors(session)
+        third.movies = second.movies
+        await session.commit()
+        second.movies.append(Movie(id=5))
+        assert [] == third.movies
+        for _ in range(3):
+            await session.commit()
+            assert {1: 1, 2: 1, 5: 2} == await stored(db)
+            assert [] == session.dirty
+
+
 async def test_of_two_relationships(db: AsyncDB) -> None:
     """One object's two relationships have a list each."""
     await fill(db)

@@ -265,6 +265,28 @@ def test_errors_of_listeners(db: DB) -> None:
         assert "z" == session.scalar(select(Pet.name).where(Pet.id == 1))
 
 
+def test_what_an_error_of_a_listener_left_unheard(db: DB) -> None:
+    """The other objects are heard of once a query gives them; that of the error is not heard of twice."""
+    fill(db)
+    heard: list[int] = []
+
+    def load(session: Session, pet: Pet) -> None:
+        heard.append(pet.id)
+        if pet.id == 2:
+            raise ZeroDivisionError
+
+    listens_for(Pet, "load")(load)
+    try:
+        with db.session() as session:
+            with pytest.raises(ZeroDivisionError):
+                session.scalars(select(Pet).order_by(Pet.id))
+            assert [1, 2] == heard
+            session.scalars(select(Pet).order_by(Pet.id))
+            assert [1, 2, 3] == heard
+    finally:
+        remove_listener(Pet, "load", load)
+
+
 def test_only_classes_that_are_listened_to(heard: Heard) -> None:
     """What is loaded of others is not looked at; so is nothing once no listener is left."""
     assert [True, True, True] == [hears_loads(cls) for cls in (Owner, Pet, Dog)]

@@ -140,6 +140,21 @@ def test_of_two_new_objects(db: DB) -> None:
     assert {1: 1} == stored(db)
 
 
+def test_of_nothing(db: DB) -> None:
+    """An empty list that two objects show, as one had it before, is two lists after the next flush as well."""
+    fill(db)
+    with db.session() as session:
+        _, second, third = all_authors(session)
+        third.movies = second.movies
+        session.commit()
+        second.movies.append(Movie(id=5))
+        assert [] == third.movies
+        for _ in range(3):
+            session.commit()
+            assert {1: 1, 2: 1, 5: 2} == stored(db)
+            assert [] == session.dirty
+
+
 def test_of_two_relationships(db: DB) -> None:
     """One object's two relationships have a list each."""
     fill(db)
