@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -22,6 +23,13 @@ class Mark(Document):
     __collection__ = "marks"
 
     id: Mapped[int] = field(primary_key=True)
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Such connections warn when they are collected: not in another test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
