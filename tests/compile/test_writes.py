@@ -261,9 +261,9 @@ def test_merges_by_attributes() -> None:
         ((Movie.title, Movie.genres), {}, "s", r"Total\.sum holds int, and 's' is list\[str\]"),
         (
             (Movie.title,),
-            {},
+            {"when_matched": "keepExisting"},
             "s",
-            r"no column is Total\.sum, .*\.label\('sum'\) a column, .*when_not_matched=\"discard",
+            r"no column is Total\.sum, .*\.label\('sum'\) a column, .*when_matched=\"merge\"$",
         ),
         (
             (Movie.title,),
@@ -291,23 +291,66 @@ def test_merges_of_what_a_class_cannot_hold(columns: Any, options: Any, field: s
 
 
 def test_merges_of_what_a_class_can_hold() -> None:
-    """Items of unwound lists count as such, documents that are there may get a part, and so may a row's own."""
+    """Items of unwound lists count as such, and documents that may be there may get a part."""
     items = select(Movie.genres.label("id"), func.count().label("sum")).unwind(Movie.genres).group_by(Movie.genres)
     assert compile_merge(items.merge_into(Total))
-    assert compile_merge(select(Movie.title.label("id")).merge_into(Total, when_not_matched="discard"))
     own = select(Total.id, (Total.sum * 2).label("sum"))
     assert compile_merge(own.merge_into(Total))
     part = select(Total.id, Total.seen)
-    assert compile_merge(part.merge_into(Total))
-    for other in part.merge_into(Total, when_matched="replace"), part.union_all(part).merge_into(Total):
-        with pytest.raises(StatementError, match=r"no column is Total\.sum"):
-            compile_merge(other)
+    computed = select(func.concat(Total.id, "x").label("id"), Total.seen)
+    joined = select(Movie.title.label("id"), Total.seen).select_from(Movie).join(Total, Total.id == Movie.title)
+    for there in part, part.union_all(part), computed, joined, select(Movie.title.label("id")):
+        assert compile_merge(there.merge_into(Total))
+        assert compile_merge(there.merge_into(Total, when_not_matched="discard"))
+        for how in "replace", "keepExisting", "fail":
+            with pytest.raises(StatementError, match=r"no column is Total\.sum"):
+                compile_merge(there.merge_into(Total, when_matched=how))  # type: ignore[call-overload,arg-type]
     whole = select(Counted).where(Counted.n > 1)
     assert compile_merge(whole.merge_into(Counted))
     with pytest.raises(StatementError, match="Total has no field for 'n'"):
         compile_merge(whole.merge_into(Total))
     with pytest.raises(StatementError, match=r"Counted\.at holds list\[int\] \| None, and 'at' is str"):
         compile_merge(select(Counted.id, Counted.id.label("at")).merge_into(Counted))
+
+
+class Part(Document, registry=registry):
+    id: Mapped[str] = field(primary_key=True)
+
+
+class Whole(Part):
+    size: Mapped[int]
+
+
+class Sized(Document, registry=registry):
+    id: Mapped[str] = field(primary_key=True)
+    size: Mapped[int]
+    at: Mapped[int] = field(default=0)
+
+
+class Kept(Document, registry=registry):
+    __on_mismatch__ = "keep"
+    id: Mapped[int] = field(primary_key=True)
+    n: Mapped[int]
+
+
+@pytest.mark.parametrize(
+    ("statement", "target", "options"),
+    [
+        (select(Counted).stage({"$set": {"size": 1, "at": 2}}), Sized, {"when_matched": "replace"}),
+        (select(Counted).stage({"$project": {"s": "$n"}}), Total, {"when_matched": "replace"}),
+        (select(Counted.id, Counted.at).stage({"$unwind": "$at"}), Sized, {}),
+        (select(Counted.id, Counted.at).unwind(Counted.at), Sized, {}),
+        (select(Counted.id, Counted.at).unwind(Counted.at).union_all(select(Counted.id, Counted.n)), Sized, {}),
+        (select(Part), Sized, {"when_matched": "replace"}),
+        (select(Counted.id, Counted.id.label("n")), Kept, {}),
+        (select(Counted.n.label("id")), Kept, {"when_matched": "replace"}),
+        (select(Kept.n.label("id"), Kept.n.label("size")), Sized, {}),
+        (select(Kept.n.label("id"), Kept.n.label("size")), Sized, {"when_matched": "replace"}),
+    ],
+)
+def test_merges_of_what_is_not_known(statement: Any, target: Any, options: Any) -> None:
+    """Nothing is said of raw stages, of subclasses' fields and of classes that keep what does not fit."""
+    assert compile_merge(statement.merge_into(target, **options))
 
 
 def test_merges_into_subclasses() -> None:

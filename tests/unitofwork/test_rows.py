@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from superorm import (
@@ -120,7 +121,9 @@ def test_results() -> None:
     assert ["a", "b", ""] == found.scalars().all() == list(found.scalars())
     assert {"title": "a", "year": 1995} == found.mappings()[0]
     assert ("a", 1995) == found.first()
-    assert [[("a", 1995), ("b", None)], [("", None)]] == list(found.partitions(2))
+    assert (
+        [[("a", 1995), ("b", None)], [("", None)]] == list(found.partitions(2)) == list(found.partitions(np.int64(2)))
+    )  # type: ignore[arg-type]
     with pytest.raises(StatementError, match=r"partitions\(size\) must be from 1 to \d+, not 0"):
         found.partitions(0)
     with pytest.raises(StatementError, match=r"partitions\(size\) takes a whole number, not str 'x'"):

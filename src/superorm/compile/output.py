@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """What the rows of a statement hold, and where it stands in what the server returns."""
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ class Output:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The paths that its values are read from: its own, and that of the class which tells what a field is."""
+        """The paths that its values are read from: its own, and those of the classes which tell what a field is."""
         path = ".".join(self.path)
-        told = told_by_class(self.entity) if self.stored and is_field(self.entity) else None
-        return (path,) if told is None else (path, ".".join((*self.path[:-1], told.discriminator)))
+        told = told_by_class(self.entity) if self.stored and is_field(self.entity) else ()
+        if not told:
+            return (path,)
+        holder = path.removesuffix(self.entity._path)  # of a joined document
+        return path, *[holder + one for one in told]
 
     def moved(self, place: str, path: str) -> Output:
         """The column of the values at `place`, where they stand at another path."""

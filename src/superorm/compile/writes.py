@@ -12,7 +12,7 @@ from superorm.compile.capable import check_capabilities
 from superorm.compile.compiler import filter_of
 from superorm.compile.depth import check_depth
 from superorm.compile.expressions import has_accumulator
-from superorm.compile.merges import check_rows, finds_own, sets_in, stored_key
+from superorm.compile.merges import check_rows, sets_in, stored_key
 from superorm.compile.output import Output
 from superorm.compile.plan import Aggregate
 from superorm.compile.rewrites import optimized
@@ -199,9 +199,8 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
     if lists:
         builder.stages.append({"$set": lists})
     if mapping is not None:
-        own = matched == ("_id",) and finds_own(statement.select, builder.mapping, mapping, outputs)
-        inserts = statement.when_not_matched == "insert" and not own
-        check_rows(mapping, outputs, makes=inserts or statement.when_matched == "replace")
+        alone = statement.when_not_matched == "insert" and statement.when_matched in ("keepExisting", "fail")
+        check_rows(statement.select, mapping, outputs, makes=alone or statement.when_matched == "replace")
         if sets := sets_in(mapping, outputs):
             builder.stages.append({"$set": sets})
     named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))

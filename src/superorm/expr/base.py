@@ -15,6 +15,7 @@ from superorm.exc import StatementError
 from superorm.expr.literals import PLAIN, literal
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, Operator
 from superorm.expr.order import in_order
+from superorm.expr.shown import shown
 from superorm.expr.thawed import thawed
 from superorm.expr.typed import is_scalar, types
 from superorm.expr.values import checked_name, checked_number, text_literal
@@ -282,7 +283,7 @@ class Expr(Generic[M_contra, T_co]):
                 f"{self!r}.{name}({values!r}) takes Python's values, not a list in the database{meant}"
             )
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            given = f"{type(values).__name__} {values!r:.80}"  # pyright: ignore[reportUnknownArgumentType]
+            given = f"{type(values).__name__} {shown(values)}"  # pyright: ignore[reportUnknownArgumentType]
             raise StatementError(f"{self!r}.{name}() takes a list of values, not {given}")
         found = [self._literal(value) for value in values]
         return in_order(found) if isinstance(values, (set, frozenset)) else found
@@ -345,6 +346,13 @@ class Matches(Predicate[M_contra]):
     options: str = ""
     method: str = field(default="", repr=False)
     """Which one was called; empty for ``regex``."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("left", "pattern", "options", "method")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in {"method": "", **state}.items():  # older pickles have no method
+            object.__setattr__(self, name, value)
 
     def children(self) -> Iterator[Expr[Any, Any]]:
         yield self.left

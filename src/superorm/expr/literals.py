@@ -26,6 +26,8 @@ PLAIN = frozenset(_NATIVE | _BSON)
 ATOMIC = PLAIN | {int, str}
 """The types of literals that hold no others."""
 
+_NOT_BSON = frozenset[type]({np.timedelta64, np.longdouble, np.clongdouble})
+"""Scalars of numpy that are no Python number."""
 _registered: dict[type, Callable[[Any], Any]] = {}
 
 
@@ -62,6 +64,8 @@ def literal(value: object) -> Any:
         return _moment(value)
     if isinstance(value, Decimal):
         return _decimal(value)
+    if kind in _NOT_BSON:
+        return _container(value)
     if isinstance(value, np.generic):
         return literal(cast("Any", value).item())
     return _container(value)

@@ -24,7 +24,6 @@ from superorm.expr.sources import is_document
 from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
 from superorm.expr.storable import Storable
 from superorm.expr.thawed import thawed
-from superorm.expr.typed import types
 from superorm.expr.values import checked_count, checked_flag, checked_name, own_copy, shortened
 
 if TYPE_CHECKING:
@@ -245,11 +244,6 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
             raise StatementError(
                 f"union_all(): the statements select {len(self._entities)} and {len(other._entities)} columns"
             )
-        for mine, its in zip(self._entities, other._entities, strict=True):
-            if isinstance(mine, Expr) and isinstance(its, Expr) and (unlike := types().unlike(mine, its)):
-                raise StatementError(
-                    f"union_all(): {mine!r:.80} and {its!r:.80} stand in one column: they are {unlike}"
-                )
         return self._close(UnionAll(other)).then()  # other columns are selected from the rows of both
 
     def stage(self, stage: dict[str, Any]) -> Select[M, R_co]:
@@ -373,7 +367,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         `on` are the names by which a row finds its document; other names than ``_id`` need a unique index.
         A column becomes the key by ``.label("_id")``.
         Into a class, a label may be the name of an attribute;
-        rows that no document of the class can be made of are a `StatementError` when the statement is compiled.
+        rows that surely no document of the class can be made of are a `StatementError` when the statement is compiled.
         New documents get what names the class; documents of other classes, but for its subclasses,
         are errors when a row finds them.
         """

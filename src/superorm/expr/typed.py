@@ -65,10 +65,6 @@ class Types(Protocol):
         """
         ...
 
-    def unlike(self, node: object, other: object) -> str | None:
-        """The types of two expressions where surely no value of `other` can be read as one of `node`."""
-        ...
-
     def are_items(self, node: object, items: object) -> bool:
         """Whether the values of an expression surely are of the type of a list's items, or null."""
         ...

@@ -17,6 +17,8 @@ __all__ = ["checked_count", "checked_flag", "checked_name", "checked_number", "o
 
 
 _NUMBERS = (int, float, Decimal, Decimal128, np.integer, np.floating)
+_NO_NUMBERS: tuple[type, ...] = (bool, np.timedelta64)
+"""Classes that derive from one of these all the same."""
 
 
 def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
@@ -36,7 +38,7 @@ def checked_flag(name: str, value: object) -> bool:
 
 def checked_number(value: object) -> None:
     """Raise `StatementError` for what is no number."""
-    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+    if isinstance(value, _NO_NUMBERS) or not isinstance(value, _NUMBERS):
         raise StatementError(
             f"arithmetic takes numbers, not {type(value).__name__} {shown(value)}; "
             "func.concat() joins texts, func.date_add() and func.date_diff() work with dates"

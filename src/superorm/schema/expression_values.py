@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
@@ -14,7 +14,7 @@ from attrs import evolve
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Label
-from superorm.expr.kinds import inside, is_call, is_case, is_expr, is_field, is_label
+from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict
 from superorm.expr.nesting import not_too_deep
@@ -23,6 +23,7 @@ from superorm.expr.operators import LITERAL, Operator
 from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.typed import is_told_by_bson
 from superorm.schema.expression_types import Given, computed, known_types, lettered, resolved, type_of
+from superorm.schema.mapping import MappedField
 from superorm.schema.parts import Part, compared, element_part
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ, widest
@@ -155,36 +156,34 @@ def _shared(call: Call[Any, Any], kind: BsonType) -> BsonType | None:
     return kind if result == "v" else item_of(kind) if result == "l" else None
 
 
-def _literals(node: Any, kind: BsonType) -> Iterator[tuple[Any, BsonType]]:
-    """The BSON literals that an expression may give, each with the type that it is to be of."""
-    if not is_expr(node):
-        yield node, kind
-    elif is_label(node):
-        yield from _literals(node.expr, kind)
-    elif is_case(node):
-        for value in branches(node):
-            yield from _literals(value, kind)
-    elif is_call(node) and node.operator is LITERAL:
-        yield node.args[0], kind
-    elif is_call(node) and (shared := _shared(node, kind)) is not None:
-        for letter, value in lettered(node.operator, node.args, dict(node.options)):
-            if letter != "-" and value is not None:  # nulls are passed over
-                yield from _literals(value, list_of(shared) if letter == "l" else shared)
+def _check_stored(field: Any, node: Any, kind: BsonType, whole: Any) -> None:
+    """Raise `StatementError` for a literal of the expression `whole` that the field could not be read with.
 
-
-def _check_stored(field: Any, node: Expr[Any, Any], kind: BsonType) -> None:
-    """Raise `StatementError` where a field would hold what cannot be read: a literal of another type, or null."""
-    inner = inside(node)
-    found = type_of(inner) if is_field(inner) else None
-    nulls = [(None, kind)] if found is not None and type(None) in found.reads else []
-    for value, wanted in [*_literals(node, kind), *nulls]:
-        try:
-            wanted.from_bson(value)
-        except Misfit as misfit:
-            advice = "; func.if_null() gives another value for null" if value is None else ""
-            raise StatementError(
-                f"{field!r} cannot become {node!r:.80}: {misfit.describe()}{advice}", field=field._path
-            ) from misfit.error
+    `node` is a part of that, whose value is to be of the type.
+    """
+    if is_expr(node):
+        if is_case(node):
+            for value in branches(node):
+                _check_stored(field, value, kind, whole)
+        elif is_label(node):
+            _check_stored(field, node.expr, kind, whole)
+        elif is_call(node):
+            if node.operator is LITERAL:
+                _check_stored(field, node.args[0], kind, whole)
+            elif (shared := _shared(node, kind)) is not None:
+                for letter, value in lettered(node.operator, node.args, dict(node.options)):
+                    if letter != "-" and value is not None:  # nulls are passed over
+                        _check_stored(field, value, list_of(shared) if letter == "l" else shared, whole)
+        return
+    try:
+        kind.from_bson(node)
+    except Misfit as misfit:
+        if any(isinstance(part, MappedField) and part.keep for part in field._parts):
+            return
+        advice = "; func.if_null() gives another value for null" if node is None else ""
+        raise StatementError(
+            f"{field!r} cannot become {whole!r:.80}: {misfit.describe()}{advice}", field=field._path
+        ) from misfit.error
 
 
 class ExpressionTypes:
@@ -241,13 +240,9 @@ class ExpressionTypes:
                 f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
             )
         fitted = _fitted(node, kind)
-        if not adds:
-            _check_stored(field, fitted, kind)
+        if not (adds or is_field(fitted)):
+            _check_stored(field, fitted, kind, fitted)
         return fitted
-
-    def unlike(self, node: object, other: object) -> str | None:
-        one, two = type_of(node), type_of(other)
-        return f"{one.name} and {two.name}" if one and two and surely_differ(two, one) else None
 
     def are_items(self, node: object, items: object) -> bool:
         kind = type_of(items)

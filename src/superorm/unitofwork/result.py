@@ -7,6 +7,7 @@ from operator import itemgetter
 from sys import maxsize
 from typing import Any, Generic, TypeVar, cast
 
+import numpy as np
 from attrs import frozen
 
 from superorm.exc import MultipleResultsFound, NoResultFound
@@ -85,8 +86,10 @@ class ScalarResult(Generic[T]):
 
     def partitions(self, size: int) -> Iterator[list[T]]:
         """Lists of at most `size` of them, in order. Raises `StatementError` for a size below 1."""
-        checked_count("partitions(size)", size, least=1, most=maxsize)
-        return (list(self._values[start : start + size]) for start in range(0, len(self._values), size))
+        given: object = size
+        whole = int(cast("Any", given)) if isinstance(given, np.integer) else size
+        count = checked_count("partitions(size)", whole, least=1, most=maxsize)
+        return (list(self._values[start : start + count]) for start in range(0, len(self._values), count))
 
     def one(self) -> T:
         """The only value. Raises `NoResultFound`, `MultipleResultsFound`."""

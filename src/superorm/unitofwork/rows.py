@@ -16,12 +16,11 @@ from superorm.expr.nodes import Field
 from superorm.schema.expression_types import type_of
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.members import part_under, told_by_class
+from superorm.schema.members import class_of, part_in, stepped, told_by_class
 from superorm.schema.state import mismatch
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import KeptType, item_of
 from superorm.schema.types.containers import AnyType
-from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.unitofwork.result import Row, row_class
 
 __all__ = ["Load", "rows_of"]
@@ -127,11 +126,11 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
     field: Field[Any, Any] = output.entity
     depth = len([part for part in field._parts if part.stored is not None])
     holder, keys = output.path[:-depth], output.path[-depth:]  # the former of a joined document
-    told = told_by_class(field)
-    if told is None:
-        one = _part_reader(output, field, field._parts[-1])
+    last: Any = field._parts[-1]
+    if told_by_class(field):
+        keys, one = keys[:1], _below(output, field._parts, 1, field._parts[0])
     else:
-        keys, one = keys[:-1], _class_reader(output, field, told)
+        one = _part_reader(output, last, keeps=_keeps(field._parts))
     values: list[Any] = []
     for document in found:
         value = _at(document, holder)
@@ -142,11 +141,10 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
     return values
 
 
-def _part_reader(output: Output, field: Field[Any, Any], part: Any) -> Callable[[Any], Any]:
+def _part_reader(output: Output, part: Any, *, keeps: bool) -> Callable[[Any], Any]:
     """Reads what stands under the key of a part, or `MISSING`."""
-    keeps = _keeps(field)
     kind: BsonType = KeptType(part.type) if keeps else part.type
-    for _ in range(output.unwound - _is_item(field)):
+    for _ in range(output.unwound - _is_item(output.entity)):
         if kind.is_list:
             kind = item_of(kind) or AnyType()
     read = kind.from_bson
@@ -166,36 +164,37 @@ def _part_reader(output: Output, field: Field[Any, Any], part: Any) -> Callable[
     return one
 
 
-def _class_reader(output: Output, field: Field[Any, Any], told: EmbeddedType | OneOfType) -> Callable[[Any], Any]:
-    """Reads a field from the embedded document that holds it, or a list of such, as the document's class has it."""
-    part: Any = field._parts[-1]
-    known: dict[ClassMap | None, Callable[[Any], Any]] = {None: _part_reader(output, field, part)}
+def _below(output: Output, parts: Sequence[Any], position: int, *way: Any) -> Callable[[Any], Any]:
+    """Reads what the parts from a position on lead to, as the class of each document on the way declares it.
 
-    def of_class(mapping: ClassMap) -> Callable[[Any], Any]:
-        own = part_under(mapping, part.stored)
-        if own is not None:
-            return _part_reader(output, field, own)
-        return lambda value: None if value is MISSING else known[None](value)
+    `way` are the parts before it, as the classes have them. It reads from the value of the last of these, or `MISSING`.
+    """
+    if position == len(parts):
+        return _part_reader(output, way[-1], keeps=_keeps(way))
+    holder, part = way[-1], parts[position]
+    if part.stored is None:  # of an unwound list the item stands in its place
+        return _below(output, parts, position + 1, *way, stepped(holder, part))
+    known: dict[Any, Callable[[Any], Any]] = {}
 
-    def one(document: Any) -> Any:
-        if is_list(document):
-            return [one(item) for item in document]
-        if not is_dict(document):
+    def of_class(mapping: ClassMap | None) -> Callable[[Any], Any]:
+        if not isinstance(part, MappedField):
+            return _below(output, parts, position + 1, *way, stepped(holder, part))
+        own = None if mapping is None else part_in(mapping, part.stored)
+        read = _below(output, parts, position + 1, *way, own or part)
+        absent = mapping is not None and own is None
+        return (lambda value: None if value is MISSING else read(value)) if absent else read
+
+    def one(value: Any) -> Any:
+        if is_list(value):
+            return [one(item) for item in value]
+        if not is_dict(value):
             return None
-        mapping = _class_of(told, document)
-        if mapping is not None and mapping not in known:
+        mapping = class_of(holder, value) if isinstance(part, MappedField) else None
+        if mapping not in known:
             known[mapping] = of_class(mapping)
-        return known[mapping](document.get(part.stored, MISSING))
+        return known[mapping](value.get(part.stored, MISSING))
 
     return one
-
-
-def _class_of(told: EmbeddedType | OneOfType, document: dict[str, Any]) -> ClassMap | None:
-    """The class of an embedded document; None where the document does not tell it."""
-    try:
-        return told.class_of(document)
-    except Misfit:
-        return None
 
 
 def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:
@@ -223,9 +222,9 @@ def _is_item(entity: Any) -> bool:
     return is_field(entity) and bool(entity._parts) and entity._parts[-1].stored is None
 
 
-def _keeps(field: Field[Any, Any]) -> bool:
-    """Whether the field, or one that it is a part of, is of a class with ``__on_mismatch__ = "keep"``."""
-    return any(isinstance(part, MappedField) and part.keep for part in field._parts)
+def _keeps(parts: Sequence[Any]) -> bool:
+    """Whether the last part, or one that it is a part of, is of a class with ``__on_mismatch__ = "keep"``."""
+    return any(isinstance(part, MappedField) and part.keep for part in parts)
 
 
 def _natural(value: Any) -> Any:

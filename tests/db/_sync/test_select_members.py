@@ -56,6 +56,43 @@ class Drawing(Document, registry=registry):
     shapes: Mapped[list[Circle | Square]] = field(factory=list)
 
 
+class Red(Embedded):
+    x: Mapped[int]
+    share: Mapped[int] = field(default=11)
+    tags: Mapped[list[int]] = field(factory=list)
+
+
+class Blue(Embedded):
+    x: Mapped[str]
+    share: Mapped[int] = field(default=22)
+    tags: Mapped[list[str]] = field(factory=list)
+
+
+class Navy(Blue):
+    share: Mapped[int] = field(default=33)
+
+
+class Plain(Embedded):
+    paint: Mapped[Red]
+    paints: Mapped[dict[str, list[Red]]] = field(factory=dict)
+
+
+class Framed(Embedded):
+    paint: Mapped[Blue]
+    paints: Mapped[dict[str, list[Blue]]] = field(factory=dict)
+
+
+class Bare(Embedded):
+    width: Mapped[int] = field(default=0)
+
+
+class Sheet(Document, registry=registry):
+    __collection__ = "sheets_selected"
+    id: Mapped[int] = field(primary_key=True)
+    kind: Mapped[Plain | Framed | Bare | None] = field(default=None)
+    kinds: Mapped[list[Plain | Framed | Bare]] = field(factory=list)
+
+
 class Loose(Document, registry=Registry()):
     __collection__ = "drawings_selected"
     id: Mapped[int] = field(primary_key=True)
@@ -71,6 +108,20 @@ class Pot(Document, registry=registry):
     __collection__ = "pots_selected"
     id: Mapped[int] = field(primary_key=True)
     colour: Mapped[Colour] = field(default=Colour.RED)
+
+
+class Cup(Document, registry=registry):
+    __collection__ = "cups_selected"
+    id: Mapped[int] = field(primary_key=True)
+    size: Mapped[int] = field(default=0)
+    spare: Mapped[int | None] = field(default=None)
+
+
+class Mug(Document, registry=Registry()):
+    __collection__ = "cups_selected"
+    __on_mismatch__ = "keep"
+    id: Mapped[int] = field(primary_key=True)
+    size: Mapped[int] = field(default=0)
 
 
 ANY: Any = Drawing
@@ -144,6 +195,42 @@ def test_of_lists(drawings: DB) -> None:
         assert expected == sorted(rows, key=lambda row: (row[0], row[1] is None))
 
 
+def test_two_levels_below(db: DB) -> None:
+    """Each document on the way tells by its class what stands below it."""
+    with db.begin() as session:
+        plain = Plain(paint=Red(x=1, tags=[3]), paints={"k": [Red(x=2)]})
+        framed = Framed(paint=Blue(x="b", tags=["t"]), paints={"k": [Blue(x="c"), Navy(x="d")]})
+        navy = Framed(paint=Navy(x="n"))
+        for id, kind in enumerate((plain, framed, navy, Bare(), None)):
+            session.add(Sheet(id=id, kind=kind, kinds=[] if kind is None else [kind, plain]))
+    any_: Any = Sheet
+    shares = [any_.kind.paint.share.unset(), any_.kind.paints["k"][0].share.unset()]
+    with db.begin() as session:
+        session.execute(update(Sheet).all().set(shares[0]))
+        session.execute(update(Sheet).where(Sheet.id < 2).set(shares[1]))
+    with db.session() as session:
+        paint, paints = any_.kind.paint, any_.kind.paints["k"]
+        columns = [paint.share, paint.x, paint.tags, paints.share, paints.x]
+        found = session.execute(select(Sheet).columns(Sheet.id, *columns).order_by(Sheet.id)).all()
+        whole = session.scalars(select(Sheet).order_by(Sheet.id)).all()
+        expected: list[Any] = []
+        for one in whole:
+            inner: Any = getattr(one.kind, "paint", None)
+            below: Any = getattr(one.kind, "paints", {}).get("k")
+            many = [None if below is None else [getattr(each, name) for each in below] for name in ("share", "x")]
+            expected.append((one.id, *[getattr(inner, name, None) for name in ("share", "x", "tags")], *many))
+        assert (11, 22, 33, None, None) == tuple(row[1] for row in expected)
+        assert expected == list(found)
+        for column, values in zip(columns, list(zip(*expected, strict=True))[1:], strict=True):
+            assert list(values) == session.scalars(select(column).order_by(Sheet.id)).all()
+        item = Sheet.kinds.item()
+        tags: Any = select(Sheet.id, any_.kinds.paint.share, item[Framed.paint].x).unwind(Sheet.kinds)  # type: ignore[index]
+        rows = session.execute(tags.where(Sheet.id == 1)).all()
+        assert [(1, 11, 1), (1, 22, "b")] == sorted(rows, key=lambda row: row[1])
+        unwound = select(any_.kind.paint.tags).unwind(any_.kind.paint.tags).order_by(Sheet.id)
+        assert [3, "t"] == session.scalars(unwound).all()
+
+
 def test_below_one_class(drawings: DB) -> None:
     """A part of what one class embeds is None of the others too."""
     with drawings.session() as session:
@@ -174,6 +261,20 @@ def test_what_a_field_cannot_become(db: DB) -> None:
         session.execute(update(Pot).all().set(change))
         colours = session.scalars(select(Pot.colour).order_by(Pot.id)).all()
         assert [Colour.GREEN, Colour.RED] == colours
+
+
+def test_what_a_condition_rules_out(db: DB) -> None:
+    """A field takes one that may be None where a condition leaves none; a class that keeps values takes any."""
+    with db.begin() as session:
+        session.add_all([Cup(id=1, spare=4), Cup(id=2)])
+    with db.begin() as session:
+        there = update(Cup).where(Cup.spare != None)  # noqa: E711 - a condition
+        session.execute(there.set(Cup.size.to(Cup.spare)))  # type: ignore[arg-type]
+        assert [4, 0] == session.scalars(select(Cup.size).order_by(Cup.id)).all()
+    with db.begin() as session:
+        unknown: Any = case((Mug.id == 1, "unknown"), else_=Mug.size)
+        session.execute(update(Mug).all().set(Mug.size.to(unknown)))
+        assert ["unknown", 0] == session.scalars(select(Mug.size).order_by(Mug.id)).all()
 
 
 def test_names_of_columns(db: DB, real: bool) -> None:
