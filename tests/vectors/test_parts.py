@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from bson import Binary, ObjectId
 
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows
+from superorm.vectors import rows as module
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.owner import is_dead, open_here, owner
 from superorm.vectors.records import (
@@ -28,6 +31,7 @@ from superorm.vectors.records import (
 )
 from superorm.vectors.rows import Rows
 from superorm.vectors.scores import distance_of, exact_distances, longest, prepare, score_of
+from superorm.vectors.shared_lock import SharedLock
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
@@ -54,6 +58,28 @@ def test_rows(metric: Any) -> None:
         assert sorted(left, key=exact.__getitem__)[:5] == found.keys
         assert np.allclose([exact[name] for name in found.keys], found.distances, atol=found.tolerance)
         assert (len(left) <= 5) == found.complete
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.3, 1.0])
+def test_rows_among_keys(metric: Any, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rows of some keys, gathered in parts or masked, the nearest are found, and no other."""
+    monkeypatch.setattr(module, "_PART", 40)
+    rng = np.random.default_rng(4)
+    names = [encode_key(n) for n in range(300)]
+    vectors = rng.standard_normal((300, 4)).astype("f4")
+    rows = Rows(4, metric)
+    rows.replace((), names, vectors)
+    rows.drop(names[::10])
+    among = [name for name in names if rng.random() < share] + [encode_key("not there")]
+    left_out = [names[1], names[7], encode_key("nor there")]
+    query = rng.standard_normal(4).astype("f4")
+    exact = dict(zip(names, exact_distances(vectors, query, metric), strict=True))
+    chosen = [n for n in names if n in among and n not in left_out and n not in names[::10]]
+    found = rows.nearest(query, 5, left_out, among)
+    assert sorted(chosen, key=exact.__getitem__)[:5] == found.keys
+    assert np.allclose([exact[name] for name in found.keys], found.distances, atol=found.tolerance)
+    assert (len(chosen) <= 5) == found.complete
 
 
 @pytest.mark.parametrize(("dim", "count"), [(128, 50_000), (384, 20_000)])
@@ -153,6 +179,50 @@ def test_file_lock(tmp_path: Path) -> None:
     first.release()
     assert second.acquire()
     second.release()
+
+
+def test_shared_lock() -> None:
+    """Readers are in at once; a writer is alone, and readers that come later wait for it."""
+    lock, events = SharedLock(), list[str]()
+    both, written = threading.Barrier(2), threading.Event()
+
+    def read() -> None:
+        with lock.reading():
+            both.wait(10)
+
+    def write() -> None:
+        with lock.writing():
+            events.append("written")
+            written.wait(10)
+            events.append("done")
+
+    def late() -> None:
+        with lock.reading():
+            events.append("late")
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(10)
+        assert not reader.is_alive()
+    with lock.reading():
+        writer = threading.Thread(target=write)
+        writer.start()
+        while not lock._waiting:
+            time.sleep(0.001)
+        reader = threading.Thread(target=late)
+        reader.start()
+        time.sleep(0.02)
+        assert [] == events
+    while not events:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert ["written"] == events
+    written.set()
+    writer.join(10)
+    reader.join(10)
+    assert ["written", "done", "late"] == events
 
 
 def test_owner() -> None:

@@ -25,7 +25,6 @@ from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
-from superorm.compile.plan import Find
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
 from superorm.exc import ConfigurationError, StatementError, UnsupportedError
@@ -287,14 +286,7 @@ class AsyncDB:
         """How a select runs. A vector search is run for it. Raises `StatementError` for any other statement."""
         check_select(statement, "explain()")
         await self.open()
-        compiled = self.compiled(statement)
-        if compiled.like is None:
-            plan = await self.parts.data_backend.explain(compiled.read)
-            strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
-            return Explanation(strategy, (compiled.read,), details=plan)
-        found = await self.queries.run(compiled, None)
-        assert found.explanation is not None
-        return found.explanation
+        return await self.queries.explain(self.compiled(statement))
 
     # Components
 

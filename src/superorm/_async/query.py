@@ -14,7 +14,7 @@ from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
 from superorm.compile.compiler import CompiledSelect, LikePlan
 from superorm.compile.plan import Aggregate, Find, Read
-from superorm.exc import StatementError, SuperormError, ValidationError, VectorError
+from superorm.exc import StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
 from superorm.schema.document import Document
@@ -69,6 +69,25 @@ class AsyncQueries:
             return await self._finish(compiled, hits, session)
 
         return await self._vectors.search(request, finish, session=session)
+
+    async def explain(self, compiled: CompiledSelect) -> Explanation:
+        """How the select runs, and the server's own plan: of a vector search that of its first read of documents.
+
+        A vector search is run for it; one that finds no candidate reads none.
+        Raises `UnsupportedError` for another select where the backend has no plans.
+        """
+        if compiled.like is None:
+            strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
+            return Explanation(strategy, (compiled.read,), details=await self._backend.explain(compiled.read))
+        found = (await self.run(compiled, None)).explanation
+        assert found is not None
+        if not found.reads:
+            return found
+        try:
+            plan: object = await self._backend.explain(found.reads[0])
+        except UnsupportedError as error:
+            plan = str(error)
+        return evolve(found, details={**(found.details or {}), "plan": plan})
 
     async def stream(
         self, compiled: CompiledSelect, session: AsyncClientSession | None, batch_size: int
@@ -219,6 +238,9 @@ def _numbers(given: Any, whence: str) -> Any:
 
 def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:
     search = found.explanation
-    details = {"version": search.version, "pending": search.pending, "candidates": search.candidates}
+    details: dict[str, Any] = {"rows in memory": search.held}
+    if search.matched is not None:
+        details["more match than" if search.more else "documents that match"] = search.matched
+    details |= {"version": search.version, "pending": search.pending, "candidates": search.candidates}
     details |= {"documents read": search.read, "engine calls": search.calls}
-    return Explanation(search.strategy, [*search.reads, *reads], search.engine, details)
+    return Explanation(search.strategy, [*search.reads, *reads], search.engine, details, search.why)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
+from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_memory import AsyncMemoryCopies
+from superorm._async.vector_quick import quick_search
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_search import AsyncVectorSearch
 from superorm._async.vector_tables import AsyncTableCopies
@@ -24,7 +26,7 @@ from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.owner import is_dead, open_here, owner
-from superorm.vectors.records import COLLECTION, Need, new_records
+from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_records
 from superorm.vectors.request import Hits, Problem, SearchRequest
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class AsyncVectorIndexes:
             else AsyncTableCopies(backend, engine)
         )
         self._kind = engine.kind
+        self._lists = AsyncMatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
@@ -149,18 +152,32 @@ class AsyncVectorIndexes:
         session: AsyncClientSession | None,
     ) -> _Done[T] | Need | None:
         """One attempt of a search outside transactions: its result, or what to mend, or None: try again."""
-        view = await self.copies.view(request.spec, session, outside=True)
-        if view.need not in tried:
+        look: Look | None = None
+        listing: Listing | None = None
+        copy = None if session is None else self.copies.resident(request.spec)
+        if copy is not None and session is not None and request.filter is not None:
+            listing = await self._lists.read(copy, request, session)
+            look = listing.look
+        elif copy is not None and session is not None:
+            quick, look = await quick_search(self.copies, self._kind, copy, request, session)
+            if quick is not None:
+                if look is not None and need_of(look) is not None:
+                    self.notify([request.spec])
+                return _Done(await finish(quick, session))
+        view = await self.copies.view(request.spec, session, outside=True, look=look)
+        if view.need == "apply soon":
+            self.notify([request.spec])
+        elif view.need not in tried:
             return view.need
         try:
-            hits = await AsyncVectorSearch(self.backend, self._kind, view, request, session).run()
+            hits = await AsyncVectorSearch(self.backend, self._kind, view, request, session, listing).run()
         except VersionLost as error:
             _log.warning("%s", error)
             return "build"
         result = await finish(hits, session)
         if session is None:
             engine = await self.copies.engine()
-            if await self.records_of.look(request.spec.name, engine, since=view.since) != view.look:
+            if await self.records_of.look(request.spec.name, engine, since=view.look.since) != view.look:
                 return None
         return _Done(result)
 

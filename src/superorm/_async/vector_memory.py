@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,15 +37,20 @@ class AsyncMemoryView:
 
     copy: MemoryCopy | None
     look: Look
-    since: int | None
     need: Need | None
 
-    async def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
+    async def held(self) -> int | None:
+        """The rows in memory; None where it does not remember the snapshot."""
+        if self.copy is None or self.look.state is None:
+            return None
+        return self.copy.rows_seen(self.look)
+
+    async def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None
         leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
-        found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out)
+        found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out, among)
         return None if found is None else Answer(*found)
 
 
@@ -70,20 +75,21 @@ class AsyncMemoryCopies:
         """Register the index; its vectors are loaded at first use."""
         await self.records.register(spec.name, _ENGINE)
 
-    async def view(self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool) -> AsyncMemoryView:
+    async def view(
+        self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool, look: Look | None = None
+    ) -> AsyncMemoryView:
         """What a search sees in the session; outside transactions memory is loaded or brought forward first."""
-        copy = self._copy(spec)
-        since = None if copy is None else copy.n
-        look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
+        copy = self.resident(spec)
+        if look is None or (copy is not None and not look.reaches(copy.n)):
+            look = await self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if look.state is not None and (copy is None or copy.stale(look)):
             copy = await self.load(spec, session if outside else None, older_than=copy)
-            since = None if copy is None else copy.n
-            look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
+            look = await self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if copy is None or look.state is None:
-            return AsyncMemoryView(None, look, None, "build")
+            return AsyncMemoryView(None, look, "build")
         if outside:
-            await self.bring_forward(spec, copy, look, session)
-        return AsyncMemoryView(copy, look, since, need_of(look))
+            await self.records.bring_forward(spec, copy, look, session)
+        return AsyncMemoryView(copy, look, "apply soon" if need_of(look) else None)
 
     async def load(
         self,
@@ -98,7 +104,7 @@ class AsyncMemoryCopies:
         One task at a time loads; what another loaded meanwhile, in place of `older_than`, is taken.
         """
         async with self.memory.loading:
-            copy = self._copy(spec)
+            copy = self.resident(spec)
             if copy is not None and copy is not older_than:
                 return copy
             read = partial(self._read, spec, None, progress)
@@ -106,18 +112,9 @@ class AsyncMemoryCopies:
             if look.state is None:
                 return None
             monotone = not (await self.backend.capabilities()).transactions
-            copy = self.memory.copies[spec.name] = MemoryCopy(rows, look, monotone=monotone)
+            copy = MemoryCopy(rows, look, published=False, monotone=monotone)
+            self.memory.resident.put(spec.name, copy)
             return copy
-
-    async def bring_forward(
-        self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: AsyncClientSession | None
-    ) -> bool:
-        """Bring memory to what a snapshot outside transactions sees; False where nothing is new, or another did."""
-        step = copy.forward(look)
-        if step is None:
-            return False
-        keys, rows = await self.records.vectors(spec, step.keys, session=session)
-        return copy.install(step, look, keys, rows)
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""
@@ -130,12 +127,12 @@ class AsyncMemoryCopies:
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents."""
         await self.ensure(spec)
-        self.memory.copies.pop(spec.name, None)
+        self.memory.resident.drop(spec.name)
         await self.load(spec, None, progress=progress)
 
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where memory differs from the documents, each with how; nothing unless it is loaded."""
-        copy = self._copy(spec)
+        copy = self.resident(spec)
         if copy is None:
             return {}
         look, documents = await self.records.in_snapshot(partial(self._read, spec, copy.n, None))
@@ -147,7 +144,7 @@ class AsyncMemoryCopies:
         look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
         return look, await self.records.rows(spec, session=session, progress=progress)
 
-    def _copy(self, spec: VectorSpec) -> MemoryCopy | None:
+    def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
-        copy = self.memory.copies.get(spec.name)
+        copy = self.memory.resident.get(spec.name)
         return copy if copy is not None and copy.serves(spec.dim, spec.metric) else None

@@ -20,7 +20,8 @@ from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteEr
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
-from superorm.vectors.records import COLLECTION, Look, State, in_parts, prunable, state_id
+from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
 
 if TYPE_CHECKING:
@@ -77,11 +78,8 @@ class AsyncVectorRecords:
         self, index: str, engine: str, *, since: int | None = None, session: AsyncClientSession | None = None
     ) -> Look:
         """The state and the records not stamped, with those stamped after `since`, in one find."""
-        stamp = f"seq.{engine}"
-        filter: dict[str, Any] = {"i": index, stamp: None}
-        if since is not None:
-            filter = {"i": index, "$or": [{stamp: None}, {stamp: {"$gt": since}}]}
-        return Look.of(await self.backend.read(Find(COLLECTION, filter), session=session), engine)
+        plan = Find(COLLECTION, look_filter(index, engine, since))
+        return Look.of(await self.backend.read(plan, session=session), engine, since)
 
     async def everything(self, index: str, engine: str, *, session: AsyncClientSession | None = None) -> Look:
         """The state and all records that are kept."""
@@ -186,6 +184,21 @@ class AsyncVectorRecords:
             plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
             documents += await self.backend.read(plan, session=session)
         return vectors_of(spec, documents)
+
+    async def bring_forward(
+        self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: AsyncClientSession | None
+    ) -> bool:
+        """Bring memory to what a snapshot outside transactions sees, by the documents of what is new there.
+
+        False, and nothing done, where memory has no room for it.
+        """
+        step = copy.forward(look)
+        if step is not None:
+            if not step.fits:
+                return False
+            keys, rows = await self.vectors(spec, step.keys, session=session)
+            await aio.in_thread(copy.install, step, look, keys, rows)
+        return True
 
     async def rows(
         self, spec: VectorSpec, *, session: AsyncClientSession | None = None, progress: Progress | None = None

@@ -14,16 +14,15 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import READERS, AsyncVectorRecords, vectors_of
-from superorm._async.vector_view import Answer
+from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
 from superorm._io.progress import Progress
-from superorm.codec.keys import encode_key
 from superorm.codec.vectors import Matrix
 from superorm.compile.plan import Count, Find
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.records import Look, Need, State, batch, keys_of, need_of
-from superorm.vectors.request import SearchRequest
+from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.records import Look, State, batch, keys_of, need_of
 from superorm.vectors.rows import Rows
 from superorm.vectors.scores import longest, prepare
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from superorm.protocols._async.parts import AsyncDataBackend
 
-__all__ = ["AsyncTableCopies", "AsyncTableView"]
+__all__ = ["AsyncTableCopies"]
 
 _KEYS_PER_PUBLICATION = 20_000
 _TIDY_EVERY = 32
@@ -42,31 +41,6 @@ _BUILDING = timedelta(days=1)
 _ATTEMPTS = 5
 
 
-@define
-class AsyncTableView:
-    """A table at exactly the version that the snapshot's state names."""
-
-    spec: VectorSpec
-    engine: AsyncVectorTables
-    look: Look
-    usable: bool
-    need: Need | None
-    since: int | None = None
-
-    async def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
-        """The `limit` nearest keys of the table, without the pending ones."""
-        state = self.look.state
-        if not self.usable or state is None or state.ver is None or state.table is None or state.norm is None:
-            return None
-        pending = self.look.pending
-        leave_out = pending.keys() if request.leave_out is None else pending.keys() | {encode_key(request.leave_out)}
-        spec = self.spec
-        nearest = await self.engine.nearest(
-            state.table, state.ver, request.query, spec.metric, limit, leave_out, norm=state.norm
-        )
-        return Answer(nearest, pending)
-
-
 class AsyncTableCopies:
     """The tables that an engine of versioned tables keeps for one data backend."""
 
@@ -74,6 +48,7 @@ class AsyncTableCopies:
         self.backend = backend
         self.tables = engine
         self.records = AsyncVectorRecords(backend)
+        self._resident = AsyncResidentTables(engine, self.records)
         self._engine: str | None = None
 
     async def engine(self) -> str:
@@ -87,11 +62,30 @@ class AsyncTableCopies:
         await self.records.register(spec.name, await self.engine())
         await self._build_unless(spec)
 
-    async def view(self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool) -> AsyncTableView:
-        """What a search sees of the index in the session."""
-        look = await self.records.look(spec.name, await self.engine(), session=session)
+    async def view(
+        self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool, look: Look | None = None
+    ) -> AsyncTableView:
+        """What a search sees of the index in the session; outside transactions memory is brought forward first."""
+        copy, engine = self._resident.get(spec), await self.engine()
+        if look is None or (copy is not None and not look.reaches(copy.n)):
+            look = await self.records.look(spec.name, engine, since=None if copy is None else copy.n, session=session)
+        if self._usable(spec, look.state) and (copy is None or (outside and copy.stale(look))):
+            copy = await self._resident.load(spec, look, older_than=copy)
+            if copy is not None and not look.reaches(copy.n):  # another task loaded it
+                look = await self.records.look(spec.name, engine, since=copy.n, session=session)
         usable = self._usable(spec, look.state)
-        return AsyncTableView(spec, self.tables, look, usable, need_of(look) if usable else "build")
+        if not usable:
+            copy = None
+        elif copy is not None and outside:
+            copy = await self._resident.bring_forward(spec, copy, look, session)
+        need = need_of(look) if usable else "build"
+        if need == "apply" and copy is not None:
+            need = "apply soon"
+        return AsyncTableView(spec, self.tables, look, usable, need, copy)
+
+    def resident(self, spec: VectorSpec) -> MemoryCopy | None:
+        """The copy in memory, if it holds vectors of this kind."""
+        return self._resident.get(spec)
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Bring the table to the documents as they are, publish it and stamp the records, until none is left.
@@ -164,15 +158,21 @@ class AsyncTableCopies:
 
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
-        look, documents = await self.records.in_snapshot(partial(self._read_all, spec))
+        copy = self._resident.get(spec)
+        look, documents = await self.records.in_snapshot(
+            partial(self._read_all, spec, None if copy is None else copy.n)
+        )
         state = look.state
         if state is None or state.table is None or state.ver is None or not self._usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
-        return documents.compare(held, look.pending)
+        in_memory = {} if copy is None else copy.compare(look, documents)
+        return in_memory | documents.compare(held, look.pending)
 
-    async def _read_all(self, spec: VectorSpec, session: AsyncClientSession | None) -> tuple[Look, Rows]:
-        look = await self.records.look(spec.name, await self.engine(), session=session)
+    async def _read_all(
+        self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None
+    ) -> tuple[Look, Rows]:
+        look = await self.records.look(spec.name, await self.engine(), since=since, session=session)
         return look, await self.records.rows(spec, session=session)
 
     async def _build_unless(self, spec: VectorSpec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -10,6 +10,7 @@ from attrs import frozen
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
@@ -29,13 +30,20 @@ class AsyncVectorView(Protocol):
     """An engine's copy of one index as one snapshot sees it."""
 
     need: Need | None
-    """What should be done first, outside of the snapshot: build the copy, or apply the many records."""
+    """What should be done, outside of the snapshot."""
     look: Look
-    since: int | None
-    """The publication after which stamped records were read too; None: only records not stamped."""
 
-    async def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
-        """The `limit` nearest keys; None where the copy cannot tell, so that the documents must be ranked.
+    async def held(self) -> int | None:
+        """How many rows of the copy are in this process's memory; None where it is elsewhere, or cannot be used.
+
+        Raises ``VersionLost``.
+        """
+        ...
+
+    async def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
+        """The `limit` nearest keys, of those `among` only if they are given, which is for rows in memory.
+
+        None where the copy cannot tell, so that the documents must be ranked.
 
         Raises ``VersionLost``.
         """
@@ -54,8 +62,15 @@ class AsyncVectorCopies(Protocol):
 
     async def ensure(self, spec: VectorSpec) -> None: ...
 
-    async def view(self, spec: VectorSpec, session: Any, *, outside: bool) -> AsyncVectorView:
-        """What a search sees; `outside` tells that the session is no transaction."""
+    async def view(self, spec: VectorSpec, session: Any, *, outside: bool, look: Look | None = None) -> AsyncVectorView:
+        """What a search sees; `outside` tells that the session is no transaction.
+
+        A `look` that was taken in the session already need not be taken again.
+        """
+        ...
+
+    def resident(self, spec: VectorSpec) -> MemoryCopy | None:
+        """The copy in memory, if there is one that holds vectors of this kind."""
         ...
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...

@@ -26,7 +26,6 @@ from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
-from superorm.compile.plan import Find
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
 from superorm.exc import ConfigurationError, StatementError, UnsupportedError
@@ -288,14 +287,7 @@ class DB:
         """How a select runs. A vector search is run for it. Raises `StatementError` for any other statement."""
         check_select(statement, "explain()")
         self.open()
-        compiled = self.compiled(statement)
-        if compiled.like is None:
-            plan = self.parts.data_backend.explain(compiled.read)
-            strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
-            return Explanation(strategy, (compiled.read,), details=plan)
-        found = self.queries.run(compiled, None)
-        assert found.explanation is not None
-        return found.explanation
+        return self.queries.explain(self.compiled(statement))
 
     # Components
 

@@ -15,7 +15,7 @@ from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.compile.compiler import CompiledSelect, LikePlan
 from superorm.compile.plan import Aggregate, Find, Read
-from superorm.exc import StatementError, SuperormError, ValidationError, VectorError
+from superorm.exc import StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import Explanation
 from superorm.schema.document import Document
@@ -70,6 +70,25 @@ class Queries:
             return self._finish(compiled, hits, session)
 
         return self._vectors.search(request, finish, session=session)
+
+    def explain(self, compiled: CompiledSelect) -> Explanation:
+        """How the select runs, and the server's own plan: of a vector search that of its first read of documents.
+
+        A vector search is run for it; one that finds no candidate reads none.
+        Raises `UnsupportedError` for another select where the backend has no plans.
+        """
+        if compiled.like is None:
+            strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
+            return Explanation(strategy, (compiled.read,), details=self._backend.explain(compiled.read))
+        found = self.run(compiled, None).explanation
+        assert found is not None
+        if not found.reads:
+            return found
+        try:
+            plan: object = self._backend.explain(found.reads[0])
+        except UnsupportedError as error:
+            plan = str(error)
+        return evolve(found, details={**(found.details or {}), "plan": plan})
 
     def stream(self, compiled: CompiledSelect, session: ClientSession | None, batch_size: int) -> Generator[Found]:
         """The same in batches; of accumulators over nothing, which have a row, one that is empty."""
@@ -216,6 +235,9 @@ def _numbers(given: Any, whence: str) -> Any:
 
 def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:
     search = found.explanation
-    details = {"version": search.version, "pending": search.pending, "candidates": search.candidates}
+    details: dict[str, Any] = {"rows in memory": search.held}
+    if search.matched is not None:
+        details["more match than" if search.more else "documents that match"] = search.matched
+    details |= {"version": search.version, "pending": search.pending, "candidates": search.candidates}
     details |= {"documents read": search.read, "engine calls": search.calls}
-    return Explanation(search.strategy, [*search.reads, *reads], search.engine, details)
+    return Explanation(search.strategy, [*search.reads, *reads], search.engine, details, search.why)

@@ -13,7 +13,9 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
+from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_memory import MemoryCopies
+from superorm._sync.vector_quick import quick_search
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_search import VectorSearch
 from superorm._sync.vector_tables import TableCopies
@@ -25,7 +27,7 @@ from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.owner import is_dead, open_here, owner
-from superorm.vectors.records import COLLECTION, Need, new_records
+from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_records
 from superorm.vectors.request import Hits, Problem, SearchRequest
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class VectorIndexes:
             MemoryCopies(backend, engine) if isinstance(engine, MemoryVectorIndex) else TableCopies(backend, engine)
         )
         self._kind = engine.kind
+        self._lists = MatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
@@ -148,18 +151,32 @@ class VectorIndexes:
         session: ClientSession | None,
     ) -> _Done[T] | Need | None:
         """One attempt of a search outside transactions: its result, or what to mend, or None: try again."""
-        view = self.copies.view(request.spec, session, outside=True)
-        if view.need not in tried:
+        look: Look | None = None
+        listing: Listing | None = None
+        copy = None if session is None else self.copies.resident(request.spec)
+        if copy is not None and session is not None and request.filter is not None:
+            listing = self._lists.read(copy, request, session)
+            look = listing.look
+        elif copy is not None and session is not None:
+            quick, look = quick_search(self.copies, self._kind, copy, request, session)
+            if quick is not None:
+                if look is not None and need_of(look) is not None:
+                    self.notify([request.spec])
+                return _Done(finish(quick, session))
+        view = self.copies.view(request.spec, session, outside=True, look=look)
+        if view.need == "apply soon":
+            self.notify([request.spec])
+        elif view.need not in tried:
             return view.need
         try:
-            hits = VectorSearch(self.backend, self._kind, view, request, session).run()
+            hits = VectorSearch(self.backend, self._kind, view, request, session, listing).run()
         except VersionLost as error:
             _log.warning("%s", error)
             return "build"
         result = finish(hits, session)
         if session is None:
             engine = self.copies.engine()
-            if self.records_of.look(request.spec.name, engine, since=view.since) != view.look:
+            if self.records_of.look(request.spec.name, engine, since=view.look.since) != view.look:
                 return None
         return _Done(result)
 

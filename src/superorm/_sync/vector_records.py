@@ -21,7 +21,8 @@ from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteEr
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
-from superorm.vectors.records import COLLECTION, Look, State, in_parts, prunable, state_id
+from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
 
 if TYPE_CHECKING:
@@ -76,11 +77,8 @@ class VectorRecords:
 
     def look(self, index: str, engine: str, *, since: int | None = None, session: ClientSession | None = None) -> Look:
         """The state and the records not stamped, with those stamped after `since`, in one find."""
-        stamp = f"seq.{engine}"
-        filter: dict[str, Any] = {"i": index, stamp: None}
-        if since is not None:
-            filter = {"i": index, "$or": [{stamp: None}, {stamp: {"$gt": since}}]}
-        return Look.of(self.backend.read(Find(COLLECTION, filter), session=session), engine)
+        plan = Find(COLLECTION, look_filter(index, engine, since))
+        return Look.of(self.backend.read(plan, session=session), engine, since)
 
     def everything(self, index: str, engine: str, *, session: ClientSession | None = None) -> Look:
         """The state and all records that are kept."""
@@ -183,6 +181,19 @@ class VectorRecords:
             plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
             documents += self.backend.read(plan, session=session)
         return vectors_of(spec, documents)
+
+    def bring_forward(self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: ClientSession | None) -> bool:
+        """Bring memory to what a snapshot outside transactions sees, by the documents of what is new there.
+
+        False, and nothing done, where memory has no room for it.
+        """
+        step = copy.forward(look)
+        if step is not None:
+            if not step.fits:
+                return False
+            keys, rows = self.vectors(spec, step.keys, session=session)
+            sio.in_thread(copy.install, step, look, keys, rows)
+        return True
 
     def rows(self, spec: VectorSpec, *, session: ClientSession | None = None, progress: Progress | None = None) -> Rows:
         """The vectors of all documents, in memory, for as many as there are."""

@@ -16,15 +16,14 @@ from bson import ObjectId
 
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import READERS, VectorRecords, vectors_of
-from superorm._sync.vector_view import Answer
-from superorm.codec.keys import encode_key
+from superorm._sync.vector_resident import ResidentTables, TableView
 from superorm.codec.vectors import Matrix
 from superorm.compile.plan import Count, Find
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.records import Look, Need, State, batch, keys_of, need_of
-from superorm.vectors.request import SearchRequest
+from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.records import Look, State, batch, keys_of, need_of
 from superorm.vectors.rows import Rows
 from superorm.vectors.scores import longest, prepare
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from superorm.protocols._sync.parts import DataBackend
 
-__all__ = ["TableCopies", "TableView"]
+__all__ = ["TableCopies"]
 
 _KEYS_PER_PUBLICATION = 20_000
 _TIDY_EVERY = 32
@@ -43,31 +42,6 @@ _BUILDING = timedelta(days=1)
 _ATTEMPTS = 5
 
 
-@define
-class TableView:
-    """A table at exactly the version that the snapshot's state names."""
-
-    spec: VectorSpec
-    engine: VectorTables
-    look: Look
-    usable: bool
-    need: Need | None
-    since: int | None = None
-
-    def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
-        """The `limit` nearest keys of the table, without the pending ones."""
-        state = self.look.state
-        if not self.usable or state is None or state.ver is None or state.table is None or state.norm is None:
-            return None
-        pending = self.look.pending
-        leave_out = pending.keys() if request.leave_out is None else pending.keys() | {encode_key(request.leave_out)}
-        spec = self.spec
-        nearest = self.engine.nearest(
-            state.table, state.ver, request.query, spec.metric, limit, leave_out, norm=state.norm
-        )
-        return Answer(nearest, pending)
-
-
 class TableCopies:
     """The tables that an engine of versioned tables keeps for one data backend."""
 
@@ -75,6 +49,7 @@ class TableCopies:
         self.backend = backend
         self.tables = engine
         self.records = VectorRecords(backend)
+        self._resident = ResidentTables(engine, self.records)
         self._engine: str | None = None
 
     def engine(self) -> str:
@@ -88,11 +63,30 @@ class TableCopies:
         self.records.register(spec.name, self.engine())
         self._build_unless(spec)
 
-    def view(self, spec: VectorSpec, session: ClientSession | None, *, outside: bool) -> TableView:
-        """What a search sees of the index in the session."""
-        look = self.records.look(spec.name, self.engine(), session=session)
+    def view(
+        self, spec: VectorSpec, session: ClientSession | None, *, outside: bool, look: Look | None = None
+    ) -> TableView:
+        """What a search sees of the index in the session; outside transactions memory is brought forward first."""
+        copy, engine = self._resident.get(spec), self.engine()
+        if look is None or (copy is not None and not look.reaches(copy.n)):
+            look = self.records.look(spec.name, engine, since=None if copy is None else copy.n, session=session)
+        if self._usable(spec, look.state) and (copy is None or (outside and copy.stale(look))):
+            copy = self._resident.load(spec, look, older_than=copy)
+            if copy is not None and not look.reaches(copy.n):  # another task loaded it
+                look = self.records.look(spec.name, engine, since=copy.n, session=session)
         usable = self._usable(spec, look.state)
-        return TableView(spec, self.tables, look, usable, need_of(look) if usable else "build")
+        if not usable:
+            copy = None
+        elif copy is not None and outside:
+            copy = self._resident.bring_forward(spec, copy, look, session)
+        need = need_of(look) if usable else "build"
+        if need == "apply" and copy is not None:
+            need = "apply soon"
+        return TableView(spec, self.tables, look, usable, need, copy)
+
+    def resident(self, spec: VectorSpec) -> MemoryCopy | None:
+        """The copy in memory, if it holds vectors of this kind."""
+        return self._resident.get(spec)
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Bring the table to the documents as they are, publish it and stamp the records, until none is left.
@@ -165,15 +159,17 @@ class TableCopies:
 
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
-        look, documents = self.records.in_snapshot(partial(self._read_all, spec))
+        copy = self._resident.get(spec)
+        look, documents = self.records.in_snapshot(partial(self._read_all, spec, None if copy is None else copy.n))
         state = look.state
         if state is None or state.table is None or state.ver is None or not self._usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = self.tables.read(state.table, state.ver, spec.dim, spec.metric)
-        return documents.compare(held, look.pending)
+        in_memory = {} if copy is None else copy.compare(look, documents)
+        return in_memory | documents.compare(held, look.pending)
 
-    def _read_all(self, spec: VectorSpec, session: ClientSession | None) -> tuple[Look, Rows]:
-        look = self.records.look(spec.name, self.engine(), session=session)
+    def _read_all(self, spec: VectorSpec, since: int | None, session: ClientSession | None) -> tuple[Look, Rows]:
+        look = self.records.look(spec.name, self.engine(), since=since, session=session)
         return look, self.records.rows(spec, session=session)
 
     def _build_unless(self, spec: VectorSpec) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -11,6 +11,7 @@ from attrs import frozen
 from superorm._sync.vector_records import VectorRecords
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
@@ -30,13 +31,20 @@ class VectorView(Protocol):
     """An engine's copy of one index as one snapshot sees it."""
 
     need: Need | None
-    """What should be done first, outside of the snapshot: build the copy, or apply the many records."""
+    """What should be done, outside of the snapshot."""
     look: Look
-    since: int | None
-    """The publication after which stamped records were read too; None: only records not stamped."""
 
-    def nearest(self, request: SearchRequest, limit: int) -> Answer | None:
-        """The `limit` nearest keys; None where the copy cannot tell, so that the documents must be ranked.
+    def held(self) -> int | None:
+        """How many rows of the copy are in this process's memory; None where it is elsewhere, or cannot be used.
+
+        Raises ``VersionLost``.
+        """
+        ...
+
+    def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
+        """The `limit` nearest keys, of those `among` only if they are given, which is for rows in memory.
+
+        None where the copy cannot tell, so that the documents must be ranked.
 
         Raises ``VersionLost``.
         """
@@ -55,8 +63,15 @@ class VectorCopies(Protocol):
 
     def ensure(self, spec: VectorSpec) -> None: ...
 
-    def view(self, spec: VectorSpec, session: Any, *, outside: bool) -> VectorView:
-        """What a search sees; `outside` tells that the session is no transaction."""
+    def view(self, spec: VectorSpec, session: Any, *, outside: bool, look: Look | None = None) -> VectorView:
+        """What a search sees; `outside` tells that the session is no transaction.
+
+        A `look` that was taken in the session already need not be taken again.
+        """
+        ...
+
+    def resident(self, spec: VectorSpec) -> MemoryCopy | None:
+        """The copy in memory, if there is one that holds vectors of this kind."""
         ...
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...

@@ -23,6 +23,11 @@ def encode_key(value: Any) -> str:
     """
     if type(value) is ObjectId:
         return "07" + value.binary.hex()
+    if type(value) is int and -(1 << 63) <= value < 1 << 63:
+        return "12" + value.to_bytes(8, "little", signed=True).hex()
+    if type(value) is str:
+        text = value.encode()
+        return f"02{(len(text) + 1).to_bytes(4, 'little').hex()}{text.hex()}00"
     data = bson.encode({"": _canonical(value)}, codec_options=BSON_OPTIONS)
     return (data[4:5] + data[6:-1]).hex()
 

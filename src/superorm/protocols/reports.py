@@ -58,18 +58,22 @@ class Explanation:
     """How a statement runs."""
 
     strategy: str
-    """``find``, or how the vector search went."""
+    """``find`` or ``aggregate``; of a vector search ``exact``, ``gather``, ``mask`` or ``over-fetch``."""
     reads: Sequence[Read]
     """The reads that were sent, in order."""
     engine: str | None = None
     """The vector engine."""
     details: Mapping[str, Any] | None = None
-    """Counts of a vector search, or the server's own plan."""
+    """The server's own plan; of a vector search the counts, and under ``plan`` that of its first read of documents."""
+    why: str | None = None
+    """Why a vector search went that way."""
 
     def __str__(self) -> str:
         lines = [f"strategy: {self.strategy}"]
         if self.engine is not None:
             lines.append(f"engine: {self.engine}")
+        if self.why is not None:
+            lines.append(f"why: {self.why}")
         for name, value in (self.details or {}).items():
             lines.append(f"{name}: {value}")
         lines += [f"read: {_shown(read)}" for read in self.reads]

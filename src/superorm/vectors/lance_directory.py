@@ -32,15 +32,10 @@ _MARGIN = timedelta(seconds=1)
 
 
 class LanceDirectory:
-    """Tables of (key, vector) below one directory, read at exact versions.
+    """Tables of (key, vector) below one directory, read at exact versions."""
 
-    Tables whose vectors take less than `cache_bytes` are ranked in memory by numpy,
-    from rows read once a version: reading a version costs no more than one flat scan of LanceDB's does.
-    """
-
-    def __init__(self, path: Path, cache_bytes: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._cache_bytes = cache_bytes
         self._engine: str | None = None
         self._forget()
 
@@ -49,7 +44,6 @@ class LanceDirectory:
         self._lock = threading.RLock()
         self._connection: Any = None
         self._handles: dict[tuple[str, int], tuple[Any, int]] = {}
-        self._rows: dict[tuple[str, int], Rows] = {}
 
     def open(self) -> str:
         """Make the directory if need be; its engine id.
@@ -84,16 +78,20 @@ class LanceDirectory:
         return self._engine
 
     def close(self) -> None:
-        """Forget connection, handles and rows."""
+        """Forget connection and handles."""
         self._forget()
 
     def has(self, table: str, ver: int) -> bool:
         """Whether the table can be read at that version."""
         try:
-            self._pinned(table, ver)
+            self.count(table, ver)
         except VersionLost:
             return False
         return True
+
+    def count(self, table: str, ver: int) -> int:
+        """How many rows a version has. Raises ``VersionLost``."""
+        return self._pinned(table, ver)[1]
 
     def create(self, table: str, dim: int) -> None:
         """Make an empty table."""
@@ -128,14 +126,9 @@ class LanceDirectory:
                 _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
             if tidy is not None:
                 handle.optimize(cleanup_older_than=_age(handle, tidy), delete_unverified=True)
-            made = int(handle.version)
+            return int(handle.version)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
-        with self._guard():
-            held = None if ver is None else self._rows.get((table, ver))
-            if held is not None:
-                self._keep(table, made, held.changed(touched, keys, rows))
-        return made
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
@@ -156,9 +149,6 @@ class LanceDirectory:
         No row of the version is longer than `norm`.
         Raises ``VersionLost``.
         """
-        rows = self._cached(table, ver, query.size, metric)
-        if rows is not None:
-            return rows.nearest(query, limit, leave_out)
         handle, _ = self._pinned(table, ver)
         asked = limit + len(leave_out)
         target = prepare(query[None], metric)[0][0]
@@ -195,24 +185,6 @@ class LanceDirectory:
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
         return rows
-
-    def _cached(self, table: str, ver: int, dim: int, metric: Metric) -> Rows | None:
-        with self._guard():
-            rows = self._rows.pop((table, ver), None)
-            if rows is None:
-                if self._pinned(table, ver)[1] * dim * 4 > self._cache_bytes:
-                    return None
-                rows = self.read(table, ver, dim, metric)
-            self._keep(table, ver, rows)
-            return rows
-
-    def _keep(self, table: str, ver: int, rows: Rows) -> None:
-        """Hold the rows of a version: the last two of each table, and of all tables as many as there is room for."""
-        self._rows[table, ver] = rows
-        for other in [key for key in self._rows if key[0] == table][:-2]:
-            del self._rows[other]
-        while len(self._rows) > 1 and sum(r.nbytes for r in self._rows.values()) > 2 * self._cache_bytes:
-            del self._rows[next(iter(self._rows))]
 
     def _pinned(self, table: str, ver: int) -> tuple[Any, int]:
         """A handle that reads the table at that version, and the number of rows."""

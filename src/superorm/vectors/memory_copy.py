@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
+from bson import ObjectId
 
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 from superorm.vectors.records import Look, Record, keys_of
 from superorm.vectors.rows import Nearest, Rows
+from superorm.vectors.shared_lock import SharedLock
 
-__all__ = ["Forward", "MemoryCopy"]
+__all__ = ["Forward", "MemoryCopy", "Ranked"]
 
 HISTORY = 50_000
-"""Keys of applied records that are remembered, for older snapshots that do not see those records."""
+"""Keys of published records that are remembered, for older snapshots that do not see those records."""
+STEPS = 32
+"""Generations back for which it is remembered what changed, for searches that ranked then."""
 
 
 @frozen
@@ -24,26 +29,61 @@ class Forward:
     """A step that brings memory forward: the keys to read in the same snapshot, valid for one generation."""
 
     generation: int
-    records: Sequence[Record]
     keys: Mapping[str, Any]
+    fits: bool
+    """Whether there is room for the keys that have no row yet."""
+
+
+@frozen
+class Ranked:
+    """What memory found before anything was read of a snapshot: to be judged by `MemoryCopy.seen`."""
+
+    generation: int
+    n: int
+    """Stamped records after this publication are to be read with the state."""
+    nearest: Nearest
 
 
 class MemoryCopy:
     """Rows loaded at one publication and brought forward since, safe for threads.
 
-    The rows include exactly: every record stamped up to `base`, and those in `applied`.
+    The rows include exactly: every record stamped up to `base`, and those applied since.
+    `published` rows are those of the engine's table at the version that the look's state names;
+    others are those of the documents as they were seen with the look.
+    There is room for `most` rows.
     With `monotone`, what was seen once is never unseen: there are no snapshots, and so no older ones.
     """
 
-    def __init__(self, rows: Rows, look: Look, *, monotone: bool) -> None:
+    def __init__(self, rows: Rows, look: Look, *, published: bool, monotone: bool, most: int | None = None) -> None:
         assert look.state is not None
-        self._lock = threading.Lock()
+        self._lock = SharedLock()
         self._rows = rows
         self._monotone = monotone
+        self._most = most
         self._generation = 0
         self.token = look.state.table
         self.n = self.base = look.state.n
-        self._applied = {r.id: r for r in look.unstamped if not r.open}
+        included = () if published else look.unstamped
+        self._unstamped: dict[ObjectId, Record] = {r.id: r for r in included if not r.open}
+        """Records that the rows include, and whose stamp, later than `n`, is not known."""
+        self._stamped: dict[ObjectId, Record] = {}
+        """Those stamped after `base`, by their stamps."""
+        self._remembered = 0
+        self._steps: deque[Mapping[str, Any]] = deque(maxlen=STEPS)
+        """The keys of the last generations."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the rows."""
+        return len(self._rows) * self._rows.dim * 4
+
+    def rows_seen(self, look: Look) -> int | None:
+        """How many rows there are; None where the snapshot is older than what memory remembers."""
+        with self._lock.reading():
+            return None if self._difference(look) is None else len(self._rows)
 
     def serves(self, dim: int, metric: Metric) -> bool:
         """Whether these are vectors of that kind."""
@@ -55,39 +95,68 @@ class MemoryCopy:
 
     def forward(self, look: Look) -> Forward | None:
         """What to read to bring memory to a snapshot outside transactions; None where it is not newer."""
-        with self._lock:
+        with self._lock.reading():
             return self._forward(look)
 
     def install(self, step: Forward, look: Look, keys: Sequence[str], rows: Matrix) -> bool:
         """Bring memory forward by what was read: `rows` (n, dim) under `keys`; False where another was quicker."""
         assert look.state is not None
-        with self._lock:
+        with self._lock.writing():
             if step.generation != self._generation:
                 return False
             self._rows.replace(step.keys, keys, rows)
-            done = {r.id: r for r in look.records.values() if not r.open and not self._known(r)}
-            self._applied = done if self._monotone else self._applied | done
+            self._include([r for r in look.records.values() if not r.open and not self._known(r)])
             self.n = look.state.n
             self._generation += 1
+            self._steps.append(step.keys)
             self._forget()
             return True
 
     def nearest(
-        self, look: Look, query: Vector, limit: int, leave_out: Sequence[str]
+        self,
+        look: Look,
+        query: Vector,
+        limit: int,
+        leave_out: Iterable[str],
+        among: Collection[str] | None = None,
     ) -> tuple[Nearest, dict[str, Any]] | None:
         """The nearest rows to the query (dim,) as a snapshot sees them, and the keys to rank from its documents.
 
-        None where the snapshot is older than what memory remembers.
+        With `among`, only the rows of these keys. None where the snapshot is older than what memory remembers.
         """
-        with self._lock:
+        with self._lock.reading():
             pending = self._difference(look)
             if pending is None:
                 return None
-            return self._rows.nearest(query, limit, [*pending, *leave_out]), pending
+            return self._rows.nearest(query, limit, [*pending, *leave_out], among), pending
+
+    def rank(self, query: Vector, limit: int, leave_out: Iterable[str]) -> Ranked:
+        """The nearest rows to the query (dim,), whatever a snapshot that is read later sees."""
+        with self._lock.reading():
+            return Ranked(self._generation, self.n, self._rows.nearest(query, limit, leave_out))
+
+    def seen(self, ranked: Ranked, look: Look) -> tuple[Nearest, dict[str, Any]] | None:
+        """What was ranked before, without the keys to rank from the snapshot's documents, and these.
+
+        None where memory went too far since, or the snapshot is older than what memory remembers.
+        """
+        with self._lock.reading():
+            pending = self._difference(look)
+            passed = self._generation - ranked.generation
+            if pending is None or passed > len(self._steps):
+                return None
+            for keys in islice(reversed(self._steps), passed):
+                pending |= keys
+        nearest = ranked.nearest
+        if not pending:
+            return nearest, pending
+        kept = [position for position, key in enumerate(nearest.keys) if key not in pending]
+        keys = [nearest.keys[position] for position in kept]
+        return evolve(nearest, keys=keys, distances=nearest.distances[kept]), pending
 
     def compare(self, look: Look, documents: Rows) -> dict[str, str]:
         """The keys where memory differs from the documents of a snapshot, each with how."""
-        with self._lock:
+        with self._lock.reading():
             pending = self._difference(look)
             return {} if pending is None else documents.compare(self._rows, pending)
 
@@ -95,37 +164,63 @@ class MemoryCopy:
         """Whether the rows have included the record since they were loaded, or its history is forgotten."""
         return record.seq is not None and record.seq <= self.base
 
+    def _includes(self, record: Record) -> bool:
+        return self._known(record) or record.id in self._stamped or record.id in self._unstamped
+
     def _forward(self, look: Look) -> Forward | None:
         state = look.state
         assert state is not None
-        fresh = [r for r in look.records.values() if not r.open and not self._known(r) and r.id not in self._applied]
-        if state.n < self.n or self._unseen(look) or not (fresh or state.n > self.n):
+        if state.n < self.n or self.stale(look) or not look.reaches(self.n) or self._unseen(look):
             return None
-        return Forward(self._generation, fresh, keys_of(fresh))
+        fresh = [r for r in look.records.values() if not r.open and not self._includes(r)]
+        if not fresh and state.n == self.n:
+            return None
+        keys = keys_of(fresh)
+        fits = self._most is None or len(self._rows) + self._rows.lacking(keys) <= self._most
+        return Forward(self._generation, keys, fits)
 
     def _unseen(self, look: Look) -> list[Record]:
-        """The applied records that the snapshot does not see."""
+        """The included records that the snapshot does not see."""
         assert look.state is not None
         if self._monotone:
             return []
-        n = look.state.n
-        return [
-            r for r in self._applied.values() if r.id not in look.records and not (r.seq is not None and r.seq <= n)
-        ]
+        unseen = [r for r in self._unstamped.values() if r.id not in look.records]
+        for record in reversed(self._stamped.values()):
+            if record.seq is None or record.seq <= look.state.n:
+                break
+            if record.id not in look.records:
+                unseen.append(record)
+        return unseen
 
     def _difference(self, look: Look) -> dict[str, Any] | None:
         assert look.state is not None
-        if look.state.n < self.base or self.stale(look):
+        if look.state.n < self.base or self.stale(look) or not look.reaches(self.n):
             return None
-        missing = [r for r in look.records.values() if r.open or (r.id not in self._applied and not self._known(r))]
+        missing = [r for r in look.records.values() if r.open or not self._includes(r)]
         return keys_of([*missing, *self._unseen(look)])
 
+    def _include(self, done: Sequence[Record]) -> None:
+        """Note the records of a look that the rows include now; stamps later than `n` come after all that are known."""
+        if self._monotone:
+            self._unstamped.clear()
+            self._stamped.clear()
+            self._remembered = 0
+        for record in sorted(done, key=lambda r: r.seq or 0):
+            if record.id in self._stamped:
+                continue
+            self._unstamped.pop(record.id, None)
+            if record.seq is None:
+                self._unstamped[record.id] = record
+            else:
+                self._stamped[record.id] = record
+                self._remembered += len(record.keys)
+
     def _forget(self) -> None:
-        stamped = sorted((r for r in self._applied.values() if r.seq is not None), key=lambda r: r.seq or 0)
-        surplus = sum(len(r.keys) for r in stamped) - HISTORY
+        """Forget the oldest publications where too many keys are remembered."""
+        stamped = iter(list(self._stamped.values())) if self._remembered > HISTORY else iter(())
         for record in stamped:
-            if surplus <= 0:
+            if self._remembered <= HISTORY and not self._known(record):
                 break
-            surplus -= len(record.keys)
             self.base = max(self.base, record.seq or 0)
-        self._applied = {r.id: r for r in self._applied.values() if not self._known(r)}
+            self._remembered -= len(record.keys)
+            del self._stamped[record.id]

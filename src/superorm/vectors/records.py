@@ -34,6 +34,7 @@ __all__ = [
     "batch",
     "in_parts",
     "keys_of",
+    "look_filter",
     "need_of",
     "new_records",
     "prunable",
@@ -47,8 +48,8 @@ BYTES_OF_KEYS = 4 << 20
 MANY_RECORDS = 50
 MANY_KEYS = 2_000
 
-Need: TypeAlias = Literal["build", "apply"]
-"""What is to be done before a search: build the copy, or apply the many records."""
+Need: TypeAlias = Literal["build", "apply", "apply soon"]
+"""What is to be done before a search, build the copy or apply the many records; or in the background."""
 
 
 @frozen
@@ -109,9 +110,11 @@ class Look:
 
     state: State | None
     records: Mapping[ObjectId, Record] = field(factory=dict[ObjectId, Record])
+    since: int | None = None
+    """The publication after which stamped records were read too; None: only records not stamped."""
 
     @classmethod
-    def of(cls, documents: Iterable[Mapping[str, Any]], engine: str) -> Look:
+    def of(cls, documents: Iterable[Mapping[str, Any]], engine: str, since: int | None = None) -> Look:
         """Of what the find yielded; states of other engines and documents of other kinds are left out."""
         state: State | None = None
         records: dict[ObjectId, Record] = {}
@@ -120,7 +123,11 @@ class Look:
                 records[document["_id"]] = Record.of(document, engine)
             elif document.get("kind") == "state" and document.get("engine") == engine:
                 state = State.of(document)
-        return cls(state, records)
+        return cls(state, records, since)
+
+    def reaches(self, n: int) -> bool:
+        """Whether all records stamped after publication `n` were read."""
+        return (self.state is not None and self.state.n <= n) or (self.since is not None and self.since <= n)
 
     @property
     def unstamped(self) -> list[Record]:
@@ -130,6 +137,12 @@ class Look:
     def pending(self) -> dict[str, Any]:
         """The keys that the published version may not show as the documents are."""
         return keys_of(self.unstamped)
+
+
+def look_filter(index: str, engine: str, since: int | None) -> dict[str, Any]:
+    """What a look reads: the state and the records not stamped, with those stamped after `since`."""
+    stamp = f"seq.{engine}"
+    return {"i": index, stamp: None} if since is None else {"i": index, "$or": [{stamp: None}, {stamp: {"$gt": since}}]}
 
 
 def state_id(index: str, engine: str) -> str:

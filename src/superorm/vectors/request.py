@@ -11,6 +11,7 @@ from attrs import field, frozen
 from superorm.codec.vectors import Vector
 from superorm.exc import StatementError, VectorError
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors.planning import Strategy
 
 if TYPE_CHECKING:
     from superorm.compile.plan import Read
@@ -66,8 +67,15 @@ class Explanation:
     """How a search went."""
 
     engine: str
-    strategy: str
-    """``engine``: the engine ranked; ``documents``: all that match were ranked from the documents themselves."""
+    strategy: Strategy
+    why: str
+    """Why this strategy, in one sentence."""
+    held: int | None
+    """The rows of the engine's copy in this process's memory; None: it is elsewhere, or could not be used."""
+    matched: int | None
+    """How many documents the filter matches, as far as they were counted; None: there is none, or nobody counted."""
+    more: bool
+    """Whether it matches more than were counted."""
     version: int | None
     """The version of the engine's table."""
     pending: int

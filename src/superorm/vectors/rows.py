@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
+from superorm.vectors.planning import masks
 from superorm.vectors.scores import prepare, rounding
 
 __all__ = ["Nearest", "Rows"]
 
 _FAR = float(np.finfo(np.float32).max)
+_PART = 200_000
+"""So many numbers are gathered at once: more would not stay in the processor's cache."""
 
 
 @frozen
@@ -53,6 +56,10 @@ class Rows:
     @property
     def nbytes(self) -> int:
         return self._matrix.nbytes
+
+    def lacking(self, keys: Iterable[str]) -> int:
+        """How many of the keys have no row."""
+        return sum(key not in self._where for key in map(bytes.fromhex, keys))
 
     def compare(self, other: Rows, leave_out: Container[str] = ()) -> dict[str, str]:
         """Where an engine's rows, `other`, differ from these of the documents: missing, extra or different."""
@@ -96,28 +103,20 @@ class Rows:
         self.drop(set(touched).difference(kept))
         self.put(kept, prepared[usable])
 
-    def changed(self, touched: Iterable[str], keys: Sequence[str], rows: Matrix) -> Rows:
-        """A copy in which the touched keys have the rows (n, dim), prepared already, under `keys`; others go."""
-        result = Rows(self.dim, self.metric)
-        result._matrix, result._squares = self._copies(len(self._keys) + len(keys))
-        result._keys, result._where, result._free = self._keys.copy(), self._where.copy(), self._free.copy()
-        result.drop(set(touched).difference(keys))
-        result.put(keys, rows)
-        return result
+    def nearest(
+        self, query: Vector, limit: int, leave_out: Iterable[str] = (), among: Iterable[str] | None = None
+    ) -> Nearest:
+        """The `limit` nearest rows to a query (dim,) that is not prepared, without the keys left out.
 
-    def nearest(self, query: Vector, limit: int, leave_out: Iterable[str] = ()) -> Nearest:
-        """The `limit` nearest rows to a query (dim,) that is not prepared, without the keys left out."""
-        used = len(self._keys)
+        With `among`, only the rows of these keys count.
+        """
         target = prepare(query[None], self.metric)[0][0]
-        with np.errstate(all="ignore"):
-            products = self._matrix[:used] @ target
-            if self.metric == "euclidean":
-                distances = np.maximum(self._squares[:used] + np.dot(target, target) - 2 * products, 0)
-            else:
-                distances = 1 - products if self.metric == "cosine" else -products
+        if among is not None:
+            return self._nearest_among(target, limit, among, leave_out)
+        used = len(self._keys)
         left_out = map(self._where.get, map(bytes.fromhex, leave_out))
         hidden: list[int] = [*self._free, *(slot for slot in left_out if slot is not None)]
-        distances = np.nan_to_num(distances, copy=False, nan=_FAR, posinf=_FAR, neginf=-_FAR)
+        distances = self._distances(target, self._matrix[:used], self._squares[:used])
         distances[hidden] = np.inf
         alive = used - len(set(hidden))
         count = min(limit, alive)
@@ -130,6 +129,44 @@ class Rows:
             count == alive,
             rounding(self.dim, self._scale(target)),
         )
+
+    def _nearest_among(self, target: Vector, limit: int, among: Iterable[str], leave_out: Iterable[str]) -> Nearest:
+        """The nearest of the rows of some keys: few are gathered, of many all rows are ranked, which is faster."""
+        slot_of, raw = self._where.get, bytes.fromhex
+        chosen = {slot for key in among if (slot := slot_of(raw(key))) is not None}
+        chosen.difference_update(slot for key in leave_out if (slot := slot_of(raw(key))) is not None)
+        slots = np.fromiter(chosen, np.intp, len(chosen))
+        if masks(len(slots), len(self)):
+            used = len(self._keys)
+            distances = self._distances(target, self._matrix[:used], self._squares[:used])[slots]
+        else:
+            parts = np.array_split(slots, 1 + len(slots) * self.dim // _PART)
+            distances = np.concatenate([self._gathered(target, part) for part in parts])
+        count = min(limit, len(slots))
+        order = np.argpartition(distances, count - 1)[:count] if 0 < count < len(slots) else np.arange(len(slots))
+        order = order[np.argsort(distances[order], kind="stable")][:count]
+        found: list[int] = slots[order].tolist()
+        return Nearest(
+            [self._keys[slot].hex() for slot in found],
+            distances[order],
+            count == len(slots),
+            rounding(self.dim, self._scale(target)),
+        )
+
+    def _gathered(self, target: Vector, slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        squares = self._squares if self.metric == "cosine" else self._squares[slots]
+        return self._distances(target, self._matrix[slots], squares)
+
+    def _distances(self, target: Vector, matrix: Matrix, squares: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The distance of each row (n, dim), with its squared length (n,), to the prepared query; finite."""
+        with np.errstate(all="ignore"):
+            products = matrix @ target
+            if self.metric == "euclidean":
+                distances = np.maximum(squares + np.dot(target, target) - 2 * products, 0)
+            else:
+                distances = 1 - products if self.metric == "cosine" else -products
+        finite: NDArray[np.float32] = np.nan_to_num(distances, copy=False, nan=_FAR, posinf=_FAR, neginf=-_FAR)
+        return finite
 
     def _scale(self, target: Vector) -> float:
         if self.metric == "cosine":

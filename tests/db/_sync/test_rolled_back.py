@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -469,14 +468,16 @@ def test_inserts_of_lists_that_hold_objects_of_the_session(db: DB) -> None:
     """They are refused, as the keys of these would have to be written too."""
     with db.session() as session:
         session.add(book := Book(id=1))
-        try:
-            session.bulk_insert([author := Author(id=1, books=[book])])
-        except SessionError as error:
-            assert re.search(r"Book 1 (is stored|was added to this session.*); use add\(\) instead", str(error))
-            session.rollback()
-            assert {} == stored(db, "author")
-            session.add(author)  # as it says, while the error is still there
-            session.commit()
+        author = Author(id=1, books=[book])
+        with pytest.raises(
+            SessionError, match=r"Book 1 (is stored|was added to this .*); use add\(\) instead"
+        ) as raised:
+            session.bulk_insert([author])
+        session.rollback()
+        assert {} == stored(db, "author")
+        session.add(author)  # as it says, while the error and what it refers to are still there
+        session.commit()
+        assert raised.value.__traceback__ is not None
     assert {1: 1} == {key: one["author_id"] for key, one in stored(db, "book").items()}
 
 

@@ -73,7 +73,7 @@ async def test_search(world: AsyncWorld, watched: Any, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("superorm._async.vector_search.exact_distances", fail)
+    monkeypatch.setattr("superorm._async.vector_ranking.exact_distances", fail)
     nothing: Any = None
     request = SearchRequest(world.spec, np.ones(DIM, np.float32), 2)
     with pytest.raises(ZeroDivisionError):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from superorm._async import vector_indexes
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.request import Hits
@@ -30,12 +31,15 @@ class Pause:
     """A view of an index that does something before, and after, the engine is asked."""
 
     def __init__(self, view: Any, before: Callable[[], Awaitable[Any]], after: Callable[[], Awaitable[Any]]) -> None:
-        self.need, self.look, self.since = view.need, view.look, view.since
+        self.need, self.look = view.need, view.look
         self._view, self._before, self._after = view, before, after
 
-    async def nearest(self, request: Any, limit: int) -> Any:
+    async def held(self) -> Any:
+        return await self._view.held()
+
+    async def nearest(self, request: Any, limit: int, among: Any = None) -> Any:
         await self._before()
-        answer = await self._view.nearest(request, limit)
+        answer = await self._view.nearest(request, limit, among)
         await self._after()
         return answer
 
@@ -51,18 +55,23 @@ async def paused(
     after: Callable[[], Awaitable[Any]] = nothing,
     **options: Any,
 ) -> list[Any]:
-    """The keys that a search finds which pauses once before and after the engine is asked."""
-    copies, view = world.indexes.copies, world.indexes.copies.view
+    """The keys that a search in the plain form finds which pauses once before and after the engine is asked."""
+    copies, view, quick = world.indexes.copies, world.indexes.copies.view, vector_indexes.quick_search
     hooks = [(before, after)]
 
     async def hooked(*args: Any, **names: Any) -> Any:
         return Pause(await view(*args, **names), *(hooks.pop() if hooks else (nothing, nothing)))
 
+    async def none_quick(*args: Any) -> Any:
+        return None, None
+
     copies.view = hooked  # type: ignore[method-assign]
+    vector_indexes.quick_search = none_quick
     try:
         return keys(await world.search(QUERY, 1, **options))
     finally:
         copies.view = view  # type: ignore[method-assign]
+        vector_indexes.quick_search = quick
 
 
 def keys(hits: Hits) -> list[Any]:
@@ -209,7 +218,7 @@ async def test_old_versions_gone(make_world: Callable[[str], AsyncWorld]) -> Non
         await copies.tables.drop(state["table"])
         await copies.tables.close()
         hits = await world.search(QUERY, 1, session=session)
-        assert ([0], "documents") == (keys(hits), hits.explanation.strategy)
+        assert ([0], "exact", 0) == (keys(hits), hits.explanation.strategy, hits.explanation.calls)
     assert [1] == keys(await world.agrees(QUERY, 1))
 
 
@@ -277,7 +286,7 @@ async def test_writers_that_never_rest(alone: AsyncWorld) -> None:
     copies.view = hooked
     hits = await alone.search(QUERY, 1)
     copies.view = view
-    assert "documents" == hits.explanation.strategy
+    assert ("exact", 0) == (hits.explanation.strategy, hits.explanation.calls)
     assert keys(hits) == keys(await alone.search(QUERY, 1))
 
 

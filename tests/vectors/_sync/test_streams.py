@@ -73,7 +73,7 @@ def test_search(world: World, watched: Any, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("superorm._sync.vector_search.exact_distances", fail)
+    monkeypatch.setattr("superorm._sync.vector_ranking.exact_distances", fail)
     nothing: Any = None
     request = SearchRequest(world.spec, np.ones(DIM, np.float32), 2)
     with pytest.raises(ZeroDivisionError):

@@ -14,6 +14,7 @@ from superorm.schema.vector_spec import Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.lance_directory import LanceDirectory
+from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
 __all__ = ["AsyncLanceVectorIndex"]
@@ -22,7 +23,7 @@ __all__ = ["AsyncLanceVectorIndex"]
 class AsyncLanceVectorIndex:
     """The vector database of a DB in a directory: one LanceDB table an index, a copy that can always be rebuilt.
 
-    Tables whose vectors take up to `cache_bytes` in memory are ranked there.
+    Tables whose vectors take up to `cache_bytes` together are held in memory as well, and ranked there.
     Raises ``UnsupportedError`` for a directory that is not local.
     """
 
@@ -34,7 +35,9 @@ class AsyncLanceVectorIndex:
                 f"LanceDB at {uri.partition('://')[0]}://: this release opens local directories only"
             )
         self.uri = str(Path(uri).expanduser().absolute())
-        self._directory = LanceDirectory(Path(self.uri), cache_bytes)
+        self._directory = LanceDirectory(Path(self.uri))
+        self.resident = Resident(cache_bytes)
+        self.loading = aio.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
@@ -63,6 +66,10 @@ class AsyncLanceVectorIndex:
     async def has(self, table: str, ver: int) -> bool:
         """Whether the table can be read at that version."""
         return await aio.in_thread(self._directory.has, table, ver)
+
+    async def count(self, table: str, ver: int) -> int:
+        """How many rows that version has. Raises ``VersionLost``."""
+        return await aio.in_thread(self._directory.count, table, ver)
 
     async def create(self, table: str, dim: int) -> None:
         """Make an empty table."""
@@ -117,3 +124,4 @@ class AsyncLanceVectorIndex:
     async def close(self) -> None:
         """Forget what is open."""
         self._directory.close()
+        self.resident.clear()

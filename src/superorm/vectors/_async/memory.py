@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from superorm._io import aio
 from superorm.exc import ConfigurationError
-from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.resident import Resident
 
 __all__ = ["AsyncMemoryVectorIndex"]
 
@@ -16,7 +16,7 @@ class AsyncMemoryVectorIndex:
     uri = "memory://"
 
     def __init__(self) -> None:
-        self.copies: dict[str, MemoryCopy] = {}
+        self.resident = Resident()
         self.loading = aio.Lock()
         self._owner: object = None
 
@@ -31,5 +31,5 @@ class AsyncMemoryVectorIndex:
 
     async def close(self) -> None:
         """Free the memory."""
-        self.copies.clear()
+        self.resident.clear()
         self._owner = None

@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
 __all__ = ["AsyncVectorDatabase", "AsyncVectorTables"]
@@ -23,12 +25,18 @@ class AsyncVectorTables(Protocol):
 
     kind: str
     uri: str
+    resident: Resident
+    """Tables held in process memory, in the place of which memory is searched."""
+    loading: aio.Lock
+    """Held while one of them is loaded."""
 
     async def open(self) -> str: ...
 
     def lock(self, name: str, *, patience: float | None = None) -> AbstractAsyncContextManager[None]: ...
 
     async def has(self, table: str, ver: int) -> bool: ...
+
+    async def count(self, table: str, ver: int) -> int: ...
 
     async def create(self, table: str, dim: int) -> None: ...
 

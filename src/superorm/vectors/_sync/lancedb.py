@@ -15,6 +15,7 @@ from superorm.schema.vector_spec import Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.lance_directory import LanceDirectory
+from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
 __all__ = ["LanceVectorIndex"]
@@ -23,7 +24,7 @@ __all__ = ["LanceVectorIndex"]
 class LanceVectorIndex:
     """The vector database of a DB in a directory: one LanceDB table an index, a copy that can always be rebuilt.
 
-    Tables whose vectors take up to `cache_bytes` in memory are ranked there.
+    Tables whose vectors take up to `cache_bytes` together are held in memory as well, and ranked there.
     Raises ``UnsupportedError`` for a directory that is not local.
     """
 
@@ -35,7 +36,9 @@ class LanceVectorIndex:
                 f"LanceDB at {uri.partition('://')[0]}://: this release opens local directories only"
             )
         self.uri = str(Path(uri).expanduser().absolute())
-        self._directory = LanceDirectory(Path(self.uri), cache_bytes)
+        self._directory = LanceDirectory(Path(self.uri))
+        self.resident = Resident(cache_bytes)
+        self.loading = sio.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
@@ -64,6 +67,10 @@ class LanceVectorIndex:
     def has(self, table: str, ver: int) -> bool:
         """Whether the table can be read at that version."""
         return sio.in_thread(self._directory.has, table, ver)
+
+    def count(self, table: str, ver: int) -> int:
+        """How many rows that version has. Raises ``VersionLost``."""
+        return sio.in_thread(self._directory.count, table, ver)
 
     def create(self, table: str, dim: int) -> None:
         """Make an empty table."""
@@ -118,3 +125,4 @@ class LanceVectorIndex:
     def close(self) -> None:
         """Forget what is open."""
         self._directory.close()
+        self.resident.clear()

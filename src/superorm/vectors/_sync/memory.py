@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from superorm._io import sio
 from superorm.exc import ConfigurationError
-from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.resident import Resident
 
 __all__ = ["MemoryVectorIndex"]
 
@@ -17,7 +17,7 @@ class MemoryVectorIndex:
     uri = "memory://"
 
     def __init__(self) -> None:
-        self.copies: dict[str, MemoryCopy] = {}
+        self.resident = Resident()
         self.loading = sio.Lock()
         self._owner: object = None
 
@@ -32,5 +32,5 @@ class MemoryVectorIndex:
 
     def close(self) -> None:
         """Free the memory."""
-        self.copies.clear()
+        self.resident.clear()
         self._owner = None

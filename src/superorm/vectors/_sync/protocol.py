@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
 __all__ = ["VectorDatabase", "VectorTables"]
@@ -24,12 +26,18 @@ class VectorTables(Protocol):
 
     kind: str
     uri: str
+    resident: Resident
+    """Tables held in process memory, in the place of which memory is searched."""
+    loading: sio.Lock
+    """Held while one of them is loaded."""
 
     def open(self) -> str: ...
 
     def lock(self, name: str, *, patience: float | None = None) -> AbstractContextManager[None]: ...
 
     def has(self, table: str, ver: int) -> bool: ...
+
+    def count(self, table: str, ver: int) -> int: ...
 
     def create(self, table: str, dim: int) -> None: ...
 

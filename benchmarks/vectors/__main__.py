@@ -1,0 +1,235 @@
+"""`like` after filters of every selectivity against three ways by hand: ``python benchmarks/vectors [--quick]``.
+
+By hand are: LanceDB with the filter pushed down to a scalar column with an index; the matching keys from MongoDB, whose
+rows numpy gathers from an array in memory; the matching documents' vectors from MongoDB, ranked by numpy.
+Each fetches its ten documents; none of them reads in a snapshot, and none is right after somebody writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for one query a second thread only costs
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from bson import Binary
+from numpy.typing import NDArray
+from pymongo import MongoClient
+
+from harness import Time, interleave, table, timed
+from superorm import DB, Document, Mapped, Session, connect, field, select, vector
+from superorm.backends.mongod import open_mongod, wait_stopped
+
+DIM = 384
+K = 10
+AT_MOST = 1.5
+"""superorm's time, as a ratio to the best by hand."""
+RECALL = 0.99
+QUERIES = 40
+
+Rows = NDArray[np.float32]
+Find = Callable[[Rows, Mapping[str, Any]], Sequence[int]]
+"""The keys of the ten nearest documents to a query, among those that a filter matches."""
+
+
+class Item(Document):
+    """A document with something to filter by."""
+
+    __collection__ = "items"
+    id: Mapped[int] = field(primary_key=True)
+    share: Mapped[int] = field(index=True)
+    """Below n for n in a thousand of all."""
+    far: Mapped[bool] = field(index=True)
+    text: Mapped[str] = field(default="x" * 200)
+    embedding: Mapped[np.ndarray | None] = vector(DIM)
+
+
+def clustered(n: int, seed: int) -> Rows:
+    """Vectors of unit length in a hundred clusters, shape (n, DIM)."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((100, DIM))
+    rows = centres[rng.integers(100, size=n)] + 0.7 * rng.standard_normal((n, DIM))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+class Data:
+    """The documents' vectors and what they are filtered by; filters by name, with what they match."""
+
+    def __init__(self, n: int) -> None:
+        self.rows = clustered(n, 1)
+        self.share = np.random.default_rng(2).permutation(n) * 1000 // n
+        self.queries = clustered(QUERIES, 3)
+        nearness = (self.rows @ self.queries.T).max(axis=1)
+        self.far = nearness <= np.quantile(nearness, 0.13)
+        self.filters: dict[str, tuple[dict[str, Any], str, NDArray[np.bool_]]] = {
+            f"{per_mille / 10:g} %": ({"share": {"$lt": per_mille}}, f"share < {per_mille}", self.share < per_mille)
+            for per_mille in (500, 100, 50, 10, 1)
+        }
+        self.filters["13 %, far from all queries"] = ({"far": True}, "far = true", self.far)
+
+    def nearest(self, query: Rows, matching: NDArray[np.bool_]) -> set[int]:
+        """By brute force."""
+        keys = np.flatnonzero(matching)
+        return set(keys[np.argsort(-(self.rows[keys].astype(float) @ query), kind="stable")[:K]].tolist())
+
+
+def store(data: Data, items: Any) -> None:
+    """Write the documents as superorm would."""
+    for start in range(0, len(data.rows), 2000):
+        stop = min(start + 2000, len(data.rows))
+        items.insert_many(
+            {
+                "_id": i,
+                "share": int(data.share[i]),
+                "far": bool(data.far[i]),
+                "text": "x" * 200,
+                "embedding": Binary(b"\x27\x00" + data.rows[i].tobytes(), 9),
+            }
+            for i in range(start, stop)
+        )
+    items.create_index("share")
+    items.create_index("far")
+
+
+def fetched(items: Any, keys: Sequence[int]) -> Sequence[int]:
+    """The keys, nearest first, of those documents that are there; they are read."""
+    found = {document["_id"]: document for document in items.find({"_id": {"$in": list(keys)}})}
+    return [key for key in keys if key in found]
+
+
+def by_hand(data: Data, items: Any, folder: str) -> dict[str, Callable[[Rows, str], Sequence[int]]]:
+    """The ways by hand, of a query and the name of a filter."""
+    import lancedb
+    import pyarrow as pa
+    from lancedb.index import BTree, HnswSq
+
+    columns = {
+        "key": pa.array(range(len(data.rows)), pa.int64()),
+        "share": pa.array(data.share, pa.int64()),
+        "far": pa.array(data.far, pa.bool_()),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(data.rows.ravel()), DIM),
+    }
+    options = {"new_table_data_storage_version": "2.0"}
+    rows = lancedb.connect(folder).create_table("items", pa.table(columns), storage_options=options)
+    rows.create_index("share", config=BTree())
+    if len(data.rows) >= 50_000:  # no index pays below
+        rows.create_index("vector", config=HnswSq(distance_type="dot", num_partitions=1))
+
+    def best(keys: NDArray[np.int64], vectors: Rows, query: Rows) -> Sequence[int]:
+        near = vectors @ query
+        order = np.argpartition(-near, K - 1)[:K] if len(near) > K else np.arange(len(near))
+        return fetched(items, keys[order[np.argsort(-near[order])]].tolist())
+
+    def push_down(query: Rows, name: str) -> Sequence[int]:
+        search = rows.search(query, vector_column_name="vector").distance_type("dot")
+        found = search.where(data.filters[name][1], prefilter=True).select(["key", "_distance"]).limit(K).to_arrow()
+        return fetched(items, found["key"].to_pylist())
+
+    def keys_and_gather(query: Rows, name: str) -> Sequence[int]:
+        keys = np.array([document["_id"] for document in items.find(data.filters[name][0], {"_id": 1})], np.int64)
+        return best(keys, data.rows[keys], query)
+
+    def vectors(query: Rows, name: str) -> Sequence[int]:
+        documents = items.find(data.filters[name][0], {"embedding": 1}).to_list()
+        raw = b"".join(document["embedding"][2:] for document in documents)
+        keys = np.array([document["_id"] for document in documents], np.int64)
+        return best(keys, np.frombuffer(raw, "<f4").reshape(-1, DIM), query)
+
+    return {"LanceDB, push-down": push_down, "keys, gather": keys_and_gather, "vectors": vectors}
+
+
+def statement(query: Rows, name: str) -> Any:
+    """The select of a query and the name of a filter."""
+    chosen = Item.far == True if "far" in name else Item.share < round(10 * float(name.split()[0]))  # noqa: E712
+    return select(Item).where(chosen).like(query, k=K)
+
+
+def measure(data: Data, items: Any, dbs: Mapping[str, DB], folder: str, runs: int) -> list[str]:
+    """Print the table; what superorm misses."""
+
+    def superorm(db: DB) -> Callable[[Rows, str], Sequence[int]]:
+        def find(query: Rows, name: str) -> Sequence[int]:
+            with Session(db) as session:
+                return [item.id for item in session.scalars(statement(query, name))]
+
+        return find
+
+    ways = {name: superorm(db) for name, db in dbs.items()} | by_hand(data, items, folder)
+    hand = [name for name in ways if name not in dbs]
+    lines = [["the filter keeps, p50 in ms", *ways, *(f"{name}: ratio" for name in dbs), "recall", "strategy"]]
+    misses: list[str] = []
+    for name, (_, _, matching) in data.filters.items():
+        recall = dict.fromkeys(ways, 0.0)
+        for query in data.queries[:10]:
+            expected = data.nearest(query, matching)
+            for way, find in ways.items():
+                recall[way] += len(expected & set(find(query, name))) / len(expected) / 10
+
+        def candidate(find: Callable[[Rows, str], Sequence[int]], name: str = name) -> Callable[[], Time]:
+            queries = cycle(data.queries)
+            return timed(lambda: find(next(queries), name))
+
+        times = interleave({way: candidate(find) for way, find in ways.items()}, runs)
+        best = min(times[way].wall for way in hand if recall[way] >= RECALL)
+        ratios = {way: times[way].wall / best for way in dbs}
+        least = min(recall[way] for way in dbs)
+        strategies = {db.explain(statement(data.queries[0], name)).strategy for db in dbs.values()}
+        cells = [f"{times[way].wall * 1000:.2f}" for way in ways] + [f"{ratio:.2f}" for ratio in ratios.values()]
+        lines.append([name, *cells, f"{least:.3f}", ", ".join(sorted(strategies))])
+        misses += [f"{way}, {name}: {ratio:.2f} x" for way, ratio in ratios.items() if ratio > AT_MOST]
+        misses += [f"{name}: recall {least:.3f}"] if least < RECALL else []
+    table(lines)
+    return misses
+
+
+@contextmanager
+def server(uri: str | None) -> Iterator[str]:
+    """The URI of a server: the given one, or a private one."""
+    if uri is not None:
+        yield uri
+        return
+    with TemporaryDirectory(prefix="superorm-bench-") as folder:
+        with open_mongod(folder) as lease:
+            yield lease.uri
+        wait_stopped(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few runs: a look, not a measurement")
+    parser.add_argument("--rows", type=int, default=20_000, help="how many documents")
+    parser.add_argument("--uri", help="a replica set that runs already, in place of a private one")
+    arguments = parser.parse_args()
+    runs = 15 if arguments.quick else 60
+    data, name = Data(arguments.rows), f"bench_{uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        uri = stack.enter_context(server(arguments.uri))
+        folder = stack.enter_context(TemporaryDirectory(prefix="superorm-bench-"))
+        client: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(uri))
+        stack.callback(client.drop_database, name)
+        store(data, client[name].items)
+        options: dict[str, Any] = {"database": name, "signing_key": "a key of this benchmark"}
+        dbs = {
+            way: stack.enter_context(connect(uri, vector_database=url, **options))
+            for way, url in (("memory", "memory://"), ("lancedb", f"lancedb://{folder}/ours"))
+        }
+        for db in dbs.values():
+            db.create_all(Item)
+        misses = measure(data, client[name].items, dbs, f"{folder}/theirs", runs)
+    print(f"\n{arguments.rows:,} x {DIM}, k = {K}, whole documents, medians of {runs} interleaved runs.")
+    print(f"Ratio to the best by hand whose recall is {RECALL} or more; at most {AT_MOST}.")
+    print("superorm misses:", "; ".join(misses) or "nothing")
+
+
+if __name__ == "__main__":
+    main()

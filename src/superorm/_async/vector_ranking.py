@@ -1,0 +1,170 @@
+"""Ranking the documents of one snapshot by their own vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from superorm.codec.keys import encode_key, sort_key
+from superorm.codec.vectors import decode_rows, value_at
+from superorm.compile.plan import Count, Find, Read
+from superorm.vectors.records import in_parts
+from superorm.vectors.request import Hit, SearchRequest
+from superorm.vectors.scores import distance_of, exact_distances, score_of
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm.protocols._async.parts import AsyncDataBackend
+
+__all__ = ["AsyncRanking"]
+
+_IDS = 4_000
+_MOST_WHOLE = 64
+"""Documents of which more than this number may be hits are first read without the rest of them."""
+_KEYS_A_BATCH = 20_000
+
+
+class AsyncRanking:
+    """Reads documents that match the request's filter, and keeps those ranked by their own vectors."""
+
+    def __init__(self, backend: AsyncDataBackend, request: SearchRequest, session: AsyncClientSession | None) -> None:
+        self._backend = backend
+        self._request = request
+        self._session = session
+        self._leave_out = None if request.leave_out is None else encode_key(request.leave_out)
+        self._shown, self._added = _with_vector(request.projection, request.spec.path)
+        self.documents: dict[str, dict[str, Any]] = {}
+        """Those read whole, by canonical key."""
+        self.asked: set[str] = set()
+        """The keys whose documents were read, if they match."""
+        self.ranked: dict[str, tuple[float, Any]] = {}
+        """Distance and ``_id`` by canonical key."""
+        self.reads: list[Read] = []
+
+    async def matching(self, limit: int | None) -> list[Any]:
+        """Each ``_id`` of the documents that match; with a limit, one more at most."""
+        plan = Find(self._request.spec.collection, self._filter, {"_id": 1}, limit=0 if limit is None else limit + 1)
+        self.reads.append(plan)
+        ids: list[Any] = []
+        size = plan.limit or _KEYS_A_BATCH
+        async with aclosing(self._backend.stream(plan, session=self._session, batch_size=size)) as batches:
+            async for documents in batches:
+                ids += [document["_id"] for document in documents]
+        return ids
+
+    async def count(self, limit: int) -> int:
+        """How many documents match, one more than the limit at most."""
+        plan = Count(self._request.spec.collection, self._filter, limit + 1)
+        self.reads.append(plan)
+        return int((await self._backend.read(plan, session=self._session))[0]["n"])
+
+    async def rank(self, ids: Mapping[str, Any], *, hits: int) -> None:
+        """Read the documents of these keys that match, and rank them, unless they were read before.
+
+        They are read whole where about so many may be `hits`, and that is few.
+        """
+        fresh = {key: id for key, id in ids.items() if key not in self.asked}
+        self.asked.update(fresh)
+        whole = 0 < hits <= _MOST_WHOLE
+        for part in in_parts(fresh, _IDS):
+            for document in await self._read(part, whole=whole):
+                if whole:
+                    self.documents[encode_key(document["_id"])] = document
+
+    def take_whole(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Rank documents that were read whole."""
+        self.documents |= {encode_key(document["_id"]): document for document in documents}
+        self.asked.update(self.documents)
+        self._take(documents)
+
+    async def rank_all(self) -> None:
+        """Rank all documents that match, of which only the k nearest are kept."""
+        request = self._request
+        self.ranked.clear()
+        plan = Find(request.spec.collection, self._filter, {request.spec.path: 1})
+        self.reads.append(plan)
+        async with aclosing(self._backend.stream(plan, session=self._session)) as batches:
+            async for documents in batches:
+                self._take(documents)
+                if len(self.ranked) > 4 * request.k + 1000:
+                    self.ranked = dict(self._best())
+
+    def bound(self, tolerance: float) -> float:
+        """The distance beyond which no candidate can be among the hits."""
+        request = self._request
+        bound = math.inf
+        if request.min_score is not None:
+            bound = distance_of(request.min_score, request.spec.metric)
+        if len(self.ranked) >= request.k:
+            bound = min(bound, sorted(distance for distance, _ in self.ranked.values())[request.k - 1])
+        return bound + tolerance
+
+    async def hits(self) -> list[Hit]:
+        """The k nearest documents of those ranked, whole or as the projection shows them."""
+        request, best = self._request, self._best()
+        lacking = {key: id for key, (_, id) in best if key not in self.documents}
+        for part in in_parts(lacking, _IDS):
+            for document in await self._read(part, whole=True):
+                self.documents[encode_key(document["_id"])] = document
+        hits: list[Hit] = []
+        for key, (distance, id) in best:
+            score = score_of(distance, request.spec.metric)
+            if key in self.documents and (request.min_score is None or score >= request.min_score):
+                hits.append(Hit(id, score, _without(self.documents[key], self._added)))
+        return hits
+
+    @property
+    def _filter(self) -> Mapping[str, Any]:
+        return self._request.filter or {}
+
+    async def _read(self, ids: Sequence[Any], *, whole: bool) -> list[dict[str, Any]]:
+        spec, filter = self._request.spec, self._request.filter
+        chosen: dict[str, Any] = {"_id": {"$in": ids}}
+        matching = {"$and": [chosen, filter]} if filter else chosen
+        plan = Find(spec.collection, matching, self._shown if whole else {spec.path: 1})
+        self.reads.append(plan)
+        documents = await self._backend.read(plan, session=self._session)
+        self._take(documents)
+        return documents
+
+    def _take(self, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Rank documents by their own vectors; those without one are left out."""
+        spec = self._request.spec
+        rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
+        distances: list[float] = exact_distances(rows, self._request.query, spec.metric).tolist()
+        for position, distance in zip(positions, distances, strict=True):
+            id = documents[position]["_id"]
+            key = encode_key(id)
+            if not math.isnan(distance) and key != self._leave_out:
+                self.ranked[key] = distance, id
+
+    def _best(self) -> list[tuple[str, tuple[float, Any]]]:
+        """The k nearest, ties by ``_id``."""
+        order = sorted(self.ranked.items(), key=lambda item: (item[1][0], sort_key(item[1][1])))
+        return order[: self._request.k]
+
+
+def _with_vector(projection: Mapping[str, Any] | None, path: str) -> tuple[dict[str, Any] | None, str | None]:
+    """A projection that shows the vector and the key, and the path to take out of the documents again, if any."""
+    if projection is None:
+        return None, None
+    shown = {name: show for name, show in projection.items() if name != "_id"}
+    if any(show for show in shown.values()) or (not shown and projection.get("_id")):
+        if any(path == name or path.startswith(f"{name}.") for name in shown):
+            return shown, None
+        return {**shown, path: 1}, path
+    hidden = {name: show for name, show in shown.items() if not (path == name or path.startswith(f"{name}."))}
+    return hidden, None if len(hidden) == len(shown) else path
+
+
+def _without(document: dict[str, Any], path: str | None) -> dict[str, Any]:
+    """The document without what stands at the path."""
+    if path is not None:
+        *parents, last = path.split(".")
+        part = value_at(document, ".".join(parents)) if parents else document
+        if isinstance(part, dict):
+            cast("dict[str, object]", part).pop(last, None)
+    return document

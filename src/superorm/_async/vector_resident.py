@@ -1,0 +1,118 @@
+"""Tables of a vector engine that are held in process memory, and what a search sees of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_view import Answer
+from superorm._io import aio
+from superorm.codec.keys import encode_key
+from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors._async.protocol import AsyncVectorTables
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.records import Look, Need
+from superorm.vectors.request import SearchRequest
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+__all__ = ["AsyncResidentTables", "AsyncTableView"]
+
+
+class AsyncResidentTables:
+    """Copies in memory of the tables of one data backend: loaded from a published version, moved on by the records."""
+
+    def __init__(self, tables: AsyncVectorTables, records: AsyncVectorRecords) -> None:
+        self._tables = tables
+        self._records = records
+
+    def get(self, spec: VectorSpec) -> MemoryCopy | None:
+        """The copy in memory, if it holds vectors of this kind."""
+        copy = self._tables.resident.get(self._name(spec))
+        return copy if copy is not None and copy.serves(spec.dim, spec.metric) else None
+
+    def drop(self, spec: VectorSpec) -> None:
+        """Free the copy, if there is one."""
+        self._tables.resident.drop(self._name(spec))
+
+    async def load(self, spec: VectorSpec, look: Look, *, older_than: MemoryCopy | None) -> MemoryCopy | None:
+        """Hold the version that the look's state names; None where there is no room, or it cannot be read.
+
+        One task at a time loads; what another loaded meanwhile, in place of `older_than`, is taken.
+        """
+        state, resident = look.state, self._tables.resident
+        assert state is not None
+        assert state.table is not None
+        assert state.ver is not None
+        try:
+            rows = await self._tables.count(state.table, state.ver) + len(look.pending)
+            if not resident.admits(self._name(spec), rows * spec.dim * 4):
+                self.drop(spec)
+                return None
+            async with self._tables.loading:
+                copy = self.get(spec)
+                if copy is not None and copy is not older_than:
+                    return copy
+                held = await self._tables.read(state.table, state.ver, spec.dim, spec.metric)
+                monotone = not (await self._records.backend.capabilities()).transactions
+                copy = MemoryCopy(held, look, published=True, monotone=monotone, most=resident.most(spec.dim))
+                resident.put(self._name(spec), copy)
+                return copy
+        except VersionLost:
+            return None
+
+    async def bring_forward(
+        self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: AsyncClientSession | None
+    ) -> MemoryCopy | None:
+        """The copy, brought to a snapshot outside transactions; None where it outgrew its room, and was freed."""
+        if await self._records.bring_forward(spec, copy, look, session):
+            return copy
+        self.drop(spec)
+        return None
+
+    def _name(self, spec: VectorSpec) -> str:
+        """An engine may serve databases of one name on several servers."""
+        return f"{id(self._records.backend)}.{spec.name}"
+
+
+@define
+class AsyncTableView:
+    """A table at exactly the version that the snapshot's state names, in memory or in the engine."""
+
+    spec: VectorSpec
+    engine: AsyncVectorTables
+    look: Look
+    usable: bool
+    need: Need | None
+    copy: MemoryCopy | None
+
+    async def held(self) -> int | None:
+        """The rows in memory; None where there are none that show the snapshot."""
+        return None if self.copy is None else self.copy.rows_seen(self.look)
+
+    async def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
+        """The `limit` nearest keys of the table, without the pending ones.
+
+        None of `among` where the table is not in memory. Raises ``VersionLost``.
+        """
+        state, spec = self.look.state, self.spec
+        if not self.usable or state is None or state.ver is None or state.table is None or state.norm is None:
+            return None
+        left_out = set[str]() if request.leave_out is None else {encode_key(request.leave_out)}
+        if self.copy is not None:
+            found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among)
+            if found is not None:
+                return Answer(*found)
+        if among is not None:
+            return None
+        pending = self.look.pending
+        left_out.update(pending)
+        nearest = await self.engine.nearest(
+            state.table, state.ver, request.query, spec.metric, limit, left_out, norm=state.norm
+        )
+        return Answer(nearest, pending)

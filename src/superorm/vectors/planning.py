@@ -1,0 +1,129 @@
+"""How a search goes about its filter: decided from counts alone. Nothing here does I/O.
+
+The measure is what the server must send.
+A candidate, a near row whose document is looked up to see whether it matches, costs about as much as three keys.
+So few matching documents are listed, and only their rows ranked;
+where many match, some of them are near, and the nearest rows are looked through;
+where many match but none of the near ones, all are listed after all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+__all__ = ["FEW", "CountMatches", "Known", "ListMatches", "Rank", "Step", "Strategy", "masks", "next_part", "plan"]
+
+Strategy: TypeAlias = Literal["exact", "gather", "mask", "over-fetch"]
+"""``exact``: everything there is is ranked. ``gather``: only the rows, or the vectors, of the documents that match.
+``mask``: all rows, of which those of the documents that match are chosen.
+``over-fetch``: the nearest rows are looked through for those whose documents match."""
+
+FEW = 1_000
+"""So many matching documents are listed before anything else is known."""
+_SHARE = 0.05
+"""Of larger copies, so large a part may match and be listed at less cost than by looking through the nearest rows."""
+_CANDIDATE = 3
+"""How many keys are listed at the cost of looking up one candidate."""
+_MASK = 0.25
+"""From this part of the rows on, gathering them takes longer than ranking all."""
+_SLACK = 8
+_SPARE = 1.5
+"""So many times as many candidates as should be enough are looked up at once."""
+
+
+@frozen
+class Known:
+    """What is known of a search."""
+
+    engine: str
+    k: int
+    filtered: bool
+    held: int | None
+    """The rows in this process's memory; None: the engine's copy is elsewhere."""
+    matched: int | None = None
+    """How many documents match, as far as they were counted; None: they were not."""
+    more: bool = False
+    """Whether more match than were counted."""
+    listed: bool = False
+    """Whether the keys of all that match were read."""
+    in_vain: int = 0
+    """The nearest rows that were looked through, of which too few matched."""
+
+
+@frozen
+class ListMatches:
+    """Read the keys of the documents that match; with a limit, one more than that if there are so many."""
+
+    limit: int | None
+
+
+@frozen
+class CountMatches:
+    """Count the documents that match, one more than the limit if there are so many."""
+
+    limit: int
+
+
+@frozen
+class Rank:
+    """Rank; `limit` rows are to be asked for at first."""
+
+    strategy: Strategy
+    limit: int
+    why: str
+
+
+Step: TypeAlias = ListMatches | CountMatches | Rank
+
+
+def plan(known: Known) -> Step:
+    """What to do next: count, list, or rank. After each count and list the decision is made again."""
+    k, held, matched = known.k, known.held, known.matched
+    if not known.filtered:
+        rows = f"{known.engine} ranks its whole table" if held is None else f"all {held} rows in memory are ranked"
+        return Rank("exact", k + _SLACK, f"no filter stands before the search, so {rows}")
+    if matched is None:
+        return ListMatches(FEW)
+    if not known.more:
+        return _listed(known, matched, held) if known.listed else ListMatches(None)
+    if held is None:
+        why = f"more than {matched} documents match, so the nearest rows of {known.engine} are looked through for them"
+        return Rank("over-fetch", max(20 * k, 200), why)
+    share = math.ceil(_SHARE * held)
+    if matched < share:
+        return CountMatches(share)
+    limit = matched // _CANDIDATE
+    if known.in_vain or limit < k:
+        return ListMatches(None)
+    why = f"more than {matched} documents match of {held} rows, so the nearest rows are looked through for them"
+    return Rank("over-fetch", limit, why)
+
+
+def _listed(known: Known, matched: int, held: int | None) -> Rank:
+    limit = known.k + _SLACK
+    if held is None:
+        return Rank("gather", limit, f"{matched} documents match, so few that their own vectors are ranked")
+    before = f", and too few of the {known.in_vain} nearest" if known.in_vain else ""
+    if masks(matched, held):
+        why = f"{matched} documents match{before}: so many of {held} rows that all are ranked and theirs chosen"
+        return Rank("mask", limit, why)
+    return Rank("gather", limit, f"{matched} documents match{before}, so of {held} rows only theirs are ranked")
+
+
+def masks(chosen: int, held: int) -> bool:
+    """Whether ranking all rows is faster than gathering those chosen."""
+    return chosen >= _MASK * held
+
+
+def next_part(lacking: int, seen: int, found: int, left: int | None) -> int | None:
+    """How many candidates to look up next, where `found` of those `seen` matched and so many hits are `lacking`.
+
+    None where the `left` ones can hardly be enough; a `left` of None tells that there is nothing better to do.
+    """
+    needed = lacking * (seen + 2) / (found + 1)
+    if left is not None and seen and needed > left:
+        return None
+    return math.ceil(_SPARE * needed)
