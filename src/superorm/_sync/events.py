@@ -10,9 +10,10 @@ from weakref import ref
 from superorm._io import sio
 from superorm.codec.documents import is_changed
 from superorm.exc import SessionError
-from superorm.schema.mapping import ClassMap, class_map
-from superorm.unitofwork.events import EventTarget, Listener, any_listeners, listeners_of
+from superorm.schema.mapping import ClassMap
+from superorm.unitofwork.events import DocumentEvent, EventTarget, Listener, any_listeners, listeners_of
 from superorm.unitofwork.flush import FlushPlan
+from superorm.unitofwork.links import map_of
 from superorm.unitofwork.loads import Loads
 from superorm.unitofwork.tracking import Tracker, by_class
 
@@ -92,11 +93,13 @@ class Events:
         if not noted:
             return
         before, self.loading = self.loading, True
-        rest = [(event, one) for event, objects in reversed(noted) for one in reversed(objects)]
+        rest: list[tuple[DocumentEvent, Any]] = [
+            (event, one) for event, objects in reversed(noted) for one in reversed(objects)
+        ]
         try:
             while rest:
                 event, one = rest.pop()
-                self._call(event, class_map(type(one)), [one])
+                self._call(event, map_of(one), [one])
         finally:
             self.loading = before
             self.loads.put_back(rest)

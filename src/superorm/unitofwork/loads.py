@@ -70,7 +70,8 @@ class Loads:
 
     def put_back(self, rest: Iterable[tuple[DocumentEvent, Any]]) -> None:
         """These were not heard of, as a listener raised."""
-        self._noted += [(event, [one]) for event, one in rest]
+        for event, one in rest:
+            self._noted.append((event, [one]))
 
     def taken(self) -> list[tuple[DocumentEvent, Sequence[Any]]]:
         """What was noted since the last call."""
