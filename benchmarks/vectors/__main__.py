@@ -1,5 +1,7 @@
 """`like` after filters of every selectivity against three ways by hand: ``python benchmarks/vectors [--quick]``.
 
+Then commits, large ones and many small ones beside searches: see `writes`. ``--only`` chooses.
+
 By hand are: LanceDB with the filter pushed down to a scalar column with an index; the matching keys from MongoDB, whose
 rows numpy gathers from an array in memory; the matching documents' vectors from MongoDB, ranked by numpy.
 Each fetches its ten documents; none of them reads in a snapshot, and none is right after somebody writes.
@@ -25,9 +27,23 @@ import numpy as np
 from bson import Binary
 from numpy.typing import NDArray
 from pymongo import MongoClient
+from writes import Note, beside_commits, bulk_commits
 
 from harness import Time, interleave, table, timed
-from superorm import DB, Document, Mapped, Session, connect, field, select, vector
+from superorm import (
+    DB,
+    Document,
+    LanceVectorIndex,
+    Mapped,
+    MongoArtifactStore,
+    MongoDatabackend,
+    MongoMetaDataStore,
+    Session,
+    connect,
+    field,
+    select,
+    vector,
+)
 from superorm.backends.mongod import open_mongod, wait_stopped
 
 DIM = 384
@@ -209,6 +225,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few runs: a look, not a measurement")
     parser.add_argument("--rows", type=int, default=20_000, help="how many documents")
     parser.add_argument("--uri", help="a replica set that runs already, in place of a private one")
+    parser.add_argument("--only", choices=["filters", "bulk", "beside"], help="one part alone")
     arguments = parser.parse_args()
     runs = 15 if arguments.quick else 60
     data, name = Data(arguments.rows), f"bench_{uuid4().hex[:8]}"
@@ -217,15 +234,29 @@ def main() -> None:
         folder = stack.enter_context(TemporaryDirectory(prefix="superorm-bench-"))
         client: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(uri))
         stack.callback(client.drop_database, name)
-        store(data, client[name].items)
         options: dict[str, Any] = {"database": name, "signing_key": "a key of this benchmark"}
         dbs = {
             way: stack.enter_context(connect(uri, vector_database=url, **options))
             for way, url in (("memory", "memory://"), ("lancedb", f"lancedb://{folder}/ours"))
         }
-        for db in dbs.values():
-            db.create_all(Item)
-        misses = measure(data, client[name].items, dbs, f"{folder}/theirs", runs)
+        misses: list[str] = []
+        if arguments.only in (None, "filters"):
+            store(data, client[name].items)
+            for db in dbs.values():
+                db.create_all(Item)
+            misses += measure(data, client[name].items, dbs, f"{folder}/theirs", runs)
+        if arguments.only in (None, "bulk", "beside"):
+            notes = stack.enter_context(connect(uri, vector_database=f"lancedb://{folder}/notes", **options))
+            notes.create_all(Note)
+            bulk = 1 if arguments.only == "beside" else max(5, runs // 6)
+            misses += bulk_commits(clustered(10_000, 4), client[name], notes, f"{folder}/bulk", bulk)
+        if arguments.only in (None, "beside"):
+            scan = LanceVectorIndex(f"{folder}/notes", cache_bytes=0)
+            parts = MongoDatabackend(client, name), MongoMetaDataStore(client, name), MongoArtifactStore(client, name)
+            on_disk = stack.enter_context(DB(*parts, scan))
+            ways = {"lancedb, in memory": notes, "lancedb, on disk": on_disk}
+            seconds = 3 if arguments.quick else 15
+            misses += beside_commits(uri, name, f"lancedb://{folder}/notes", ways, data.queries, seconds)
     print(f"\n{arguments.rows:,} x {DIM}, k = {K}, whole documents, medians of {runs} interleaved runs.")
     print(f"Ratio to the best by hand whose recall is {RECALL} or more; at most {AT_MOST}.")
     print("superorm misses:", "; ".join(misses) or "nothing")

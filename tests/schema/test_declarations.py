@@ -496,18 +496,6 @@ def test_unions_that_cannot_be_told_apart(union: str) -> None:
         declare(f"Mapped[{union}]")
 
 
-@pytest.mark.parametrize(
-    ("declaration", "message"),
-    [
-        (lambda: declare("Mapped[np.ndarray | None]", vector(3), base=Embedded), "vectors in embedded documents"),
-    ],
-)
-def test_what_is_not_supported_yet(declaration: Callable[[], Any], message: str) -> None:
-    """It is refused by name."""
-    with pytest.raises(UnsupportedError, match=message):
-        declaration()
-
-
 def test_more_bad_classes() -> None:
     """Two fields under one key, two primary keys, an id that is none, reserved names."""
     with pytest.raises(MappingError, match=r"Two\.b and Two\.a are both stored under 'a'"):

@@ -61,7 +61,7 @@ def test_one_collection() -> None:
     assert ["_id", "title", "y", "embedding", "day"] == [part.stored for part in concert.fields]
     assert ((book, concert, novel), (novel,), (), ()) == tuple(mapping.subclasses for mapping in maps)
     assert {Work, Book, Concert, Novel} == {mapping.cls for mapping in registry}
-    assert [spec for _, _, spec in work.vectors] == [spec for _, _, spec in novel.vectors]
+    assert [field.spec for field in work.vectors] == [field.spec for field in novel.vectors]
 
 
 def test_type_filters() -> None:

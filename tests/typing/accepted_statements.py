@@ -20,6 +20,8 @@ from superorm import (
     window,
 )
 from tests.typing.classes import (
+    Album,
+    Cover,
     Film,
     Imdb,
     Movie,
@@ -85,6 +87,8 @@ def blocks() -> None:
     assert_type(whole.pipeline(), list[dict[str, Any]])
     assert_type(str(whole), str)
     assert_type(select(Movie).like([0.5] * 384).order_by(score().desc()), Select[Movie, tuple[Movie]])
+    assert_type(select(Album).like([0.5] * 3, on=Album.cover.embedding), Select[Album, tuple[Album]])
+    assert_type(select(Album).like([0.5] * 3, on=Album.cover[Cover.embedding]), Select[Album, tuple[Album]])
     assert_type(select(Movie).sample(5).where(Movie.year > 1), Select[Movie, tuple[Movie]])
     assert_type(select(Movie).stage({"$unset": "plot"}).where(column("more") > 5), Select[Movie, tuple[Movie]])
     assert_type(select(Movie).options(load_only(Movie.title, Movie.year)), Select[Movie, tuple[Movie]])

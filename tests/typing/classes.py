@@ -23,6 +23,16 @@ class Imdb(Embedded):
     votes: Mapped[int] = field(default=0)
 
 
+class Cover(Embedded):
+    artist: Mapped[str] = field(default="")
+    embedding: Mapped[np.ndarray | None] = vector(3, index={"kind": "hnsw_sq", "m": 8}, filter_fields=["artist"])
+
+
+class Album(Document):
+    cover: Mapped[Cover] = field(factory=Cover)
+    embedding: Mapped[np.ndarray | None] = vector(2, index="ivf_flat")
+
+
 class Role(Embedded):
     actor: Mapped[str]
     name: Mapped[str | None] = field(default=None)

@@ -122,7 +122,7 @@ def test_blame() -> None:
     found = need(Film(id=1, title="aa"), Film(id=2, title="b"))
     inputs = inputs_of(found)
     known = blame(found, inputs, PredictionError("it failed", position=0))
-    assert "Film 2: embedding cannot be computed: it failed" == str(known)
+    assert "Film 2: embedding cannot be computed: it failed, for text 2 of 2" == str(known)
     assert (2, "embedding", "m") == (known.key, known.field, known.component)
     unknown = blame(found, inputs, PredictionError("it failed"))
     assert ("Film: embedding cannot be computed: it failed", None) == (str(unknown), unknown.key)

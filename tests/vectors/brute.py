@@ -15,21 +15,23 @@ def stored(vector: Any) -> Binary:
     return Binary(b"\x27\x00" + np.asarray(vector, "<f4").tobytes(), 9)
 
 
-def vector_of(document: dict[str, Any]) -> np.ndarray | None:
-    """The vector of a document at `v`, if it has one that can be ranked."""
-    value = document.get("v")
+def vector_of(document: dict[str, Any], name: str = "v") -> np.ndarray | None:
+    """The vector of a document at `name`, if it has one that can be ranked."""
+    value = document.get(name)
     if value is None:
         return None
     vector = np.frombuffer(value, "<f4", offset=2) if isinstance(value, bytes) else np.asarray(value, "f4")
     return vector if vector.size == DIM and np.isfinite(vector).all() else None
 
 
-def brute(documents: list[dict[str, Any]], query: Any, k: int, metric: str = "cosine") -> list[tuple[Any, float]]:
+def brute(
+    documents: list[dict[str, Any]], query: Any, k: int, metric: str = "cosine", name: str = "v"
+) -> list[tuple[Any, float]]:
     """Keys and scores of the k nearest, nearest first; ties in the order of `documents`, which is sorted by _id."""
     q = np.asarray(query, "f8")
     ranked: list[tuple[float, int, Any]] = []
     for position, document in enumerate(documents):
-        vector = vector_of(document)
+        vector = vector_of(document, name)
         if vector is None or (metric == "cosine" and not vector.any()):
             continue
         v = vector.astype("f8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 from unittest import mock
 
@@ -312,3 +313,120 @@ def test_what_was_ranked_long_ago_is_refused() -> None:
             assert list(range(step + 1, 5)) == [decode_key(key) for key in found[0].keys]
         else:
             assert found is None
+
+
+def grown(copy: MemoryCopy, now: Snapshot, values: dict[int, float | None]) -> tuple[Snapshot, Forward]:
+    """A commit of these values, and the step to it."""
+    now = now.change(values, Record(ObjectId(), [*values], None))
+    step = copy.forward(now.look(0))
+    assert step is not None
+    return now, step
+
+
+def test_room_is_asked_for_before_it_is_taken() -> None:
+    """What is allocated, rows without a key included, never goes beyond what was given; a step without room is none."""
+    docs = {key: float(key) for key in range(50)}
+    rows = Rows(2, "cosine", 50)
+    rows.replace((), *vectors(docs))
+    asked: list[int] = []
+    limit = 60 * 8
+
+    def extend(copy: MemoryCopy, least: int, most: int) -> int | None:
+        asked.append(least)
+        return min(most, limit) if least <= limit else None
+
+    now = Snapshot(docs, docs)
+    copy = MemoryCopy(rows, now.look(None), published=True, monotone=False, extend=extend)
+    assert 50 * 8 == copy.nbytes
+    now, step = grown(copy, now, dict.fromkeys(range(20)))
+    assert copy.install(step, now.look(0), *now.vectors([]))
+    assert (30, 50 * 8) == (len(copy), copy.nbytes)
+    now, step = grown(copy, now, {100 + key: 1.0 for key in range(20)})
+    assert copy.install(step, now.look(0), *now.vectors(step.keys.values()))
+    assert (50, 50 * 8, []) == (len(copy), copy.nbytes, asked)
+    now, step = grown(copy, now, {200 + key: 1.0 for key in range(10)})
+    assert step.fits
+    assert copy.install(step, now.look(0), *now.vectors(step.keys.values()))
+    assert (60, 60 * 8) == (len(copy), copy.nbytes)
+    now, step = grown(copy, now, {300: 1.0})
+    assert not step.fits
+    assert not copy.install(step, now.look(0), *now.vectors([300]))
+    assert [60 * 8, 61 * 8] == asked
+    assert copy.nbytes == limit
+
+
+def test_what_is_known_is_told_while_rows_are_installed() -> None:
+    """Nobody who only asks what memory has applied, as event loops do, waits for rows to be written or ranked."""
+    docs = {key: float(key + 1) for key in range(5)}
+    rows = Rows(2, "euclidean")
+    rows.replace((), *vectors(docs))
+    now = Snapshot(docs, docs)
+    copy = MemoryCopy(rows, now.look(None), published=True, monotone=False)
+    ranked = copy.rank(QUERY, 3, [])
+    now, step = grown(copy, now, {0: 9.0, 7: 0.5})
+    begun, go = threading.Event(), threading.Event()
+    replace = rows.replace
+
+    def slow(*args: Any) -> None:
+        begun.set()
+        assert go.wait(20)
+        replace(*args)
+
+    def ask() -> None:
+        told.append(copy.seen(ranked, now.look(0)))
+        told.append(copy.forward(now.look(0)))
+        told.append(copy.rows_seen(now.look(0)))
+
+    told: list[Any] = []
+    with mock.patch.object(rows, "replace", slow):
+        writer = threading.Thread(target=copy.install, args=(step, now.look(0), *now.vectors([0, 7])))
+        writer.start()
+        assert begun.wait(20)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        asking.join(5)
+        waited = asking.is_alive()
+        go.set()
+        writer.join()
+        asking.join()
+    assert not waited
+    (seen, forward, held) = told
+    assert [1, 2] == [decode_key(key) for key in seen[0].keys]
+    assert {0, 7} == set(seen[1].values())
+    assert (step, 5) == (forward, held)
+    found, pending = copy.nearest(now.look(0), QUERY, 9, []) or (None, None)
+    assert {} == pending
+    assert found is not None
+    assert [7, 1, 2, 3, 4, 0] == [decode_key(key) for key in found.keys]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_rows_that_came_in_many_parts(metric: Any) -> None:
+    """However room was made, rows are replaced, dropped, ranked and compared as if they had come at once."""
+    rng = np.random.default_rng(3)
+    held: dict[str, Any] = {}
+    rows = Rows(4, metric, 7)
+    for step in range(60):
+        some = {encode_key(int(key)): rng.standard_normal(4).astype("f4") for key in rng.integers(0, 900, 40)}
+        gone = [encode_key(int(key)) for key in rng.integers(0, 900, 15)]
+        rows.replace([*gone, *some], [*some], np.array([*some.values()]))
+        held = {key: row for key, row in held.items() if key not in gone} | some
+        rows.reserve(rows.size + step % 3)
+    query = rng.standard_normal(4).astype("f4")
+    wide = {key: row.astype("f8") for key, row in held.items()}
+    if metric == "cosine":
+        distance = {k: 1 - row @ query / np.sqrt(row @ row) / np.sqrt(float(query @ query)) for k, row in wide.items()}
+    elif metric == "dot":
+        distance = {key: -float(row @ query) for key, row in wide.items()}
+    else:
+        distance = {key: float(((row - query) ** 2).sum()) for key, row in wide.items()}
+    for among in (None, [*held][::20], [*held][::2]):
+        best = sorted(among or held, key=lambda key: (distance[key], key))[:10]
+        nearest = rows.nearest(query, 10, [best[0]], among)
+        assert best[1:] == list(nearest.keys)[:9]
+        assert np.allclose([distance[key] for key in nearest.keys], nearest.distances, atol=1e-4)
+    again = Rows(4, metric)
+    again.replace((), [*held], np.array([*held.values()]))
+    assert {} == again.compare(rows)
+    assert len(held) == len(rows) <= rows.size
+    assert rows.nbytes == rows.size * 4 * (4 if metric == "cosine" else 5)

@@ -32,6 +32,8 @@ class World(NamedTuple):
     """The values that each key had since the search began."""
     states: frozenset[Values] = frozenset()
     """The states of all documents since then."""
+    handed: frozenset[tuple[int, int | None, int]] = frozenset()
+    """(id, value, a publication that was there before the commit)"""
 
     def commit(self, key: int, value: int | None, **changes: Any) -> World:
         """Change a document."""
@@ -68,9 +70,11 @@ def writer(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> St
     (key, value), *later = writes
     after = ("id", tuple(later)) if later else None
     if pc == "id":
-        yield w._replace(ids=w.ids + 1), ("open" if "standalone" in broken else "commit", writes, w.ids)
+        yield w._replace(ids=w.ids + 1), ("open" if "standalone" in broken else "commit", writes, w.ids, w.n)
     elif pc == "commit":
-        yield w.commit(key, value, records=w.records | {(rest[0], key, None, False)}), after
+        id, n = rest
+        handed = w.handed | {(id, value, n)} if "handed" in broken else w.handed
+        yield w.commit(key, value, records=w.records | {(id, key, None, False)}, handed=handed), after
     elif pc == "open":
         yield w._replace(records=w.records | {(rest[0], key, None, "s1" not in broken)}), ("write", writes, *rest)
     elif pc == "write":
@@ -78,6 +82,15 @@ def writer(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> St
     else:
         records = frozenset((i, k, seq, o and i != rest[0]) for i, k, seq, o in w.records)
         yield w._replace(records=records), after
+
+
+def as_handed(w: World, key: int, broken: frozenset[str]) -> int | None:
+    """A document as it is now, or as it was handed over, where no other record names it that may be of later."""
+    for id, value, n in w.handed:
+        since = [i for i, k, seq, _ in w.records if k == key and (seq is None or (seq > n and "since" not in broken))]
+        if since == [id] and (id, key, None, False) in w.records:
+            return value
+    return w.docs[key]
 
 
 def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
@@ -92,9 +105,13 @@ def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> S
         yield free._replace(crashes=0), None
     if pc == "read":
         todo = frozenset((i, k) for i, k, _, still_open in w.pending if not still_open)
-        values = tuple((k, w.docs[k]) for k in sorted({k for _, k in todo}))
-        ids = frozenset(i for i, _ in todo)
-        yield (w, ("restore", rounds, w.n, w.ver, ids, values)) if todo else (free, None)
+        if not todo:
+            yield free, None
+        for some in (
+            [todo, *(frozenset((one,)) for one in todo)] if "handed" in broken and todo else [todo] * bool(todo)
+        ):
+            values = tuple((k, as_handed(w, k, broken)) for k in sorted({k for _, k in some}))
+            yield w, ("restore", rounds, w.n, w.ver, frozenset(i for i, _ in some), values)
         return
     n, ver, ids, values = rest
     if pc == "restore":
@@ -149,6 +166,26 @@ def rebuild(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> S
         yield built._replace(records=built.stamped(ids)), None
 
 
+def copier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
+    """Copy the published version, lock, read again what was recorded after its publication, publish."""
+    pc, *rest = at
+    if pc == "note":
+        yield w, ("copy", w.n, w.ver)
+    elif pc == "copy":
+        n, ver = rest
+        yield w, ("lock", n, w.table[ver])
+    elif pc == "lock":
+        if w.lock is None:
+            yield w._replace(lock=me), ("read", *rest)
+    elif pc == "read":
+        n, values = rest
+        fresh = {k for _, k, seq, _ in w.records if seq is None or (seq > n and "since" not in broken)}
+        content = tuple(w.docs[k] if k in fresh else value for k, value in enumerate(values))
+        yield w, ("publish", content, frozenset(record[0] for record in w.pending))
+    else:
+        yield from rebuild(w, me, at, broken)
+
+
 def search(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
     """Read records and state, ask the engine, read documents; without transactions read the records again."""
     pc, *rest = at
@@ -182,7 +219,7 @@ def judge(w: World, answer: tuple[int, int] | None, docs: Values, broken: frozen
     return w._replace(seen=(), states=frozenset())
 
 
-ACTORS = {"W": writer, "A": applier, "R": rebuild, "S": search}
+ACTORS = {"W": writer, "A": applier, "R": rebuild, "C": copier, "S": search}
 
 
 def explore(actors: dict[str, tuple[Any, ...]], broken: frozenset[str]) -> int:
@@ -200,7 +237,9 @@ def explore(actors: dict[str, tuple[Any, ...]], broken: frozenset[str]) -> int:
                 if state not in visited:
                     visited.add(state)
                     todo.append(state)
-        settled = not world.pending and all(at is None for name, at in zip(actors, ats, strict=True) if name[0] in "WR")
+        settled = not world.pending and all(
+            at is None for name, at in zip(actors, ats, strict=True) if name[0] in "WRC"
+        )
         if settled and world.lock is None and world.table[world.ver] != world.docs:
             raise Wrong
     return len(visited)
@@ -216,9 +255,10 @@ DELETES = {
     "S": ("look",),
 }
 REBUILT = {"W1": ("id", ((0, 9), (1, 2))), "A1": ("lock", 2), "R": ("note",), "S": ("look",)}
+COPIED = {"W1": ("id", ((0, 9), (1, 2), (0, 4))), "A1": ("lock", 2), "C": ("note",), "S": ("look",)}
 
 
-@pytest.mark.parametrize("actors", [APPLIED, DELETES, REBUILT], ids=["updates", "deletes", "rebuild"])
+@pytest.mark.parametrize("actors", [APPLIED, DELETES, REBUILT, COPIED], ids=["updates", "deletes", "rebuild", "copy"])
 def test_protocol(actors: dict[str, tuple[Any, ...]]) -> None:
     """With transactions every search answers as one committed state, and what is applied equals the documents."""
     assert explore(actors, frozenset()) > 5000
@@ -232,9 +272,19 @@ def test_protocol_without_transactions() -> None:
         assert explore(actors, frozenset({"standalone"})) > 200
 
 
+HANDED = {"W1": ("id", ((0, 9),)), "W2": ("id", ((0, 1),)), "A1": ("lock", 2), "A2": ("lock", 1), "S": ("look",)}
+
+
+def test_protocol_with_documents_handed_over() -> None:
+    """Appliers that take some of the records, and documents as they were committed where they may, do no harm."""
+    assert explore(HANDED, frozenset({"handed"})) > 1000
+
+
 @pytest.mark.parametrize(
     ("trace", "actors", "broken"),
     [
+        ("a record that is stamped while a table is copied", COPIED, {"since"}),
+        ("a later record that is stamped", HANDED, {"handed", "since"}),
         ("A", APPLIED, {"snapshot"}),
         ("B: not pinned", APPLIED, {"pin"}),
         ("B: version and stamps apart", APPLIED, {"together"}),

@@ -22,7 +22,7 @@ def decided(known: Known, matching: int) -> Iterator[tuple[Known, Step]]:
         step = plan(known)
         yield known, step
         if isinstance(step, Rank):
-            if step.strategy != "over-fetch" or known.held is None:
+            if step.strategy != "over-fetch" or step.last:
                 return
             known = evolve(known, in_vain=step.limit)
             continue
@@ -35,20 +35,29 @@ def decided(known: Known, matching: int) -> Iterator[tuple[Known, Step]]:
 
 @pytest.mark.parametrize(("held", "matching", "k"), list(itertools.product(HELD, MATCHING, KS)))
 def test_every_way_ends(held: int | None, matching: int, k: int) -> None:
-    """Whatever the counts: a bounded list first, never more than two counts of the filter before a ranking, an end."""
+    """Whatever the counts: a bounded list first, never more than two counts of the filter before a ranking, an end.
+
+    Nothing is listed without a bound, and no more than three keys for each row beyond what is few.
+    """
     steps = list(decided(Known("memory", k, True, held), matching))
     assert ListMatches(FEW) == steps[0][1]
     before = list(itertools.takewhile(lambda pair: not isinstance(pair[1], Rank), steps))
     assert len(before) <= 3
     assert sum(isinstance(step, CountMatches) for _, step in steps) <= 1
-    unbounded = [known for known, step in steps if step == ListMatches(None)]
-    assert len(unbounded) <= 1
-    for known in unbounded:  # everything is listed only where that is known to be little, or nothing else is left
+    later = [(known, step) for known, step in steps[1:] if isinstance(step, ListMatches)]
+    assert len(later) <= 1
+    for known, listing in later:
         assert known.held is not None
-        assert not known.more or known.in_vain or k > (known.matched or 0) / 3
+        if listing.limit is None:  # everything is listed only where that was counted to be little
+            assert not known.more
+            assert (known.matched or 0) <= max(FEW, 0.05 * known.held + 1)
+        else:
+            assert known.in_vain or k > (known.matched or 0) / 3
+            assert listing.limit <= 3 * known.held
     known, last = steps[-1]
     assert isinstance(last, Rank)
-    assert known.listed or (held is None and last.strategy == "over-fetch")
+    assert known.listed or (last.strategy == "over-fetch" and last.last)
+    assert known.listed or held is None or matching > 3 * held
     if known.listed:
         assert (matching, False) == (known.matched, known.more)
         assert ("mask" if held is not None and matching >= 0.25 * held else "gather") == last.strategy
@@ -73,6 +82,10 @@ def test_every_way_ends(held: int | None, matching: int, k: int) -> None:
         (100_000, 900, ["list", "gather"]),
         (100_000, 5_000, ["list", "count", "list", "gather"]),
         (100_000, 5_001, ["list", "count", "over-fetch", "list", "gather"]),
+        (20_000, 60_000, ["list", "over-fetch", "list", "mask"]),
+        (20_000, 60_001, ["list", "over-fetch", "list", "over-fetch"]),
+        (100, 1_000_000, ["list", "over-fetch", "over-fetch"]),
+        (0, 1_001, ["list", "over-fetch", "over-fetch"]),
         (None, 1_000, ["list", "gather"]),
         (None, 1_001, ["list", "over-fetch"]),
     ],
@@ -96,7 +109,7 @@ def test_without_a_filter(held: int | None) -> None:
 def test_a_large_k_is_not_over_fetched() -> None:
     """Where k is so large that looking through candidates costs more than listing what matches, that is done."""
     known = Known("memory", 334, True, 20_000, matched=1_000, more=True)
-    assert ListMatches(None) == plan(known)
+    assert ListMatches(60_000) == plan(known)
     step = plan(evolve(known, k=333))
     assert isinstance(step, Rank)
     assert ("over-fetch", 333) == (step.strategy, step.limit)

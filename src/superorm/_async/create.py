@@ -39,7 +39,7 @@ def declared_collections(mappings: Sequence[ClassMap]) -> list[Declared]:
 def vector_specs(mappings: Sequence[ClassMap]) -> list[VectorSpec]:
     """The vector indexes of the given classes and their subclasses, each once."""
     classes = [one for mapping in mappings for one in (mapping, *mapping.subclasses)]
-    return list(dict.fromkeys(spec for mapping in classes for _, _, spec in mapping.vectors))
+    return list(dict.fromkeys(field.spec for mapping in classes for field in mapping.vectors))
 
 
 async def look(backend: AsyncDataBackend, declared: Declared) -> CollectionPlan | None:

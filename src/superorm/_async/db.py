@@ -20,6 +20,7 @@ from superorm._async.query import AsyncQueries
 from superorm._async.session import AsyncSession
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
+from superorm._async.vector_reencode import AsyncReencoding
 from superorm._io import aio
 from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
@@ -27,7 +28,7 @@ from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
-from superorm.exc import ConfigurationError, StatementError, UnsupportedError
+from superorm.exc import ConfigurationError, StatementError
 from superorm.expr.kinds import is_field, is_select
 from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
@@ -36,8 +37,9 @@ from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
+from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
     from superorm.vectors._async.protocol import AsyncVectorDatabase
@@ -183,7 +185,8 @@ class AsyncDB:
         """Make superorm's own collections and indexes, once."""
         parts = await self.open()
         if not self._prepared:
-            await parts.data_backend.create_collection("_superorm_records")
+            for name in (COLLECTION, INDEXES):
+                await parts.data_backend.create_collection(name)
             await self.components.prepare()
             self._prepared = True
 
@@ -340,21 +343,30 @@ class AsyncDB:
     async def rebuild(
         self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None
     ) -> None:
-        """Build a vector index anew from the documents' vectors.
+        """Build a vector index anew from the documents' vectors; with `reencode` from their sources.
 
-        Raises `StatementError` for anything but a vector field.
+        That takes the newest version of the field's model, which searches and writes keep from then on;
+        until all vectors are put in place at once, in one transaction, they keep the old one.
+        After an interruption another call goes on where the first one ended.
+        Without transactions the vectors are put in place one after the other.
+
+        Raises `StatementError` for anything but a vector field, and to encode anew one that no model computes;
+        `ComponentNotFoundError`, `PredictionError`, `VectorError`, and `BackendError` where others write too much.
         """
-        await self.open()
-        if reencode:
-            raise UnsupportedError("rebuild(reencode=True) is not supported yet; change the sources through a session")
+        field = _vector_field(on)
+        await self.prepare()
         with reporting(progress) as report:
-            await self.vectors.rebuild(_vector_spec(on), report)
+            if reencode:
+                reencoding = AsyncReencoding(self.parts.data_backend, self.vectors, self.vector_models, field)
+                await reencoding.run(report)
+            else:
+                await self.vectors.rebuild(field.spec, report)
 
 
-def _vector_spec(on: Expr[Any, Any]) -> VectorSpec:
+def _vector_field(on: Expr[Any, Any]) -> VectorField:
     owner = on._owner if is_field(on) else None  # pyright: ignore[reportPrivateUsage]
     if is_field(on) and isinstance(owner, type):
-        for part, _, spec in class_map(owner).vectors:
-            if part.stored == path_of(on):
-                return spec
+        for field in class_map(owner).vectors:
+            if field.spec.path == path_of(on):
+                return field
     raise StatementError(f"rebuild() takes a vector field such as Movie.embedding, not {on!r}")

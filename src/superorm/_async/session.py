@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 from superorm._async.alone import alone
+from superorm._async.encoding_ahead import encode_objects
 from superorm._async.events import AsyncEvents
 from superorm._async.reading import AsyncReading
 from superorm._async.states import AsyncStates
@@ -308,6 +309,8 @@ class AsyncSession(EventTarget):
         self._work.check_usable()
         await self._work.ready()
         writing = AsyncWriting(self._work, self._reading, statement)
+        if self.db.capabilities.transactions:
+            await writing.ahead()
         await (self._work.before_inserts() if writing.inserts else self._work.autoflush())
         writing.check()
         if isinstance(statement, MergeInto):  # which is no part of a transaction
@@ -329,6 +332,8 @@ class AsyncSession(EventTarget):
         objects, kinds = documents_in(instances, "bulk_insert()")
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
+            await self._work.ready()
+            await encode_objects(self._work, objects, report)
             await self._work.before_inserts()
             self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             async with self._work.failing():

@@ -10,7 +10,9 @@ from superorm._async.query import AsyncQueries
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import VectorPath, VectorSpec
+from superorm.unitofwork.writes import Write
+from superorm.vectors.handing import Handed
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -49,6 +51,7 @@ class AsyncTransaction:
         self._lasting = AsyncExitStack()
         self._stack = AsyncExitStack()
         self._touched: set[VectorSpec] = set()
+        self._handed: list[tuple[VectorSpec, Handed]] = []
 
     async def ready(self) -> AsyncParts:
         """The parts of the DB, which is opened now if need be."""
@@ -86,7 +89,7 @@ class AsyncTransaction:
         if self.requires_transaction and not capabilities.transactions:
             raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
 
-    async def begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+    async def begin(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction to write in, where there are any, unless it is open.
 
         `collections` are those that are inserted into, `specs` the vector indexes that are touched.
@@ -95,21 +98,25 @@ class AsyncTransaction:
         await self.open(collections, specs)
         self.wrote = self.wrote or self.server_session is None
 
-    async def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+    async def open(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """The same, for writing that notes itself what a rollback does not take back."""
         await self.ready()
-        self.check_transactions()
-        specs = list(specs)
-        if self.db.capabilities.transactions:
-            self._concerns.check_transaction()
-        self.check_vectors(specs)
+        self.check_writing()
+        known = [spec for spec in specs if isinstance(spec, VectorSpec)]
+        self.check_vectors(known)
         await self.db.prepare()
         if self.server_session is not None or not self.db.capabilities.transactions:
             return
         await self.db.ensure_collections(collections)
-        for spec in specs:  # its index cannot be made once the transaction is open
+        for spec in known:  # its index cannot be made once the transaction is open
             await self.db.vectors.ensure(spec)
         self.server_session = await self._stack.enter_async_context(self.backend.transaction(self._causal))
+
+    def check_writing(self) -> None:
+        """Raise `UnsupportedError`, `ConfigurationError` where the session cannot write."""
+        self.check_transactions()
+        if self.db.capabilities.transactions:
+            self._concerns.check_transaction()
 
     def check_vectors(self, specs: Sequence[VectorSpec]) -> None:
         """Raise `ConfigurationError` where vectors would be written with less than the majority."""
@@ -120,16 +127,26 @@ class AsyncTransaction:
             )
 
     @asynccontextmanager
-    async def recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> AsyncGenerator[None]:
-        """Around the writing of documents: records the ``_id`` values whose vectors it touches."""
+    async def recorded(
+        self,
+        touched: Mapping[VectorPath, Sequence[Any]],
+        writes: Sequence[Write] = (),
+    ) -> AsyncGenerator[None]:
+        """Around the writing of documents: records the ``_id`` values whose vectors it touches.
+
+        What the `writes` insert need not be read again.
+        """
+        specs = [spec for spec in touched if isinstance(spec, VectorSpec)]
         if self.server_session is None:
             async with self.db.vectors.recording(touched):
                 yield
         else:
             yield
-            for record in self.db.vectors.records(touched):
+            records = self.db.vectors.records(touched)
+            for record in records:
                 await self.backend.write(record, session=self.server_session)
-        self._touched |= touched.keys()
+            self._handed += self.db.vectors.handing(specs, records, writes)
+        self._touched.update(specs)
 
     async def end(self) -> None:
         """Commit what is open. Raises `SessionError` where it was ended by something else."""
@@ -152,8 +169,9 @@ class AsyncTransaction:
     def notify(self) -> None:
         """Say which vectors were touched by what was committed."""
         touched, self._touched = self._touched, set()
+        handed, self._handed = self._handed, []
         if touched:
-            self.db.vectors.notify(touched)
+            self.db.vectors.notify(touched, handed)
 
     async def abort(self) -> None:
         """Give up what is open."""
@@ -164,6 +182,7 @@ class AsyncTransaction:
     def forget(self) -> None:
         """Nothing was touched since the last commit, and no commit is in doubt."""
         self._touched = set()
+        self._handed = []
         self.doubtful = False
 
     async def let_go(self) -> None:

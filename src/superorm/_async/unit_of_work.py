@@ -16,10 +16,13 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.mapping import ClassMap
+from superorm.schema.vector_fields import vector_fields
+from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.cascades import Cascades
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
+from superorm.unitofwork.encoded import Encoded
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.link_history import LinkHistory
@@ -48,6 +51,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         self.cascades = Cascades(self.tracker, self.history)
         self.related = AsyncRelated(self)
         self.alone = AsyncAlone(self)
+        self.encoded = Encoded()
         self._failed: BaseException | None = None
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
@@ -96,6 +100,11 @@ class AsyncUnitOfWork(AsyncTransaction):
         if not self.db.capabilities.transactions:
             await self._look()
 
+    def has_changes(self) -> bool:
+        """Whether there may be something to flush."""
+        tracker = self.tracker
+        return bool(tracker.new or tracker.deleted or any(tracker.possibly_changed().values()))
+
     async def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
         self.check_usable()
@@ -126,10 +135,16 @@ class AsyncUnitOfWork(AsyncTransaction):
         await self.ready()
         self.check_transactions()
         new, changed = await self.events.before(tracker, pending, self._look)
-        for mapping in dict.fromkeys([*new, *changed]):
-            for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ())):
-                await self.db.vector_models.compute(need, report)
-        plan = plan_flush(tracker.work(new, changed), transaction=self.db.capabilities.transactions)
+        computed = [
+            need
+            for mapping in dict.fromkeys([*new, *changed])
+            for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ()))
+        ]
+        if computed:
+            await self.db.vector_models.compute(computed, self.encoded, report, wait=self.server_session is None)
+        works = tracker.work(new, changed)
+        others = await self.others(work.mapping for work in works)
+        plan = plan_flush(works, transaction=self.db.capabilities.transactions, others=others)
         if not plan.writes:
             return False
         tracker.check_free(plan)
@@ -151,7 +166,7 @@ class AsyncUnitOfWork(AsyncTransaction):
             new = tracker.new_by_class()
         return new, tracker.possibly_changed()
 
-    async def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+    async def open(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction. Raises `SessionError` while the session rolls back: nobody would commit it."""
         if self._rolling_back:
             raise SessionError(
@@ -159,6 +174,13 @@ class AsyncUnitOfWork(AsyncTransaction):
                 "write in a session of its own: db.begin()"
             )
         await super().open(collections, specs)
+
+    async def others(self, mappings: Iterable[ClassMap]) -> dict[str, list[VectorPath]]:
+        """The vector indexes of the classes' collections that these classes do not declare, by collection."""
+        self.check_writing()
+        found = {str(mapping.collection): vector_fields(mapping) for mapping in mappings}
+        known = [field.spec for fields in found.values() for field in fields]
+        return await self.db.vectors.others(found, known)
 
     async def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
         """Write the plan into the transaction, and which vectors it touches; then tell the tracker.
@@ -172,7 +194,7 @@ class AsyncUnitOfWork(AsyncTransaction):
             await aio.shielded(self._carry_out, plan, tracker)
 
     async def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
-        async with self.recorded(plan.touched):
+        async with self.recorded(plan.touched, plan.writes):
             await self._write(plan)
         if tracker is not None:
             tracker.flushed(plan)
@@ -216,12 +238,15 @@ class AsyncUnitOfWork(AsyncTransaction):
         await self.events.of_session("after_commit")
 
     async def _commit(self) -> None:
+        if self.encoded.made and self.server_session is not None:
+            await self.db.vector_models.confirm(self.encoded, self.server_session)
         await self.end()
         self._committed()
 
     def _committed(self) -> None:
         self.tracker.committed()
         self.history.committed()
+        self.encoded.clear()
         self.notify()
 
     async def rollback(self) -> None:
@@ -249,6 +274,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
+        self.encoded.clear()
         self._failed = None
 
     async def close(self) -> None:

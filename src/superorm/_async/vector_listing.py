@@ -13,7 +13,8 @@ from superorm.compile.plan import Aggregate, Read
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors import planning
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.records import COLLECTION, Look, look_filter
+from superorm.vectors.one_read import Together, whole_if_small, with_look
+from superorm.vectors.records import Look
 from superorm.vectors.request import SearchRequest
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncMatchingLists", "Listing"]
 
-_WRAPPER = "_superorm_record"
-"""Under this name records and states come among the documents, which have an ``_id`` and these have none."""
 _VERY_FEW = 32
-"""Reading so many documents whole takes no longer than to read their keys, and then those of the hits."""
+"""Reading so many small documents takes no longer than to read their keys, and then those of the hits."""
 _RECORDS = 100
 """So many records come in the first batch too."""
 
@@ -36,15 +35,17 @@ class Listing:
     look: Look
     ids: Sequence[Any] | None
     """The ``_id`` of each document that matches, at most one more than are few; None where that is not known."""
-    documents: Sequence[dict[str, Any]]
-    """The documents that match, if they were read whole."""
     read: Read
+    documents: Sequence[dict[str, Any]] = ()
+    """The documents that match, if they were read and are small: whole."""
+    large: Sequence[dict[str, Any]] = ()
+    """The others that were read: ``_id`` and vector."""
 
 
 class AsyncMatchingLists:
     """Lists the documents that match.
 
-    Where the last search of an index found very few, they are read whole at once.
+    Where the last search of an index found very few, they are read at once.
     """
 
     def __init__(self, copies: AsyncVectorCopies) -> None:
@@ -54,34 +55,26 @@ class AsyncMatchingLists:
     async def read(self, copy: MemoryCopy, request: SearchRequest, session: AsyncClientSession) -> Listing:
         """What matches, with the state and the records, in a snapshot outside transactions."""
         spec, engine, since = request.spec, await self._copies.engine(), copy.n
-        whole = spec in self._very_few and request.projection is None
-        limit = _VERY_FEW if whole else planning.FEW
-        records: list[dict[str, Any]] = [
-            {"$match": look_filter(spec.name, engine, since)},
-            {"$replaceRoot": {"newRoot": {_WRAPPER: "$$ROOT"}}},
-        ]
+        at_once = spec in self._very_few and request.projection is None
+        limit = _VERY_FEW if at_once else planning.FEW
         stages: list[dict[str, Any]] = [
             {"$match": request.filter or {}},
             {"$limit": limit + 1},
-            *([] if whole else [{"$project": {"_id": 1}}]),
-            {"$unionWith": {"coll": COLLECTION, "pipeline": records}},
+            whole_if_small(spec.path) if at_once else {"$project": {"_id": 1}},
+            with_look(spec.name, engine, since),
         ]
         read = Aggregate(spec.collection, stages)
-        looked: list[Any] = []
-        matching: list[dict[str, Any]] = []
-        size = limit + 1 + _RECORDS
+        together, size = Together(), limit + 1 + _RECORDS
         async with aclosing(self._copies.backend.stream(read, session=session, batch_size=size)) as batches:
             async for found in batches:
-                for one in found:
-                    if "_id" in one:
-                        matching.append(one)
-                    else:
-                        looked.append(one[_WRAPPER])
-        look = Look.of(looked, engine, since)
-        if len(matching) <= _VERY_FEW:
+                together.add(found)
+        look, ids = together.look(engine, since), together.ids()
+        if len(ids) <= _VERY_FEW:
             self._very_few.add(spec)
         else:
             self._very_few.discard(spec)
-            if whole:
-                return Listing(look, None, (), read)
-        return Listing(look, [one["_id"] for one in matching], matching if whole else (), read)
+        if not at_once:
+            return Listing(look, ids, read)
+        if len(ids) > limit:
+            return Listing(look, None, read)
+        return Listing(look, ids, read, together.documents, together.large)

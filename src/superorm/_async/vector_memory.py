@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
+from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_view import Answer
@@ -15,6 +16,7 @@ from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need, batch, need_of
 from superorm.vectors.request import SearchRequest
@@ -103,7 +105,7 @@ class AsyncMemoryCopies:
 
         One task at a time loads; what another loaded meanwhile, in place of `older_than`, is taken.
         """
-        async with self.memory.loading:
+        async with self.memory.resident.loading:
             copy = self.resident(spec)
             if copy is not None and copy is not older_than:
                 return copy
@@ -116,6 +118,16 @@ class AsyncMemoryCopies:
             self.memory.resident.put(spec.name, copy)
             return copy
 
+    def handing(
+        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+    ) -> Handed | None:
+        """Nothing: memory is brought forward in a search's snapshot."""
+        return None
+
+    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
+        """There is no room for any."""
+        return False
+
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""
         look = await self.records.look(spec.name, _ENGINE)
@@ -123,6 +135,13 @@ class AsyncMemoryCopies:
         if look.state is not None and records:
             await self.records.publish(spec.name, _ENGINE, look.state, [record.id for record in records], {})
             await self.records.prune(spec.name)
+
+    async def due(self, spec: VectorSpec) -> bool:
+        """Nothing is ever to be done for memory."""
+        return False
+
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+        """Nothing is ever to be done for memory."""
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents."""
@@ -136,7 +155,7 @@ class AsyncMemoryCopies:
         if copy is None:
             return {}
         look, documents = await self.records.in_snapshot(partial(self._read, spec, copy.n, None))
-        return {} if look.state is None else copy.compare(look, documents)
+        return {} if look.state is None else await aio.in_thread(copy.compare, look, documents)
 
     async def _read(
         self, spec: VectorSpec, since: int | None, progress: Progress | None, session: AsyncClientSession | None

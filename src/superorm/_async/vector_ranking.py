@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from superorm.codec.keys import encode_key, sort_key
 from superorm.codec.vectors import decode_rows, value_at
-from superorm.compile.plan import Count, Find, Read
+from superorm.compile.plan import Aggregate, Count, Find, Read
+from superorm.vectors.one_read import Together, whole_if_small
 from superorm.vectors.records import in_parts
 from superorm.vectors.request import Hit, SearchRequest
 from superorm.vectors.scores import distance_of, exact_distances, score_of
@@ -42,6 +43,8 @@ class AsyncRanking:
         """The keys whose documents were read, if they match."""
         self.ranked: dict[str, tuple[float, Any]] = {}
         """Distance and ``_id`` by canonical key."""
+        self.read = 0
+        """How many documents were read to be ranked."""
         self.reads: list[Read] = []
 
     async def matching(self, limit: int | None) -> list[Any]:
@@ -49,7 +52,7 @@ class AsyncRanking:
         plan = Find(self._request.spec.collection, self._filter, {"_id": 1}, limit=0 if limit is None else limit + 1)
         self.reads.append(plan)
         ids: list[Any] = []
-        size = plan.limit or _KEYS_A_BATCH
+        size = min(plan.limit or _KEYS_A_BATCH, _KEYS_A_BATCH)
         async with aclosing(self._backend.stream(plan, session=self._session, batch_size=size)) as batches:
             async for documents in batches:
                 ids += [document["_id"] for document in documents]
@@ -61,29 +64,42 @@ class AsyncRanking:
         self.reads.append(plan)
         return int((await self._backend.read(plan, session=self._session))[0]["n"])
 
-    async def rank(self, ids: Mapping[str, Any], *, hits: int) -> None:
+    async def rank(self, ids: Mapping[str, Any], *, hits: int, sure: bool = False) -> Sequence[dict[str, Any]]:
         """Read the documents of these keys that match, and rank them, unless they were read before.
 
-        They are read whole where about so many may be `hits`, and that is few.
+        They are read whole where about so many may be `hits`, and that is few:
+        those that are small, and large ones only where all are `sure` to be hits.
+        Gives what was read, with the vector at least.
         """
         fresh = {key: id for key, id in ids.items() if key not in self.asked}
         self.asked.update(fresh)
-        whole = 0 < hits <= _MOST_WHOLE
+        read: list[dict[str, Any]] = []
         for part in in_parts(fresh, _IDS):
-            for document in await self._read(part, whole=whole):
-                if whole:
-                    self.documents[encode_key(document["_id"])] = document
+            if not 0 < hits <= _MOST_WHOLE:
+                large = await self._read(self._find(part, {self._request.spec.path: 1}))
+                documents = list[dict[str, Any]]()
+            elif sure or self._session is None:
+                documents, large = await self._read(self._find(part, self._shown)), []
+            else:
+                found = Together().add(await self._read(self._small(part)))
+                documents, large = found.documents, found.large
+            self.take(documents, large)
+            read += [*documents, *large]
+        return read
 
-    def take_whole(self, documents: Sequence[dict[str, Any]]) -> None:
-        """Rank documents that were read whole."""
-        self.documents |= {encode_key(document["_id"]): document for document in documents}
-        self.asked.update(self.documents)
-        self._take(documents)
+    def take(self, documents: Sequence[dict[str, Any]], large: Sequence[dict[str, Any]]) -> None:
+        """Rank documents that were read whole, and large ones of which ``_id`` and vector were read."""
+        whole = {encode_key(document["_id"]): document for document in documents}
+        self.documents |= whole
+        self.asked.update(whole)
+        self.asked.update(encode_key(document["_id"]) for document in large)
+        self._take([*documents, *large])
 
     async def rank_all(self) -> None:
         """Rank all documents that match, of which only the k nearest are kept."""
         request = self._request
         self.ranked.clear()
+        self.read = 0
         plan = Find(request.spec.collection, self._filter, {request.spec.path: 1})
         self.reads.append(plan)
         async with aclosing(self._backend.stream(plan, session=self._session)) as batches:
@@ -107,7 +123,7 @@ class AsyncRanking:
         request, best = self._request, self._best()
         lacking = {key: id for key, (_, id) in best if key not in self.documents}
         for part in in_parts(lacking, _IDS):
-            for document in await self._read(part, whole=True):
+            for document in await self._read(self._find(part, self._shown)):
                 self.documents[encode_key(document["_id"])] = document
         hits: list[Hit] = []
         for key, (distance, id) in best:
@@ -120,18 +136,25 @@ class AsyncRanking:
     def _filter(self) -> Mapping[str, Any]:
         return self._request.filter or {}
 
-    async def _read(self, ids: Sequence[Any], *, whole: bool) -> list[dict[str, Any]]:
-        spec, filter = self._request.spec, self._request.filter
-        chosen: dict[str, Any] = {"_id": {"$in": ids}}
-        matching = {"$and": [chosen, filter]} if filter else chosen
-        plan = Find(spec.collection, matching, self._shown if whole else {spec.path: 1})
+    async def _read(self, plan: Read) -> list[dict[str, Any]]:
         self.reads.append(plan)
-        documents = await self._backend.read(plan, session=self._session)
-        self._take(documents)
-        return documents
+        return await self._backend.read(plan, session=self._session)
+
+    def _find(self, ids: Sequence[Any], shown: Mapping[str, Any] | None) -> Find:
+        return Find(self._request.spec.collection, self._matching(ids), shown)
+
+    def _small(self, ids: Sequence[Any]) -> Aggregate:
+        """A read of the documents whole, or as the projection shows them, but of large ones only of their vectors."""
+        spec, shown = self._request.spec, [{"$project": self._shown}] if self._shown else []
+        return Aggregate(spec.collection, [{"$match": self._matching(ids)}, *shown, whole_if_small(spec.path)])
+
+    def _matching(self, ids: Sequence[Any]) -> dict[str, Any]:
+        chosen: dict[str, Any] = {"_id": {"$in": ids}}
+        return {"$and": [chosen, self._request.filter]} if self._request.filter else chosen
 
     def _take(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Rank documents by their own vectors; those without one are left out."""
+        self.read += len(documents)
         spec = self._request.spec
         rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
         distances: list[float] = exact_distances(rows, self._request.query, spec.metric).tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -176,10 +176,18 @@ class AsyncVectorRecords:
         return True
 
     async def vectors(
-        self, spec: VectorSpec, keys: Mapping[str, Any], *, session: AsyncClientSession | None = None
+        self,
+        spec: VectorSpec,
+        keys: Mapping[str, Any],
+        known: Iterable[Mapping[str, Any]] = (),
+        *,
+        session: AsyncClientSession | None = None,
     ) -> tuple[list[str], Matrix]:
-        """The vectors (n, dim) of those documents that are there and have one, under their canonical keys."""
-        documents: list[dict[str, Any]] = []
+        """The vectors (n, dim) of those documents that are there and have one, under their canonical keys.
+
+        Documents that are `known` are not read.
+        """
+        documents: list[Mapping[str, Any]] = [*known]
         for part in in_parts(keys, _IDS):
             plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
             documents += await self.backend.read(plan, session=session)

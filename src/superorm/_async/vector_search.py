@@ -85,7 +85,7 @@ class AsyncVectorSearch:
         if listing is None:
             return await self._ranking.matching(limit)
         self._ranking.reads.append(listing.read)
-        self._ranking.take_whole(listing.documents)
+        self._ranking.take(listing.documents, listing.large)
         return await self._ranking.matching(limit) if listing.ids is None else listing.ids
 
     async def _rank(self, step: Rank) -> bool | None:
@@ -106,11 +106,11 @@ class AsyncVectorSearch:
 
         False where those were not enough; None where the engine cannot tell.
         """
-        limit, last = step.limit, self._known.held is None
+        limit = step.limit
         while (nearest := await self._ask(limit, None)) is not None:
-            if await self._look_through(nearest, last):
+            if await self._look_through(nearest, step.last):
                 return True
-            if not last:
+            if not step.last:
                 self._known = evolve(self._known, in_vain=max(1, self._seen))
                 return False
             limit *= 4
@@ -135,7 +135,7 @@ class AsyncVectorSearch:
             lacking = self._request.k - len(self._ranking.ranked)
             part = ahead[:lacking] if lacking > 0 else ahead
             position += len(part)
-            await self._ranking.rank({key: decode_key(key) for key in part}, hits=len(part))
+            await self._ranking.rank({key: decode_key(key) for key in part}, hits=len(part), sure=lacking > 0)
         return self._ended(nearest)
 
     async def _look_through(self, nearest: Nearest, last: bool) -> bool:
@@ -167,7 +167,7 @@ class AsyncVectorSearch:
         return nearest.complete or float(nearest.distances[-1]) > self._ranking.bound(nearest.tolerance)
 
     async def _hits(self, step: Rank) -> Hits:
-        read, known, state = len(self._ranking.ranked), self._known, self._view.look.state
+        known, state = self._known, self._view.look.state
         hits = await self._ranking.hits()
         explanation = Explanation(
             engine=known.engine,
@@ -179,7 +179,7 @@ class AsyncVectorSearch:
             version=None if state is None else state.ver,
             pending=self._pending,
             candidates=self._candidates,
-            read=read,
+            read=self._ranking.read,
             calls=self._calls,
             reads=tuple(self._ranking.reads),
         )

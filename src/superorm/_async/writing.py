@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, cast
 
+from superorm._async.encoding_ahead import encode_objects, encode_sources
 from superorm._async.reading import AsyncReading
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._io.progress import Progress
@@ -27,6 +28,8 @@ from superorm.expr.base import Compare
 from superorm.expr.writes import Insert, MergeInto, Returning, is_delete, is_insert, is_update
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.vector_fields import VectorField, vector_fields
+from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork import writes
 from superorm.unitofwork.arguments import no_statement
 from superorm.unitofwork.computed import needs
@@ -39,7 +42,6 @@ from superorm.unitofwork.result import Result, Row, Written, row_class
 from superorm.unitofwork.rows import rows_of
 from superorm.unitofwork.statement_writes import (
     Upsert,
-    VectorField,
     any_of,
     build_objects,
     identity_of,
@@ -48,7 +50,6 @@ from superorm.unitofwork.statement_writes import (
     on_insert,
     reads_of,
     upsert_of,
-    vector_fields,
     vector_updates,
 )
 from superorm.unitofwork.tracking import by_class
@@ -118,6 +119,24 @@ class AsyncWriting:
         if not statement._upserts:
             self._work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
 
+    async def ahead(self) -> None:
+        """Have the texts encoded that the statement is about to leave in sources, so that no transaction waits for it.
+
+        Within the transaction only those are encoded that others, or pending changes of the session, make different.
+        What cannot be encoded is an error there, if it still is to be.
+        """
+        plan = self._plan
+        if self._work.server_session is not None:
+            return
+        try:
+            if is_insert(plan):
+                await encode_objects(self._work, self._objects, None)
+            elif isinstance(plan, UpdatePlan):
+                await encode_sources(self._work, plan, self._new)
+        except SuperormError:
+            if not self._db.capabilities.transactions:
+                raise
+
     async def run(self) -> Written | Result[Any] | None:
         """What the statement did; with ``returning()`` the rows."""
         plan = self._plan
@@ -125,6 +144,8 @@ class AsyncWriting:
             await self._merge(plan)
             return None
         self._work.tracker.be_unsure()
+        if not self._db.capabilities.transactions:
+            await self.ahead()
         if isinstance(plan, UpdatePlan):
             done = await self._update(plan)
         elif isinstance(plan, DeletePlan):
@@ -152,7 +173,7 @@ class AsyncWriting:
             return Written()
         mapping = class_map(statement._root)
         stored = {name for upsert in upserts for name in upsert.document}
-        specs = [field.spec for field in vector_fields(mapping) if field.part.stored in stored]
+        specs = [spec for spec in await self._indexes(mapping) if not stored.isdisjoint(spec.watched)]
         await self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
@@ -192,9 +213,10 @@ class AsyncWriting:
         mapping, new = plan.mapping, self._new
         collection = cast("str", mapping.collection)
         fields = vector_fields(mapping)
-        computed = [field for field in fields if field.source and (plan.upsert or field.follows(plan.assigned))]
-        changed = [field for field in fields if plan.upsert or field in computed or field.part.stored in plan.assigned]
-        specs = [field.spec for field in changed]
+        computed = [field for field in fields if field.source and (plan.upsert or field.follows(plan.paths))]
+        made = [field.spec for field in computed]
+        indexes = await self._indexes(mapping)
+        specs = [spec for spec in indexes if plan.upsert or spec in made or spec.assigned_by(plan.paths)]
         await self._work.begin([collection] if plan.upsert else [], specs)
         keys: list[Any] | None = None
         if specs or self._returned is not None or self._work.tracker.of_collection(collection):
@@ -204,7 +226,8 @@ class AsyncWriting:
         async with self._work.recorded({spec: keys or [] for spec in specs}):
             done = await self._send(plan, keys)
             for field in computed:
-                await self._recompute(field, keys or [])
+                if done.upserted_keys or field.follows(plan.paths):
+                    await self._recompute(field, keys or [])
         await self._refresh(mapping, keys or [])
         if self._returned is not None:
             await self._read_rows(keys or [])
@@ -231,7 +254,7 @@ class AsyncWriting:
     async def _delete(self, plan: DeletePlan) -> Written:
         mapping = plan.mapping
         collection = cast("str", mapping.collection)
-        specs = [field.spec for field in vector_fields(mapping)]
+        specs = await self._indexes(mapping)
         await self._work.begin([], specs)
         keys: list[Any] | None = None
         if specs or self._returned is not None or self._work.tracker.of_collection(collection):
@@ -248,17 +271,21 @@ class AsyncWriting:
 
     async def _merge(self, plan: MergePlan) -> None:
         mapping = plan.mapping
-        fields = [] if mapping is None else vector_fields(mapping)
+        fields = () if mapping is None else vector_fields(mapping)
         self._work.check_vectors([field.spec for field in fields])
         await self._db.prepare()
         self._work.wrote = True
-        if mapping is None or not (fields or self._work.tracker.of_collection(mapping.collection)):
+        tracked = mapping is not None and bool(self._work.tracker.of_collection(mapping.collection))
+        specs: list[VectorPath] = [field.spec for field in fields]
+        others = await self._db.vectors.others([plan.collection], [field.spec for field in fields])
+        specs += others.get(plan.collection, ())
+        if not (specs or tracked):
             await self._backend.read(plan.read, session=self._work.read_session)
             return
         for field in fields:
             await self._db.vectors.ensure(field.spec)
         keys = await self._merged_keys(plan)
-        touched = {field.spec: keys for field in fields}
+        touched = dict.fromkeys(specs, keys)
         async with self._db.vectors.recording(touched):
             await self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
@@ -266,8 +293,9 @@ class AsyncWriting:
             for field in fields:
                 if field.source is not None:
                     await self._recompute(field, keys)
-        self._db.vectors.notify(touched)
-        await self._refresh(mapping, keys)
+        self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
+        if mapping is not None:
+            await self._refresh(mapping, keys)
         if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good
             self._work.tracker.committed()
             self._work.history.committed()
@@ -286,6 +314,11 @@ class AsyncWriting:
         return _once(keys)
 
     # What they have in common
+
+    async def _indexes(self, mapping: ClassMap) -> list[VectorPath]:
+        """The vector indexes of the class's collection."""
+        known = [field.spec for field in vector_fields(mapping)]
+        return [*known, *(await self._work.others([mapping])).get(cast("str", mapping.collection), ())]
 
     async def _keys(self, mapping: ClassMap, filter: Mapping[str, Any]) -> list[Any]:
         """The keys of the documents that a filter matches."""
@@ -311,11 +344,11 @@ class AsyncWriting:
         collection = cast("str", field.mapping.collection)
         for part in key_batches(keys, _SOURCES):
             filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
-            plan = Find(collection, filter, {field.source.stored: 1})
+            plan = Find(collection, filter, dict.fromkeys(field.needed_of(field.source), 1))
             found = await self._backend.read(plan, session=self._work.server_session)
             need, without = need_of(field, found)
             if need.objects:
-                await self._db.vector_models.compute(need, None)
+                await self._db.vector_models.compute([need], self._work.encoded)
             updates = vector_updates(field, need, without)
             if updates:
                 await self._write(field.mapping, writes.Update(collection, updates))
@@ -370,9 +403,8 @@ async def _compute(
 ) -> dict[ClassMap, list[Any]]:
     """Compute the vectors of new objects; the objects by class."""
     groups = by_class(objects)
-    for mapping, group in groups.items():
-        for need in needs(mapping, group, ()):
-            await work.db.vector_models.compute(need, report)
+    computed = [need for mapping, group in groups.items() for need in needs(mapping, group, ())]
+    await work.db.vector_models.compute(computed, work.encoded, report, wait=work.server_session is None)
     return groups
 
 
@@ -387,7 +419,8 @@ async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], rep
     if any(class_map(kind).relationships for kind in set(map(type, objects))):
         objects = with_referred(objects, work.tracker, work.history)
     groups = await _compute(work, objects, report)
-    plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
+    works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
+    plan = plan_flush(works, others=await work.others(groups))
     await work.carry_out(plan)
     for mapping, _, snapshots in plan.inserted:
         _inserted(work, mapping, (snapshot["_id"] for snapshot in snapshots))

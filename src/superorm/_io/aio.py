@@ -138,18 +138,27 @@ class Background:
         self._work = work
         self._pause = pause
         self._woken = False
-        self._stopped = asyncio.Event()
+        self._stopped = False
+        self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def wake(self) -> None:
-        """Ask for a call soon."""
+    def wake(self, *, at_once: bool = False) -> None:
+        """Ask for a call soon, or without a pause."""
         self._woken = True
-        if self._task is None and not self._stopped.is_set():
+        if at_once:
+            self._hurry.set()
+        if self._task is None and not self._stopped:
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a call under way should end soon."""
+        return self._stopped
 
     async def stop(self) -> None:
         """Wait for a call under way; no further one begins."""
-        self._stopped.set()
+        self._stopped = True
+        self._hurry.set()
         if self._task is not None:
             await self._task
 
@@ -157,9 +166,10 @@ class Background:
         try:
             while self._woken:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopped.wait(), self._pause)
-                if self._stopped.is_set():
+                    await asyncio.wait_for(self._hurry.wait(), self._pause)
+                if self._stopped:
                     break
+                self._hurry.clear()
                 self._woken = False
                 await self._work()
         finally:

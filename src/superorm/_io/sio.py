@@ -89,29 +89,42 @@ class Background:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._woken = False
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def wake(self) -> None:
-        """Ask for a call soon."""
+    def wake(self, *, at_once: bool = False) -> None:
+        """Ask for a call soon, or without a pause."""
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
             self._woken = True
-            if self._thread is None and not self._stopped.is_set():
+            if at_once:
+                self._hurry.set()
+            if self._thread is None and not self._stopped:
                 self._thread = threading.Thread(target=self._run, name="superorm-background", daemon=True)
                 self._thread.start()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a call under way should end soon."""
+        return self._stopped
+
     def stop(self) -> None:
         """Wait for a call under way; no further one begins."""
-        self._stopped.set()
+        self._stopped = True
+        self._hurry.set()
         thread = self._thread
         if thread is not None and self._pid == os.getpid():
             thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._pause):
+        while True:
+            self._hurry.wait(self._pause)
             with self._lock:
+                if self._stopped:
+                    return
+                self._hurry.clear()
                 if not self._woken:
                     self._thread = None
                     return

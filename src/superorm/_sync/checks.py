@@ -15,7 +15,7 @@ from superorm.components.model import Model
 from superorm.exc import CorruptArtifactError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import CheckReport
-from superorm.vectors.records import COLLECTION
+from superorm.vectors.records import INDEXES
 
 __all__ = ["check"]
 
@@ -52,8 +52,17 @@ def check(
     for record in records:
         if record.kind == Model.kind:
             newest[record.name] = max(record.version, newest.get(record.name, 0))
-    made = Find(COLLECTION, {"_id": {"$in": [spec.name for spec in specs]}, "kind": "index"}, sort=[("_id", 1)])
-    for index in backend.read(made) if specs else ():
+    made = Find(INDEXES, {"_id": {"$in": [spec.name for spec in specs]}, "kind": "index"}, sort=[("_id", 1)])
+    recorded = backend.read(made) if specs else []
+    classes_below = [one for mapping in mappings for one in (mapping, *mapping.subclasses)]
+    models = {field.spec: field.declared.model for mapping in classes_below for field in mapping.vectors}
+    known = {index["_id"] for index in recorded}
+    for spec in [spec for spec in specs if newest.get(models[spec] or "", 0) and spec.name not in known]:
+        if backend.read(Find(spec.collection, {spec.path: {"$ne": None}}, {"_id": 1}, limit=1)):
+            problems.append(
+                f"{spec.name}: which version of the model {models[spec]!r} made its vectors is not recorded"
+            )
+    for index in recorded:
         if newest.get(index["model"], 0) > index["version"]:
             problems.append(
                 f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "

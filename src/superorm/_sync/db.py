@@ -24,11 +24,12 @@ from superorm._sync.query import Queries
 from superorm._sync.session import Session
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
+from superorm._sync.vector_reencode import Reencoding
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
-from superorm.exc import ConfigurationError, StatementError, UnsupportedError
+from superorm.exc import ConfigurationError, StatementError
 from superorm.expr.kinds import is_field, is_select
 from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
@@ -37,8 +38,9 @@ from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
+from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
     from superorm.vectors._sync.protocol import VectorDatabase
@@ -184,7 +186,8 @@ class DB:
         """Make superorm's own collections and indexes, once."""
         parts = self.open()
         if not self._prepared:
-            parts.data_backend.create_collection("_superorm_records")
+            for name in (COLLECTION, INDEXES):
+                parts.data_backend.create_collection(name)
             self.components.prepare()
             self._prepared = True
 
@@ -339,21 +342,30 @@ class DB:
         return check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
 
     def rebuild(self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None) -> None:
-        """Build a vector index anew from the documents' vectors.
+        """Build a vector index anew from the documents' vectors; with `reencode` from their sources.
 
-        Raises `StatementError` for anything but a vector field.
+        That takes the newest version of the field's model, which searches and writes keep from then on;
+        until all vectors are put in place at once, in one transaction, they keep the old one.
+        After an interruption another call goes on where the first one ended.
+        Without transactions the vectors are put in place one after the other.
+
+        Raises `StatementError` for anything but a vector field, and to encode anew one that no model computes;
+        `ComponentNotFoundError`, `PredictionError`, `VectorError`, and `BackendError` where others write too much.
         """
-        self.open()
-        if reencode:
-            raise UnsupportedError("rebuild(reencode=True) is not supported yet; change the sources through a session")
+        field = _vector_field(on)
+        self.prepare()
         with reporting(progress) as report:
-            self.vectors.rebuild(_vector_spec(on), report)
+            if reencode:
+                reencoding = Reencoding(self.parts.data_backend, self.vectors, self.vector_models, field)
+                reencoding.run(report)
+            else:
+                self.vectors.rebuild(field.spec, report)
 
 
-def _vector_spec(on: Expr[Any, Any]) -> VectorSpec:
+def _vector_field(on: Expr[Any, Any]) -> VectorField:
     owner = on._owner if is_field(on) else None  # pyright: ignore[reportPrivateUsage]
     if is_field(on) and isinstance(owner, type):
-        for part, _, spec in class_map(owner).vectors:
-            if part.stored == path_of(on):
-                return spec
+        for field in class_map(owner).vectors:
+            if field.spec.path == path_of(on):
+                return field
     raise StatementError(f"rebuild() takes a vector field such as Movie.embedding, not {on!r}")

@@ -15,7 +15,7 @@ from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.compile.compiler import CompiledSelect, LikePlan
 from superorm.compile.plan import Aggregate, Find, Read
-from superorm.exc import StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
+from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import Explanation
 from superorm.schema.document import Document
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Queries"]
 
 _NAMING_BATCH = 1000
+_VERSIONS = 4
+"""How often a text is encoded for one search, where the version of the model changes meanwhile."""
 _NO_NUMBERS = frozenset("cmMSU")
 """Kinds of arrays that numpy would turn into float32, though they hold complex numbers, times or texts."""
 _STAGES_OF_DOCUMENTS = frozenset({"$graphLookup", "$limit", "$lookup", "$match", "$set", "$skip", "$sort", "$unwind"})
@@ -46,6 +48,25 @@ class Found:
     scores: Sequence[float] | None = None
     explanation: Explanation | None = None
     """How a vector search went."""
+
+
+@frozen(eq=False)
+class _Query:
+    """What a vector search looks for."""
+
+    vector: Any
+    leave_out: Any = None
+    """The key of the document that is the query, if it is one."""
+    encoded: bool = False
+    """Whether the field's model made the vector, in the version that the index has; None where it has none yet."""
+    version: int | None = None
+
+
+@frozen
+class _OtherVersion:
+    """The vectors that a search saw were made by another version than the query."""
+
+    version: int | None
 
 
 class Queries:
@@ -64,12 +85,24 @@ class Queries:
         """
         if compiled.like is None:
             return Found(self._backend.read(compiled.read, session=session))
-        request = self._request(compiled, compiled.like)
+        like = compiled.like
+        version: int | None = None
+        for _ in range(_VERSIONS):
+            query = self._query(compiled, like, version)
 
-        def finish(hits: Hits, session: ClientSession | None) -> Found:
-            return self._finish(compiled, hits, session)
+            def finish(hits: Hits, session: ClientSession | None, query: _Query = query) -> Found | _OtherVersion:
+                if query.encoded:
+                    assert like.declared.model is not None
+                    seen = self._models.seen(like.spec, like.declared.model, session)
+                    if seen != query.version:
+                        return _OtherVersion(seen)
+                return self._finish(compiled, hits, session)
 
-        return self._vectors.search(request, finish, session=session)
+            found = self._vectors.search(self._request(compiled, like, query), finish, session=session)
+            if isinstance(found, Found):
+                return found
+            version = found.version
+        raise BackendError(f"all vectors of {like.spec.name} are being encoded anew; search again")
 
     def explain(self, compiled: CompiledSelect) -> Explanation:
         """How the select runs, and the server's own plan: of a vector search that of its first read of documents.
@@ -122,61 +155,61 @@ class Queries:
             return error
         return error
 
-    def _request(self, compiled: CompiledSelect, plan: LikePlan) -> SearchRequest:
-        query, leave_out = self._query_vector(compiled, plan)
+    def _request(self, compiled: CompiledSelect, plan: LikePlan, query: _Query) -> SearchRequest:
         projection = None
         if compiled.find.projection is not None:
             projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
         return SearchRequest(
             spec=plan.spec,
-            query=query,
+            query=query.vector,
             k=plan.like.k,
             filter=dict(plan.filter) or None,
             exact=plan.like.exact,
             min_score=plan.like.min_score,
-            leave_out=leave_out,
+            leave_out=query.leave_out,
             projection=projection,
         )
 
-    def _query_vector(self, compiled: CompiledSelect, plan: LikePlan) -> tuple[Any, Any]:
-        """The vector to search for, and the key of the document to leave out, if the query is one."""
+    def _query(self, compiled: CompiledSelect, plan: LikePlan, version: int | None) -> _Query:
+        """The vector to search for; of a text by this version of the field's model, or else the index's."""
         query = plan.like.query
         if isinstance(query, Document):
             if not isinstance(query, compiled.mapping.cls):
                 raise StatementError(f"like() got a {type(query).__name__}; give a {compiled.mapping.name}")
-            vector = getattr(query, plan.part.attribute)
+            vector = getattr(plan.field.below(query), plan.field.part.attribute, None)
             key = getattr(query, compiled.mapping.key.attribute)
             if vector is None:
                 raise VectorError(
-                    f"{compiled.mapping.name} {key!r} has no {plan.part.attribute} to search with",
+                    f"{compiled.mapping.name} {key!r} has no {plan.field.attribute} to search with",
                     document_class=compiled.mapping.cls,
                     key=key,
-                    field=plan.part.attribute,
+                    field=plan.field.attribute,
                 )
-            return _numbers(vector, "like() got"), key_value(compiled.mapping, key)
+            return _Query(_numbers(vector, "like() got"), key_value(compiled.mapping, key))
         if isinstance(query, (list, tuple, np.ndarray)) or hasattr(query, "__array__"):
-            return _numbers(query, "like() got"), None
+            return _Query(_numbers(query, "like() got"))
         if plan.declared.model is None:
             raise StatementError(
-                f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is not computed by a model; "
+                f"like() got {type(query).__name__} {query!r:.80}, but {plan.field.where} is not computed by a model; "
                 f"give a vector of {plan.spec.dim} numbers"
             )
-        assert plan.declared.source is not None
-        source = compiled.mapping.by_attribute[plan.declared.source]
+        source = plan.field.source
+        assert source is not None
         try:
             fits = query is not None and source.type.to_bson(query) is not None
         except Misfit:
             fits = False
         if not fits:
             raise StatementError(
-                f"like() got {type(query).__name__} {query!r:.80}, but {plan.part.where} is computed from "
+                f"like() got {type(query).__name__} {query!r:.80}, but {plan.field.where} is computed from "
                 f"{source.where}; give a value of its type"
             )
         if isinstance(query, str) and not query.strip():
             raise VectorError(f"like() got the text {query!r:.80}, which is blank and near to nothing; give some words")
-        model = self._models.model(plan.spec, plan.declared.model)
+        model, version = self._models.query_model(plan.spec, plan.declared.model, version)
         (vector,) = sio.in_thread(model.predict, [query])
-        return _numbers(vector, f"model {plan.declared.model!r} returned"), None
+        numbers = _numbers(vector, f"model {plan.declared.model!r} returned")
+        return _Query(numbers, encoded=True, version=version)
 
     def _finish(self, compiled: CompiledSelect, found: Hits, session: ClientSession | None) -> Found:
         """What follows the search in the statement, over the documents that it found."""

@@ -12,6 +12,7 @@ from superorm._io import sio
 from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
 from superorm._sync.alone import alone
+from superorm._sync.encoding_ahead import encode_objects
 from superorm._sync.events import Events
 from superorm._sync.reading import Reading
 from superorm._sync.states import States
@@ -307,6 +308,8 @@ class Session(EventTarget):
         self._work.check_usable()
         self._work.ready()
         writing = Writing(self._work, self._reading, statement)
+        if self.db.capabilities.transactions:
+            writing.ahead()
         (self._work.before_inserts() if writing.inserts else self._work.autoflush())
         writing.check()
         if isinstance(statement, MergeInto):  # which is no part of a transaction
@@ -328,6 +331,8 @@ class Session(EventTarget):
         objects, kinds = documents_in(instances, "bulk_insert()")
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
+            self._work.ready()
+            encode_objects(self._work, objects, report)
             self._work.before_inserts()
             self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             with self._work.failing():

@@ -11,7 +11,9 @@ from superorm._sync.query import Queries
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import VectorPath, VectorSpec
+from superorm.unitofwork.writes import Write
+from superorm.vectors.handing import Handed
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -50,6 +52,7 @@ class Transaction:
         self._lasting = ExitStack()
         self._stack = ExitStack()
         self._touched: set[VectorSpec] = set()
+        self._handed: list[tuple[VectorSpec, Handed]] = []
 
     def ready(self) -> Parts:
         """The parts of the DB, which is opened now if need be."""
@@ -87,7 +90,7 @@ class Transaction:
         if self.requires_transaction and not capabilities.transactions:
             raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
 
-    def begin(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+    def begin(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction to write in, where there are any, unless it is open.
 
         `collections` are those that are inserted into, `specs` the vector indexes that are touched.
@@ -96,21 +99,25 @@ class Transaction:
         self.open(collections, specs)
         self.wrote = self.wrote or self.server_session is None
 
-    def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+    def open(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """The same, for writing that notes itself what a rollback does not take back."""
         self.ready()
-        self.check_transactions()
-        specs = list(specs)
-        if self.db.capabilities.transactions:
-            self._concerns.check_transaction()
-        self.check_vectors(specs)
+        self.check_writing()
+        known = [spec for spec in specs if isinstance(spec, VectorSpec)]
+        self.check_vectors(known)
         self.db.prepare()
         if self.server_session is not None or not self.db.capabilities.transactions:
             return
         self.db.ensure_collections(collections)
-        for spec in specs:  # its index cannot be made once the transaction is open
+        for spec in known:  # its index cannot be made once the transaction is open
             self.db.vectors.ensure(spec)
         self.server_session = self._stack.enter_context(self.backend.transaction(self._causal))
+
+    def check_writing(self) -> None:
+        """Raise `UnsupportedError`, `ConfigurationError` where the session cannot write."""
+        self.check_transactions()
+        if self.db.capabilities.transactions:
+            self._concerns.check_transaction()
 
     def check_vectors(self, specs: Sequence[VectorSpec]) -> None:
         """Raise `ConfigurationError` where vectors would be written with less than the majority."""
@@ -121,16 +128,26 @@ class Transaction:
             )
 
     @contextmanager
-    def recorded(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
-        """Around the writing of documents: records the ``_id`` values whose vectors it touches."""
+    def recorded(
+        self,
+        touched: Mapping[VectorPath, Sequence[Any]],
+        writes: Sequence[Write] = (),
+    ) -> Generator[None]:
+        """Around the writing of documents: records the ``_id`` values whose vectors it touches.
+
+        What the `writes` insert need not be read again.
+        """
+        specs = [spec for spec in touched if isinstance(spec, VectorSpec)]
         if self.server_session is None:
             with self.db.vectors.recording(touched):
                 yield
         else:
             yield
-            for record in self.db.vectors.records(touched):
+            records = self.db.vectors.records(touched)
+            for record in records:
                 self.backend.write(record, session=self.server_session)
-        self._touched |= touched.keys()
+            self._handed += self.db.vectors.handing(specs, records, writes)
+        self._touched.update(specs)
 
     def end(self) -> None:
         """Commit what is open. Raises `SessionError` where it was ended by something else."""
@@ -153,8 +170,9 @@ class Transaction:
     def notify(self) -> None:
         """Say which vectors were touched by what was committed."""
         touched, self._touched = self._touched, set()
+        handed, self._handed = self._handed, []
         if touched:
-            self.db.vectors.notify(touched)
+            self.db.vectors.notify(touched, handed)
 
     def abort(self) -> None:
         """Give up what is open."""
@@ -165,6 +183,7 @@ class Transaction:
     def forget(self) -> None:
         """Nothing was touched since the last commit, and no commit is in doubt."""
         self._touched = set()
+        self._handed = []
         self.doubtful = False
 
     def let_go(self) -> None:

@@ -17,10 +17,13 @@ from superorm._sync.related import Related
 from superorm._sync.transaction import Transaction
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.mapping import ClassMap
+from superorm.schema.vector_fields import vector_fields
+from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.cascades import Cascades
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
+from superorm.unitofwork.encoded import Encoded
 from superorm.unitofwork.errors import of_class
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.link_history import LinkHistory
@@ -49,6 +52,7 @@ class UnitOfWork(Transaction):
         self.cascades = Cascades(self.tracker, self.history)
         self.related = Related(self)
         self.alone = Alone(self)
+        self.encoded = Encoded()
         self._failed: BaseException | None = None
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
@@ -97,6 +101,11 @@ class UnitOfWork(Transaction):
         if not self.db.capabilities.transactions:
             self._look()
 
+    def has_changes(self) -> bool:
+        """Whether there may be something to flush."""
+        tracker = self.tracker
+        return bool(tracker.new or tracker.deleted or any(tracker.possibly_changed().values()))
+
     def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
         self.check_usable()
@@ -127,10 +136,16 @@ class UnitOfWork(Transaction):
         self.ready()
         self.check_transactions()
         new, changed = self.events.before(tracker, pending, self._look)
-        for mapping in dict.fromkeys([*new, *changed]):
-            for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ())):
-                self.db.vector_models.compute(need, report)
-        plan = plan_flush(tracker.work(new, changed), transaction=self.db.capabilities.transactions)
+        computed = [
+            need
+            for mapping in dict.fromkeys([*new, *changed])
+            for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ()))
+        ]
+        if computed:
+            self.db.vector_models.compute(computed, self.encoded, report, wait=self.server_session is None)
+        works = tracker.work(new, changed)
+        others = self.others(work.mapping for work in works)
+        plan = plan_flush(works, transaction=self.db.capabilities.transactions, others=others)
         if not plan.writes:
             return False
         tracker.check_free(plan)
@@ -152,7 +167,7 @@ class UnitOfWork(Transaction):
             new = tracker.new_by_class()
         return new, tracker.possibly_changed()
 
-    def open(self, collections: Iterable[str], specs: Iterable[VectorSpec]) -> None:
+    def open(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction. Raises `SessionError` while the session rolls back: nobody would commit it."""
         if self._rolling_back:
             raise SessionError(
@@ -160,6 +175,13 @@ class UnitOfWork(Transaction):
                 "write in a session of its own: db.begin()"
             )
         super().open(collections, specs)
+
+    def others(self, mappings: Iterable[ClassMap]) -> dict[str, list[VectorPath]]:
+        """The vector indexes of the classes' collections that these classes do not declare, by collection."""
+        self.check_writing()
+        found = {str(mapping.collection): vector_fields(mapping) for mapping in mappings}
+        known = [field.spec for fields in found.values() for field in fields]
+        return self.db.vectors.others(found, known)
 
     def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
         """Write the plan into the transaction, and which vectors it touches; then tell the tracker.
@@ -173,7 +195,7 @@ class UnitOfWork(Transaction):
             sio.shielded(self._carry_out, plan, tracker)
 
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
-        with self.recorded(plan.touched):
+        with self.recorded(plan.touched, plan.writes):
             self._write(plan)
         if tracker is not None:
             tracker.flushed(plan)
@@ -217,12 +239,15 @@ class UnitOfWork(Transaction):
         self.events.of_session("after_commit")
 
     def _commit(self) -> None:
+        if self.encoded.made and self.server_session is not None:
+            self.db.vector_models.confirm(self.encoded, self.server_session)
         self.end()
         self._committed()
 
     def _committed(self) -> None:
         self.tracker.committed()
         self.history.committed()
+        self.encoded.clear()
         self.notify()
 
     def rollback(self) -> None:
@@ -250,6 +275,7 @@ class UnitOfWork(Transaction):
         never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
+        self.encoded.clear()
         self._failed = None
 
     def close(self) -> None:

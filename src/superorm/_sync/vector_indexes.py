@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,11 +22,13 @@ from superorm._sync.vector_search import VectorSearch
 from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
+from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
-from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.writes import Insert, Update, UpdateOp
+from superorm.schema.vector_spec import VectorPath, VectorSpec
+from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
+from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
 from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_records
 from superorm.vectors.request import Hits, Problem, SearchRequest
@@ -42,9 +45,13 @@ _log = logging.getLogger("superorm.vectors")
 
 _PAUSE = 0.25
 """Seconds between two runs of the applier: each publication makes every reader's version stale."""
+_KEEPING = 5.0
+"""Seconds between two looks whether a copy is to be put in order."""
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
+_REGISTERED = 30.0
+"""Seconds after which the indexes that other programs registered are read again."""
 
 T = TypeVar("T")
 
@@ -71,6 +78,14 @@ class VectorIndexes:
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
+        self._kept: set[VectorSpec] = set()
+        self._keeper = sio.Background(self._keep, _KEEPING)
+        self._registered: set[str] = set()
+        self._registered_at = -_REGISTERED
+        self._noted: set[str] = set()
+        """Indexes that records were written for, but that nobody here applies."""
+        self._pruned: set[str] = set()
+        """Those of them whose old records are to be removed."""
 
     def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
@@ -80,18 +95,50 @@ class VectorIndexes:
         if spec not in self._ensured:
             self.copies.ensure(spec)
             self._ensured.add(spec)
+            if self.copies.due(spec):
+                self._kept.add(spec)
+                self._keeper.wake()
 
-    def records(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> list[Insert]:
+    def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
+        """The indexes of each collection besides those that are `known`: of other registries, or other programs.
+
+        Those that other programs registered are read from time to time, so that a new one is noticed late.
+        """
+        if self._registered_at + _REGISTERED < time.monotonic():
+            registered = Aggregate(COLLECTION, [{"$match": {"kind": "state"}}, {"$group": {"_id": "$i"}}])
+            self._registered = {one["_id"] for one in self.backend.read(registered)}
+            self._registered_at = time.monotonic()
+            if self._noted:
+                self._pruned, self._noted = self._noted, set()
+                self._keeper.wake()
+        if not (self._registered or self._ensured):
+            return {}
+        ensured = {spec.name: spec for spec in self._ensured}
+        names = (self._registered | ensured.keys()) - {spec.name for spec in known}
+        if not names:
+            return {}
+        return {
+            collection: [
+                ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
+                for name in sorted(names)
+                if name.startswith(f"{collection}.")
+            ]
+            for collection in collections
+        }
+
+    def records(self, touched: Mapping[VectorPath, Sequence[Any]]) -> list[Insert]:
         """The records of a flush in a transaction, to be written last, by the ``_id`` values touched in each index."""
+        self._note(touched)
         documents = [document for spec, keys in touched.items() for document in new_records(spec.name, keys)]
         return [Insert(COLLECTION, documents)] if documents else []
 
     @contextmanager
-    def recording(self, touched: Mapping[VectorSpec, Sequence[Any]]) -> Generator[None]:
+    def recording(self, touched: Mapping[VectorPath, Sequence[Any]]) -> Generator[None]:
         """Around the writing of documents where there are no transactions: the records are open until it is done.
 
         They are marked done even when the writing fails: some of them, and of the documents, may have been written.
         """
+        self._note(touched)
         name = owner()
         documents = [d for spec, keys in touched.items() for d in new_records(spec.name, keys, owner=name)]
         ids = [document["_id"] for document in documents]
@@ -106,11 +153,30 @@ class VectorIndexes:
         finally:
             open_here.difference_update(ids)
 
-    def notify(self, specs: Iterable[VectorSpec]) -> None:
-        """After a commit: have the background applier apply its records soon."""
+    def handing(
+        self, specs: Iterable[VectorSpec], records: Sequence[Insert], writes: Sequence[Write]
+    ) -> list[tuple[VectorSpec, Handed]]:
+        """Before a commit: what to give to `notify` after it, of the documents that its writes insert."""
+        found: list[tuple[VectorSpec, Handed]] = []
+        for spec in specs:
+            ids = [one["_id"] for record in records for one in record.documents if one["i"] == spec.name]
+            for write in writes:
+                if isinstance(write, Insert) and write.collection == spec.collection:
+                    handed = self.copies.handing(spec, ids, write.documents)
+                    found += [] if handed is None else [(spec, handed)]
+        return found
+
+    def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
+        """After a commit: have the background applier apply its records soon, at once where documents are handed over.
+
+        Those were inserted in its transaction.
+        """
         self._waiting.update(specs)
+        at_once = False
+        for spec, one in handed:
+            at_once = self.copies.hand_over(spec, one) or at_once
         if self._waiting:
-            self._applier.wake()
+            self._applier.wake(at_once=at_once)
 
     def apply(self, spec: VectorSpec) -> None:
         """Apply all records of the index, now."""
@@ -232,6 +298,7 @@ class VectorIndexes:
     def close(self) -> None:
         """Apply what is pending and stop the applier."""
         self._applier.stop()
+        self._keeper.stop()
         self._apply_waiting()
 
     def _mend(self, spec: VectorSpec, need: Need) -> None:
@@ -256,6 +323,26 @@ class VectorIndexes:
                 self._fail(spec, error)
             else:
                 self._failed.pop(spec.name, None)
+                self._kept.add(spec)
+                self._keeper.wake()
+
+    def _keep(self) -> None:
+        """Put the copies in order that were changed, or are due."""
+        while self._kept and not self._keeper.stopped:
+            spec = self._kept.pop()
+            try:
+                self.copies.keep(spec, lambda: not self._keeper.stopped)
+            except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
+                _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
+        while self._pruned:
+            name = self._pruned.pop()
+            try:
+                self.records_of.prune(name)
+            except SuperormError as error:
+                _log.warning("old records of %s could not be removed: %s", name, error)
+
+    def _note(self, touched: Iterable[VectorPath]) -> None:
+        self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:
         """Keep an error that must not fail the caller: nothing is lost, as searches rank what is not applied."""

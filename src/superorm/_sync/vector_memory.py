@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
+from bson import ObjectId
 
 from superorm._io import sio
 from superorm._io.progress import Progress
@@ -16,6 +17,7 @@ from superorm._sync.vector_view import Answer
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need, batch, need_of
 from superorm.vectors.request import SearchRequest
@@ -104,7 +106,7 @@ class MemoryCopies:
 
         One task at a time loads; what another loaded meanwhile, in place of `older_than`, is taken.
         """
-        with self.memory.loading:
+        with self.memory.resident.loading:
             copy = self.resident(spec)
             if copy is not None and copy is not older_than:
                 return copy
@@ -117,6 +119,16 @@ class MemoryCopies:
             self.memory.resident.put(spec.name, copy)
             return copy
 
+    def handing(
+        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+    ) -> Handed | None:
+        """Nothing: memory is brought forward in a search's snapshot."""
+        return None
+
+    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
+        """There is no room for any."""
+        return False
+
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""
         look = self.records.look(spec.name, _ENGINE)
@@ -124,6 +136,13 @@ class MemoryCopies:
         if look.state is not None and records:
             self.records.publish(spec.name, _ENGINE, look.state, [record.id for record in records], {})
             self.records.prune(spec.name)
+
+    def due(self, spec: VectorSpec) -> bool:
+        """Nothing is ever to be done for memory."""
+        return False
+
+    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+        """Nothing is ever to be done for memory."""
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents."""
@@ -137,7 +156,7 @@ class MemoryCopies:
         if copy is None:
             return {}
         look, documents = self.records.in_snapshot(partial(self._read, spec, copy.n, None))
-        return {} if look.state is None else copy.compare(look, documents)
+        return {} if look.state is None else sio.in_thread(copy.compare, look, documents)
 
     def _read(
         self, spec: VectorSpec, since: int | None, progress: Progress | None, session: ClientSession | None

@@ -3,94 +3,277 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
 from superorm.compile.plan import Find
 from superorm.components.model import Model
-from superorm.exc import ConfigurationError, PredictionError, SuperormError
+from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError, SuperormError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.computed import Need, accept, blame, inputs_of
+from superorm.unitofwork.computed import Need, Vector, as_vectors, blame, checked, in_batches, inputs_of, put
+from superorm.unitofwork.encoded import Encoded, Made
 from superorm.unitofwork.writes import Update, UpdateOp
+from superorm.vectors.records import INDEXES
+
+if TYPE_CHECKING:
+    from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["VectorModels"]
 
-_COLLECTION = "_superorm_records"
+_PAUSE = 0.05
+LEASE = 1.0
+"""Seconds for which a version that was read is taken for granted; another one is announced longer than that before."""
 
 
 class VectorModels:
-    """Searches and writes of an index keep the version of the model that its first vectors were made with.
+    """Searches and writes of an index keep the version of the model that its vectors were made with.
 
-    It is recorded in a document ``{_id: index, kind: "index", model, version}`` beside the index's other records,
-    once vectors were made that the index can hold.
+    It is recorded in a document ``{_id: index, kind: "index", model, version}`` of a collection of its own,
+    once vectors were made that the index can hold, and changes when these are all made anew.
+    That is announced by a time ``switching``, until which another version may come.
     """
 
     def __init__(self, backend: DataBackend, components: Components) -> None:
         self._backend = backend
         self._components = components
-        self._versions: dict[str, tuple[str, int]] = {}
+        self._made: dict[str, Made] = {}
         self._models: dict[tuple[str, int], Model] = {}
 
-    def model(self, spec: VectorSpec, name: str) -> Model:
-        """The model of a field, in the index's version; the newest where the index has none yet.
+    def query_model(self, spec: VectorSpec, name: str, version: int | None) -> tuple[Model, int | None]:
+        """The model that encodes a query, and the recorded version: the one given, or else the index's.
 
+        The newest and None where the index has none yet.
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
-        version = self._recorded(spec, name)
         if version is None:
-            return self._components.load(Model.kind, name)
-        return self._load(name, version)
+            made = self._recorded([(spec, name)]).get(spec.name)
+            if made is None:
+                return self.load(name, self._first(spec, name)), None
+            version = made.version
+        return self.load(name, version), version
 
-    def _load(self, name: str, version: int) -> Model:
+    def seen(self, spec: VectorSpec, name: str, session: ClientSession | None) -> int | None:
+        """The version by which the vectors were made that a search sees; `session` is its snapshot or transaction."""
+        made = self._made.get(spec.name)
+        if made is None or (session is not None and session.in_transaction) or not self._holds(made):
+            found = self._read([spec.name], session)
+            made = found.get(spec.name)
+        return None if made is None else _check(spec, name, made).version
+
+    def load(self, name: str, version: int) -> Model:
         """A version of a model, which never changes: so it is looked up once."""
         model = self._models.get((name, version))
         if model is None:
             model = self._models[name, version] = self._components.load(Model.kind, name, version)
         return model
 
-    def _recorded(self, spec: VectorSpec, name: str) -> int | None:
-        """The version that the index's vectors are made with; None where there is none yet."""
-        if spec.name not in self._versions:
-            found = self._backend.read(Find(_COLLECTION, {"_id": spec.name}))
-            if not found:
-                return None
-            self._versions[spec.name] = found[0]["model"], found[0]["version"]
-        model, version = self._versions[spec.name]
-        if model != name:
+    def newest(self, name: str) -> int:
+        """The newest version of a model. Raises `ComponentNotFoundError`."""
+        return self._components.record(Model.kind, name).version
+
+    def _first(self, spec: VectorSpec, name: str) -> int:
+        """The version for an index of which none is recorded: the newest.
+
+        Raises `ConfigurationError` where documents have vectors that an older one may have made.
+        """
+        version = self.newest(name)
+        some = Find(spec.collection, {spec.path: {"$ne": None}}, {"_id": 1}, limit=1)
+        if version == 0 or not self._backend.read(some):
+            return version
+        made = self.read([spec.name]).get(spec.name)  # others may just have begun
+        if made is None:
             raise ConfigurationError(
-                f"{spec.name} holds vectors of the model {model!r}, but its class now names {name!r}; "
-                "put them into a field of another name",
+                f"which version of the model {name!r} made the vectors of {spec.name} is not recorded, and there are "
+                f"{version + 1}; have all encoded anew by the newest: db.rebuild(..., reencode=True)",
                 component=name,
             )
-        return version
+        return _check(spec, name, made).version
 
-    def _record(self, spec: VectorSpec, name: str, version: int) -> int | None:
+    def _holds(self, made: Made) -> bool:
+        """Whether what was read is still so: without transactions it may change without having been announced."""
+        if made.switching or not self._backend.capabilities().transactions:
+            return False
+        return time.monotonic() - made.at < LEASE
+
+    def _recorded(self, fields: Sequence[tuple[VectorSpec, str]]) -> dict[str, Made]:
+        """What the vectors of each index are made with, by index; left out where there are none yet."""
+        found: dict[str, Made] = {}
+        unknown: list[str] = []
+        for spec, _ in fields:
+            made = self._made.get(spec.name)
+            if made is not None and self._holds(made):
+                found[spec.name] = made
+            else:
+                unknown.append(spec.name)
+        if unknown:
+            found |= self.read(unknown)
+        for spec, name in fields:
+            if spec.name in found and not found[spec.name].switching:
+                _check(spec, name, found[spec.name])
+        return found
+
+    def read(self, indexes: Iterable[str]) -> dict[str, Made]:
+        """What is recorded now."""
+        found = self._read(list(dict.fromkeys(indexes)), None)
+        self._made |= found
+        return found
+
+    def _read(self, indexes: Sequence[str], session: ClientSession | None) -> dict[str, Made]:
+        at, now = time.monotonic(), time.time()
+        plan = Find(INDEXES, {"_id": {"$in": list(indexes)}})
+        return {
+            one["_id"]: Made(one["model"], one["version"], at, one.get("switching", 0.0) > now)
+            for one in self._backend.read(plan, session=session)
+        }
+
+    def _record(self, spec: VectorSpec, name: str, version: int) -> int:
         """Record the version, unless somebody was quicker; the version recorded."""
         new: dict[str, Any] = {"kind": "index", "model": name, "version": version}
-        self._backend.write(Update(_COLLECTION, [UpdateOp(q={"_id": spec.name}, u={"$setOnInsert": new}, upsert=True)]))
-        return self._recorded(spec, name)
+        op = UpdateOp(q={"_id": spec.name}, u={"$setOnInsert": new}, upsert=True)
+        self._backend.write(Update(INDEXES, [op]))
+        return _check(spec, name, self.read([spec.name])[spec.name]).version
 
-    def compute(self, need: Need, progress: Progress | None) -> None:
-        """Compute the vectors and put them into the objects, all or none.
+    def compute(
+        self, needs: Sequence[Need], encoded: Encoded, progress: Progress | None = None, *, wait: bool = False
+    ) -> None:
+        """Compute the vectors and put them into the objects, all or none; each model is asked once for a text.
 
-        Raises `PredictionError`, `VectorError` naming class, key and field, and what `model` raises.
+        Where another version is about to come, `wait` for it: within a transaction it would be in conflict.
+        Raises `PredictionError`, `VectorError` naming class, key and field, and what `query_model` raises.
         """
+        if not needs:
+            return
+        recorded, versions = self._versions(needs, wait=wait)
+        found: list[tuple[Need, list[Vector]]] = []
+        for name, version in dict.fromkeys(versions):
+            asked = [need for need, made in zip(needs, versions, strict=True) if made == (name, version)]
+            found += self.outputs(asked, version, encoded, progress)
+        for need, vectors in found:
+            put(need, vectors)
+        late: list[Need] = []
+        for need, (name, version) in zip(needs, versions, strict=True):
+            made = recorded.get(need.spec.name)
+            if made is None:
+                if self._record(need.spec, name, version) != version:
+                    late.append(need)  # with the version of the process that was quicker
+                made = self._made[need.spec.name]
+            encoded.made.setdefault(need.spec.name, made)
+        self.compute(late, encoded, progress, wait=wait)
+
+    def encode(self, needs: Sequence[Need], encoded: Encoded, progress: Progress | None = None) -> None:
+        """Have the models encode as many texts as can be remembered, so that `compute` need not; raises as that."""
+        needs = [need for need in needs if need.texts]
+        if needs:
+            _, versions = self._versions(needs)
+            for name, version in dict.fromkeys(versions):
+                asked = [need for need, made in zip(needs, versions, strict=True) if made == (name, version)]
+                known = self._ask(asked, version, encoded, progress, ahead=True)
+                for need in asked:
+                    inputs = [text for text in inputs_of(need) if text in known]
+                    as_vectors(need, inputs, [known[text] for text in inputs])
+
+    def _versions(self, needs: Sequence[Need], *, wait: bool = False) -> tuple[dict[str, Made], list[tuple[str, int]]]:
+        """What is recorded of the indexes, and for each need the model and version to ask."""
+        need = needs[0]
         try:
-            recorded = self._recorded(need.spec, need.model)
-            version = recorded
-            if version is None:
-                version = self._components.record(Model.kind, need.model).version
-            model = self._load(need.model, version)
+            recorded = self._recorded([((need := one).spec, one.model) for one in needs])
+            while wait and any(made.switching for made in recorded.values()):
+                sio.sleep(_PAUSE)
+                recorded = self._recorded([(one.spec, one.model) for one in needs])
+            newest: dict[str, int] = {}
+            for need in needs:
+                if need.spec.name not in recorded and need.model not in newest:
+                    newest[need.model] = self._first(need.spec, need.model)
         except SuperormError as error:
             raise blame(need, (), error) from error
-        inputs = inputs_of(need)
+        made = [recorded.get(one.spec.name) for one in needs]
+        pairs = zip(needs, made, strict=True)
+        return recorded, [(one.model, newest[one.model] if of is None else of.version) for one, of in pairs]
+
+    def outputs(
+        self, needs: Sequence[Need], version: int, encoded: Encoded, progress: Progress | None = None
+    ) -> list[tuple[Need, list[Vector]]]:
+        """The vectors of each need by one version of one model."""
+        known = self._ask(needs, version, encoded, progress)
+        found: list[tuple[Need, list[Vector]]] = []
+        for need in needs:
+            inputs = inputs_of(need)
+            if need.texts is None:
+                outputs = self._predict([need], version, inputs, progress)
+            else:
+                outputs = [known[text] for text in inputs]
+            found.append((need, checked(need, inputs, outputs)))
+        return found
+
+    def _ask(
+        self,
+        needs: Sequence[Need],
+        version: int,
+        encoded: Encoded,
+        progress: Progress | None,
+        *,
+        ahead: bool = False,
+    ) -> Mapping[str, Any]:
+        """The outputs of one version of one model for the texts of the needs; `ahead` only for those that fit."""
+        known = encoded.outputs(needs[0].model, version)
+        asked = [need for need in needs if need.texts]
+        inputs: Sequence[str] = in_batches({text for need in asked for text in need.texts or ()} - known.keys())
+        dim = max((need.spec.dim for need in asked), default=0)
+        if ahead:
+            inputs = encoded.fitting(inputs, dim)
+        if not inputs:
+            return known
+        outputs = dict(zip(inputs, self._predict(asked, version, inputs, progress), strict=True))
+        encoded.remember(needs[0].model, version, outputs, dim)
+        return ChainMap(outputs, dict(known))
+
+    def _predict(
+        self, needs: Sequence[Need], version: int, inputs: Sequence[Any], progress: Progress | None
+    ) -> list[Any]:
         try:
-            outputs = sio.in_thread(model.predict, inputs, progress=progress)
+            model = self.load(needs[0].model, version)
+        except SuperormError as error:
+            raise blame(needs[0], (), error) from error
+        try:
+            return sio.in_thread(model.predict, inputs, progress=progress)
         except PredictionError as error:
-            raise blame(need, inputs, error) from (error.__cause__ or error)
-        accept(need, inputs, outputs)
-        if recorded is None and self._record(need.spec, need.model, version) != version:
-            self.compute(need, progress)  # with the version of the process that was quicker
+            at_fault = needs[0]
+            if error.position is not None and at_fault.texts is not None:
+                text = inputs[error.position]
+                at_fault = next(need for need in needs if need.texts is not None and text in need.texts)
+            raise blame(at_fault, inputs, error) from (error.__cause__ or error)
+
+    def confirm(self, encoded: Encoded, session: ClientSession) -> None:
+        """Before a transaction with computed vectors is committed: that they are of the versions still in use.
+
+        Where another is about to come, that transaction and this one will be in conflict.
+        Raises `StaleDocumentError`.
+        """
+        doubtful = {index: made for index, made in encoded.made.items() if not self._holds(made)}
+        now = self.read(doubtful) if doubtful else {}
+        for index, made in doubtful.items():
+            found = now.get(index)
+            if found is None or (found.model, found.version) != (made.model, made.version):
+                raise StaleDocumentError(
+                    f"all vectors of {index} were encoded anew, by another version of their model, "
+                    "while this session computed some; roll back and do it again, as db.run() does"
+                )
+            if found.switching:
+                op = UpdateOp(q={"_id": index}, u={"$inc": {"writers": 1}})
+                self._backend.write(Update(INDEXES, [op]), session=session)
+
+
+def _check(spec: VectorSpec, name: str, made: Made) -> Made:
+    if made.model != name:
+        raise ConfigurationError(
+            f"{spec.name} holds vectors of the model {made.model!r}, but its class now names {name!r}; put them "
+            "into a field of another name, or have all encoded anew: db.rebuild(..., reencode=True)",
+            component=name,
+        )
+    return made

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from superorm._io import sio
 from superorm._sync.vector_ranking import Ranking
@@ -12,10 +11,10 @@ from superorm._sync.vector_records import vectors_of
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key, encode_key
 from superorm.compile.plan import Aggregate
-from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.one_read import Together, with_look
 from superorm.vectors.planning import Known, Rank, plan
-from superorm.vectors.records import COLLECTION, Look, in_parts, look_filter
+from superorm.vectors.records import Look, in_parts
 from superorm.vectors.request import Explanation, Hits, SearchRequest
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["quick_search"]
 
 _MOST = 64
-_WRAPPER = "_superorm_record"
-"""Under this name records and states come among the documents, which have an ``_id`` and these have none."""
 
 
 def quick_search(
@@ -44,15 +41,16 @@ def quick_search(
     assert isinstance(step, Rank)
     leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
     ranked = sio.in_thread(copy.rank, request.query, step.limit, leave_out)
-    first = {key: decode_key(key) for key in ranked.nearest.keys[: request.k]}
-    parts = in_parts(first, _MOST)
+    ranking = Ranking(copies.backend, request, session)
+    first = ranked.nearest.within(ranking.bound(ranked.nearest.tolerance))[: request.k]
+    parts = in_parts({key: decode_key(key) for key in first}, _MOST)
     if len(parts) > 1:
         return None, None
-    ranking = Ranking(copies.backend, request, session)
-    read = _documents_and_records(spec, parts[0] if parts else [], look_filter(spec.name, engine, ranked.n))
+    ids = parts[0] if parts else []
+    read = Aggregate(spec.collection, [{"$match": {"_id": {"$in": ids}}}, with_look(spec.name, engine, ranked.n)])
     ranking.reads.append(read)
-    found = copies.backend.read(read, session=session)
-    look = Look.of((one[_WRAPPER] for one in found if "_id" not in one), engine, ranked.n)
+    found = Together().add(copies.backend.read(read, session=session))
+    look = found.look(engine, ranked.n)
     seen = None if look.state is None else copy.seen(ranked, look)
     if seen is None or len(seen[1]) > _MOST:
         return None, look
@@ -60,13 +58,12 @@ def quick_search(
     forward = copy.forward(look)
     if forward is not None and not forward.fits:
         return None, look
-    ranking.take_whole([one for one in found if "_id" in one])
-    ranking.rank(pending, hits=len(pending))
+    ranking.take(found.documents, found.large)
+    changed = [*found.documents, *ranking.rank(pending, hits=len(pending))]
     if forward is not None and forward.keys.keys() <= pending.keys():
-        changed = [ranking.documents[key] for key in forward.keys if key in ranking.documents]
+        changed = [document for document in changed if encode_key(document["_id"]) in forward.keys]
         sio.in_thread(copy.install, forward, look, *vectors_of(spec, changed))
-    bound = ranking.bound(nearest.tolerance)
-    near = [key for key, distance in zip(nearest.keys, nearest.distances.tolist(), strict=True) if distance <= bound]
+    near = nearest.within(ranking.bound(nearest.tolerance))
     ranking.rank({key: decode_key(key) for key in near}, hits=len(near))
     if not nearest.complete and len(near) == len(nearest.keys):
         return None, look
@@ -80,15 +77,8 @@ def quick_search(
         version=None if look.state is None else look.state.ver,
         pending=len(pending),
         candidates=len(nearest.keys),
-        read=len(ranking.ranked),
+        read=ranking.read,
         calls=1,
         reads=tuple(ranking.reads),
     )
     return Hits(ranking.hits(), explanation), look
-
-
-def _documents_and_records(spec: VectorSpec, ids: Sequence[Any], records: Mapping[str, Any]) -> Aggregate:
-    """A read of documents by ``_id``, and of the records of a filter, in one round trip."""
-    wrapped = [{"$match": records}, {"$replaceRoot": {"newRoot": {_WRAPPER: "$$ROOT"}}}]
-    union = {"$unionWith": {"coll": COLLECTION, "pipeline": wrapped}}
-    return Aggregate(spec.collection, [{"$match": {"_id": {"$in": ids}}}, union])

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -173,10 +173,18 @@ class VectorRecords:
         return True
 
     def vectors(
-        self, spec: VectorSpec, keys: Mapping[str, Any], *, session: ClientSession | None = None
+        self,
+        spec: VectorSpec,
+        keys: Mapping[str, Any],
+        known: Iterable[Mapping[str, Any]] = (),
+        *,
+        session: ClientSession | None = None,
     ) -> tuple[list[str], Matrix]:
-        """The vectors (n, dim) of those documents that are there and have one, under their canonical keys."""
-        documents: list[dict[str, Any]] = []
+        """The vectors (n, dim) of those documents that are there and have one, under their canonical keys.
+
+        Documents that are `known` are not read.
+        """
+        documents: list[Mapping[str, Any]] = [*known]
         for part in in_parts(keys, _IDS):
             plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
             documents += self.backend.read(plan, session=session)

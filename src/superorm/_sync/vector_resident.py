@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import count
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -18,11 +19,14 @@ from superorm.vectors.errors import VersionLost
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
+from superorm.vectors.rows import bytes_of
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["ResidentTables", "TableView"]
+
+_numbers = count()
 
 
 class ResidentTables:
@@ -31,15 +35,12 @@ class ResidentTables:
     def __init__(self, tables: VectorTables, records: VectorRecords) -> None:
         self._tables = tables
         self._records = records
+        self._number = next(_numbers)
 
     def get(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
         copy = self._tables.resident.get(self._name(spec))
         return copy if copy is not None and copy.serves(spec.dim, spec.metric) else None
-
-    def drop(self, spec: VectorSpec) -> None:
-        """Free the copy, if there is one."""
-        self._tables.resident.drop(self._name(spec))
 
     def load(self, spec: VectorSpec, look: Look, *, older_than: MemoryCopy | None) -> MemoryCopy | None:
         """Hold the version that the look's state names; None where there is no room, or it cannot be read.
@@ -50,22 +51,33 @@ class ResidentTables:
         assert state is not None
         assert state.table is not None
         assert state.ver is not None
+        name = self._name(spec)
         try:
             rows = self._tables.count(state.table, state.ver) + len(look.pending)
-            if not resident.admits(self._name(spec), rows * spec.dim * 4):
-                self.drop(spec)
-                return None
-            with self._tables.loading:
-                copy = self.get(spec)
-                if copy is not None and copy is not older_than:
-                    return copy
-                held = self._tables.read(state.table, state.ver, spec.dim, spec.metric)
-                monotone = not self._records.backend.capabilities().transactions
-                copy = MemoryCopy(held, look, published=True, monotone=monotone, most=resident.most(spec.dim))
-                resident.put(self._name(spec), copy)
-                return copy
         except VersionLost:
             return None
+        nbytes = bytes_of(rows, spec.dim, spec.metric)
+        if not resident.admits(name, nbytes):
+            self._free(name, older_than)
+            return None
+        with resident.loading:
+            copy = self.get(spec)
+            if copy is not None and copy is not older_than:
+                return copy
+            if not sio.in_thread(resident.reserve, name, nbytes):
+                return None
+            try:
+                held = self._tables.read(state.table, state.ver, spec.dim, spec.metric)
+                monotone = not self._records.backend.capabilities().transactions
+                copy = MemoryCopy(held, look, published=True, monotone=monotone, extend=resident.extend(name))
+            except VersionLost:
+                resident.drop(name)
+                return None
+            except BaseException:
+                resident.drop(name)
+                raise
+            resident.put(name, copy)
+            return copy
 
     def bring_forward(
         self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: ClientSession | None
@@ -73,12 +85,17 @@ class ResidentTables:
         """The copy, brought to a snapshot outside transactions; None where it outgrew its room, and was freed."""
         if self._records.bring_forward(spec, copy, look, session):
             return copy
-        self.drop(spec)
+        self._free(self._name(spec), copy)
         return None
+
+    def _free(self, name: str, copy: MemoryCopy | None) -> None:
+        if copy is not None:
+            self._tables.resident.drop(name, copy)
+            sio.in_thread(copy.free)
 
     def _name(self, spec: VectorSpec) -> str:
         """An engine may serve databases of one name on several servers."""
-        return f"{id(self._records.backend)}.{spec.name}"
+        return f"{self._number}.{spec.name}"
 
 
 @define
@@ -114,6 +131,6 @@ class TableView:
         pending = self.look.pending
         left_out.update(pending)
         nearest = self.engine.nearest(
-            state.table, state.ver, request.query, spec.metric, limit, left_out, norm=state.norm
+            state.table, state.ver, request.query, spec.metric, limit, left_out, norm=state.norm, exact=request.exact
         )
         return Answer(nearest, pending)

@@ -86,7 +86,7 @@ class VectorSearch:
         if listing is None:
             return self._ranking.matching(limit)
         self._ranking.reads.append(listing.read)
-        self._ranking.take_whole(listing.documents)
+        self._ranking.take(listing.documents, listing.large)
         return self._ranking.matching(limit) if listing.ids is None else listing.ids
 
     def _rank(self, step: Rank) -> bool | None:
@@ -107,11 +107,11 @@ class VectorSearch:
 
         False where those were not enough; None where the engine cannot tell.
         """
-        limit, last = step.limit, self._known.held is None
+        limit = step.limit
         while (nearest := self._ask(limit, None)) is not None:
-            if self._look_through(nearest, last):
+            if self._look_through(nearest, step.last):
                 return True
-            if not last:
+            if not step.last:
                 self._known = evolve(self._known, in_vain=max(1, self._seen))
                 return False
             limit *= 4
@@ -136,7 +136,7 @@ class VectorSearch:
             lacking = self._request.k - len(self._ranking.ranked)
             part = ahead[:lacking] if lacking > 0 else ahead
             position += len(part)
-            self._ranking.rank({key: decode_key(key) for key in part}, hits=len(part))
+            self._ranking.rank({key: decode_key(key) for key in part}, hits=len(part), sure=lacking > 0)
         return self._ended(nearest)
 
     def _look_through(self, nearest: Nearest, last: bool) -> bool:
@@ -168,7 +168,7 @@ class VectorSearch:
         return nearest.complete or float(nearest.distances[-1]) > self._ranking.bound(nearest.tolerance)
 
     def _hits(self, step: Rank) -> Hits:
-        read, known, state = len(self._ranking.ranked), self._known, self._view.look.state
+        known, state = self._known, self._view.look.state
         hits = self._ranking.hits()
         explanation = Explanation(
             engine=known.engine,
@@ -180,7 +180,7 @@ class VectorSearch:
             version=None if state is None else state.ver,
             pending=self._pending,
             candidates=self._candidates,
-            read=read,
+            read=self._ranking.read,
             calls=self._calls,
             reads=tuple(self._ranking.reads),
         )

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
+from bson import ObjectId
 
 from superorm._sync.vector_records import VectorRecords
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
@@ -74,7 +76,25 @@ class VectorCopies(Protocol):
         """The copy in memory, if there is one that holds vectors of this kind."""
         ...
 
+    def handing(
+        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+    ) -> Handed | None:
+        """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
+        ...
+
+    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
+        """Keep what was inserted in a transaction for the applier; whether there was room."""
+        ...
+
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...
+
+    def due(self, spec: VectorSpec) -> bool:
+        """Whether there is much for `keep` to do now."""
+        ...
+
+    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on."""
+        ...
 
     def rebuild(self, spec: VectorSpec, progress: Any = None) -> None: ...
 

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 from superorm._io.progress import Progress
+from superorm._sync.encoding_ahead import encode_objects, encode_sources
 from superorm._sync.reading import Reading
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.codec import documents
@@ -28,6 +29,8 @@ from superorm.expr.base import Compare
 from superorm.expr.writes import Insert, MergeInto, Returning, is_delete, is_insert, is_update
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.vector_fields import VectorField, vector_fields
+from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork import writes
 from superorm.unitofwork.arguments import no_statement
 from superorm.unitofwork.computed import needs
@@ -40,7 +43,6 @@ from superorm.unitofwork.result import Result, Row, Written, row_class
 from superorm.unitofwork.rows import rows_of
 from superorm.unitofwork.statement_writes import (
     Upsert,
-    VectorField,
     any_of,
     build_objects,
     identity_of,
@@ -49,7 +51,6 @@ from superorm.unitofwork.statement_writes import (
     on_insert,
     reads_of,
     upsert_of,
-    vector_fields,
     vector_updates,
 )
 from superorm.unitofwork.tracking import by_class
@@ -119,6 +120,24 @@ class Writing:
         if not statement._upserts:
             self._work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
 
+    def ahead(self) -> None:
+        """Have the texts encoded that the statement is about to leave in sources, so that no transaction waits for it.
+
+        Within the transaction only those are encoded that others, or pending changes of the session, make different.
+        What cannot be encoded is an error there, if it still is to be.
+        """
+        plan = self._plan
+        if self._work.server_session is not None:
+            return
+        try:
+            if is_insert(plan):
+                encode_objects(self._work, self._objects, None)
+            elif isinstance(plan, UpdatePlan):
+                encode_sources(self._work, plan, self._new)
+        except SuperormError:
+            if not self._db.capabilities.transactions:
+                raise
+
     def run(self) -> Written | Result[Any] | None:
         """What the statement did; with ``returning()`` the rows."""
         plan = self._plan
@@ -126,6 +145,8 @@ class Writing:
             self._merge(plan)
             return None
         self._work.tracker.be_unsure()
+        if not self._db.capabilities.transactions:
+            self.ahead()
         if isinstance(plan, UpdatePlan):
             done = self._update(plan)
         elif isinstance(plan, DeletePlan):
@@ -153,7 +174,7 @@ class Writing:
             return Written()
         mapping = class_map(statement._root)
         stored = {name for upsert in upserts for name in upsert.document}
-        specs = [field.spec for field in vector_fields(mapping) if field.part.stored in stored]
+        specs = [spec for spec in self._indexes(mapping) if not stored.isdisjoint(spec.watched)]
         self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
@@ -193,9 +214,10 @@ class Writing:
         mapping, new = plan.mapping, self._new
         collection = cast("str", mapping.collection)
         fields = vector_fields(mapping)
-        computed = [field for field in fields if field.source and (plan.upsert or field.follows(plan.assigned))]
-        changed = [field for field in fields if plan.upsert or field in computed or field.part.stored in plan.assigned]
-        specs = [field.spec for field in changed]
+        computed = [field for field in fields if field.source and (plan.upsert or field.follows(plan.paths))]
+        made = [field.spec for field in computed]
+        indexes = self._indexes(mapping)
+        specs = [spec for spec in indexes if plan.upsert or spec in made or spec.assigned_by(plan.paths)]
         self._work.begin([collection] if plan.upsert else [], specs)
         keys: list[Any] | None = None
         if specs or self._returned is not None or self._work.tracker.of_collection(collection):
@@ -205,7 +227,8 @@ class Writing:
         with self._work.recorded({spec: keys or [] for spec in specs}):
             done = self._send(plan, keys)
             for field in computed:
-                self._recompute(field, keys or [])
+                if done.upserted_keys or field.follows(plan.paths):
+                    self._recompute(field, keys or [])
         self._refresh(mapping, keys or [])
         if self._returned is not None:
             self._read_rows(keys or [])
@@ -232,7 +255,7 @@ class Writing:
     def _delete(self, plan: DeletePlan) -> Written:
         mapping = plan.mapping
         collection = cast("str", mapping.collection)
-        specs = [field.spec for field in vector_fields(mapping)]
+        specs = self._indexes(mapping)
         self._work.begin([], specs)
         keys: list[Any] | None = None
         if specs or self._returned is not None or self._work.tracker.of_collection(collection):
@@ -249,17 +272,21 @@ class Writing:
 
     def _merge(self, plan: MergePlan) -> None:
         mapping = plan.mapping
-        fields = [] if mapping is None else vector_fields(mapping)
+        fields = () if mapping is None else vector_fields(mapping)
         self._work.check_vectors([field.spec for field in fields])
         self._db.prepare()
         self._work.wrote = True
-        if mapping is None or not (fields or self._work.tracker.of_collection(mapping.collection)):
+        tracked = mapping is not None and bool(self._work.tracker.of_collection(mapping.collection))
+        specs: list[VectorPath] = [field.spec for field in fields]
+        others = self._db.vectors.others([plan.collection], [field.spec for field in fields])
+        specs += others.get(plan.collection, ())
+        if not (specs or tracked):
             self._backend.read(plan.read, session=self._work.read_session)
             return
         for field in fields:
             self._db.vectors.ensure(field.spec)
         keys = self._merged_keys(plan)
-        touched = {field.spec: keys for field in fields}
+        touched = dict.fromkeys(specs, keys)
         with self._db.vectors.recording(touched):
             self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
@@ -267,8 +294,9 @@ class Writing:
             for field in fields:
                 if field.source is not None:
                     self._recompute(field, keys)
-        self._db.vectors.notify(touched)
-        self._refresh(mapping, keys)
+        self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
+        if mapping is not None:
+            self._refresh(mapping, keys)
         if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good
             self._work.tracker.committed()
             self._work.history.committed()
@@ -287,6 +315,11 @@ class Writing:
         return _once(keys)
 
     # What they have in common
+
+    def _indexes(self, mapping: ClassMap) -> list[VectorPath]:
+        """The vector indexes of the class's collection."""
+        known = [field.spec for field in vector_fields(mapping)]
+        return [*known, *self._work.others([mapping]).get(cast("str", mapping.collection), ())]
 
     def _keys(self, mapping: ClassMap, filter: Mapping[str, Any]) -> list[Any]:
         """The keys of the documents that a filter matches."""
@@ -312,11 +345,11 @@ class Writing:
         collection = cast("str", field.mapping.collection)
         for part in key_batches(keys, _SOURCES):
             filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
-            plan = Find(collection, filter, {field.source.stored: 1})
+            plan = Find(collection, filter, dict.fromkeys(field.needed_of(field.source), 1))
             found = self._backend.read(plan, session=self._work.server_session)
             need, without = need_of(field, found)
             if need.objects:
-                self._db.vector_models.compute(need, None)
+                self._db.vector_models.compute([need], self._work.encoded)
             updates = vector_updates(field, need, without)
             if updates:
                 self._write(field.mapping, writes.Update(collection, updates))
@@ -369,9 +402,8 @@ def _stored_key(mapping: ClassMap, key: Any) -> Any:
 def _compute(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> dict[ClassMap, list[Any]]:
     """Compute the vectors of new objects; the objects by class."""
     groups = by_class(objects)
-    for mapping, group in groups.items():
-        for need in needs(mapping, group, ()):
-            work.db.vector_models.compute(need, report)
+    computed = [need for mapping, group in groups.items() for need in needs(mapping, group, ())]
+    work.db.vector_models.compute(computed, work.encoded, report, wait=work.server_session is None)
     return groups
 
 
@@ -386,7 +418,8 @@ def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progre
     if any(class_map(kind).relationships for kind in set(map(type, objects))):
         objects = with_referred(objects, work.tracker, work.history)
     groups = _compute(work, objects, report)
-    plan = plan_flush(Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items())
+    works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
+    plan = plan_flush(works, others=work.others(groups))
     work.carry_out(plan)
     for mapping, _, snapshots in plan.inserted:
         _inserted(work, mapping, (snapshot["_id"] for snapshot in snapshots))

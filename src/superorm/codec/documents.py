@@ -15,6 +15,7 @@ from superorm.schema.compare import diff_value, same
 from superorm.schema.fast_dump import make_dump_all
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField, class_map
+from superorm.schema.parts import is_vector
 from superorm.schema.sourcegen import make_function
 from superorm.schema.state import (
     DEFAULTS,
@@ -27,9 +28,7 @@ from superorm.schema.state import (
     is_unloaded,
     not_loaded,
 )
-from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import Misfit, Missing
-from superorm.schema.types.containers import UnionType
 from superorm.schema.types.scalars import PLAIN_NAMES
 
 __all__ = [
@@ -42,6 +41,7 @@ __all__ = [
     "expire",
     "guard_of",
     "has_changed",
+    "invalid",
     "is_changed",
     "key_of",
     "load",
@@ -178,20 +178,20 @@ def stored_value(mapping: ClassMap, part: MappedField, instance: object, value: 
     try:
         return part.store(instance, value)
     except Misfit as misfit:
-        raise _invalid(mapping, part, instance, misfit) from misfit.error
+        raise invalid(mapping, part, instance, misfit) from misfit.error
 
 
 def _check_left_out(mapping: ClassMap, part: MappedField, instance: object) -> None:
     """Raise `ValidationError` where an object lacks an attribute without which its document could not be read."""
     if not part.keep and not part.has_default:
-        raise _invalid(mapping, part, instance, Missing(part.type.name))
+        raise invalid(mapping, part, instance, Missing(part.type.name))
 
 
-def _invalid(mapping: ClassMap, part: MappedField, instance: object, misfit: Misfit) -> ValidationError | VectorError:
+def invalid(mapping: ClassMap, part: MappedField, instance: object, misfit: Misfit) -> ValidationError | VectorError:
+    """The error of a value of a document's field that cannot be stored."""
     key = key_of(mapping, instance)
     path = ".".join([part.attribute, *misfit.path])
-    members = part.type.members if isinstance(part.type, UnionType) else (part.type,)
-    kind = VectorError if any(isinstance(member, VectorType) for member in members) else ValidationError
+    kind = VectorError if is_vector(part.type, misfit.path) else ValidationError
     return kind(
         f"{mapping.name} {shown(key)}: {path} cannot be stored: {misfit.describe()}",
         document_class=mapping.cls,

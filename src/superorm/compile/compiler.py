@@ -34,6 +34,7 @@ from superorm.expr.values import own_copy
 from superorm.schema.dates import reads_naive
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.vector_fields import VectorField
 from superorm.schema.vector_spec import VectorSpec
 
 __all__ = ["CompiledSelect", "LikePlan", "compile_select", "filter_of", "parts_of", "path_of", "pipeline"]
@@ -48,11 +49,17 @@ class LikePlan:
     """The vector search of a statement."""
 
     like: Like
-    part: MappedField
-    declared: VectorFieldSpec
-    spec: VectorSpec
+    field: VectorField
     filter: Mapping[str, Any]
     """What chooses the documents that are searched."""
+
+    @property
+    def declared(self) -> VectorFieldSpec:
+        return self.field.declared
+
+    @property
+    def spec(self) -> VectorSpec:
+        return self.field.spec
 
 
 @define  # made by each execution: a frozen one takes three times as long
@@ -281,16 +288,15 @@ def _compile_like(statement: Select[Any, Any]) -> CompiledSelect:
 
 def _like_plan(mapping: ClassMap, like: Like, filter: Mapping[str, Any]) -> LikePlan:
     vectors = mapping.vectors
-    names = ", ".join(part.attribute for part, _, _ in vectors)
+    names = ", ".join(field.attribute for field in vectors)
     if not vectors:
         raise StatementError(f"{mapping.name} has no vector field to search", document_class=mapping.cls)
-    found = [vector for vector in vectors if like.on is None or vector[0].stored == path_of(like.on)]
+    found = [field for field in vectors if like.on is None or field.spec.path == path_of(like.on)]
     if not found:
         raise StatementError(f"like(on={like.on!r}): not a vector field; {mapping.name} has {names}")
     if len(found) > 1:
         raise StatementError(f"like() needs on=: {mapping.name} has the vector fields {names}")
-    part, declared, spec = found[0]
-    return LikePlan(like, part, declared, spec, filter)
+    return LikePlan(like, found[0], filter)
 
 
 def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:

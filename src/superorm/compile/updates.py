@@ -83,8 +83,8 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any], op: AssignmentOp) ->
         problem = "the key of a document cannot change"
     elif first.spec.version:
         problem = "superorm counts the version itself"
-    elif isinstance(first.spec, VectorFieldSpec) and first.spec.source is not None:
-        problem = f"it is computed; change {first.spec.source}"
+    elif (source := _source_of(parts[-1])) is not None:
+        problem = f"it is computed; change {source}"
     elif any(part.stored is None for part in parts):
         problem = "item() is for rows; name an element by its position"
     elif op == "push" and is_set(parts[-1].type):
@@ -97,6 +97,12 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any], op: AssignmentOp) ->
         problem = "it goes through a list; name an element by its position, or use push() and pull()"
     if problem is not None:
         raise StatementError(f"{field!r} cannot be assigned: {problem}", document_class=mapping.cls, field=field._path)
+
+
+def _source_of(part: Any) -> str | None:
+    """What a vector field is computed from."""
+    spec = part.spec if isinstance(part, MappedField) else None
+    return spec.source if isinstance(spec, VectorFieldSpec) else None
 
 
 def _is_required(parts: tuple[Any, ...]) -> bool:

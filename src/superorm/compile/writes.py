@@ -60,6 +60,8 @@ class UpdatePlan:
     upsert: bool
     literals: Mapping[str, Any]
     """With `upsert`: the values that an inserted document has of the conditions, and of whole fields assigned."""
+    paths: frozenset[str]
+    """The stored paths that are assigned."""
 
 
 @frozen
@@ -113,7 +115,7 @@ def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozens
     assigned = frozenset(path.partition(".")[0] for path in paths)
     below = frozenset(path.partition(".")[0] for path in paths if "." in path)
     literals = {**_equalities(filter), **_whole_literals(paths)} if statement._upserts else {}
-    return UpdatePlan(mapping, filter, update, assigned, below, statement._upserts, literals)
+    return UpdatePlan(mapping, filter, update, assigned, below, statement._upserts, literals, frozenset(paths))
 
 
 def _equalities(filter: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from bson import ObjectId
 from typing_extensions import dataclass_transform
 
-from superorm.exc import MappingError, StatementError, UnsupportedError
+from superorm.exc import MappingError, StatementError
 from superorm.expr.literals import register_literal
 from superorm.expr.nodes import Field
 from superorm.expr.relations import Related
@@ -30,7 +30,7 @@ from superorm.schema.declaration import (
 )
 from superorm.schema.declared_indexes import check_indexes
 from superorm.schema.expression_values import ExpressionTypes
-from superorm.schema.fields import MISSING, FieldSpec, Mapped, VectorFieldSpec, field
+from superorm.schema.fields import MISSING, FieldSpec, Mapped, field
 from superorm.schema.indexes import Index
 from superorm.schema.inheritance import check_overrides, join, parent_of
 from superorm.schema.lookup import class_finder, python_value
@@ -51,6 +51,7 @@ from superorm.schema.scope import Scope
 from superorm.schema.settings import around, check_body, check_undecorated, is_unpickling
 from superorm.schema.state import LazyPart
 from superorm.schema.types.base import Misfit
+from superorm.schema.vector_fields import check_vectors
 
 __all__ = ["Document", "Embedded"]
 
@@ -266,6 +267,7 @@ class DocumentMeta(MappedMeta):
         if registry is not _registry(mapping.root.cls):
             raise MappingError(f"{mapping.name} must be in the registry of {mapping.root.name}; leave out registry=")
         check_indexes(mapping)
+        check_vectors(mapping)
         join(mapping)
         registry.add(mapping)
 
@@ -308,8 +310,7 @@ class EmbeddedMeta(MappedMeta):
             if part.spec.primary_key or part.spec.version:
                 what = "primary key" if part.spec.primary_key else "version"
                 raise MappingError(f"{part.where}: an Embedded has no {what}")
-            if isinstance(part.spec, VectorFieldSpec):
-                raise UnsupportedError(f"{part.where}: vectors in embedded documents are not supported yet")
+        check_sources(parts)
         return parts
 
     @classmethod

@@ -21,6 +21,7 @@ from superorm.schema.sourcegen import make_function
 from superorm.schema.state import DEFAULTS, SOURCE, kept, new_object
 from superorm.schema.types.base import BsonType, Misfit, Missing
 from superorm.schema.types.scalars import PLAIN_NAMES
+from superorm.schema.vector_fields import declared
 
 __all__ = ["equal", "generate", "install", "join_families"]
 
@@ -62,6 +63,7 @@ def generate(mapping: ClassMap) -> None:
         mapping.all_unchanged = _make_all_unchanged(mapping)
         return mapping.all_unchanged(values, stored)
 
+    declared(mapping)
     codec = _Codec(mapping)
     mapping.load, mapping.load_all, mapping.dump = load, load_all, dump
     mapping.unchanged, mapping.all_unchanged = unchanged, all_unchanged

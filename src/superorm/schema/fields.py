@@ -14,7 +14,8 @@ from attrs import frozen
 from superorm.exc import MappingError
 from superorm.expr.narrow import is_list, is_tuple
 from superorm.schema.indexes import KINDS, IndexKind, ttl_seconds
-from superorm.schema.vector_spec import Metric
+from superorm.schema.vector_index import index_spec
+from superorm.schema.vector_spec import IndexSpec, Metric, VectorIndexKind, VectorIndexOptions
 
 if TYPE_CHECKING:
     from superorm.expr.nodes import Field
@@ -162,6 +163,13 @@ class VectorFieldSpec(FieldSpec):
     metric: Metric = "cosine"
     source: str | None = None
     model: str | None = None
+    vector_index: VectorIndexKind | VectorIndexOptions | None = None
+    filter_fields: Sequence[str] = ()
+
+    @property
+    def index_spec(self) -> IndexSpec | None:
+        """The index asked for. Raises `MappingError` for one that there is not."""
+        return index_spec(self.vector_index, self.dim)
 
     def check(self, where: str) -> None:
         super().check(where)
@@ -173,6 +181,13 @@ class VectorFieldSpec(FieldSpec):
             raise MappingError(f"{where}: a computed vector needs both source= and model=")
         for setting, value in (("source", self.source), ("model", self.model)):
             _check_name(where, setting, value)
+        try:
+            index_spec(self.vector_index, self.dim)
+        except MappingError as error:
+            raise MappingError(f"{where}: {error}") from None
+        given: object = self.filter_fields
+        if not (is_list(given) or is_tuple(given)) or not all(isinstance(name, str) and name for name in given):
+            raise MappingError(f"{where}: filter_fields={given!r} is no list of the names of fields")
 
 
 @overload
@@ -261,15 +276,31 @@ def vector(
     metric: Metric = "cosine",
     source: str | None = None,
     model: str | None = None,
+    index: VectorIndexKind | VectorIndexOptions | None = None,
+    filter_fields: Sequence[str] = (),
     name: str | None = None,
 ) -> Any:
     """Declare a vector field: a float32 array of shape (dim,).
 
     With `source` (another field's name) and `model` (a `Model`'s name) it is computed:
     superorm keeps it equal to the model's prediction for the source.
+    `index` is the kind of index that a vector database with several is to build, or a dict of ``kind`` and parameters;
+    by default that follows from the number of vectors.
+    `filter_fields` are scalar fields that such a database mirrors, for searches that filter by them:
+    attributes of the class, dotted for those of embedded documents (``"imdb.rating"``).
     Settings that cannot be raise `MappingError` where the class is declared.
     """
-    return VectorFieldSpec(default=None, name=name, dim=dim, metric=metric, source=source, model=model, repr=False)
+    return VectorFieldSpec(
+        default=None,
+        name=name,
+        dim=dim,
+        metric=metric,
+        source=source,
+        model=model,
+        vector_index=index,
+        filter_fields=filter_fields,
+        repr=False,
+    )
 
 
 def utcnow() -> datetime:

@@ -21,7 +21,7 @@ from superorm.schema.types.containers import UnionType
 from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
 from superorm.schema.types.scalars import NoneType
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_fields import VectorField, vectors_of
 
 if TYPE_CHECKING:
     from superorm.schema.relationships import Relationship
@@ -68,6 +68,14 @@ class MappedField:
             return self._type or self._resolve()
         except (NameError, Unregistered):
             return None
+
+    def peek(self) -> BsonType | None:
+        """The same, without keeping it: classes that it names may be defined again."""
+        before = self._type
+        try:
+            return self.resolved()
+        finally:
+            self._type = before
 
     def resolve_again(self) -> None:
         """Resolve the annotation anew at the first use: classes that it names may be defined again until then."""
@@ -347,15 +355,10 @@ class ClassMap:
         """The version's field."""
         return next((part for part in self.fields if part.spec.version), None)
 
-    @cached_property
-    def vectors(self) -> tuple[tuple[MappedField, VectorFieldSpec, VectorSpec], ...]:
-        """The vector fields with what they declare."""
-        assert self.collection is not None
-        return tuple(
-            (part, part.spec, VectorSpec(self.collection, part.stored, part.spec.dim, part.spec.metric))
-            for part in self.fields
-            if isinstance(part.spec, VectorFieldSpec)
-        )
+    @property
+    def vectors(self) -> tuple[VectorField, ...]:
+        """The vector fields, those of embedded documents too. Raises `UnsupportedError`, `MappingError`."""
+        return vectors_of(self)
 
 
 _GENERATED = frozenset({"load", "load_all", "dump", "unchanged", "all_unchanged", "functions"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -14,7 +15,7 @@ from superorm.schema.types.containers import AnyType, DictType, ListType, TupleT
 from superorm.schema.types.typed_dict import TypedDictType
 from superorm.schema.types.walk import each, each_item
 
-__all__ = ["Part", "compared", "element_part", "refused", "storable", "value_part"]
+__all__ = ["Part", "compared", "element_part", "is_vector", "refused", "storable", "value_part"]
 
 
 @frozen(eq=False)
@@ -82,10 +83,19 @@ def storable(value: Any) -> Any:
     return value
 
 
+def is_vector(kind: BsonType, path: Sequence[str]) -> bool:
+    """Whether a vector is what stands at a path, of attributes, in a value of the type."""
+    for name in path:
+        try:
+            kind = kind.member(name).type
+        except (AttributeError, StatementError):
+            return False
+    return any(isinstance(member, VectorType) for member in (kind.members if isinstance(kind, UnionType) else (kind,)))
+
+
 def refused(kind: BsonType, where: str, misfit: Misfit, holder: Any) -> ValidationError | VectorError:
     """The error for a value in a statement that does not fit its field."""
-    members = kind.members if isinstance(kind, UnionType) else (kind,)
-    error = VectorError if any(isinstance(member, VectorType) for member in members) else ValidationError
+    error = VectorError if is_vector(kind, misfit.path) else ValidationError
     path = ".".join([where, *misfit.path])
     return error(f"{path} cannot be stored: {misfit.describe()}", document_class=holder, field=path)
 

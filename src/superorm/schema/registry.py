@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from superorm.schema.mapping import ClassMap
+from superorm.schema.vector_fields import declared
 
 __all__ = ["Registry", "default_registry"]
 
@@ -19,6 +20,7 @@ class Registry:
     def add(self, mapping: ClassMap) -> None:
         self._classes[f"{mapping.cls.__module__}.{mapping.cls.__qualname__}"] = mapping
         mapping.registry = self
+        declared(mapping)
 
     def find(self, name: str) -> ClassMap | None:
         """The class of a qualified name, ``module.Class``; None where there is none."""

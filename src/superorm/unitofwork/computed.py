@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 from attrs import frozen
 
-from superorm.codec.documents import has_changed, key_of, stored_value
-from superorm.exc import NotLoadedError, SuperormError, VectorError
-from superorm.schema.fields import VectorFieldSpec
-from superorm.schema.mapping import ClassMap, MappedField
+from superorm.codec.documents import key_of
+from superorm.exc import SuperormError, VectorError
+from superorm.schema.mapping import ClassMap
+from superorm.schema.vector_fields import VectorField
 from superorm.schema.vector_spec import VectorSpec
+from superorm.unitofwork.sources import sources_of
 
-__all__ = ["Need", "accept", "blame", "inputs_of", "needs"]
+__all__ = ["Need", "Vector", "accept", "as_vectors", "blame", "checked", "in_batches", "inputs_of", "needs", "put"]
+
+
+Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 
 
 @frozen
 class Need:
     """Vectors of one field to compute: for each object the value of its source."""
 
-    mapping: ClassMap
-    part: MappedField
-    declared: VectorFieldSpec
-    spec: VectorSpec
+    field: VectorField
     objects: Sequence[tuple[Any, Any]]
+
+    @property
+    def mapping(self) -> ClassMap:
+        return self.field.mapping
+
+    @property
+    def spec(self) -> VectorSpec:
+        return self.field.spec
 
     @property
     def model(self) -> str:
         """The model's name."""
-        assert self.declared.model is not None
-        return self.declared.model
+        assert self.field.declared.model is not None
+        return self.field.declared.model
+
+    @property
+    def values(self) -> Iterator[Any]:
+        """The value of each object's source."""
+        return (value for _, value in self.objects)
+
+    @cached_property
+    def texts(self) -> frozenset[str] | None:
+        """Those values, each once; None where they are not all texts."""
+        return frozenset(self.values) if all(isinstance(value, str) for value in self.values) else None
 
 
 def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list[Need]:
@@ -44,47 +64,20 @@ def needs(mapping: ClassMap, new: Iterable[Any], changed: Iterable[Any]) -> list
     """
     found: list[Need] = []
     new, changed = list(new), list(changed)
-    for part, declared, spec in mapping.vectors:
-        if declared.source is None:
-            continue
-        source = mapping.by_attribute[declared.source]
-        objects: list[tuple[Any, Any]] = []
-        stale = [one for one in changed if has_changed(source, one) or has_changed(part, one)]
-        for instance in [*new, *stale]:
-            try:
-                value = getattr(instance, source.attribute, None)
-            except NotLoadedError as error:
-                raise _unknown(mapping, part, source, instance) from error
-            if value is None:
-                setattr(instance, part.attribute, None)
-                continue
-            stored_value(mapping, source, instance, value)
-            objects.append((instance, getattr(instance, source.attribute)))
-        if objects:
-            found.append(Need(mapping, part, declared, spec, objects))
+    for field in mapping.vectors:
+        if field.source is not None and (objects := list(sources_of(field, field.source, new, changed))):
+            found.append(Need(field, objects))
     return found
-
-
-def _unknown(mapping: ClassMap, part: MappedField, source: MappedField, instance: object) -> NotLoadedError:
-    """The error of a vector that was assigned while its source is not there to compute it from."""
-    key = key_of(mapping, instance)
-    return NotLoadedError(
-        f"{mapping.name} {key!r}: {part.attribute} is computed from {source.attribute}, which was not loaded, "
-        f"or has expired; refresh() the object, or do not assign {part.attribute}",
-        document_class=mapping.cls,
-        key=key,
-        field=part.attribute,
-    )
 
 
 def inputs_of(need: Need) -> list[Any]:
     """What the model is asked: each text once, the shortest first so that batches are of like lengths."""
-    values = [value for _, value in need.objects]
-    return sorted(set(values), key=lambda value: (len(value), value)) if _are_texts(values) else values
+    return list(need.values) if need.texts is None else in_batches(need.texts)
 
 
-def _are_texts(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
+def in_batches(texts: Iterable[str]) -> list[str]:
+    """The texts, the shortest first so that batches are of like lengths."""
+    return sorted(texts, key=lambda text: (len(text), text))
 
 
 def accept(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
@@ -93,15 +86,30 @@ def accept(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     Raises `VectorError` naming class, key and field for an output of the wrong shape or not finite;
     no object is changed then.
     """
-    vectors = [_vector(need, value, output) for value, output in zip(inputs, outputs, strict=True)]
-    if _are_texts(inputs):
-        by_text = dict(zip(inputs, vectors, strict=True))
-        vectors = [by_text[text] for _, text in need.objects]
+    put(need, checked(need, inputs, outputs))
+
+
+def checked(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Vector]:
+    """The vector of each object. Raises `VectorError` as `accept` does; no object is changed."""
+    vectors = as_vectors(need, inputs, outputs)
+    if need.texts is None:
+        return vectors
+    by_text = dict(zip(inputs, vectors, strict=True))
+    return [by_text[text] for text in need.values]
+
+
+def as_vectors(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Vector]:
+    """The vector of each input. Raises `VectorError` as `accept` does."""
+    return [_vector(need, value, output) for value, output in zip(inputs, outputs, strict=True)]
+
+
+def put(need: Need, vectors: Sequence[Vector]) -> None:
+    """Put the vectors into the objects, each an array of its own."""
     for (instance, _), vector in zip(need.objects, vectors, strict=True):
-        setattr(instance, need.part.attribute, vector.copy())
+        setattr(need.field.below(instance), need.field.part.attribute, vector.copy())
 
 
-def _vector(need: Need, value: Any, output: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _vector(need: Need, value: Any, output: Any) -> Vector:
     try:
         with np.errstate(over="ignore"):
             vector = np.asarray(output, np.float32)
@@ -115,32 +123,35 @@ def _vector(need: Need, value: Any, output: Any) -> np.ndarray[Any, np.dtype[np.
 
 
 def _refused(need: Need, value: Any, what: str) -> VectorError:
-    key = _key_for(need, value)
+    key, place = _place(need, value)
     return VectorError(
-        f"{need.mapping.name} {key!r}: {need.part.attribute} cannot be computed: model {need.model!r} returned {what}",
+        f"{need.mapping.name} {key!r}: {need.field.attribute} cannot be computed: "
+        f"model {need.model!r} returned {what}{place}",
         document_class=need.mapping.cls,
         key=key,
-        field=need.part.attribute,
+        field=need.field.attribute,
         component=need.model,
     )
 
 
-def _key_for(need: Need, value: Any) -> Any:
-    """The key of an object with this source value."""
+def _place(need: Need, value: Any) -> tuple[Any, str]:
+    """The key of the first object with this source value, and which of those to compute it is, for messages."""
+    values = list(need.values)
     text = isinstance(value, str)
-    instance = next(instance for instance, given in need.objects if given is value or (text and given == value))
-    return key_of(need.mapping, instance)
+    number = next(n for n, given in enumerate(values) if given is value or (text and given == value))
+    place = f", for {'text' if text else 'value'} {number + 1} of {len(values)}" if len(values) > 1 else ""
+    return key_of(need.mapping, need.objects[number][0]), place
 
 
 def blame(need: Need, inputs: Sequence[Any], error: SuperormError) -> SuperormError:
     """The model's error with the class, field and, where the input at fault is known, key."""
     position = getattr(error, "position", None)
-    key = _key_for(need, inputs[position]) if position is not None else None
+    key, place = (None, "") if position is None else _place(need, inputs[position])
     where = need.mapping.name if position is None else f"{need.mapping.name} {key!r}"
     return type(error)(
-        f"{where}: {need.part.attribute} cannot be computed: {error}",
+        f"{where}: {need.field.attribute} cannot be computed: {error}{place}",
         document_class=need.mapping.cls,
         key=key,
-        field=need.part.attribute,
+        field=need.field.attribute,
         component=need.model,
     )

@@ -9,13 +9,15 @@ from attrs import Factory, define, frozen
 from bson import Regex
 
 from superorm.codec.documents import Changes, guard_of
+from superorm.codec.vectors import value_at
 from superorm.exc import ValidationError
 from superorm.schema.declared_indexes import declared_indexes
 from superorm.schema.depth import is_shallow
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import RAW
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_fields import vector_fields
+from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.identity import distinct, identity
 from superorm.unitofwork.order import collections_in_order, own_references, referred_first
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
@@ -23,6 +25,7 @@ from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 __all__ = ["FlushPlan", "Work", "plan_flush"]
 
 
+NO_OTHERS: Mapping[str, Sequence[VectorPath]] = {}
 Written: TypeAlias = tuple[ClassMap, Sequence[Document], Sequence[dict[str, Any]]]
 
 
@@ -45,7 +48,7 @@ class FlushPlan:
     """
 
     writes: list[Write] = Factory(list[Write])
-    touched: dict[VectorSpec, list[Any]] = Factory(dict[VectorSpec, list[Any]])
+    touched: dict[VectorPath, list[Any]] = Factory(dict[VectorPath, list[Any]])
     inserted: list[Written] = Factory(list[Written])
     updated: list[Written] = Factory(list[Written])
     deleted: list[Document] = Factory(list[Document])
@@ -67,13 +70,16 @@ class FlushPlan:
         return {identity(stored): mapping for stored, mapping in there}
 
 
-def plan_flush(works: Iterable[Work], *, transaction: bool = False) -> FlushPlan:
+def plan_flush(
+    works: Iterable[Work], *, transaction: bool = False, others: Mapping[str, Sequence[VectorPath]] = NO_OTHERS
+) -> FlushPlan:
     """Inserts, then updates, then deletes, each collection's together.
 
     Documents that others refer to are inserted before these, and deleted after them.
     A delete whose key is inserted again goes before the inserts.
     In a transaction, where nobody sees what is between, collections with unique indexes have their values freed first:
     there deletes and then updates go before the inserts.
+    `others` are, by collection, vectors that its classes do not declare.
     Raises `ValidationError` where two new objects have one key.
     """
     works = list(works)
@@ -105,7 +111,7 @@ def plan_flush(works: Iterable[Work], *, transaction: bool = False) -> FlushPlan
             strict = work.mapping.version is not None
             deletes.setdefault((collection, strict), []).append({"_id": key, **guard_of(work.mapping, document)})
         plan.deleted += work.deleted
-        _touch(plan.touched, work, gone)
+        _touch(plan.touched, work, gone, others.get(collection, ()))
     own: dict[str, list[str]] = {}
     if any(work.mapping.relationships for work in works):
         own = own_references(work.mapping for work in works)
@@ -210,15 +216,16 @@ def _new_keys(works: Iterable[Work]) -> dict[str, set[Any]]:
     return found
 
 
-def _touch(touched: dict[VectorSpec, list[Any]], work: Work, gone: Sequence[Any]) -> None:
+def _touch(touched: dict[VectorPath, list[Any]], work: Work, gone: Sequence[Any], others: Sequence[VectorPath]) -> None:
     """The keys whose vectors may differ afterwards."""
-    for part, _, spec in work.mapping.vectors:
+    for spec in (*(field.spec for field in vector_fields(work.mapping)), *others):
+        is_own = "." not in spec.path
         keys = {identity(key): key for key in gone if key is not None}
         for document in work.documents:
-            if document.get(part.stored) is not None:
+            if (document.get(spec.path) if is_own else value_at(document, spec.path)) is not None:
                 keys[identity(document["_id"])] = document["_id"]
         for update, snapshot in zip(work.changed.updates, work.changed.snapshots, strict=True):
-            if any(part.stored in values for values in update.values()):
+            if spec.touched_by(update):
                 keys[identity(snapshot["_id"])] = snapshot["_id"]
         if keys:
             touched.setdefault(spec, []).extend(keys.values())

@@ -25,13 +25,13 @@ class Holder:
     """The objects of one session."""
 
     def __init__(self) -> None:
-        name = id(self)
-        HOLDERS[name] = ref(self, lambda _: HOLDERS.pop(name, None))
         self.identities = IdentityMap()
         self.new: dict[int, Document] = {}
         self.deleted: dict[int, Document] = {}
         self._gone: dict[int, Document] = {}
         """The objects of deletions that can still be undone."""
+        name = id(self)  # last: other threads look into each that is known
+        HOLDERS[name] = ref(self, lambda _: HOLDERS.pop(name, None))
 
     def __contains__(self, instance: object) -> bool:
         return id(instance) in self.new or self._is_stored(instance)

@@ -17,69 +17,29 @@ from superorm.exc import StatementError, ValidationError
 from superorm.expr.narrow import is_dict
 from superorm.expr.shown import shown
 from superorm.expr.writes import Insert
-from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.registry import Registry, default_registry
 from superorm.schema.state import RAW, mismatch
 from superorm.schema.types.base import Misfit
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.computed import Need
 from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.writes import UpdateOp
 
 __all__ = [
     "Upsert",
-    "VectorField",
     "any_of",
     "build_objects",
-    "classes_of",
     "identity_of",
     "inserted_document",
     "need_of",
     "on_insert",
     "reads_of",
     "upsert_of",
-    "vector_fields",
     "vector_updates",
 ]
 
 _FILTERS = 200
 """How many documents one read looks for by values of several fields."""
-
-
-@frozen(eq=False)
-class VectorField:
-    """A vector field of the documents of a collection."""
-
-    mapping: ClassMap
-    part: MappedField
-    declared: VectorFieldSpec
-    spec: VectorSpec
-
-    @property
-    def source(self) -> MappedField | None:
-        """The field that it is computed from."""
-        return None if self.declared.source is None else self.mapping.by_attribute[self.declared.source]
-
-    def follows(self, assigned: Iterable[str]) -> bool:
-        """Whether it is computed from one of these stored fields."""
-        return self.source is not None and self.source.stored in assigned
-
-
-def classes_of(mapping: ClassMap) -> list[ClassMap]:
-    """All classes whose documents are in the class's collection, as far as its registry knows; bases first."""
-    registry: Registry = getattr(mapping.cls, "__superorm_registry__", default_registry)
-    found = dict.fromkeys([mapping, *(other for other in registry if other.collection == mapping.collection)])
-    return sorted(found, key=lambda one: len(one.cls.__mro__))
-
-
-def vector_fields(mapping: ClassMap) -> list[VectorField]:
-    """The vector fields of all classes in the class's collection, each once: of the class that has it first."""
-    found: dict[VectorSpec, VectorField] = {}
-    for one in classes_of(mapping):
-        for part, declared, spec in one.vectors:
-            found.setdefault(spec, VectorField(one, part, declared, spec))
-    return list(found.values())
 
 
 # Updates that may insert
@@ -190,7 +150,7 @@ def upsert_of(
     filter |= {key: value for key, value in mapping.type_filter().items() if key not in filter}
     version = mapping.version
     set_now = {mapping.by_attribute[name].stored for name in given}
-    set_now |= {part.stored for part, spec, _ in mapping.vectors if spec.source in given}
+    set_now |= {field.part.stored for field in mapping.vectors if not field.parents and field.declared.source in given}
     kept = {"_id", *filter, *([version.stored] if version else [])}
     sets = {name: value for name, value in document.items() if name in set_now - kept}
     left = {name: value for name, value in document.items() if name not in sets and name not in filter}
@@ -237,25 +197,42 @@ def need_of(field: VectorField, found: Iterable[Mapping[str, Any]]) -> tuple[Nee
     without: list[Any] = []
     for document in found:
         try:
-            value = source.type.from_bson(document[source.stored]) if source.stored in document else source.missing()[0]
+            held = field.stored_below(document)
+            if held is None:
+                continue
+            source, stored = held[0].by_attribute[source.attribute], held[1]
+            value = source.type.from_bson(stored[source.stored]) if source.stored in stored else source.missing()[0]
         except Misfit as misfit:
-            raise mismatch(field.mapping, document["_id"], misfit.within(source.stored)) from misfit.error
+            for name in reversed(field.stored_path(source).split(".")):
+                misfit = misfit.within(name)
+            raise mismatch(field.mapping, document["_id"], misfit) from misfit.error
         if value is None:
             without.append(document["_id"])
         else:
-            objects.append((SimpleNamespace(**{RAW: {"_id": document["_id"]}}), value))
-    return Need(field.mapping, field.part, field.declared, field.spec, objects), without
+            objects.append((_target(field, document["_id"]), value))
+    return Need(field, objects), without
+
+
+def _target(field: VectorField, key: Any) -> Any:
+    """An object to put the vector of a stored document into."""
+    inside = SimpleNamespace()
+    for part in reversed(field.parents):
+        inside = SimpleNamespace(**{part.attribute: inside})
+    setattr(inside, RAW, {"_id": key})
+    return inside
 
 
 def vector_updates(field: VectorField, need: Need, without: Sequence[Any]) -> list[UpdateOp]:
     """The updates that store what was computed, one for documents with the same vector."""
     groups: dict[Any, tuple[Any, list[Any]]] = {}
     for target, _ in need.objects:
-        stored = field.part.type.to_bson(getattr(target, field.part.attribute))
+        stored = field.part.type.to_bson(getattr(field.below(target), field.part.attribute))
         groups.setdefault(bytes(stored), (stored, []))[1].append(vars(target)[RAW]["_id"])
     if without:
         groups[None] = None, list(without)
+    path = field.spec.path
+    there = {path.rpartition(".")[0]: {"$type": "object"}} if field.parents else {}
     return [
-        UpdateOp(q={"_id": {"$in": keys}}, u={"$set": {field.part.stored: stored}}, multi=True)
+        UpdateOp(q={"_id": {"$in": keys}, **there}, u={"$set": {path: stored}}, multi=True)
         for stored, keys in groups.values()
     ]

@@ -6,17 +6,18 @@ import json
 import os
 import threading
 import time
-from collections.abc import Collection, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import frozen
 from bson import ObjectId
 
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError
-from superorm.schema.vector_spec import Metric
+from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.rows import Nearest, Rows
@@ -28,7 +29,28 @@ _IDENTITY = "superorm.json"
 _HANDLES = 16
 _NEXT_TO_ONE = 2.0**-23
 """How far LanceDB may be off where it takes a product from 1."""
-_MARGIN = timedelta(seconds=1)
+_BATCH = 8192
+_CLASSES = {
+    "ivf_flat": "IvfFlat",
+    "ivf_sq": "IvfSq",
+    "ivf_pq": "IvfPq",
+    "ivf_rq": "IvfRq",
+    "hnsw_flat": "HnswFlat",
+    "hnsw_sq": "HnswSq",
+    "hnsw_pq": "HnswPq",
+}
+"""LanceDB's kinds of index."""
+_PROBES = 40
+"""So many parts of an index, of about 4,000 rows each, are looked into at least."""
+_ROWS_A_PROBE = 16_000
+"""In large tables one part for so many rows is: a quarter of all."""
+_EF = 300
+"""So many near rows are kept in sight while a graph is walked."""
+_SHARE = 20
+"""An index is asked for at most one of so many rows: for more of them, all rows are compared."""
+
+_users: list[int] = []
+"""The process that LanceDB was first used in: its threads, and what they hold, do not survive a fork."""
 
 
 class LanceDirectory:
@@ -43,7 +65,7 @@ class LanceDirectory:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._connection: Any = None
-        self._handles: dict[tuple[str, int], tuple[Any, int]] = {}
+        self._handles: dict[tuple[str, int], _Pinned] = {}
 
     def open(self) -> str:
         """Make the directory if need be; its engine id.
@@ -91,7 +113,7 @@ class LanceDirectory:
 
     def count(self, table: str, ver: int) -> int:
         """How many rows a version has. Raises ``VersionLost``."""
-        return self._pinned(table, ver)[1]
+        return self._pinned(table, ver).rows
 
     def create(self, table: str, dim: int) -> None:
         """Make an empty table."""
@@ -109,12 +131,10 @@ class LanceDirectory:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-        tidy: int | None = None,
     ) -> int:
         """Replace what the table holds of the touched keys by rows (n, dim) under `keys`; the version made.
 
         Where the latest version is not `ver`, somebody died in the middle: `ver` is restored first.
-        With `tidy`, small files are put together and versions before that one removed.
         Call it under the writer's lock. Raises ``VersionLost``.
         """
         try:
@@ -124,11 +144,29 @@ class LanceDirectory:
                 handle.restore()
             if touched:
                 _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
-            if tidy is not None:
-                handle.optimize(cleanup_older_than=_age(handle, tidy), delete_unverified=True)
             return int(handle.version)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
+
+    def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
+        """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
+        pa = _arrow_library()
+        handle = self._pinned(source, ver).handle
+        try:
+            batches = takewhile(lambda _: go_on(), handle.search().to_batches(_BATCH))
+            self._connect().open_table(table).add(pa.RecordBatchReader.from_batches(handle.schema, batches))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._lost(source, ver, error) from error
+        return go_on()
+
+    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
+        """Give the latest version of a table an index of its vectors."""
+        import lancedb.index
+
+        config = getattr(lancedb.index, _CLASSES[index.kind])
+        distance = "l2" if metric == "euclidean" else "dot"
+        handle = self._connect().open_table(table)
+        handle.create_index("vector", config=config(distance_type=distance, **index.parameters))
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
@@ -143,25 +181,28 @@ class LanceDirectory:
         limit: int,
         leave_out: Collection[str],
         norm: float,
+        exact: bool,
     ) -> Nearest:
         """The `limit` nearest rows of a version to a query (dim,), without the keys left out.
 
-        No row of the version is longer than `norm`.
+        Unless it is to be `exact`, an index may miss some. No row of the version is longer than `norm`.
         Raises ``VersionLost``.
         """
-        handle, _ = self._pinned(table, ver)
+        pinned = self._pinned(table, ver)
         asked = limit + len(leave_out)
         target = prepare(query[None], metric)[0][0]
-        search = handle.search(target, vector_column_name="vector", query_type="vector")
+        search = pinned.handle.search(target, vector_column_name="vector", query_type="vector")
+        search = search.distance_type("l2" if metric == "euclidean" else "dot").select(["key", "_distance"])
+        found, all_compared = None, True
         try:
-            found = (
-                search.distance_type("l2" if metric == "euclidean" else "dot")
-                .select(["key", "_distance"])
-                .limit(asked)
-                .to_arrow()
-            )
+            if pinned.index is not None and not exact and asked * _SHARE <= pinned.rows:
+                found = _thorough(search.limit(asked), pinned.index, asked, pinned.rows).to_arrow()
+                all_compared = found.num_rows < asked
+            if all_compared:
+                found = search.bypass_vector_index().limit(asked).to_arrow()
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
+        assert found is not None
         keys: list[str] = found["key"].to_pylist()
         distances = found["_distance"].to_numpy() - (1 if metric == "dot" else 0)
         if leave_out:
@@ -171,30 +212,30 @@ class LanceDirectory:
             tolerance = rounding(query.size, 4 * float(distances.max(initial=0)))  # it sums squares of differences
         else:
             tolerance = rounding(query.size, norm * longest(target[None])) + _NEXT_TO_ONE  # the products may cancel
-        complete = found.num_rows < asked and len(keys) <= limit
+        complete = all_compared and found.num_rows < asked and len(keys) <= limit
         return Nearest(keys[:limit], distances[:limit], complete, tolerance)
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""
-        handle, count = self._pinned(table, ver)
-        rows = Rows(dim, metric, count)
+        pinned = self._pinned(table, ver)
+        rows = Rows(dim, metric, pinned.rows)
         try:
-            for batch in handle.to_arrow().to_batches():
+            for batch in pinned.handle.to_arrow().to_batches():
                 vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
                 rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim))
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
         return rows
 
-    def _pinned(self, table: str, ver: int) -> tuple[Any, int]:
-        """A handle that reads the table at that version, and the number of rows."""
+    def _pinned(self, table: str, ver: int) -> _Pinned:
         with self._guard():
             pinned = self._handles.get((table, ver))
             if pinned is None:
                 try:
                     handle = self._connect().open_table(table)
                     handle.checkout(ver)
-                    pinned = handle, int(handle.count_rows())
+                    kinds = [str(index.index_type).upper() for index in handle.list_indices()]
+                    pinned = _Pinned(handle, int(handle.count_rows()), kinds[0] if kinds else None)
                 except (OSError, RuntimeError, ValueError) as error:
                     raise self._lost(table, ver, error) from error
                 self._handles[table, ver] = pinned
@@ -209,16 +250,34 @@ class LanceDirectory:
         return self._lock
 
     def _connect(self) -> Any:
+        """The connection. Raises ``ConfigurationError`` in a forked process whose parent has used LanceDB."""
         self._guard()
         if self._connection is None:
             import lancedb
 
+            if not _users:
+                _users.append(os.getpid())
+            elif _users[0] != os.getpid():
+                raise ConfigurationError(
+                    f"{self.path}: LanceDB was used before this process was forked, and does not survive that; "
+                    "start processes by spawn or forkserver, or use the vector database only after the fork"
+                )
             self._connection = lancedb.connect(str(self.path))
         return self._connection
 
     def _lost(self, table: str, ver: int | None, error: Exception) -> VersionLost:
         self._forget()
         return VersionLost(f"{self.path}: table {table} cannot be read at version {ver}: {error}")
+
+
+@frozen
+class _Pinned:
+    """A handle that reads a table at one version."""
+
+    handle: Any
+    rows: int
+    index: str | None
+    """The kind of index, as LanceDB names it."""
 
 
 def _arrow_library() -> Any:
@@ -238,6 +297,15 @@ def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
     return pa.Table.from_arrays([pa.array(keys, pa.string()), vectors], schema=_schema(rows.shape[1]))
 
 
+def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:
+    """A search for so many rows by a kind of index, so thorough that it misses hardly any; its distances are exact."""
+    refine = 1 if index.endswith("FLAT") else 4 if index.endswith("SQ") else 40
+    search = search.nprobes(max(_PROBES, rows // _ROWS_A_PROBE))
+    if "HNSW" in index:
+        search = search.ef(max(_EF, 2 * refine * asked))
+    return search if refine == 1 else search.refine_factor(refine)
+
+
 def _merge(handle: Any, gone: Sequence[str], keys: Sequence[str], rows: Matrix) -> None:
     """Remove the keys that are gone, and insert or replace rows (n, dim) under `keys`, in one commit."""
     change = handle.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
@@ -245,9 +313,3 @@ def _merge(handle: Any, gone: Sequence[str], keys: Sequence[str], rows: Matrix) 
         ids = ", ".join(f"'{key}'" for key in gone)
         change = change.when_not_matched_by_source_delete(f"key IN ({ids})")
     change.execute(_arrow(keys, rows))
-
-
-def _age(handle: Any, ver: int) -> timedelta:
-    """An age that the version has not yet, but those before it have, save for a margin."""
-    made = {version["version"]: version["timestamp"] for version in handle.list_versions()}
-    return timedelta(seconds=time.time() - made[ver].timestamp()) + _MARGIN if ver in made else timedelta(days=36_500)

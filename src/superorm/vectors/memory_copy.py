@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve, frozen
 from bson import ObjectId
@@ -13,10 +14,10 @@ from bson import ObjectId
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 from superorm.vectors.records import Look, Record, keys_of
-from superorm.vectors.rows import Nearest, Rows
+from superorm.vectors.rows import Nearest, Rows, bytes_of, roomy
 from superorm.vectors.shared_lock import SharedLock
 
-__all__ = ["Forward", "MemoryCopy", "Ranked"]
+__all__ = ["Extend", "Forward", "MemoryCopy", "Ranked"]
 
 HISTORY = 50_000
 """Keys of published records that are remembered, for older snapshots that do not see those records."""
@@ -30,8 +31,13 @@ class Forward:
 
     generation: int
     keys: Mapping[str, Any]
-    fits: bool
-    """Whether there is room for the keys that have no row yet."""
+    size: int | None
+    """For how many rows room may be made, enough for the keys that have no row yet; None: there is no room."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for the step."""
+        return self.size is not None
 
 
 @frozen
@@ -44,22 +50,33 @@ class Ranked:
     nearest: Nearest
 
 
+Extend: TypeAlias = Callable[["MemoryCopy", int, int], int | None]
+"""Gives a copy room for rows: at least so many bytes in all, at most so many; None: there is no such room."""
+
+
 class MemoryCopy:
     """Rows loaded at one publication and brought forward since, safe for threads.
 
     The rows include exactly: every record stamped up to `base`, and those applied since.
     `published` rows are those of the engine's table at the version that the look's state names;
     others are those of the documents as they were seen with the look.
-    There is room for `most` rows.
+    It asks `extend` before it takes more room.
+    What is known about the rows has a lock of its own, held for moments only: event loops may wait for it.
     With `monotone`, what was seen once is never unseen: there are no snapshots, and so no older ones.
     """
 
-    def __init__(self, rows: Rows, look: Look, *, published: bool, monotone: bool, most: int | None = None) -> None:
+    def __init__(
+        self, rows: Rows, look: Look, *, published: bool, monotone: bool, extend: Extend | None = None
+    ) -> None:
         assert look.state is not None
         self._lock = SharedLock()
+        """Of the rows, and of what is known about them."""
+        self._knowing = threading.Lock()
+        """Taken within the other to change what is known, and alone to read only that."""
         self._rows = rows
+        self._freed = False
         self._monotone = monotone
-        self._most = most
+        self._extend = extend
         self._generation = 0
         self.token = look.state.table
         self.n = self.base = look.state.n
@@ -77,12 +94,18 @@ class MemoryCopy:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the rows."""
-        return len(self._rows) * self._rows.dim * 4
+        """The bytes allocated for rows."""
+        return self._rows.nbytes
+
+    def free(self) -> None:
+        """Let go of the rows, when those who rank them have ended; nothing is answered from then on."""
+        with self._lock.writing(), self._knowing:
+            self._rows = Rows(self._rows.dim, self._rows.metric)
+            self._freed = True
 
     def rows_seen(self, look: Look) -> int | None:
         """How many rows there are; None where the snapshot is older than what memory remembers."""
-        with self._lock.reading():
+        with self._knowing:
             return None if self._difference(look) is None else len(self._rows)
 
     def serves(self, dim: int, metric: Metric) -> bool:
@@ -95,21 +118,27 @@ class MemoryCopy:
 
     def forward(self, look: Look) -> Forward | None:
         """What to read to bring memory to a snapshot outside transactions; None where it is not newer."""
-        with self._lock.reading():
-            return self._forward(look)
+        with self._knowing:
+            keys, generation = self._fresh(look), self._generation
+            if keys is None:
+                return None
+            held, needed = self._rows.size, self._rows.needed(keys)
+        return Forward(generation, keys, self._room(held, needed))
 
     def install(self, step: Forward, look: Look, keys: Sequence[str], rows: Matrix) -> bool:
         """Bring memory forward by what was read: `rows` (n, dim) under `keys`; False where another was quicker."""
         assert look.state is not None
         with self._lock.writing():
-            if step.generation != self._generation:
+            if step.generation != self._generation or step.size is None or self._freed:
                 return False
+            self._rows.reserve(step.size)
             self._rows.replace(step.keys, keys, rows)
-            self._include([r for r in look.records.values() if not r.open and not self._known(r)])
-            self.n = look.state.n
-            self._generation += 1
-            self._steps.append(step.keys)
-            self._forget()
+            with self._knowing:
+                self._include([r for r in look.records.values() if not r.open and not self._known(r)])
+                self.n = look.state.n
+                self._generation += 1
+                self._steps.append(step.keys)
+                self._forget()
             return True
 
     def nearest(
@@ -140,7 +169,7 @@ class MemoryCopy:
 
         None where memory went too far since, or the snapshot is older than what memory remembers.
         """
-        with self._lock.reading():
+        with self._knowing:
             pending = self._difference(look)
             passed = self._generation - ranked.generation
             if pending is None or passed > len(self._steps):
@@ -167,17 +196,27 @@ class MemoryCopy:
     def _includes(self, record: Record) -> bool:
         return self._known(record) or record.id in self._stamped or record.id in self._unstamped
 
-    def _forward(self, look: Look) -> Forward | None:
+    def _fresh(self, look: Look) -> dict[str, Any] | None:
+        """The keys to read to bring memory to a snapshot; None where it is not newer."""
         state = look.state
         assert state is not None
-        if state.n < self.n or self.stale(look) or not look.reaches(self.n) or self._unseen(look):
+        if self._freed or state.n < self.n or self.stale(look) or not look.reaches(self.n) or self._unseen(look):
             return None
         fresh = [r for r in look.records.values() if not r.open and not self._includes(r)]
         if not fresh and state.n == self.n:
             return None
-        keys = keys_of(fresh)
-        fits = self._most is None or len(self._rows) + self._rows.lacking(keys) <= self._most
-        return Forward(self._generation, keys, fits)
+        return keys_of(fresh)
+
+    def _room(self, held: int, needed: int) -> int | None:
+        """For how many rows room may be made where so many are needed; None where there is not so much."""
+        if needed <= held:
+            return held
+        size = max(needed, roomy(held))
+        if self._extend is None:
+            return size
+        dim, metric = self._rows.dim, self._rows.metric
+        given = self._extend(self, bytes_of(needed, dim, metric), bytes_of(size, dim, metric))
+        return None if given is None else given // bytes_of(1, dim, metric)
 
     def _unseen(self, look: Look) -> list[Record]:
         """The included records that the snapshot does not see."""
@@ -194,7 +233,7 @@ class MemoryCopy:
 
     def _difference(self, look: Look) -> dict[str, Any] | None:
         assert look.state is not None
-        if look.state.n < self.base or self.stale(look) or not look.reaches(self.n):
+        if self._freed or look.state.n < self.base or self.stale(look) or not look.reaches(self.n):
             return None
         missing = [r for r in look.records.values() if r.open or not self._includes(r)]
         return keys_of([*missing, *self._unseen(look)])

@@ -4,7 +4,8 @@ The measure is what the server must send.
 A candidate, a near row whose document is looked up to see whether it matches, costs about as much as three keys.
 So few matching documents are listed, and only their rows ranked;
 where many match, some of them are near, and the nearest rows are looked through;
-where many match but none of the near ones, all are listed after all.
+where many match but none of the near ones, all are listed after all,
+unless they are so many more than the rows, as those without a vector may be, that all rows are looked through instead.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Rank:
     strategy: Strategy
     limit: int
     why: str
+    last: bool = False
+    """Whether no other way is left."""
 
 
 Step: TypeAlias = ListMatches | CountMatches | Rank
@@ -91,15 +94,19 @@ def plan(known: Known) -> Step:
         return _listed(known, matched, held) if known.listed else ListMatches(None)
     if held is None:
         why = f"more than {matched} documents match, so the nearest rows of {known.engine} are looked through for them"
-        return Rank("over-fetch", max(20 * k, 200), why)
+        return Rank("over-fetch", max(20 * k, 200), why, last=True)
     share = math.ceil(_SHARE * held)
     if matched < share:
         return CountMatches(share)
     limit = matched // _CANDIDATE
-    if known.in_vain or limit < k:
-        return ListMatches(None)
     why = f"more than {matched} documents match of {held} rows, so the nearest rows are looked through for them"
-    return Rank("over-fetch", limit, why)
+    if not known.in_vain and limit >= k:
+        return Rank("over-fetch", limit, why)
+    most = _CANDIDATE * held
+    if matched < most:
+        return ListMatches(most)
+    why = f"more than {matched} documents match of only {held} rows, so all rows are looked through for them"
+    return Rank("over-fetch", max(limit, k + _SLACK), why, last=True)
 
 
 def _listed(known: Known, matched: int, held: int | None) -> Rank:

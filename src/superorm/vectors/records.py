@@ -2,7 +2,7 @@
 
 The collection `COLLECTION` beside the documents holds, per vector index `i` and engine, a *state*::
 
-    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, norm, mark, drop}
+    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, norm, made, changed, drop}
 
 `n` counts publications, `ver` is the version of the engine's `table` that publication `n` made,
 no row of which is longer than `norm`; records stamped above `floor` are all kept.
@@ -24,9 +24,11 @@ from attrs import field, frozen
 from bson import ObjectId
 
 from superorm.codec.keys import encode_key
+from superorm.schema.vector_spec import IndexSpec
 
 __all__ = [
     "COLLECTION",
+    "INDEXES",
     "Look",
     "Need",
     "Record",
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 COLLECTION = "_superorm_records"
+INDEXES = "_superorm_indexes"
+"""The collection of what else is recorded of indexes, which outlives the records: these can be made anew."""
 KEYS_PER_RECORD = 5_000
 BYTES_OF_KEYS = 4 << 20
 """So many bytes of keys stand in one record or one statement, of which the server takes 16 MiB."""
@@ -50,6 +54,27 @@ MANY_KEYS = 2_000
 
 Need: TypeAlias = Literal["build", "apply", "apply soon"]
 """What is to be done before a search, build the copy or apply the many records; or in the background."""
+
+
+@frozen
+class Made:
+    """How a table was made."""
+
+    n: int
+    """By which publication."""
+    at: datetime
+    index: IndexSpec | None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Made:
+        index = document["index"]
+        spec = None if index is None else IndexSpec(index["kind"], index["parameters"])
+        return cls(document["n"], document["at"], spec)
+
+    def as_document(self) -> dict[str, Any]:
+        index = self.index
+        stored = None if index is None else {"kind": index.kind, "parameters": dict(index.parameters)}
+        return {"n": self.n, "at": self.at, "index": stored}
 
 
 @frozen
@@ -63,16 +88,18 @@ class State:
     table: str | None
     dim: int | None = None
     metric: str | None = None
-    mark: Mapping[str, Any] | None = None
-    """A published version and its time: once that is old, no reader needs the versions before it."""
     norm: float | None = None
     """No row of the table is longer; None for an engine in memory, and for tables made before this was recorded."""
+    made: Made | None = None
+    """None for an engine in memory, and for tables made before this was recorded."""
+    changed: int = 0
+    """The keys that were applied to the table since it was made."""
     drop: Mapping[str, datetime] = field(factory=dict[str, datetime])
     """Tables that do not serve, or not yet, by the end of their names, each with the time from which none needs it."""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:
-        get = document.get
+        get, made = document.get, document.get("made")
         return cls(
             document["n"],
             document["floor"],
@@ -80,8 +107,9 @@ class State:
             get("table"),
             get("dim"),
             get("metric"),
-            get("mark"),
             get("norm"),
+            None if made is None else Made.of(made),
+            get("changed") or 0,
             get("drop") or {},
         )
 

@@ -35,6 +35,7 @@ class SearchRequest:
     k: int = 10
     filter: Mapping[str, Any] | None = None
     exact: bool = False
+    """Whether the engine must find exactly the nearest, where it could be faster by an index that may miss some."""
     min_score: float | None = None
     leave_out: Any = None
     """The ``_id`` of a document that is not to be found; None: none."""
@@ -83,7 +84,7 @@ class Explanation:
     candidates: int
     """Keys that the engine gave, all calls together."""
     read: int
-    """Documents read and ranked."""
+    """Documents read to be ranked."""
     calls: int
     """Calls of the engine."""
     reads: Sequence[Read]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -14,11 +16,26 @@ from superorm.schema.vector_spec import Metric
 from superorm.vectors.planning import masks
 from superorm.vectors.scores import prepare, rounding
 
-__all__ = ["Nearest", "Rows"]
+__all__ = ["Nearest", "Rows", "bytes_of", "roomy"]
 
 _FAR = float(np.finfo(np.float32).max)
 _PART = 200_000
 """So many numbers are gathered at once: more would not stay in the processor's cache."""
+
+
+def bytes_of(rows: int, dim: int, metric: Metric) -> int:
+    """The bytes that room for so many rows (dim,) takes, without their keys."""
+    return rows * 4 * (dim if metric == "cosine" else dim + 1)
+
+
+@frozen(eq=False)
+class _Part:
+    """Some of the rows: the first has number `start`."""
+
+    start: int
+    matrix: Matrix
+    squares: NDArray[np.float32]
+    """The squared length of each row; nothing under cosine, where all are 1."""
 
 
 @frozen
@@ -32,49 +49,69 @@ class Nearest:
     tolerance: float
     """How far a distance may be from the exact one."""
 
+    def within(self, bound: float) -> Sequence[str]:
+        """The keys up to a distance."""
+        return self.keys[: bisect_right(self.distances, bound, key=float)]
+
 
 class Rows:
-    """Contiguous float32 rows as `prepare` makes them, with a free list and a map from key to row.
+    """Float32 rows as `prepare` makes them, with a free list and a map from key to row.
 
-    There is room for `size` rows; more is made as they come. Keys are held as bytes, half as long as their digits.
+    There is room for `size` rows; more is made as they come, without moving those that are there.
+    Keys are held as bytes, half as long as their digits.
     Not safe for threads by itself.
     """
 
     def __init__(self, dim: int, metric: Metric, size: int = 0) -> None:
         self.dim = dim
         self.metric: Metric = metric
-        self._matrix: Matrix = np.zeros((size, dim), np.float32)
-        self._squares: NDArray[np.float32] = np.zeros(0 if metric == "cosine" else size, np.float32)
-        """The squared length of each row; nothing under cosine, where all are 1."""
+        self._parts: list[_Part] = []
+        self.size = 0
+        """There is room for so many rows."""
         self._keys: list[bytes] = []
         self._where: dict[bytes, int] = {}
         self._free: list[int] = []
+        self.reserve(size)
 
     def __len__(self) -> int:
         return len(self._where)
 
     @property
     def nbytes(self) -> int:
-        return self._matrix.nbytes
+        """The bytes allocated for rows, those without a key included."""
+        return sum(part.matrix.nbytes + part.squares.nbytes for part in self._parts)
 
-    def lacking(self, keys: Iterable[str]) -> int:
-        """How many of the keys have no row."""
-        return sum(key not in self._where for key in map(bytes.fromhex, keys))
+    def needed(self, keys: Iterable[str]) -> int:
+        """For how many rows there must be room when all these keys have one."""
+        return self._needed(map(bytes.fromhex, keys))
+
+    def _needed(self, keys: Iterable[bytes]) -> int:
+        fresh = sum(key not in self._where for key in keys)
+        return len(self._keys) + max(0, fresh - len(self._free))
+
+    def reserve(self, size: int) -> None:
+        """Make room for so many rows."""
+        more = size - self.size
+        if more > 0:
+            squares = np.zeros(0 if self.metric == "cosine" else more, np.float32)
+            self._parts.append(_Part(self.size, np.zeros((more, self.dim), np.float32), squares))
+            self.size = size
 
     def compare(self, other: Rows, leave_out: Container[str] = ()) -> dict[str, str]:
         """Where an engine's rows, `other`, differ from these of the documents: missing, extra or different."""
         problems: dict[bytes, str] = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
         problems |= dict.fromkeys(other._where.keys() - self._where.keys(), "extra")
         for key in self._where.keys() & other._where.keys():
-            if not np.array_equal(self._matrix[self._where[key]], other._matrix[other._where[key]]):
+            if not np.array_equal(self._row(key), other._row(key)):
                 problems[key] = "different"
         return {key.hex(): problem for key, problem in problems.items() if key.hex() not in leave_out}
 
     def put(self, keys: Sequence[str], rows: Matrix) -> None:
         """Insert or replace rows (n, dim) that are prepared already."""
         held = [*map(bytes.fromhex, keys)]
-        fresh = sum(key not in self._where for key in held)
-        self._reserve(len(self._keys) + max(0, fresh - len(self._free)))
+        needed = self._needed(held)
+        if needed > self.size:
+            self.reserve(max(needed, roomy(self.size)))
         slots: list[int] = []
         for key in held:
             slot = self._where.get(key)
@@ -85,9 +122,14 @@ class Rows:
                 self._keys[slot] = key
                 self._where[key] = slot
             slots.append(slot)
-        self._matrix[slots] = rows
-        if self.metric != "cosine":
-            self._squares[slots] = np.einsum("ij,ij->i", rows, rows)
+        numbers = np.array(slots, np.intp)
+        if (numbers[1:] < numbers[:-1]).any():
+            order = np.argsort(numbers, kind="stable")
+            numbers, rows = numbers[order], rows[order]
+        for part, chosen in self._by_part(numbers):
+            part.matrix[numbers[chosen] - part.start] = rows[chosen]
+            if self.metric != "cosine":
+                part.squares[numbers[chosen] - part.start] = np.einsum("ij,ij->i", rows[chosen], rows[chosen])
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove the rows of those keys that are there."""
@@ -116,7 +158,7 @@ class Rows:
         used = len(self._keys)
         left_out = map(self._where.get, map(bytes.fromhex, leave_out))
         hidden: list[int] = [*self._free, *(slot for slot in left_out if slot is not None)]
-        distances = self._distances(target, self._matrix[:used], self._squares[:used])
+        distances = self._all(target)
         distances[hidden] = np.inf
         alive = used - len(set(hidden))
         count = min(limit, alive)
@@ -135,10 +177,9 @@ class Rows:
         slot_of, raw = self._where.get, bytes.fromhex
         chosen = {slot for key in among if (slot := slot_of(raw(key))) is not None}
         chosen.difference_update(slot for key in leave_out if (slot := slot_of(raw(key))) is not None)
-        slots = np.fromiter(chosen, np.intp, len(chosen))
+        slots = np.sort(np.fromiter(chosen, np.intp, len(chosen)))
         if masks(len(slots), len(self)):
-            used = len(self._keys)
-            distances = self._distances(target, self._matrix[:used], self._squares[:used])[slots]
+            distances = self._all(target)[slots]
         else:
             parts = np.array_split(slots, 1 + len(slots) * self.dim // _PART)
             distances = np.concatenate([self._gathered(target, part) for part in parts])
@@ -153,15 +194,36 @@ class Rows:
             rounding(self.dim, self._scale(target)),
         )
 
-    def _gathered(self, target: Vector, slots: NDArray[np.intp]) -> NDArray[np.float32]:
-        squares = self._squares if self.metric == "cosine" else self._squares[slots]
-        return self._distances(target, self._matrix[slots], squares)
+    def _row(self, key: bytes) -> Vector:
+        slot = self._where[key]
+        part = next(part for part in reversed(self._parts) if part.start <= slot)
+        row: Vector = part.matrix[slot - part.start]
+        return row
 
-    def _distances(self, target: Vector, matrix: Matrix, squares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The distance of each row (n, dim), with its squared length (n,), to the prepared query; finite."""
+    def _by_part(self, slots: NDArray[np.intp]) -> Iterator[tuple[_Part, slice]]:
+        """The parts that hold rows of these numbers (n,), which ascend, each with where they stand among the n."""
+        bounds: list[int] = np.searchsorted(slots, [part.start for part in self._parts]).tolist()
+        for part, (begin, end) in zip(self._parts, pairwise([*bounds, len(slots)]), strict=True):
+            if begin < end:
+                yield part, slice(begin, end)
+
+    def _all(self, target: Vector) -> NDArray[np.float32]:
+        """The distance of each row to the prepared query, those that are free included."""
+        used = len(self._keys)
+        return self._distances(target, [(p.matrix[: used - p.start], p.squares) for p in self._parts if p.start < used])
+
+    def _gathered(self, target: Vector, slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The distances of rows by their numbers (n,), which ascend."""
+        chosen = [(part, slots[which] - part.start) for part, which in self._by_part(slots)]
+        cosine = self.metric == "cosine"
+        return self._distances(target, [(p.matrix[n], p.squares if cosine else p.squares[n]) for p, n in chosen])
+
+    def _distances(self, target: Vector, parts: Sequence[tuple[Matrix, NDArray[np.float32]]]) -> NDArray[np.float32]:
+        """The distance of each row (n, dim), with at least n squared lengths, to the prepared query; finite."""
         with np.errstate(all="ignore"):
-            products = matrix @ target
+            products = _joined([matrix @ target for matrix, _ in parts])
             if self.metric == "euclidean":
+                squares = _joined([squares[: len(matrix)] for matrix, squares in parts])
                 distances = np.maximum(squares + np.dot(target, target) - 2 * products, 0)
             else:
                 distances = 1 - products if self.metric == "cosine" else -products
@@ -171,22 +233,15 @@ class Rows:
     def _scale(self, target: Vector) -> float:
         if self.metric == "cosine":
             return 1.0
-        largest, length = sqrt(float(self._squares.max(initial=0))), sqrt(float(np.dot(target, target)))
+        largest = sqrt(max((float(part.squares.max(initial=0)) for part in self._parts), default=0.0))
+        length = sqrt(float(np.dot(target, target)))
         return largest * length if self.metric == "dot" else (largest + length) ** 2
 
-    def _reserve(self, size: int) -> None:
-        if size > len(self._matrix):
-            self._matrix, self._squares = self._copies(size)
 
-    def _copies(self, size: int) -> tuple[Matrix, NDArray[np.float32]]:
-        """Matrix and squares with room for `size` rows, and for some more where there is not so much yet."""
-        held = len(self._matrix)
-        size = held if size <= held else max(size, held * 11 // 10)
-        return _longer(self._matrix, size), self._squares if self.metric == "cosine" else _longer(self._squares, size)
+def roomy(size: int) -> int:
+    """For how many rows room is made where more than `size` are needed, so that the parts stay few."""
+    return size + max(64, size // 10)
 
 
-def _longer(rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """A copy with room for `size` rows."""
-    result = np.zeros((size, *rows.shape[1:]), np.float32)
-    result[: len(rows)] = rows
-    return result
+def _joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])

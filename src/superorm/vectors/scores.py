@@ -16,20 +16,25 @@ from superorm.schema.vector_spec import Metric
 
 __all__ = ["distance_of", "exact_distances", "longest", "prepare", "rounding", "score_of"]
 
+_ROWS = 256
+"""So many rows are widened at once: more would not stay in the processor's cache."""
+
 
 def prepare(rows: Matrix, metric: Metric) -> tuple[Matrix, NDArray[np.bool_]]:
     """Rows (n, dim) as engines hold them, of unit length under cosine, and which of the n can be ranked at all.
 
     Rows that are not finite, or zero under cosine, cannot; what stands in their place is of no meaning.
     """
-    usable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(rows), axis=1)
     if metric != "cosine":
-        return rows, usable
+        return rows, np.logical_and.reduce(np.isfinite(rows), axis=1)
+    result, norms = np.empty(rows.shape, np.float32), np.empty(len(rows))
     with np.errstate(all="ignore"):
-        wide = rows.astype(np.float64)
-        norms = np.sqrt((wide * wide).sum(axis=1))
-        usable &= norms > 0
-        return (wide / norms[:, None]).astype(np.float32), usable
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            wide = rows[part].astype(np.float64)
+            norms[part] = np.sqrt((wide * wide).sum(axis=1))
+            result[part] = wide / norms[part, None]
+    return result, np.isfinite(norms) & (norms > 0)  # no sum of squares of finite float32 overflows
 
 
 def exact_distances(rows: Matrix, query: Vector, metric: Metric) -> NDArray[np.float64]:

@@ -287,7 +287,7 @@ async def test_check_finds_and_rebuild_repairs_writes_by_others(db: AsyncDB) -> 
 def _spec() -> Any:
     from superorm.schema.mapping import class_map
 
-    return class_map(Dish).vectors[0][2]
+    return class_map(Dish).vectors[0].spec
 
 
 async def test_a_model_that_never_made_a_vector_is_not_kept(db: AsyncDB) -> None:

@@ -43,6 +43,7 @@ from superorm import (
     update,
     vector,
 )
+from superorm._async import vector_models
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 
@@ -546,8 +547,9 @@ async def test_round_trips_of_a_commit(watched: Watched) -> None:
     assert ["update", "commitTransaction"] == watched.commands.names
 
 
-async def test_round_trips_of_a_commit_of_vectors(watched: Watched) -> None:
+async def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more where a vector changed, given or computed: the record that tells searches of it."""
+    monkeypatch.setattr(vector_models, "LEASE", 60.0)  # the version of the model is read again after that
     async with watched.db() as db:
         await db.add(Model("length", lambda text: [float(len(text)), 1.0]))
         async with db.begin() as session:

@@ -286,7 +286,7 @@ def test_check_finds_and_rebuild_repairs_writes_by_others(db: DB) -> None:
 def _spec() -> Any:
     from superorm.schema.mapping import class_map
 
-    return class_map(Dish).vectors[0][2]
+    return class_map(Dish).vectors[0].spec
 
 
 def test_a_model_that_never_made_a_vector_is_not_kept(db: DB) -> None:

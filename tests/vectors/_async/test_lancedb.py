@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from superorm._async import vector_records, vector_tables
+from superorm._async import vector_builds, vector_records
 from superorm._io import aio
 from superorm.exc import ConfigurationError, UnsupportedError
-from superorm.vectors import lance_directory
+from superorm.vectors import upkeep
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors.rows import Rows
 from tests.vectors._async.world import AsyncWorld
@@ -101,15 +101,17 @@ async def test_two_databases_in_one_directory(filled: AsyncWorld, make_world: An
 
 async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
-    monkeypatch.setattr(lance_directory, "_MARGIN", timedelta(milliseconds=50))
-    monkeypatch.setattr(vector_tables, "_TIDY_EVERY", 4)
-    monkeypatch.setattr(vector_tables, "READERS", timedelta(0))
+    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
+    monkeypatch.setattr(upkeep, "PUBLICATIONS", 4)
+    monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     monkeypatch.setattr(vector_records, "READERS", timedelta(0))
     await filled.indexes.rebuild(filled.spec)
     assert 2 == len(list((tmp_path / "lance").glob("*.lance")))
     for step in range(24):
         await filled.put({step: -VECTORS[step]})
         await filled.indexes.apply(filled.spec)
+        await filled.indexes.copies.keep(filled.spec, lambda: True)
         await filled.agrees(VECTORS[5], 5)
         if step == 14:
             await aio.sleep(1.1)  # the ids of records know seconds
@@ -125,12 +127,15 @@ async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.M
 
 async def test_versions_that_readers_need_stay(filled: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction alone removes no version that was published a moment ago."""
-    monkeypatch.setattr(vector_tables, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
+    monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     async with filled.backend.transaction() as session:
         await filled.search(VECTORS[1], session=session)
         for step in range(8):
             await filled.put({step: -VECTORS[step]})
             await filled.indexes.apply(filled.spec)
+            await filled.indexes.copies.keep(filled.spec, lambda: True)
         hits = await filled.search(VECTORS[1], session=session)
         assert (1, 1) == (hits[0].key, hits.explanation.calls)
 

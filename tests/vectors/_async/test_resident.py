@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from superorm._async.vector_indexes import AsyncVectorIndexes
+from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_resident import AsyncResidentTables
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors import memory_copy
+from superorm.vectors import memory_copy, resident
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.memory_copy import MemoryCopy
 from tests.vectors._async.world import AsyncWorld
 from tests.vectors.brute import DIM, stored
 
@@ -185,3 +190,100 @@ async def test_close_frees_the_memory(make_world: MakeWorld) -> None:
     assert tables.resident._copies
     await tables.close()
     assert not tables.resident._copies
+
+
+async def test_allocated_rows_stay_within_the_bound(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All copies of a database together, dead rows and one that is being loaded included, take no more than the bound.
+
+    Searches that do not get room are answered by the engine.
+    """
+    one = await filled(make_world("lancedb-mongod"))
+    tables: Any = one.indexes.copies.tables  # type: ignore[attr-defined]
+    tables.resident.limit = 100 * DIM * 4
+    worlds = [one]
+    for name in ("others", "more"):
+        spec = evolve(one.spec, collection=name)
+        await one.indexes.rebuild(spec)
+        worlds.append(AsyncWorld(one.backend, one.plain, one.indexes, spec))
+        await filled(worlds[-1], 40)
+    made: list[MemoryCopy] = []
+    begin = MemoryCopy.__init__
+
+    def noted(self: MemoryCopy, *args: Any, **names: Any) -> None:
+        begin(self, *args, **names)
+        made.append(self)
+
+    read = tables.read
+
+    async def reading(*args: Any) -> Any:
+        rows = await read(*args)
+        loading.append(rows.nbytes)
+        assert rows.nbytes + sum(copy.nbytes for copy in made) <= tables.resident.limit
+        return rows
+
+    loading: list[int] = []
+    monkeypatch.setattr(MemoryCopy, "__init__", noted)
+    tables.read = reading
+    asked = count(one, "nearest")
+    for step in range(30):
+        for number, world in enumerate(worlds):
+            await world.put({100 + step: VECTORS[step], 200 + 3 * step + number: VECTORS[step]})
+            await world.remove(*range(step))
+            if step % 3 == number:
+                await world.indexes.apply(world.spec)
+            await world.agrees(VECTORS[step], 5)
+            assert sum(copy.nbytes for copy in made) <= tables.resident.limit
+        if step == 20:
+            monkeypatch.setattr(resident, "IDLE", 0.0)
+    assert loading
+    assert asked
+
+
+async def test_room_for_one_of_two_that_are_loaded_at_once(make_world: MakeWorld) -> None:
+    """Two tables that are first searched at once, each half as large again as what is left, are not both loaded."""
+    one = await filled(make_world("lancedb-mongod"))
+    spec = evolve(one.spec, collection="others")
+    await one.indexes.rebuild(spec)
+    two = await filled(AsyncWorld(one.backend, one.plain, one.indexes, spec))
+    tables: Any = one.indexes.copies.tables  # type: ignore[attr-defined]
+    tables.resident.limit = 40 * DIM * 4
+    reads = count(one, "read")
+    read = tables.read
+
+    async def meanwhile(*args: Any) -> Any:
+        tables.read = read
+        assert not tables.resident.admits("another", 11 * DIM * 4)
+        return await read(*args)
+
+    tables.read = meanwhile
+    await one.agrees(VECTORS[1], 5)
+    await two.agrees(VECTORS[1], 5)
+    assert 1 == len(reads)
+
+
+async def test_a_table_lost_while_it_is_loaded_leaves_its_room(make_world: MakeWorld) -> None:
+    """Where a load fails, what was taken for it is given back."""
+    world = await filled(make_world("lancedb-mongod"))
+    tables: Any = world.indexes.copies.tables  # type: ignore[attr-defined]
+    tables.resident.limit = 30 * DIM * 4
+    read = tables.read
+
+    async def lost(*args: Any) -> Any:
+        tables.read = read
+        raise VersionLost("gone")
+
+    tables.read = lost
+    await world.agrees(VECTORS[1], 5)
+    assert tables.resident.admits("another", 30 * DIM * 4) or tables.resident._copies
+    await world.agrees(VECTORS[1], 5)
+    assert tables.resident._copies
+
+
+async def test_names_of_copies_are_never_used_again(make_world: MakeWorld) -> None:
+    """Backends that are gone leave no copy that another one's index takes for its own."""
+    world = await filled(make_world("lancedb-mongod"))
+    tables: Any = world.indexes.copies.tables  # type: ignore[attr-defined]
+    await world.agrees(VECTORS[0], 5)
+    (name,) = tables.resident._copies
+    others = {AsyncResidentTables(tables, AsyncVectorRecords(world.backend))._name(world.spec) for _ in range(9)}
+    assert 9 == len(others - {name})

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from superorm._io import sio
-from superorm._sync import vector_records, vector_tables
+from superorm._sync import vector_builds, vector_records
 from superorm.exc import ConfigurationError, UnsupportedError
-from superorm.vectors import lance_directory
+from superorm.vectors import upkeep
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors.rows import Rows
 from tests.vectors._sync.world import World
@@ -101,15 +101,17 @@ def test_two_databases_in_one_directory(filled: World, make_world: Any, tmp_path
 
 def test_tidying(filled: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
-    monkeypatch.setattr(lance_directory, "_MARGIN", timedelta(milliseconds=50))
-    monkeypatch.setattr(vector_tables, "_TIDY_EVERY", 4)
-    monkeypatch.setattr(vector_tables, "READERS", timedelta(0))
+    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
+    monkeypatch.setattr(upkeep, "PUBLICATIONS", 4)
+    monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     monkeypatch.setattr(vector_records, "READERS", timedelta(0))
     filled.indexes.rebuild(filled.spec)
     assert 2 == len(list((tmp_path / "lance").glob("*.lance")))
     for step in range(24):
         filled.put({step: -VECTORS[step]})
         filled.indexes.apply(filled.spec)
+        filled.indexes.copies.keep(filled.spec, lambda: True)
         filled.agrees(VECTORS[5], 5)
         if step == 14:
             sio.sleep(1.1)  # the ids of records know seconds
@@ -125,12 +127,15 @@ def test_tidying(filled: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_versions_that_readers_need_stay(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction alone removes no version that was published a moment ago."""
-    monkeypatch.setattr(vector_tables, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
+    monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     with filled.backend.transaction() as session:
         filled.search(VECTORS[1], session=session)
         for step in range(8):
             filled.put({step: -VECTORS[step]})
             filled.indexes.apply(filled.spec)
+            filled.indexes.copies.keep(filled.spec, lambda: True)
         hits = filled.search(VECTORS[1], session=session)
         assert (1, 1) == (hits[0].key, hits.explanation.calls)
 

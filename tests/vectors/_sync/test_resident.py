@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from superorm._sync.vector_indexes import VectorIndexes
+from superorm._sync.vector_records import VectorRecords
+from superorm._sync.vector_resident import ResidentTables
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors import memory_copy
+from superorm.vectors import memory_copy, resident
 from superorm.vectors._sync.lancedb import LanceVectorIndex
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.memory_copy import MemoryCopy
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, stored
 
@@ -186,3 +191,100 @@ def test_close_frees_the_memory(make_world: MakeWorld) -> None:
     assert tables.resident._copies
     tables.close()
     assert not tables.resident._copies
+
+
+def test_allocated_rows_stay_within_the_bound(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All copies of a database together, dead rows and one that is being loaded included, take no more than the bound.
+
+    Searches that do not get room are answered by the engine.
+    """
+    one = filled(make_world("lancedb-mongod"))
+    tables: Any = one.indexes.copies.tables  # type: ignore[attr-defined]
+    tables.resident.limit = 100 * DIM * 4
+    worlds = [one]
+    for name in ("others", "more"):
+        spec = evolve(one.spec, collection=name)
+        one.indexes.rebuild(spec)
+        worlds.append(World(one.backend, one.plain, one.indexes, spec))
+        filled(worlds[-1], 40)
+    made: list[MemoryCopy] = []
+    begin = MemoryCopy.__init__
+
+    def noted(self: MemoryCopy, *args: Any, **names: Any) -> None:
+        begin(self, *args, **names)
+        made.append(self)
+
+    read = tables.read
+
+    def reading(*args: Any) -> Any:
+        rows = read(*args)
+        loading.append(rows.nbytes)
+        assert rows.nbytes + sum(copy.nbytes for copy in made) <= tables.resident.limit
+        return rows
+
+    loading: list[int] = []
+    monkeypatch.setattr(MemoryCopy, "__init__", noted)
+    tables.read = reading
+    asked = count(one, "nearest")
+    for step in range(30):
+        for number, world in enumerate(worlds):
+            world.put({100 + step: VECTORS[step], 200 + 3 * step + number: VECTORS[step]})
+            world.remove(*range(step))
+            if step % 3 == number:
+                world.indexes.apply(world.spec)
+            world.agrees(VECTORS[step], 5)
+            assert sum(copy.nbytes for copy in made) <= tables.resident.limit
+        if step == 20:
+            monkeypatch.setattr(resident, "IDLE", 0.0)
+    assert loading
+    assert asked
+
+
+def test_room_for_one_of_two_that_are_loaded_at_once(make_world: MakeWorld) -> None:
+    """Two tables that are first searched at once, each half as large again as what is left, are not both loaded."""
+    one = filled(make_world("lancedb-mongod"))
+    spec = evolve(one.spec, collection="others")
+    one.indexes.rebuild(spec)
+    two = filled(World(one.backend, one.plain, one.indexes, spec))
+    tables: Any = one.indexes.copies.tables  # type: ignore[attr-defined]
+    tables.resident.limit = 40 * DIM * 4
+    reads = count(one, "read")
+    read = tables.read
+
+    def meanwhile(*args: Any) -> Any:
+        tables.read = read
+        assert not tables.resident.admits("another", 11 * DIM * 4)
+        return read(*args)
+
+    tables.read = meanwhile
+    one.agrees(VECTORS[1], 5)
+    two.agrees(VECTORS[1], 5)
+    assert 1 == len(reads)
+
+
+def test_a_table_lost_while_it_is_loaded_leaves_its_room(make_world: MakeWorld) -> None:
+    """Where a load fails, what was taken for it is given back."""
+    world = filled(make_world("lancedb-mongod"))
+    tables: Any = world.indexes.copies.tables  # type: ignore[attr-defined]
+    tables.resident.limit = 30 * DIM * 4
+    read = tables.read
+
+    def lost(*args: Any) -> Any:
+        tables.read = read
+        raise VersionLost("gone")
+
+    tables.read = lost
+    world.agrees(VECTORS[1], 5)
+    assert tables.resident.admits("another", 30 * DIM * 4) or tables.resident._copies
+    world.agrees(VECTORS[1], 5)
+    assert tables.resident._copies
+
+
+def test_names_of_copies_are_never_used_again(make_world: MakeWorld) -> None:
+    """Backends that are gone leave no copy that another one's index takes for its own."""
+    world = filled(make_world("lancedb-mongod"))
+    tables: Any = world.indexes.copies.tables  # type: ignore[attr-defined]
+    world.agrees(VECTORS[0], 5)
+    (name,) = tables.resident._copies
+    others = {ResidentTables(tables, VectorRecords(world.backend))._name(world.spec) for _ in range(9)}
+    assert 9 == len(others - {name})

@@ -9,7 +9,16 @@ from bson import Binary
 
 from superorm.expr.narrow import is_list
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.vector_binary import FLOAT32, NATIVE, STORED, SUBTYPE, decode_vector, encode_vector, is_encoded
+from superorm.schema.vector_binary import (
+    FLOAT32,
+    NATIVE,
+    STORED,
+    SUBTYPE,
+    Vector,
+    decode_vector,
+    encode_vector,
+    is_encoded,
+)
 
 __all__ = ["ArrayType", "VectorType"]
 
@@ -83,6 +92,10 @@ class VectorType(BsonType):
             return super().beside(value)
 
     def to_bson(self, value: Any) -> Binary:
+        if type(value) is np.ndarray and value.dtype is NATIVE and value.shape == self._shape:
+            vector = cast("Vector", value)
+            if np.logical_and.reduce(np.isfinite(vector)):  # as below, but quicker
+                return encode_vector(vector)
         try:
             given = np.asarray(value)
             if not _is_numeric(given) or isinstance(value, np.ma.MaskedArray):

@@ -16,8 +16,7 @@ class AsyncMemoryVectorIndex:
     uri = "memory://"
 
     def __init__(self) -> None:
-        self.resident = Resident()
-        self.loading = aio.Lock()
+        self.resident = Resident(aio.Lock)
         self._owner: object = None
 
     def __repr__(self) -> str:

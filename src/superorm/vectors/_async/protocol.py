@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
-from superorm.schema.vector_spec import Metric
+from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
@@ -25,10 +25,8 @@ class AsyncVectorTables(Protocol):
 
     kind: str
     uri: str
-    resident: Resident
+    resident: Resident[aio.Lock]
     """Tables held in process memory, in the place of which memory is searched."""
-    loading: aio.Lock
-    """Held while one of them is loaded."""
 
     async def open(self) -> str: ...
 
@@ -49,9 +47,11 @@ class AsyncVectorTables(Protocol):
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-        *,
-        tidy: int | None = None,
     ) -> int: ...
+
+    async def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
+
+    async def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None: ...
 
     async def drop(self, table: str) -> None: ...
 
@@ -65,6 +65,7 @@ class AsyncVectorTables(Protocol):
         leave_out: Collection[str],
         *,
         norm: float,
+        exact: bool = True,
     ) -> Nearest: ...
 
     async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...

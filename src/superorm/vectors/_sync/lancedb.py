@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
-from superorm.schema.vector_spec import Metric
+from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.lance_directory import LanceDirectory
@@ -37,8 +37,7 @@ class LanceVectorIndex:
             )
         self.uri = str(Path(uri).expanduser().absolute())
         self._directory = LanceDirectory(Path(self.uri))
-        self.resident = Resident(cache_bytes)
-        self.loading = sio.Lock()
+        self.resident = Resident(sio.Lock, cache_bytes)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
@@ -87,15 +86,20 @@ class LanceVectorIndex:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-        *,
-        tidy: int | None = None,
     ) -> int:
         """Restore `ver`, replace what the table holds of the touched keys by rows (n, dim); the version made.
 
-        With `tidy`, small files are put together and versions before that one removed.
         Call it under the lock. Raises ``VersionLost``.
         """
-        return sio.in_thread(self._directory.write, table, ver, touched, keys, rows, tidy)
+        return sio.in_thread(self._directory.write, table, ver, touched, keys, rows)
+
+    def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
+        """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
+        return sio.in_thread(self._directory.copy, source, ver, table, go_on)
+
+    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
+        """Give a table an index of its vectors."""
+        sio.in_thread(self._directory.build_index, table, metric, index)
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
@@ -111,12 +115,14 @@ class LanceVectorIndex:
         leave_out: Collection[str],
         *,
         norm: float,
+        exact: bool = True,
     ) -> Nearest:
         """The `limit` nearest rows at exactly that version, none longer than `norm`, without the keys left out.
 
+        Unless it is to be `exact`, an index may miss some.
         Raises ``VersionLost``.
         """
-        return sio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out, norm)
+        return sio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out, norm, exact)
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""

@@ -17,8 +17,7 @@ class MemoryVectorIndex:
     uri = "memory://"
 
     def __init__(self) -> None:
-        self.resident = Resident()
-        self.loading = sio.Lock()
+        self.resident = Resident(sio.Lock)
         self._owner: object = None
 
     def __repr__(self) -> str:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
-from superorm.schema.vector_spec import Metric
+from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
@@ -26,10 +26,8 @@ class VectorTables(Protocol):
 
     kind: str
     uri: str
-    resident: Resident
+    resident: Resident[sio.Lock]
     """Tables held in process memory, in the place of which memory is searched."""
-    loading: sio.Lock
-    """Held while one of them is loaded."""
 
     def open(self) -> str: ...
 
@@ -50,9 +48,11 @@ class VectorTables(Protocol):
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-        *,
-        tidy: int | None = None,
     ) -> int: ...
+
+    def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
+
+    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None: ...
 
     def drop(self, table: str) -> None: ...
 
@@ -66,6 +66,7 @@ class VectorTables(Protocol):
         leave_out: Collection[str],
         *,
         norm: float,
+        exact: bool = True,
     ) -> Nearest: ...
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...

@@ -1,0 +1,269 @@
+"""Making tables of a vector engine: from the documents, or anew from a published version, beside writers."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from bson import ObjectId
+
+from superorm._async.vector_records import READERS, AsyncVectorRecords, vectors_of
+from superorm._io.progress import Progress
+from superorm.codec.vectors import Matrix
+from superorm.compile.plan import Count, Find
+from superorm.schema.vector_spec import IndexSpec, VectorSpec
+from superorm.vectors import upkeep
+from superorm.vectors._async.protocol import AsyncVectorTables
+from superorm.vectors.errors import EngineBusy, VersionLost
+from superorm.vectors.records import Look, Made, State, keys_of
+from superorm.vectors.scores import longest, prepare
+from superorm.vectors.upkeep import index_for, is_due
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from superorm.protocols._async.parts import AsyncDataBackend
+
+__all__ = ["AsyncTableBuilds"]
+
+_log = logging.getLogger("superorm.vectors")
+
+_KEYS_PER_APPEND = 20_000
+_TIDY_EVERY = 32
+"""Publications between two searches for what is superseded."""
+_BUILDING = timedelta(days=1)
+"""How long a build may take before its table counts as left behind."""
+_ATTEMPTS = 5
+
+
+class AsyncTableBuilds:
+    """The tables that an engine keeps for one data backend, and how they come and go."""
+
+    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
+        self.backend = backend
+        self.tables = engine
+        self.records = AsyncVectorRecords(backend)
+        self.seen: dict[str, int] = {}
+        """The newest publication that was seen of each index."""
+        self._engine: str | None = None
+        self._tidied: dict[str, int] = {}
+        self._in_vain: dict[str, IndexSpec] = {}
+        """Indexes that could not be built, and are not tried again."""
+
+    async def engine(self) -> str:
+        """The engine's id; opens the engine."""
+        if self._engine is None:
+            self._engine = await self.tables.open()
+        return self._engine
+
+    async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
+        """Build the table anew from the documents, beside writers."""
+        self._engine = None
+        await self.records.register(spec.name, await self.engine())
+        await self._build(spec, progress)
+
+    async def due(self, spec: VectorSpec) -> bool:
+        """Whether the table is to be copied now, as it is large; small ones are looked at when they were changed."""
+        large = Count(spec.collection, {}, upkeep.INDEXED_FROM)
+        if (await self.backend.read(large))[0]["n"] < upkeep.INDEXED_FROM:
+            return False
+        return await self._due(spec, (await self.records.look(spec.name, await self.engine())).state) is not None
+
+    async def _due(self, spec: VectorSpec, state: State | None) -> Made | None:
+        """How the table is to be made, if it is to be copied now."""
+        if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
+            return None
+        rows, now = await self.tables.count(state.table, state.ver), datetime.now(UTC)
+        index = index_for(spec, state, rows, self.tables.resident.limit)
+        if index is not None and self._in_vain.get(spec.name) == index:
+            return None
+        return Made(state.n, now, index) if is_due(spec, state, rows, index, now) else None
+
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+        """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
+
+        Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
+        Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
+        """
+        try:
+            async with self.tables.lock(f"{self.prefix(spec)}.upkeep", patience=0):
+                state = (await self.records.look(spec.name, await self.engine())).state
+                made = await self._due(spec, state)
+                if state is not None and made is not None:
+                    await self._renew(spec, state, made, go_on)
+                if state is not None and (made is not None or state.n >= self._tidied.get(spec.name, 0)):
+                    self._tidied[spec.name] = state.n + _TIDY_EVERY
+                    await self._tidy(spec)
+        except EngineBusy:
+            return
+        except VersionLost as error:
+            _log.info("%s", error)
+
+    async def _tidy(self, spec: VectorSpec) -> None:
+        """Remove tables and records that no reader needs."""
+        state = (await self.records.look(spec.name, await self.engine())).state
+        over = [] if state is None else [name for name, at in state.drop.items() if at < datetime.now(UTC)]
+        for name in over:
+            await self.tables.drop(f"{self.prefix(spec)}-{name}")
+        if over:
+            gone = {f"drop.{name}": "" for name in over}
+            await self.records.update_state(spec.name, await self.engine(), {"$unset": gone})
+        await self.records.prune(spec.name)
+
+    async def _renew(self, spec: VectorSpec, state: State, made: Made, go_on: Callable[[], bool]) -> None:
+        """Copy the published version without a lock, then, under the lock, read again what was recorded since.
+
+        Raises ``VersionLost``.
+        """
+        assert state.table is not None
+        assert state.ver is not None
+        table, done = await self._begin(spec), False
+        try:
+            done = await self.tables.copy(state.table, state.ver, table, go_on)
+            if done and made.index is not None:
+                self._in_vain[spec.name] = made.index
+                await self.tables.build_index(table, spec.metric, made.index)
+                del self._in_vain[spec.name]
+                done = go_on()
+            if done:
+                await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
+        except BaseException:
+            done = False
+            raise
+        finally:
+            if not done:
+                await self.tables.drop(table)
+
+    async def _begin(self, spec: VectorSpec) -> str:
+        """Make a table, which counts as left behind unless it is published."""
+        name = str(ObjectId())
+        building = {"$set": {f"drop.{name}": datetime.now(UTC) + _BUILDING}}
+        await self.records.update_state(spec.name, await self.engine(), building)
+        table = f"{self.prefix(spec)}-{name}"
+        await self.tables.create(table, spec.dim)
+        return table
+
+    async def _finish(
+        self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None
+    ) -> None:
+        async with self.tables.lock(self.prefix(spec)):
+            for _ in range(_ATTEMPTS):
+                if await self.finish_build(spec, table, noted, norm, index):
+                    return
+        raise VersionLost(f"{spec.name}: its table in {self.tables.uri} could not be built, as its state kept changing")
+
+    async def build_unless(self, spec: VectorSpec) -> None:
+        """Build the table unless it can be read, by one process at a time."""
+        if await self._served(spec):
+            return
+        self._engine = None
+        await self.records.register(spec.name, await self.engine())
+        async with self.tables.lock(f"{self.prefix(spec)}.build"):
+            if not await self._served(spec):
+                await self._build(spec, None)
+
+    async def _served(self, spec: VectorSpec) -> bool:
+        state = (await self.records.look(spec.name, await self.engine())).state
+        if not self.usable(spec, state) or state is None or state.table is None or state.ver is None:
+            return False
+        self.seen[spec.name] = state.n
+        return await self.tables.has(state.table, state.ver)
+
+    async def _build(self, spec: VectorSpec, progress: Progress | None) -> None:
+        """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish."""
+        table = await self._begin(spec)
+        noted = await self.records.everything(spec.name, await self.engine())
+        norm = await self.fill(spec, table, progress)
+        await self._finish(spec, table, noted, norm)
+
+    async def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> float:
+        """Append the vectors of all documents to a new table; the length of the longest row."""
+        done, total, norm = 0, 0, 0.0
+        if progress is not None:
+            total = (await self.backend.read(Count(spec.collection)))[0]["n"]
+        keys: list[str] = []
+        rows: list[Matrix] = []
+        async with aclosing(self.backend.stream(Find(spec.collection, {}, {spec.path: 1}))) as parts:
+            async for part in parts:
+                some, vectors = vectors_of(spec, part)
+                prepared, usable = prepare(vectors, spec.metric)
+                keys += [key for key, use in zip(some, usable, strict=True) if use]
+                rows.append(prepared[usable])
+                norm = max(norm, longest(rows[-1]))
+                if len(keys) >= _KEYS_PER_APPEND:
+                    await self.tables.append(table, keys, np.concatenate(rows))
+                    keys, rows = [], []
+                if progress is not None:
+                    done += len(part)
+                    progress(done, max(done, total), spec.name)
+        if keys:
+            await self.tables.append(table, keys, np.concatenate(rows))
+        return norm
+
+    async def finish_build(
+        self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None
+    ) -> bool:
+        """Read again the keys of all records that are new, and publish the table. Call it under the lock.
+
+        For a table that was filled from the documents, those are new that are not `noted`;
+        for a copy, those that the publication `noted.since` does not include.
+        None of the rows that it was filled with is longer than `norm`.
+        """
+        look, touched, found, vectors = await self.records.in_snapshot(partial(self._read_news, spec, noted))
+        state = look.state
+        if state is None or noted.state is None or state.floor > noted.state.n:
+            raise VersionLost(f"{spec.name}: records went while its table in {self.tables.uri} was built")
+        if noted.since is not None and noted.state.table != state.table:
+            raise VersionLost(f"{spec.name}: its table in {self.tables.uri} was replaced while it was copied")
+        self.seen[spec.name] = state.n
+        prepared, usable = prepare(vectors, spec.metric)
+        kept = [key for key, use in zip(found, usable, strict=True) if use]
+        ver = await self.tables.write(table, None, touched, kept, prepared[usable])
+        now, name = datetime.now(UTC), table.rpartition("-")[2]
+        served: dict[str, Any] = {
+            "ver": ver,
+            "table": table,
+            "dim": spec.dim,
+            "metric": spec.metric,
+            "norm": max(norm, longest(prepared[usable])),
+            "made": Made(state.n + 1, now, index).as_document(),
+            "changed": 0,
+        }
+        if state.ver is not None and state.table is not None:
+            served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
+        ids = [record.id for record in look.unstamped if not record.open]
+        return await self.records.publish(
+            spec.name, await self.engine(), state, ids, {"$set": served, "$unset": {f"drop.{name}": ""}}
+        )
+
+    async def _read_news(
+        self, spec: VectorSpec, noted: Look, session: AsyncClientSession | None
+    ) -> tuple[Look, list[str], list[str], Matrix]:
+        if noted.since is None:
+            look = await self.records.everything(spec.name, await self.engine(), session=session)
+        else:
+            look = await self.records.look(spec.name, await self.engine(), since=noted.since, session=session)
+        known = {record.id for record in noted.records.values() if not record.open}
+        touched = keys_of(record for record in look.records.values() if record.id not in known)
+        found, vectors = await self.records.vectors(spec, touched, session=session)
+        return look, list(touched), found, vectors
+
+    def prefix(self, spec: VectorSpec) -> str:
+        """How the names of the index's tables begin; also the name of its lock."""
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self.backend.name}.{spec.name}")[:150]
+
+    def usable(self, spec: VectorSpec, state: State | None) -> bool:
+        """Whether the state names a table of this database that holds vectors of this kind."""
+        return (
+            state is not None
+            and state.ver is not None
+            and state.norm is not None
+            and (state.table or "").startswith(f"{self.prefix(spec)}-")
+            and (state.dim, state.metric) == (spec.dim, spec.metric)
+        )

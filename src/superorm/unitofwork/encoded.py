@@ -1,0 +1,72 @@
+"""What the models gave during a unit of work, and in which versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+
+__all__ = ["Encoded", "Made"]
+
+_ROOM = 64 << 20
+"""Bytes of texts and vectors that are remembered."""
+_OVERHEAD = 200
+"""Bytes that an entry takes beside them."""
+
+
+@frozen
+class Made:
+    """The model in whose version the vectors of an index are made, as it was last read."""
+
+    model: str
+    version: int
+    at: float
+    """When it was read (seconds, monotonic)."""
+    switching: bool = False
+    """Whether another version may take its place at any moment."""
+
+
+@define(eq=False)
+class Encoded:
+    """Texts with the outputs of models, so that none is asked twice in a unit of work; and the versions used."""
+
+    room: int = _ROOM
+    made: dict[str, Made] = field(factory=dict[str, Made])
+    """By index, as it was first read."""
+    full: bool = False
+    """Whether there was no room for something."""
+    _outputs: dict[tuple[str, int], dict[str, Any]] = field(factory=dict[tuple[str, int], dict[str, Any]])
+
+    def outputs(self, model: str, version: int) -> Mapping[str, Any]:
+        """The outputs of a version of a model, by text."""
+        return self._outputs.get((model, version), {})
+
+    def remember(self, model: str, version: int, outputs: Mapping[str, Any], dim: int) -> None:
+        """Remember outputs of `dim` numbers, as many as there is room for."""
+        known = self._outputs.setdefault((model, version), {})
+        for text in self.fitting(list(outputs), dim):
+            self.room -= _size(text, dim)
+            known[text] = outputs[text]
+
+    def fitting(self, texts: Sequence[str], dim: int) -> Sequence[str]:
+        """The first of the texts, as many as there is room for."""
+        room = self.room
+        for number, text in enumerate(texts):
+            room -= _size(text, dim)
+            if room < 0:
+                self.full = True
+                return texts[:number]
+        return texts
+
+    def clear(self) -> None:
+        """Forget all."""
+        if self._outputs or self.made:
+            self.room = _ROOM
+            self.full = False
+            self.made = {}
+            self._outputs = {}
+
+
+def _size(text: str, dim: int) -> int:
+    return len(text) + 4 * dim + _OVERHEAD

@@ -1,0 +1,53 @@
+"""When a table is to be written anew, and with which index: decided from counts alone. Nothing here does I/O.
+
+A table that many publications changed lies in many small files, and rows that came after its index are compared
+one by one. So it is copied into a new one now and then, the less often the larger it is.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from superorm.schema.vector_spec import IndexSpec, VectorSpec
+from superorm.vectors.records import State
+
+__all__ = ["index_for", "is_due"]
+
+INDEXED_FROM = 20_000
+"""So many rows are searched faster with an index."""
+PUBLICATIONS = 64
+"""After so many the small files are put together."""
+BYTES_A_SECOND = 1 << 20
+"""Superseded tables stay for their readers for some minutes: at this rate they take some hundred megabytes."""
+_CHANGED = 0.1
+"""From this part of its rows on, those that came after its index make a table with one slow."""
+_DEFAULT = IndexSpec("ivf_flat")
+
+
+def index_for(spec: VectorSpec, state: State, rows: int, in_memory: int | None) -> IndexSpec | None:
+    """The index that a table of so many rows is to have; None: no index.
+
+    Without a declared one, only those of more than `in_memory` bytes get one, and keep it: others are searched there.
+    """
+    has = None if state.made is None else state.made.index
+    if rows < INDEXED_FROM:
+        return has
+    if spec.index is not None:
+        return None if spec.index.kind == "flat" else spec.index
+    return has if has is not None or in_memory is None or _size(spec, rows) <= in_memory else _DEFAULT
+
+
+def is_due(spec: VectorSpec, state: State, rows: int, index: IndexSpec | None, now: datetime) -> bool:
+    """Whether a table of so many rows is to be copied now, to have this index."""
+    made = state.made
+    if made is None:
+        return state.n >= PUBLICATIONS or index is not None
+    if (now - made.at).total_seconds() < _size(spec, rows) / BYTES_A_SECOND:
+        return False
+    if made.index != index:
+        return True
+    return state.n - made.n >= PUBLICATIONS if index is None else state.changed > _CHANGED * rows
+
+
+def _size(spec: VectorSpec, rows: int) -> int:
+    return 4 * spec.dim * rows

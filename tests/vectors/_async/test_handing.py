@@ -1,0 +1,116 @@
+"""Documents that a commit hands to the applier, which then does not read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from superorm.unitofwork.writes import Insert
+from superorm.vectors import handing
+from tests.vectors._async.world import AsyncWorld
+from tests.vectors.brute import DIM, stored
+
+VECTORS = np.random.default_rng(0).standard_normal((20, DIM)).astype("f4")
+
+
+class Reads:
+    """The keys of the documents whose vectors are read, and those that are known."""
+
+    def __init__(self, records: Any) -> None:
+        self.read: set[Any] = set()
+        self.known: set[Any] = set()
+        self._vectors, records.vectors = records.vectors, self
+
+    async def __call__(self, spec: Any, keys: Any, known: Any = (), **names: Any) -> Any:
+        self.read.update(keys.values())
+        self.known.update(document["_id"] for document in known)
+        return await self._vectors(spec, keys, known, **names)
+
+
+@pytest_asyncio.fixture
+async def empty(make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch) -> AsyncWorld:
+    """A table without rows, and every commit hands its documents over."""
+    from superorm._async import vector_tables
+
+    monkeypatch.setattr(vector_tables, "FROM", 1)
+    world = make_world("lancescan-mongod")
+    await world.indexes.ensure(world.spec)
+    return world
+
+
+async def insert(world: AsyncWorld, first: int, count: int) -> None:
+    """Commit new documents with a number as their key, and hand them over."""
+    documents = [{"_id": key, "v": stored(VECTORS[key]), "text": "x"} for key in range(first, first + count)]
+    write = Insert("things", documents)
+    async with world.backend.transaction() as session:
+        records = world.indexes.records({world.spec: [document["_id"] for document in documents]})
+        for one in [write, *records]:
+            await world.backend.write(one, session=session)
+        handed = world.indexes.handing([world.spec], records, [write])
+    for spec, one in handed:
+        assert world.indexes.copies.hand_over(spec, one)
+
+
+async def test_what_was_handed_over_is_not_read(empty: AsyncWorld) -> None:
+    """The applier reads no document of a commit of this process, and the table equals the documents."""
+    reads = Reads(empty.indexes.copies.records)
+    await insert(empty, 0, 10)
+    await empty.indexes.apply(empty.spec)
+    assert (set(), set(range(10))) == (reads.read, reads.known)
+    await empty.put({3: -VECTORS[3]})
+    await empty.indexes.apply(empty.spec)
+    assert {3} == reads.read
+    await empty.agrees(VECTORS[3], 5)
+    assert [] == await empty.indexes.check(empty.spec)
+
+
+@pytest.mark.parametrize("how", ["changed", "removed", "unset"])
+async def test_what_another_commit_touched_is_read(empty: AsyncWorld, how: str) -> None:
+    """A document that was changed since it was handed over is taken as it is now."""
+    reads = Reads(empty.indexes.copies.records)
+    await insert(empty, 0, 10)
+    if how == "removed":
+        await empty.remove(3)
+    else:
+        await empty.put({3: None if how == "unset" else -VECTORS[3]})
+    await empty.indexes.apply(empty.spec)
+    assert ({3}, {*range(10)} - {3}) == (reads.read, reads.known)
+    await empty.agrees(VECTORS[3], 5)
+    assert [] == await empty.indexes.check(empty.spec)
+
+
+async def test_a_later_record_that_is_stamped(empty: AsyncWorld, make_world: Callable[[str], AsyncWorld]) -> None:
+    """A later commit of the key whose record another applier has stamped already, alone, is not undone."""
+    await insert(empty, 0, 2)
+    other = make_world("lancescan-mongod")
+    await other.put({0: -VECTORS[0]})
+    copies: Any = other.indexes.copies
+    async with copies.tables.lock(copies.prefix(other.spec)):
+        look = await copies.records.look(other.spec.name, await copies.engine())
+        (later,) = [record.id for record in look.unstamped if len(record.keys) == 1]
+        step = await copies.read_step(other.spec)
+        step.ids, step.touched = [later], [key for key in step.touched if key == step.keys[0]]
+        step.keys, step.rows = step.keys[:1], step.rows[:1]
+        assert await copies.publish_step(other.spec, step, await copies.write_step(other.spec, step))
+    await empty.indexes.apply(empty.spec)
+    await empty.agrees(VECTORS[0], 5)
+    assert [] == await empty.indexes.check(empty.spec)
+
+
+async def test_only_so_many_are_kept(empty: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no room is read, as it is where another process applied it, and nothing is kept for good."""
+    from superorm._async import vector_tables
+
+    monkeypatch.setattr(vector_tables, "MOST", 12)
+    copies: Any = empty.indexes.copies
+    one = handing.Handed(0, frozenset(), [{"_id": key} for key in range(13)])
+    assert not copies.hand_over(empty.spec, one)
+    await insert(empty, 0, 10)
+    assert 1 == len(copies._handed[empty.spec.name])
+    await empty.indexes.apply(empty.spec)
+    assert [] == copies._handed[empty.spec.name]
+    await empty.agrees(VECTORS[3], 5)

@@ -1,0 +1,269 @@
+"""Tables that are copied and given an index in the background, beside searches and writers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from attrs import evolve
+
+from superorm._async import vector_indexes
+from superorm._io import aio
+from superorm.schema.vector_spec import IndexSpec
+from superorm.vectors import lance_directory, upkeep
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.records import Made, State
+from superorm.vectors.request import SearchRequest
+from superorm.vectors.upkeep import index_for, is_due
+from tests.vectors._async.world import SPEC, AsyncWorld, as_found
+from tests.vectors.brute import DIM, brute
+
+ROWS = 1_000
+VECTORS = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype("f4")
+
+
+async def always_keep(copies: Any, spec: Any) -> None:
+    """Put the copy in order."""
+    await copies.keep(spec, lambda: True)
+
+
+@pytest_asyncio.fixture
+async def large(make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch) -> AsyncWorld:
+    """A thousand documents, so many that an index is built as soon as the copy is put in order."""
+    monkeypatch.setattr(upkeep, "INDEXED_FROM", ROWS // 2)
+    monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
+    world = make_world("lancescan-mongod")
+    await world.put(dict(enumerate(VECTORS)))
+    await world.indexes.copies.ensure(world.spec)
+    return world
+
+
+def state_of(world: AsyncWorld) -> Any:
+    """The state as it is stored."""
+    return world.plain["_superorm_records"].find_one({"kind": "state"})
+
+
+async def recall(world: AsyncWorld) -> float:
+    """The part of the ten nearest that inexact searches find, over many queries."""
+    documents = list(world.plain["things"].find())
+    found = 0
+    for query in np.random.default_rng(1).standard_normal((20, DIM)).astype("f4"):
+        hits = await world.indexes.search(SearchRequest(world.spec, query, k=10), as_found)
+        assert len(hits) == 10
+        found += len({hit.key for hit in hits} & {key for key, _ in brute(documents, query, 10, world.spec.metric)})
+    return found / 200
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        None,
+        IndexSpec("ivf_flat", {"num_partitions": 4}),
+        IndexSpec("ivf_sq"),
+        IndexSpec("ivf_pq", {"num_sub_vectors": 2, "num_partitions": 2}),
+        IndexSpec("hnsw_flat", {"m": 10, "ef_construction": 100}),
+        IndexSpec("hnsw_sq"),
+    ],
+    ids=str,
+)
+async def test_an_index_is_built(large: AsyncWorld, index: IndexSpec | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches go by the index, and find what came after it, nothing that was removed, and no old vectors."""
+    large.spec = evolve(large.spec, index=index)
+    copies: Any = large.indexes.copies
+    assert await copies.due(large.spec)
+    await always_keep(copies, large.spec)
+    assert not await copies.due(large.spec)
+    state = state_of(large)
+    assert (index.kind if index is not None else "ivf_flat") == state["made"]["index"]["kind"]
+    handle = copies.tables._directory._connect().open_table(state["table"])
+    assert ["vector"] == handle.list_indices()[0].columns
+    thorough, asked = lance_directory._thorough, list[str]()
+    monkeypatch.setattr(lance_directory, "_thorough", lambda *args: asked.append(args[1]) or thorough(*args))
+    assert await recall(large) >= 0.99
+    assert 20 == len(asked)
+    await large.agrees(VECTORS[5], 5)
+    assert 20 == len(asked)
+    await large.put({5: -VECTORS[5], ROWS: VECTORS[6], 7: None})
+    await large.remove(6)
+    for _ in range(2):
+        assert await recall(large) >= 0.99
+        request = SearchRequest(large.spec, VECTORS[6], k=20)
+        keys = [hit.key for hit in await large.indexes.search(request, as_found)]
+        assert ROWS == keys[0]
+        assert not {6, 7} & {*keys}
+        await large.indexes.apply(large.spec)
+    await large.agrees(VECTORS[5], 5)
+    request = SearchRequest(large.spec, VECTORS[8], k=ROWS + 5)
+    assert ROWS - 1 == len(await large.indexes.search(request, as_found))
+    assert [] == await large.indexes.check(large.spec)
+
+
+async def test_nobody_waits_for_a_copy(large: AsyncWorld, make_world: Callable[[str], AsyncWorld]) -> None:
+    """While a table is copied and its index is built others commit, apply and search, and nothing of it is lost."""
+    copies: Any = large.indexes.copies
+    other = make_world("lancescan-mongod")
+    await other.agrees(VECTORS[0], 5)
+    steps: list[str] = []
+
+    def during(name: str, key: int) -> Any:
+        step = getattr(copies.tables, name)
+
+        async def slow(*args: Any) -> Any:
+            for world in (large, other):
+                await world.put({key: -VECTORS[key], key + 1: None})
+                await world.agrees(VECTORS[key], 5)
+                await world.indexes.copies.apply(world.spec, patience=0)
+                await world.remove(key + 2)
+                await world.agrees(VECTORS[key], 5)
+            result = await step(*args)
+            await other.put({key + 3: None})
+            await other.indexes.copies.keep(other.spec, lambda: True)  # one at a time
+            steps.append(name)
+            return result
+
+        return slow
+
+    copies.tables.copy, copies.tables.build_index = during("copy", 10), during("build_index", 20)
+    before = state_of(large)["table"]
+    await always_keep(copies, large.spec)
+    assert ["copy", "build_index"] == steps
+    assert before != state_of(large)["table"]
+    for key in (10, 20):
+        await large.agrees(VECTORS[key], 5)
+        await other.agrees(VECTORS[key], 5)
+    assert [] == await large.indexes.check(large.spec)
+
+
+async def test_a_table_that_was_replaced_meanwhile(large: AsyncWorld) -> None:
+    """A copy of a table that was built anew meanwhile is given up, and nothing of it is left."""
+    copies: Any = large.indexes.copies
+    copy = copies.tables.copy
+
+    async def slow(*args: Any) -> Any:
+        await large.indexes.rebuild(large.spec)
+        return await copy(*args)
+
+    copies.tables.copy = slow
+    await always_keep(copies, large.spec)
+    assert state_of(large)["made"]["index"] is None
+    await large.agrees(VECTORS[0], 5)
+    assert 2 == len(list(copies.tables._directory.path.glob("*.lance")))  # that which serves, and the one before
+
+
+async def test_an_index_that_cannot_be_built(large: AsyncWorld) -> None:
+    """It is tried once, and searches do without."""
+    large.spec = evolve(large.spec, index=IndexSpec("ivf_pq", {"num_sub_vectors": 5}))
+    copies: Any = large.indexes.copies
+    with pytest.raises((RuntimeError, ValueError), match="sub"):
+        await always_keep(copies, large.spec)
+    await always_keep(copies, large.spec)
+    assert 1 == len(list(copies.tables._directory.path.glob("*.lance")))
+    await large.agrees(VECTORS[0], 5)
+
+
+async def test_it_ends_when_it_is_not_to_go_on(large: AsyncWorld) -> None:
+    """A DB that is closed does not wait for the whole copy, and leaves nothing of it behind."""
+    copies: Any = large.indexes.copies
+    before = state_of(large)["table"]
+    await copies.keep(large.spec, lambda: False)
+    assert before == state_of(large)["table"]
+    assert 1 == len(list(copies.tables._directory.path.glob("*.lance")))
+    with pytest.raises(VersionLost):
+        await copies.tables.copy(before, 99, before, lambda: True)
+
+
+async def test_the_background(large: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due when an index is first used, and after commits, is done in the background, where nothing waits."""
+    monkeypatch.setattr(vector_indexes, "_PAUSE", 0.01)
+    indexes = vector_indexes.AsyncVectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
+    copies: Any = indexes.copies
+    keep, begun, released = copies.keep, list[Any](), list[bool]()
+
+    async def blocked(spec: Any, go_on: Any) -> None:
+        begun.append(spec)
+        while not released:
+            await aio.sleep(0.01)
+        await keep(spec, go_on)
+
+    copies.keep = blocked
+    indexes._keeper._pause = 0.01
+    await indexes.ensure(large.spec)
+    for _ in range(300):
+        if begun:
+            break
+        await aio.sleep(0.01)
+    large.indexes = indexes
+    await large.put({0: -VECTORS[0]})
+    indexes.notify([large.spec])
+    records = large.plain["_superorm_records"]
+    for _ in range(300):
+        if not records.count_documents({"kind": "record", "seq": {"$exists": False}}):
+            break
+        await aio.sleep(0.01)
+    else:
+        pytest.fail("the applier waits")
+    await large.agrees(VECTORS[0], 5)
+    assert (1, None) == (len(begun), state_of(large)["made"]["index"])
+    released.append(True)
+    for _ in range(500):
+        if state_of(large)["made"]["index"] is not None:
+            break
+        await aio.sleep(0.01)
+    assert "ivf_flat" == state_of(large)["made"]["index"]["kind"]
+    await indexes.close()
+    await large.agrees(VECTORS[0], 5)
+
+
+async def test_one_table_commit_for_many_records(large: AsyncWorld) -> None:
+    """Forty commits that are applied together make one version of the table, so do changes and removals in it."""
+    before = state_of(large)
+    for key in range(20):
+        await large.put({key: -VECTORS[key]})
+        await large.remove(100 + key)
+    await large.indexes.apply(large.spec)
+    after = state_of(large)
+    assert (before["n"] + 1, before["ver"] + 1) == (after["n"], after["ver"])
+    assert [] == await large.indexes.check(large.spec)
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def table(n: int = 0, index: IndexSpec | None = None, age: float = 1e6, changed: int = 0) -> State:
+    """The state of a table at publication 100."""
+    made = Made(n, NOW - timedelta(seconds=age), index)
+    return State(100, 0, 1, "t", made=made, changed=changed)
+
+
+def test_which_index() -> None:
+    """As declared, from 20,000 rows on; else none for what memory holds; a table keeps the one it has."""
+    spec, flat = evolve(SPEC, dim=100), IndexSpec("ivf_flat")
+    hnsw = IndexSpec("hnsw_sq", {"m": 8})
+    assert index_for(spec, table(), 19_999, 0) is None
+    assert flat == index_for(spec, table(), 20_000, 0)
+    assert index_for(spec, table(), 20_000, 8_000_000) is None
+    assert flat == index_for(spec, table(), 20_001, 8_000_000)
+    assert index_for(spec, table(), 20_000, None) is None
+    assert hnsw == index_for(evolve(spec, index=hnsw), table(index=flat), 20_000, None)
+    assert hnsw == index_for(spec, table(index=hnsw), 30_000, 1 << 40)
+    assert hnsw == index_for(spec, table(index=hnsw), 10, 0)
+    assert index_for(evolve(spec, index=IndexSpec("flat")), table(index=hnsw), 30_000, 0) is None
+    assert Made(1, NOW, hnsw) == Made.of(Made(1, NOW, hnsw).as_document())
+
+
+def test_when() -> None:
+    """After many publications, or changes where there is an index, at once for another index, the rarer the larger."""
+    spec, flat = evolve(SPEC, dim=256), IndexSpec("ivf_flat")
+    assert is_due(spec, table(n=36), 1024, None, NOW)
+    assert not is_due(spec, table(n=37), 1024, None, NOW)
+    assert is_due(spec, table(age=1.01), 1024, None, NOW)  # a megabyte
+    assert not is_due(spec, table(age=0.99), 1024, None, NOW)
+    assert is_due(spec, table(n=100), 1024, flat, NOW)
+    assert not is_due(spec, table(index=flat, changed=102), 1024, flat, NOW)
+    assert is_due(spec, table(index=flat, changed=103), 1024, flat, NOW)
+    assert is_due(spec, State(64, 0, 1, "t"), 1024, None, NOW)
+    assert not is_due(spec, State(63, 0, 1, "t"), 1024, None, NOW)

@@ -1,0 +1,60 @@
+"""Asynchronous searches never hold up their event loop, whatever threads do with the rows."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from superorm.vectors.rows import Rows
+from tests.vectors._async.conftest import make_world
+from tests.vectors._async.world import AsyncWorld
+from tests.vectors.brute import DIM
+
+__all__ = ["make_world"]
+
+VECTORS = np.random.default_rng(43).standard_normal((40, DIM)).astype("f4")
+
+
+@pytest.mark.parametrize("pair", ["memory-mongod", "lancedb-mongod"])
+async def test_rows_that_are_installed_slowly(
+    make_world: Callable[[str], AsyncWorld],
+    pair: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While rows are written, the loop goes on, and searches of it with and without a filter come to that point."""
+    world = make_world(pair)
+    await world.indexes.ensure(world.spec)
+    await world.put(dict(enumerate(VECTORS)), r=1)
+    await world.indexes.apply(world.spec)
+    await world.agrees(VECTORS[0])
+    await world.put({0: -VECTORS[0], 50: VECTORS[0]})
+    begun, go, replace = threading.Event(), threading.Event(), Rows.replace
+
+    def slow(self: Rows, *args: Any) -> None:
+        begun.set()
+        assert go.wait(30)
+        replace(self, *args)
+
+    monkeypatch.setattr(Rows, "replace", slow)
+    searches = [asyncio.create_task(world.search(VECTORS[0], 2))]
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    for filter in (None, {"r": 1}, {"_id": {"$lt": 3}}):
+        searches.append(asyncio.create_task(world.search(VECTORS[0], 2, filter=filter)))
+    waking = threading.Timer(10, go.set)  # where the loop waits, it goes on then
+    waking.start()
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+    waited = go.is_set()
+    go.set()
+    waking.cancel()
+    assert not waited
+    found = await asyncio.gather(*searches)
+    assert [50] * 2 == [hits[0].key for hits in found[:2]]
+    assert 0 not in {hit.key for hits in found for hit in hits[:1]}
+    await world.agrees(VECTORS[0])
