@@ -125,7 +125,7 @@ class Writing:
         if isinstance(plan, MergePlan):
             self._merge(plan)
             return None
-        self._work.tracker.be_unsure()
+        self._work.tracker.undo.be_unsure()
         if isinstance(plan, UpdatePlan):
             done = self._update(plan)
         elif isinstance(plan, DeletePlan):
@@ -241,7 +241,7 @@ class Writing:
             self._read_rows(keys or [])
         with self._work.recorded({spec: keys or [] for spec in specs}):
             result = self._write(mapping, writes.Delete(collection, self._filters(plan.filter, keys)))
-        self._work.tracker.thinned(collection)
+        self._work.tracker.undo.statement_deleted(collection)
         tracked = self._work.tracker.of_collection(collection)
         gone = [instance for key in identities(keys or []) for instance in tracked.get(key, ())]
         self._work.tracker.flushed(FlushPlan(deleted=gone))
@@ -329,7 +329,7 @@ class Writing:
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
             found = self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
-            self._work.tracker.refreshed(pairs)
+            self._work.tracker.undo.refreshed(pairs)
             self._work.events.loads.refreshed([instance for instance, _ in pairs])
 
     def _read_rows(self, keys: Sequence[Any]) -> None:
@@ -378,7 +378,7 @@ def _compute(work: UnitOfWork, objects: Sequence[Document], report: Progress | N
 def _inserted(work: UnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
     """Note the keys of documents that a statement inserted, where a rollback takes them back."""
     if work.server_session is not None:
-        work.tracker.inserted(mapping.collection, keys)
+        work.tracker.undo.statement_inserted(mapping.collection, keys)
 
 
 def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
