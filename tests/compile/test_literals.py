@@ -15,7 +15,7 @@ import pytest
 from bson import Regex
 from pymongo.collection import Collection
 
-from superorm import Predicate, StatementError, select
+from superorm import Predicate, StatementError, ValidationError, select
 from superorm.compile.compiler import compile_select
 from superorm.unitofwork.encode import CODEC_OPTIONS
 from tests.compile.classes import Actor, Imdb, Movie
@@ -137,8 +137,54 @@ REFUSED: list[tuple[Any, str]] = [
     (re.compile("x"), "of type Pattern cannot stand in a statement"),
     (Regex("x"), "of type Regex cannot stand in a statement"),
     (np.zeros(2), "of type ndarray cannot stand in a statement"),
+    (np.timedelta64(1, "D"), "of type timedelta64 cannot stand in a statement"),
+    (np.timedelta64("NaT"), "only what BSON holds: np.timedelta64('NaT')"),
+    (np.datetime64(1, "ns"), "of type datetime64 cannot stand in a statement, only what BSON holds"),
+    (np.datetime64("NaT"), "of type datetime64 cannot stand in a statement"),
     (Imdb(rating="x"), "Imdb.rating cannot stand in a statement: expected float, got str 'x'"),  # type: ignore[arg-type]
 ]
+
+
+@pytest.mark.parametrize("unit", ["Y", "D", "s", "ns", "NaT"])
+def test_spans_of_numpy_are_no_numbers(unit: str) -> None:
+    """On either side of an operator, with an expression on the other, they are refused as timedeltas are."""
+    span: Any = np.timedelta64("NaT") if unit == "NaT" else np.timedelta64(1, unit)  # type: ignore[call-overload]
+    year: Any = Movie.year
+    operations: list[Callable[[Any], object]] = [
+        lambda one: year + one,
+        lambda one: one + year,
+        lambda one: year - one,
+        lambda one: one - year,
+        lambda one: year * one,
+        lambda one: one * year,
+        lambda one: year / one,
+        lambda one: one / year,
+        lambda one: year % one,
+        lambda one: year.inc(one),
+    ]
+    for operation in operations:
+        for one in span, dt.timedelta(days=1):
+            with pytest.raises(StatementError, match=f"arithmetic takes numbers, not {type(one).__name__}"):
+                operation(one)
+    with pytest.raises(ValidationError, match=r"Movie\.year cannot be stored: expected int, got timedelta64"):
+        year.to(span)
+    with pytest.raises(StatementError, match="of type timedelta64 cannot stand in a statement"):
+        _ = span < year
+
+
+def test_numbers_of_numpy_before_expressions() -> None:
+    """They are as they are after them."""
+    year: Any = Movie.year
+    for one, other in (
+        (np.float64(2) * year, 2.0 * year),
+        (np.int64(2) + year, 2 + year),
+        (np.int32(2) - year, 2 - year),
+        (np.float32(2) / year, 2.0 / year),
+    ):
+        assert select(Movie).columns(other).pipeline() == select(Movie).columns(one).pipeline()
+    assert select(Movie).where(year > 3).pipeline() == select(Movie).where(np.int64(3) < year).pipeline()
+    with pytest.raises(StatementError, match="arithmetic takes numbers, not ndarray"):
+        _ = np.zeros(2) * year
 
 
 @pytest.mark.parametrize(("value", "message"), REFUSED, ids=[message for _, message in REFUSED])

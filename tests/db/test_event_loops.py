@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import pymongo
 import pytest
 
-from superorm import AsyncDB, AsyncSession, ConfigurationError, Document, Mapped, connect_async, field, select
+from superorm import AsyncDB, AsyncSession, ConfigurationError, Document, Mapped, connect, connect_async, field, select
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -153,6 +155,94 @@ def test_closed_beside_a_running_event_loop(mongodb_uri: str, name: str) -> None
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superorm._io.loops._PATIENCE", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_closed_beside_a_blocked_event_loop(mongodb_uri: str, name: str) -> None:
+    """An event loop that waits for the one that closes is named instead of waited for; once it is free, that works."""
+    db = made(mongodb_uri, name)
+
+    def close() -> str:
+        try:
+            asyncio.run(db.close())
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
+    async def main() -> str:
+        await write(db)
+        with ThreadPoolExecutor(1) as other:
+            refused = other.submit(close).result(30)  # which blocks this event loop
+        assert [1] == await read(db)  # it is open
+        assert "" == await asyncio.to_thread(close)
+        with pytest.raises(ConfigurationError, match="closed"):
+            await read(db)
+        return refused
+
+    thread = threading.current_thread().name
+    refused = rf"^AsyncDB.close\(\) has to .* in thread '{thread}', is blocked: it has not answered for 0.5 seconds"
+    assert re.search(refused, asyncio.run(main()))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_twins_closed_beside_a_blocked_event_loop(mongodb_uri: str, name: str) -> None:
+    """The DB whose twin it is says so too, closes all else, and can be closed again."""
+    db = connect(mongodb_uri, database=name, vector_database="memory://", signing_key="test-key")
+
+    async def used() -> list[int]:
+        async with AsyncSession(db) as session:
+            return (await session.scalars(select(Mark.id))).all()
+
+    async def main() -> None:
+        assert [] == await used()
+        with ThreadPoolExecutor(1) as other, pytest.raises(ConfigurationError, match=r"^DB.close\(\) .* is blocked"):
+            other.submit(db.close).result(30)
+        await asyncio.to_thread(db.close)
+        with pytest.raises(ConfigurationError, match="closed"):
+            await used()
+
+    with db.begin() as session:
+        session.count(select(Mark))
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_closed_slowly(mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event loop that answers is waited for; one that ends instead is named."""
+    db = made(mongodb_uri, name)
+    begun = threading.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(seconds)
+
+    async def main(closing: Callable[[], Awaitable[Any]]) -> None:
+        await write(db)
+        monkeypatch.setattr(db.vectors, "close", slow)
+        await closing()
+
+    seconds = 2
+    asyncio.run(main(lambda: asyncio.to_thread(asyncio.run, db.close())))
+    assert begun.is_set()
+    db, seconds = made(mongodb_uri, f"{name}_2"), 60
+    with ThreadPoolExecutor(1) as other:
+        begun.clear()
+        closed: list[Future[None]] = []
+
+        async def ends() -> None:
+            closed.append(other.submit(asyncio.run, db.close()))
+            await asyncio.to_thread(begun.wait)
+
+        asyncio.run(main(ends))
+        with pytest.raises(ConfigurationError, match="has ended before that was done"):
+            closed[0].result(30)
+    with pymongo.MongoClient[Any](mongodb_uri) as client:
+        client.drop_database(f"{name}_2")
 
 
 def test_without_connections() -> None:

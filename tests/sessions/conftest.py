@@ -8,17 +8,31 @@ from uuid import uuid4
 import pymongo
 import pytest
 
-from tests.sessions.servers import replica_set
+from tests.sessions.servers import replica_set, standalone
 
 
 @pytest.fixture(scope="session")
 def own_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of a replica set of one member that nobody else uses, and that fails on demand (``configureFailPoint``).
 
+    Clients poll: else they need half a second to see that a connection was closed.
     Databases are not dropped: a transaction left open would hold that up for a minute.
     """
     with replica_set(tmp_path_factory.mktemp("own"), 1, "enableTestCommands=1") as (member,):
-        yield f"mongodb://{member.address}/?replicaSet=tests"
+        yield f"mongodb://{member.address}/?replicaSet=tests&serverMonitoringMode=poll"
+
+
+@pytest.fixture(scope="session")
+def alone_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a server without transactions that nobody else uses, and that fails on demand."""
+    with standalone(tmp_path_factory.mktemp("alone"), "enableTestCommands=1") as member:
+        yield f"mongodb://{member.address}/?directConnection=true&serverMonitoringMode=poll"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients look for a server again at once."""
+    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.02)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import pymongo
@@ -41,12 +41,20 @@ def cases() -> list[tuple[str, str]]:
     return [(fault, command) for fault, command in found if fault != "unknown result" or command == COMMANDS[-1]]
 
 
-@contextmanager
-def failing(uri: str, fault: str, command: str, mode: Mode) -> Generator[None]:
+def failing(uri: str, fault: str, command: str, mode: Mode) -> AbstractContextManager[None]:
     """A block in which the command fails, the first time or whenever it is sent."""
+    return _failing(uri, FAULTS[fault], [command], "alwaysOn" if mode == "always" else {"times": 1})
+
+
+def failing_write(uri: str, fault: str, number: int) -> AbstractContextManager[None]:
+    """A block in which the commands that write fail after the first so many."""
+    return _failing(uri, FAULTS[fault], ["insert", "update", "delete"], {"skip": number} if number else "alwaysOn")
+
+
+@contextmanager
+def _failing(uri: str, fault: dict[str, Any], commands: list[str], when: Any) -> Generator[None]:
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
-        data = {"failCommands": [command], "appName": APP, **FAULTS[fault]}
-        when = "alwaysOn" if mode == "always" else {"times": 1}
+        data = {"failCommands": commands, "appName": APP, **fault}
         client.admin.command({"configureFailPoint": "failCommand", "mode": when, "data": data})
         try:
             yield

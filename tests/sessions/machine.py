@@ -327,7 +327,7 @@ class SessionMachine(World):
         if self.side.undo:
             self.look_at(e)  # what is read at first touch would be what it was before
         self.session.expunge(e.instance)
-        if e.state == "stored" and self.side.undo:
+        if e.state == "stored" and self.written(e):
             e.expunged = True
             self.be_unsure()
         e.state, e.marked = "outside", False
@@ -404,10 +404,12 @@ class SessionMachine(World):
         for one in self.entities if self.side.undo else ():
             self.look_at(one)
         self.session.expunge_all()
+        left = [one for one in self.entities if one.state == "stored" and self.written(one)]
+        for one in left:
+            one.expunged = True
         for one in self.entities:
-            one.expunged = one.expunged or (one.state == "stored" and bool(self.side.undo))
             one.state, one.marked = "outside", False
-        if self.side.undo:
+        if left:
             self.be_unsure()
 
     def merge(self, given: Entity, *, pickled: bool) -> None:

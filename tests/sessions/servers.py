@@ -28,12 +28,13 @@ def free_ports(number: int) -> list[int]:
 
 
 class Member:
-    """A mongod on a port of 127.0.0.1, in a replica set."""
+    """A mongod on a port of 127.0.0.1, in a replica set or alone."""
 
-    def __init__(self, path: Path, port: int, *parameters: str) -> None:
+    def __init__(self, path: Path, port: int, *parameters: str, alone: bool = False) -> None:
         self.path = path
         self.port = port
         self.address = f"127.0.0.1:{port}"
+        self._alone = alone
         self._parameters = ["diagnosticDataCollectionEnabled=false", *parameters]
         path.mkdir()
         self.start()
@@ -41,7 +42,8 @@ class Member:
     def start(self) -> None:
         """Start it, over the data it left."""
         command = [str(find_mongod()), "--dbpath", str(self.path), "--port", str(self.port)]
-        command += ["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "tests", "--oplogSize", "64"]
+        command += ["--bind_ip", "127.0.0.1", "--nounixsocket"]
+        command += [] if self._alone else ["--replSet", "tests", "--oplogSize", "64"]
         command += ["--wiredTigerCacheSizeGB", "0.25", "--quiet", "--logpath", str(self.path / "log"), "--logappend"]
         for parameter in self._parameters:
             command += ["--setParameter", parameter]
@@ -93,6 +95,18 @@ def replica_set(path: Path, size: int, *parameters: str) -> Generator[list[Membe
     finally:
         for member in members:
             member.kill()
+
+
+@contextmanager
+def standalone(path: Path, *parameters: str) -> Generator[Member]:
+    """A server without transactions, with its data under the path; it ends with the block."""
+    member = Member(path / "alone", *free_ports(1), *parameters, alone=True)
+    try:
+        with member.client() as client:
+            client.admin.command("ping")
+        yield member
+    finally:
+        member.kill()
 
 
 def step_down(member: Member) -> None:

@@ -85,7 +85,7 @@ class Place:
 
 
 @pytest.fixture
-def place(own_uri: str) -> Iterator[Place]:
+def place(own_uri: str, impatient: None) -> Iterator[Place]:
     """A database on a server that fails on demand."""
     place = Place(own_uri)
     yield place

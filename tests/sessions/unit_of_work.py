@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from superorm import Document, Mapped, ObjectId, Session, field
+from superorm import AsyncSession, Document, Mapped, ObjectId, Session, field
+from tests.sessions.taking import Steps
 
 CHILDREN = 3
 
@@ -38,15 +39,20 @@ class Child(Document):
 CLASSES: list[type[Document]] = [Total, Parent, Child]
 
 
-def work(session: Session, writer: str, unit: int) -> None:
+def begun(writer: str) -> Total:
+    """What there has to be of a writer before its first unit."""
+    return Total(id=writer)
+
+
+def steps(session: Session | AsyncSession, writer: str, unit: int) -> Steps:
     """Insert a parent with its children, take a child from the writer's parent before, and count."""
-    total = session.get_one(Total, writer)
+    total = yield session.get_one(Total, writer)
     parent = Parent(unit=unit, before=total.last)
     children = [Child(parent=parent.id, number=number) for number in range(CHILDREN)]
     parent.children.extend(child.id for child in children)
     if total.last is not None:
-        before = session.get_one(Parent, total.last)
-        session.delete(session.get_one(Child, before.children.pop()))
+        before = yield session.get_one(Parent, total.last)
+        session.delete((yield session.get_one(Child, before.children.pop())))
     session.add_all([*children, parent])
     total.units += 1
     total.last = parent.id

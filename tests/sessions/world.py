@@ -153,9 +153,12 @@ class World(RuleBasedStateMachine):
 
     def doubt(self, e: Entity) -> None:
         """What the object shows was read just now; one that was written before is to be what it was then."""
-        written = any(one is e for one, *_ in self.side.undo)
-        if self.side.unsure is not None and e not in self.side.unsure and not written:
+        if self.side.unsure is not None and e not in self.side.unsure and not self.written(e):
             self.side.unsure.append(e)
+
+    def written(self, e: Entity) -> bool:
+        """Whether a rollback gives something back to the object."""
+        return any(one is e for one, *_ in self.side.undo)
 
     def remember(self, e: Entity) -> None:
         """Keep what the object is, for a rollback."""

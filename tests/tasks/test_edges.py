@@ -14,11 +14,13 @@ from superorm import (
     DB,
     Document,
     Embedded,
+    Index,
     Mapped,
     Registry,
     Session,
     StatementError,
     ValidationError,
+    WriteError,
     column,
     field,
     func,
@@ -298,3 +300,27 @@ def test_versions_of_documents_that_are_merged(server: DB) -> None:
         session.get_one(Count, 3).n = 7
     assert 3 == raw(server, "edge_counts").find_one({"_id": 3})["version"]
     assert [(4,)] == rows(server, select(func.count()).select_from(Count))
+
+
+def test_a_wildcard_beside_a_field(mongodb_uri: str) -> None:
+    """Servers have such indexes since 7.0; the error of those before names collection and index."""
+
+    class Shelf(Document, registry=Registry()):
+        __collection__ = "edges_wild"
+        __indexes__ = (Index("number", "meta.$**"),)
+        number: Mapped[int] = field(default=0)
+        meta: Mapped[dict[str, str]] = field(factory=dict)
+
+    name = f"edges_{uuid4().hex[:10]}"
+    with superorm.connect(mongodb_uri, database=name, vector_database="memory://") as db:
+        backend: Any = db.parts.data_backend
+        try:
+            if backend.client.server_info()["versionArray"][0] < 7:
+                with pytest.raises(WriteError, match=r"edges_wild: .*meta\.\$\*\*.* wildcard indexes do not allow"):
+                    db.create_all(Shelf)
+            else:
+                db.create_all(Shelf)
+                keys = [index["key"] for index in backend.client[name].edges_wild.list_indexes()]
+                assert {"number": 1, "meta.$**": 1} in keys
+        finally:
+            backend.client.drop_database(name)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from superorm import Document, Mapped, Registry, SessionError, ValidationError
+from superorm.schema.fields import MISSING
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.tracking import Tracker
@@ -123,6 +124,24 @@ def test_rollback_of_new_and_deleted_objects() -> None:
     assert ["n"] == write.documents[0]["genres"]
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_an_expunged_object_that_had_expired(written: bool) -> None:
+    """What it was is known no longer, as another may have its id soon; unless a rollback gives that back."""
+    tracker = Tracker()
+    one, other = tracker.load(FILM, [stored(1, title="a"), stored(2)])
+    other.title = "b"
+    if written:
+        one.title = "c"
+    flush(tracker)
+    tracker.expire(one)
+    tracker.expunge(one)
+    assert ("c" if written else MISSING) == tracker.undo.forgotten(one, "title")
+    tracker.rolled_back()
+    tracker.add(one)
+    tracker.load(FILM, [stored(1, title="a")])
+    assert "a" == one.title
+
+
 @pytest.mark.parametrize("deleted", [False, True])
 def test_rollback_of_a_new_object_that_showed_its_document(deleted: bool) -> None:
     """It keeps what a statement made of it, also what nobody has read; what does not fit is refused later."""
@@ -132,7 +151,7 @@ def test_rollback_of_a_new_object_that_showed_its_document(deleted: bool) -> Non
     flush(tracker)
     changes: list[Any] = [["new"], 7]
     documents = [stored(film.id, title="t", genres=genres) for film, genres in zip(films, changes, strict=True)]
-    tracker.refreshed(zip(films, documents, strict=True))
+    tracker.undo.refreshed(zip(films, documents, strict=True))
     if deleted:
         for film in films:
             tracker.delete(film)

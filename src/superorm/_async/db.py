@@ -215,16 +215,17 @@ class AsyncDB:
         await self.close()
 
     async def close(self) -> None:
-        """Bring the vector database up to date and let go of the parts, in the event loop that they belong to."""
-        await aio.in_loop(self._home, self._close)
+        """Bring the vector database up to date and let go of the parts, in the event loop that they belong to.
+
+        Raises `ConfigurationError` where another thread runs that event loop, and it is blocked.
+        """
+        await aio.in_loop(self._home, self._close, "AsyncDB.close()")
 
     async def _close(self) -> None:
         async with self._lock:  # after an opening under way
-            if self._closed:
-                return
-            self._closed = True
+            before, self._closed = self._closed, True
         async with AsyncExitStack() as stack:  # each is closed, whatever the ones before it raise
-            if self._parts is not None:
+            if self._parts is not None and not before:
                 parts = self._parts
                 for closer in reversed(parts.closers):
                     stack.push_async_callback(closer)

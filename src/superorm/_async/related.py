@@ -75,7 +75,7 @@ class AsyncRelated:
             having = [one for one in {id(one): one for one in objects}.values() if isinstance(one, cls)]
             lacking = [one for one in having if not is_loaded(relation, one)]
             together = _of_class(relation.target, joined.get(loading.name, ()))
-            if len(lacking) < len(having) and tracker is self._work.tracker:
+            if len(lacking) < len(having) and tracker is self._work.tracker and tracker.may_be_partial:
                 await self._complete(relation, having, together)
             inner = joined
             fresh = {identity(document["_id"]) for document in together} if loading.joined else set[Any]()

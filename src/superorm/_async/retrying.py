@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from superorm._io import aio
 from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, StaleDocumentError, SuperormError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr, typed_repr
 
 if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
@@ -65,9 +65,9 @@ def _passes(error: BaseException | None) -> bool:
 
 def _check_function(function: object) -> None:
     if not callable(function):
-        raise SessionError(f"db.run() takes a function of a session, not {type(function).__name__} {shown(function)}")
+        raise SessionError(f"db.run() takes a function of a session, not {typed_repr(function)}")
 
 
 def _check_attempts(attempts: object) -> None:
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-        raise SessionError(f"db.run() makes at least 1 attempt, not {shown(attempts)}")
+        raise SessionError(f"db.run() makes at least 1 attempt, not {short_repr(attempts)}")

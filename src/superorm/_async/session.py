@@ -25,7 +25,7 @@ from superorm.exc import (
 from superorm.expr.kinds import is_select
 from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.expr.statements import Rows, Select
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.protocols.concerns import SessionOptions
@@ -103,10 +103,13 @@ class AsyncSession(EventTarget):
     def delete(self, instance: Document) -> None:
         """Delete the document at the next flush. Raises `SessionError` where it is not in the session."""
         self._alone.check("delete")
-        self._tracker.delete(instance)
+        self._work.cascades.delete(instance)
 
     def expunge(self, instance: Document) -> None:
         """Forget the document and what was changed in it, which stays in the object.
+
+        A new one is outside as if it had not been added: keys that its relationships were about to give, and lists
+        that showed it by its key, are as the user set them.
 
         What its loaded relationships show stays in the session, unless their cascade has ``expunge``.
         """
@@ -116,7 +119,7 @@ class AsyncSession(EventTarget):
     def expunge_all(self) -> None:
         """Forget all documents."""
         self._alone.check("expunge_all")
-        self._tracker.expunge_all()
+        self._work.cascades.expunge_all()
 
     def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
         """Forget the values of a stored document, or of some fields and relationships, and what was changed in them.
@@ -211,7 +214,7 @@ class AsyncSession(EventTarget):
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = await self.get(cls, key, options=options)
         if found is None:
-            raise NoResultFound(f"there is no {cls.__name__} {shown(key)}", document_class=cls, key=key)
+            raise NoResultFound(f"there is no {cls.__name__} {short_repr(key)}", document_class=cls, key=key)
         return found
 
     @overload
@@ -337,7 +340,7 @@ class AsyncSession(EventTarget):
             await self._work.before_inserts()
             self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
             async with self._work.failing():
-                self._tracker.be_unsure()
+                self._tracker.undo.be_unsure()
                 return await insert_objects(self._work, objects, report)
 
     @alone

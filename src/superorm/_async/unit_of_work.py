@@ -191,7 +191,12 @@ class AsyncUnitOfWork(AsyncTransaction):
         if self.server_session is not None:
             await self._carry_out(plan, tracker)
         else:
-            await aio.shielded(self._carry_out, plan, tracker)
+            try:
+                await aio.shielded(self._carry_out, plan, tracker)
+            except SuperormError as error:
+                if len(plan.writes) > 1:
+                    error.add_note(plan.so_far())
+                raise
 
     async def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
         async with self.recorded(plan.touched, plan.writes):
@@ -214,6 +219,7 @@ class AsyncUnitOfWork(AsyncTransaction):
                 reads = stale_documents(write)
                 found = [one for read in reads for one in await backend.read(read, session=self.server_session)]
                 raise stale_error(plan, write, result.matched, found)
+            plan.done += 1
 
     async def commit(self, report: Progress | None) -> None:
         """Flush and commit."""

@@ -143,7 +143,7 @@ class AsyncWriting:
         if isinstance(plan, MergePlan):
             await self._merge(plan)
             return None
-        self._work.tracker.be_unsure()
+        self._work.tracker.undo.be_unsure()
         if not self._db.capabilities.transactions:
             await self.ahead()
         if isinstance(plan, UpdatePlan):
@@ -263,7 +263,7 @@ class AsyncWriting:
             await self._read_rows(keys or [])
         async with self._work.recorded({spec: keys or [] for spec in specs}):
             result = await self._write(mapping, writes.Delete(collection, self._filters(plan.filter, keys)))
-        self._work.tracker.thinned(collection)
+        self._work.tracker.undo.statement_deleted(collection)
         tracked = self._work.tracker.of_collection(collection)
         gone = [instance for key in identities(keys or []) for instance in tracked.get(key, ())]
         self._work.tracker.flushed(FlushPlan(deleted=gone))
@@ -361,7 +361,7 @@ class AsyncWriting:
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
             found = await self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
-            self._work.tracker.refreshed(pairs)
+            self._work.tracker.undo.refreshed(pairs)
             self._work.events.loads.refreshed([instance for instance, _ in pairs])
 
     async def _read_rows(self, keys: Sequence[Any]) -> None:
@@ -411,7 +411,7 @@ async def _compute(
 def _inserted(work: AsyncUnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
     """Note the keys of documents that a statement inserted, where a rollback takes them back."""
     if work.server_session is not None:
-        work.tracker.inserted(mapping.collection, keys)
+        work.tracker.undo.statement_inserted(mapping.collection, keys)
 
 
 async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:

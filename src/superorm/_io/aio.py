@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
@@ -14,13 +13,16 @@ from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from superorm._io.loops import run_in
 from superorm.exc import SessionError
 
 __all__ = [
+    "FINALIZERS_MAY_WAIT",
     "Background",
     "Lock",
     "call",
     "caller",
+    "collecting",
     "here",
     "in_loop",
     "in_thread",
@@ -34,6 +36,9 @@ _shielded: WeakSet[asyncio.Task[Any]] = WeakSet()
 """The tasks that a cancellation does not reach."""
 _GRACE = 10.0
 """Seconds for which a cancellation waits for work that should not be cut off."""
+
+FINALIZERS_MAY_WAIT: bool = True
+"""Whether a forgotten generator may wait as it is closed: event loops close asynchronous ones in a task."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,12 +67,17 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         raise
 
 
-async def in_loop(loop: asyncio.AbstractEventLoop | None, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Await the function in an event loop that may be another than the running one; here where that one is closed."""
+async def in_loop(
+    loop: asyncio.AbstractEventLoop | None, function: Callable[[], Coroutine[Any, Any, T]], call: str
+) -> T:
+    """Await the function in an event loop that may be another than the running one; here where that one is closed.
+
+    Raises `ConfigurationError`, which names the `call`, where that event loop is blocked.
+    """
     if loop is None or loop is here() or loop.is_closed():
         return await function()
     if loop.is_running():
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(), loop))
+        return await in_thread(run_in, loop, function, call)
     return await in_thread(loop.run_until_complete, function())
 
 
@@ -99,11 +109,6 @@ async def shielded(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args,
         raise
 
 
-async def finalized(later: deque[T], finish: Callable[[T], Awaitable[None]], item: T) -> None:
-    """Finish what was forgotten with a generator: event loops finalise asynchronous ones in a task."""
-    await finish(item)
-
-
 async def call(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Await what the function gives. Raises `SessionError` where that cannot be awaited."""
     result: object = function(*args, **kwargs)
@@ -119,6 +124,11 @@ def caller() -> object:
         return asyncio.current_task() or threading.get_ident()
     except RuntimeError:
         return threading.get_ident()
+
+
+def collecting() -> bool:
+    """Whether the garbage collector is calling: event loops finalise asynchronous generators in a task instead."""
+    return False
 
 
 def name_of(caller: object) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from superorm.exc import ConfigurationError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 
 __all__ = ["Progress", "reporting"]
 
@@ -50,5 +50,5 @@ def reporting(progress: Progress | bool | None) -> Generator[Progress | None]:
 
 def _checked(progress: object) -> Any:
     if not callable(progress):
-        raise ConfigurationError(f"progress= takes True, or a callable (done, total, what), not {shown(progress)}")
+        raise ConfigurationError(f"progress= takes True, or a callable (done, total, what), not {short_repr(progress)}")
     return progress

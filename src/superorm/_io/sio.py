@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import ParamSpec, TypeVar
 
 from superorm.exc import SessionError
 
-__all__ = ["Background", "Lock", "here", "in_loop", "in_thread", "settled", "sleep"]
+__all__ = ["FINALIZERS_MAY_WAIT", "Background", "Lock", "here", "in_loop", "in_thread", "settled", "sleep"]
+
+FINALIZERS_MAY_WAIT: bool = False
+"""Whether a forgotten generator may wait as it is closed: it may be collected amid anything, also under locks."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +36,7 @@ def here() -> object:
     return None
 
 
-def in_loop(loop: None, function: Callable[[], T]) -> T:
+def in_loop(loop: None, function: Callable[[], T], call: str) -> T:
     """Call the function."""
     return function()
 
@@ -52,11 +55,6 @@ def shielded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return function(*args, **kwargs)
 
 
-def finalized(later: deque[T], finish: Callable[[T], None], item: T) -> None:
-    """Put aside what was forgotten with a generator: it may be collected amid anything, also under locks."""
-    later.append(item)
-
-
 def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the function. Raises `SessionError` where its result would have to be awaited, or is a generator."""
     result = function(*args, **kwargs)
@@ -67,6 +65,23 @@ def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         result.close()
         raise SessionError(f"a plain function is needed here, and {function!r:.80} is an async one")
     return result
+
+
+_collector: int | None = None
+"""The thread in which the garbage collector is at work."""
+
+
+def _note_collector(phase: str, info: dict[str, int], me: Callable[[], int] = threading.get_ident) -> None:
+    global _collector
+    _collector = me() if phase == "start" else None  # also at the end of the process, when modules are empty
+
+
+gc.callbacks.append(_note_collector)
+
+
+def collecting() -> bool:
+    """Whether the garbage collector is calling: amid anything, in whatever thread, also under locks."""
+    return _collector == threading.get_ident()
 
 
 def name_of(caller: object) -> str:

@@ -6,14 +6,13 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Protocol
 
+from superorm._io.loops import run_in
 from superorm.exc import ConfigurationError
 
 __all__ = ["Twin", "Twins"]
-
-_SECONDS = 30
-"""How long another thread's event loop may take to close a twin."""
 
 
 class Twin(Protocol):
@@ -75,13 +74,17 @@ class Twins:
             await twin.close()
 
     def close(self) -> None:
-        """Close the twins, each in its event loop; in the running one, as soon as that is given back control."""
+        """Close the twins, each in its event loop; in the running one, as soon as that is given back control.
+
+        Raises `ConfigurationError` where another thread runs one of the event loops, and it is blocked.
+        """
         with self._lock:
             self._closed = True
-            opened = list(self._open.items())
-        for loop, closers in opened:
-            if not loop.is_closed():
-                self._close_in(loop, closers)
+            opened, self._open = list(self._open.items()), {}
+        with ExitStack() as stack:  # each is closed, whatever the others raise
+            for loop, closers in opened:
+                if not loop.is_closed():
+                    stack.callback(self._close_in, loop, closers)
 
     def _close_in(self, loop: asyncio.AbstractEventLoop, closers: list[AsyncGenerator[None]]) -> None:
         async def close_all() -> None:
@@ -94,4 +97,8 @@ class Twins:
         elif loop is asyncio._get_running_loop():
             self._tasks.append(loop.create_task(close_all()))
         else:
-            asyncio.run_coroutine_threadsafe(close_all(), loop).result(_SECONDS)
+            try:
+                run_in(loop, close_all, "DB.close()")
+            except ConfigurationError:
+                self._open[loop] = closers  # for another try
+                raise

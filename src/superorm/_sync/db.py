@@ -216,16 +216,17 @@ class DB:
         self.close()
 
     def close(self) -> None:
-        """Bring the vector database up to date and let go of the parts, in the event loop that they belong to."""
-        sio.in_loop(self._home, self._close)
+        """Bring the vector database up to date and let go of the parts, in the event loop that they belong to.
+
+        Raises `ConfigurationError` where another thread runs that event loop, and it is blocked.
+        """
+        sio.in_loop(self._home, self._close, "DB.close()")
 
     def _close(self) -> None:
         with self._lock:  # after an opening under way
-            if self._closed:
-                return
-            self._closed = True
+            before, self._closed = self._closed, True
         with ExitStack() as stack:  # each is closed, whatever the ones before it raise
-            if self._parts is not None:
+            if self._parts is not None and not before:
                 parts = self._parts
                 for closer in reversed(parts.closers):
                     stack.callback(closer)

@@ -12,7 +12,7 @@ from superorm.codec.merging import check_same_version, copies_for, copy_to_add, 
 from superorm.compile.plan import Find
 from superorm.compile.related import Loading
 from superorm.exc import NoResultFound, SessionError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.relationships import Relationship
@@ -20,9 +20,9 @@ from superorm.schema.state import RAW, UNLOADED
 from superorm.unitofwork.arguments import check_attributes, documents_in
 from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.errors import key_value
-from superorm.unitofwork.graphs import loaded_graph, relations_to_merge, show_merged
+from superorm.unitofwork.graphs import loaded_graph, relations_to_merge, separate_lists, show_merged
 from superorm.unitofwork.identity import identity
-from superorm.unitofwork.links import held_key
+from superorm.unitofwork.links import check_key
 
 __all__ = ["States"]
 
@@ -59,7 +59,7 @@ class States:
             for instance, document in there:
                 with work.history.changing((instance,)):
                     documents.reload(instance, document, wanted)
-                work.tracker.reread(mapping, (instance,))
+                work.tracker.undo.reread(mapping, (instance,))
             work.events.loads.refreshed(group)
             work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
         work.events.of_loads()
@@ -90,7 +90,7 @@ class States:
             for document in there.values():
                 why = f"in the database as another class by now: its {name} is {document.get(name)!r:.80}"
             raise NoResultFound(
-                f"{mapping.name} {shown(key)} is {why}; expunge() the object", document_class=mapping.cls, key=key
+                f"{mapping.name} {short_repr(key)} is {why}; expunge() the object", document_class=mapping.cls, key=key
             )
 
     # Merge
@@ -156,6 +156,7 @@ class States:
             tracker.add(target)
         for target, values in copies:
             show_copies(target, values)
+        separate_lists(tracker, related)
         for relation, source in related:
             show_merged(relation, source, targets, work.history)
         return [targets.get(id(one), one) for one in given]
@@ -163,7 +164,10 @@ class States:
     def _related_to_merge(
         self, outside: Iterable[tuple[ClassMap, object]], targets: dict[int, Any]
     ) -> list[tuple[Relationship, object]]:
-        """The relationships that the given objects show; the targets' own lists are loaded."""
+        """The relationships that the given objects show; the targets' own lists are loaded.
+
+        Raises `ValidationError` for keys that cannot be any.
+        """
         work = self._work
         shown = [(relation, one) for mapping, one in outside for relation in relations_to_merge(mapping, one)]
         lists: dict[Relationship, list[Any]] = {}
@@ -171,7 +175,7 @@ class States:
             if relation.is_list and RAW in vars(targets[id(one)]):
                 lists.setdefault(relation, []).append(targets[id(one)])
             elif not relation.is_list:
-                held_key(one, relation.key)  # which can be one
+                check_key(one, relation.key)
         for relation, instances in lists.items():  # what leaves them has to be known
             work.related.load((Loading(relation),), instances, {}, work.tracker)
         work.events.of_loads()

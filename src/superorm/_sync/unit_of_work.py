@@ -192,7 +192,12 @@ class UnitOfWork(Transaction):
         if self.server_session is not None:
             self._carry_out(plan, tracker)
         else:
-            sio.shielded(self._carry_out, plan, tracker)
+            try:
+                sio.shielded(self._carry_out, plan, tracker)
+            except SuperormError as error:
+                if len(plan.writes) > 1:
+                    error.add_note(plan.so_far())
+                raise
 
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
         with self.recorded(plan.touched, plan.writes):
@@ -215,6 +220,7 @@ class UnitOfWork(Transaction):
                 reads = stale_documents(write)
                 found = [one for read in reads for one in backend.read(read, session=self.server_session)]
                 raise stale_error(plan, write, result.matched, found)
+            plan.done += 1
 
     def commit(self, report: Progress | None) -> None:
         """Flush and commit."""

@@ -144,7 +144,7 @@ class Writing:
         if isinstance(plan, MergePlan):
             self._merge(plan)
             return None
-        self._work.tracker.be_unsure()
+        self._work.tracker.undo.be_unsure()
         if not self._db.capabilities.transactions:
             self.ahead()
         if isinstance(plan, UpdatePlan):
@@ -264,7 +264,7 @@ class Writing:
             self._read_rows(keys or [])
         with self._work.recorded({spec: keys or [] for spec in specs}):
             result = self._write(mapping, writes.Delete(collection, self._filters(plan.filter, keys)))
-        self._work.tracker.thinned(collection)
+        self._work.tracker.undo.statement_deleted(collection)
         tracked = self._work.tracker.of_collection(collection)
         gone = [instance for key in identities(keys or []) for instance in tracked.get(key, ())]
         self._work.tracker.flushed(FlushPlan(deleted=gone))
@@ -362,7 +362,7 @@ class Writing:
             plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
             found = self._backend.read(plan, session=self._work.read_session)
             pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
-            self._work.tracker.refreshed(pairs)
+            self._work.tracker.undo.refreshed(pairs)
             self._work.events.loads.refreshed([instance for instance, _ in pairs])
 
     def _read_rows(self, keys: Sequence[Any]) -> None:
@@ -410,7 +410,7 @@ def _compute(work: UnitOfWork, objects: Sequence[Document], report: Progress | N
 def _inserted(work: UnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
     """Note the keys of documents that a statement inserted, where a rollback takes them back."""
     if work.server_session is not None:
-        work.tracker.inserted(mapping.collection, keys)
+        work.tracker.undo.statement_inserted(mapping.collection, keys)
 
 
 def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:

@@ -10,7 +10,7 @@ from attrs import Factory, define
 
 from superorm.codec.loading import complete, expire, load, load_partial, recall, reload, renew, restore, unpack
 from superorm.exc import NotLoadedError, ValidationError, VectorError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.schema.compare import diff_value, same
 from superorm.schema.fast_dump import make_dump_all
 from superorm.schema.fields import MISSING
@@ -121,7 +121,7 @@ def _next_version(mapping: ClassMap, part: MappedField, instance: object, before
             raise not_loaded(mapping, part, before)
         key = key_of(mapping, instance)
         raise ValidationError(
-            f"{mapping.name} {key!r}: {part.attribute} was set to {shown(value)}; it is a version, "
+            f"{mapping.name} {key!r}: {part.attribute} was set to {short_repr(value)}; it is a version, "
             f"which superorm alone changes: leave it at {version!r}",
             document_class=mapping.cls,
             key=key,
@@ -193,7 +193,7 @@ def invalid(mapping: ClassMap, part: MappedField, instance: object, misfit: Misf
     path = ".".join([part.attribute, *misfit.path])
     kind = VectorError if is_vector(part.type, misfit.path) else ValidationError
     return kind(
-        f"{mapping.name} {shown(key)}: {path} cannot be stored: {misfit.describe()}",
+        f"{mapping.name} {short_repr(key)}: {path} cannot be stored: {misfit.describe()}",
         document_class=mapping.cls,
         key=key,
         field=path,

@@ -8,7 +8,7 @@ from typing import Any
 
 from superorm.codec.documents import key_of
 from superorm.exc import NotLoadedError, StaleDocumentError, ValidationError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.state import GONE, RAW, UNLOADED, delete_part, is_shown, new_object
@@ -53,7 +53,7 @@ def _copy(mapping: ClassMap, part: MappedField, given: object, value: object) ->
     except Exception as error:  # whatever a value's own methods raise
         key = key_of(mapping, given)
         raise ValidationError(
-            f"{mapping.name} {shown(key)}: {part.attribute} is a {type(value).__name__} that cannot be copied, "
+            f"{mapping.name} {short_repr(key)}: {part.attribute} is a {type(value).__name__} that cannot be copied, "
             f"as merging does: {type(error).__name__}: {error}",
             document_class=mapping.cls,
             key=key,

@@ -125,6 +125,8 @@ def compile_select(
 def _compile_stages(statement: Select[Any, Any], unsupported: frozenset[str], backend: str) -> CompiledSelect:
     builder = Builder(statement)
     outputs = builder.build()
+    for output in outputs:
+        output.check()
     assert builder.mapping.collection is not None
     check_depth(builder.stages)
     read = as_read(builder.mapping.collection, optimized(builder.stages, _flat(builder)))
@@ -207,7 +209,8 @@ def _columns(
                 return None
             outputs.append(Output(entity_name(entity), entity, "value", tuple(path.split(".")), stored=True))
             if paths is not None:
-                paths += (path,) if len(entity._parts) == 1 else outputs[-1].reads
+                plain = len(entity._parts) == 1 and len(mapping.family) < 2
+                paths += (path,) if plain else outputs[-1].reads
         elif isinstance(entity, Score):
             raise StatementError("score() can be selected only after .like(...)", document_class=mapping.cls)
         else:

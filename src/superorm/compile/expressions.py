@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from superorm.compile.constants import as_operand, bound, constant, every, or_empty
 from superorm.compile.guards import (
@@ -17,6 +17,7 @@ from superorm.compile.guards import (
     present,
 )
 from superorm.compile.paths import (
+    element_class,
     elements_reached,
     field_expression,
     has_position,
@@ -173,8 +174,7 @@ def _tested(left: Expr[Any, Any], test: Test, scope: Scope, *, absent: bool) -> 
 
 
 def _elem_match(condition: ElemMatch[Any], scope: Scope) -> Any:
-    embedded = cast("Any", condition.left)._type.embedded
-    inner = ElementScope(embedded, f"{condition.left!r}.any_()", "$e.")
+    inner = ElementScope(element_class(condition.left), f"{condition.left!r}.any_()", "$e.")
 
     def test(x: Any, listy: bool) -> Any:
         items = [{"$eq": [{"$type": "$$e"}, "object"]}, *(emit(item, inner) for item in condition.items)]

@@ -46,7 +46,8 @@ class Grouping(SelectList):
                 raise StatementError("having() needs group_by() in its block; write where()")
             return
         self._compute_lists((*block.group_by, *asked))
-        named = (*block.group_by, *self._all_accumulators(asked)) if self._has_items else ()
+        has_items = self._has_items
+        named = (*block.group_by, *self._all_accumulators(asked)) if has_items else ()
         kinds = [(node, self._typed(node)) for node in named]
         stages, columns = group_stages(
             block.group_by, asked, self.scope, self._accumulators, null_is_missing=null_is_missing
@@ -77,7 +78,7 @@ class Grouping(SelectList):
             return bucket_stage(node, before) if is_bucket(node) else emit(node, before)
 
         self.scope = self._wrapped(RowScope(emitted, columns))
-        if self._has_items:
+        if has_items:
             places = [(self.scope.computed(node), kind) for node, kind in kinds]
             self.kinds = {path: kind for path, kind in places if path is not None}
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Label
@@ -16,10 +16,28 @@ from superorm.expr.kinds import is_call, is_case, is_field, is_label, is_window
 from superorm.expr.nodes import Case, Field, branches
 from superorm.expr.operators import OPERATORS
 from superorm.expr.sources import Variable
+from superorm.schema.parts import Part
+from superorm.schema.types.base import BsonType
 
-__all__ = ["item_at", "item_in", "items_of", "parts_typed"]
+__all__ = ["item_at", "item_in", "items_of", "parts_typed", "typed_as"]
 
 _ITEM = ("element", None)
+
+
+@frozen(eq=False)
+class _Values(Variable):
+    """What stands for values of a known type."""
+
+    part: Part
+
+    @property
+    def kind(self) -> Part:
+        return self.part
+
+
+def typed_as(kind: BsonType, name: str) -> Field[Any, Any]:
+    """What has a type, and is called so in messages."""
+    return Field(_Values(name, None, Part(name, name, None, ("field", name), kind)), "", ())
 
 
 def item_in(node: Any, levels: int = 1) -> Any:
@@ -35,10 +53,13 @@ def item_at(field: Field[Any, Any], unwound: Callable[[Field[Any, Any]], int]) -
     for part, after in zip_longest(field._parts, field._parts[1:]):
         kind, position = part.step
         with suppress(StatementError):  # of what is no list
-            found = found._with(found._type.element(position) if kind == "element" else part)
+            if part.step == _ITEM:
+                found = found._with(found._type.item())
+            else:
+                found = found._with(found._type.element(position) if kind == "element" else part)
             if after is None or after.step != _ITEM:
                 for _ in range(items_of(found), unwound(found)):
-                    found = found._with(found._type.element(None))
+                    found = found._with(found._type.item())
     return found
 
 

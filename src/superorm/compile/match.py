@@ -9,7 +9,7 @@ from typing import Any, cast
 from superorm.compile.depth import check_depth
 from superorm.compile.expressions import emit_condition, literal_first
 from superorm.compile.guards import accepts_null
-from superorm.compile.paths import has_position, is_sure_position
+from superorm.compile.paths import element_class, has_position, is_sure_position
 from superorm.compile.scope import ElementScope, RootScope, Scope
 from superorm.expr.base import Compare, ElemMatch, Expr, Logical, Matches, Predicate
 from superorm.expr.kinds import is_call, is_compare, is_field, is_label
@@ -160,7 +160,7 @@ def _others(condition: Predicate[Any], scope: Scope) -> Iterator[tuple[str, Any]
                 yield path, {"$regex": pattern, "$options": options} if options else {"$regex": pattern}
         case ElemMatch(left, items):
             path = _path_for(left, "$elemMatch", items, scope)
-            inner = match(items, ElementScope(cast("Any", left)._type.embedded, f"{left!r}.any_()"), inside=True)
+            inner = match(items, ElementScope(element_class(left), f"{left!r}.any_()"), inside=True)
             if path is None or _has_expression(inner):  # which the server takes at the top only
                 yield from _expression(condition, scope)
             else:

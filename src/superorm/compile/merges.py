@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from superorm.compile.output import Output
@@ -16,7 +16,7 @@ from superorm.schema.expression_types import type_of
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap
 from superorm.schema.types.base import BsonType
-from superorm.schema.types.computed import item_of, surely_differ
+from superorm.schema.types.computed import surely_differ
 from superorm.schema.types.containers import AnyType, ListType
 
 __all__ = ["check_rows", "sets_in", "stored_key"]
@@ -36,33 +36,50 @@ def check_rows(select: Select[Any, Any], mapping: ClassMap, outputs: Sequence[Ou
 
     `makes` tells whether each row that is written is a document of its own, made of nothing else.
     """
-    where = f"merge_into({mapping.name})"
     document = outputs[0].kind == "document"
     if document and any(isinstance(step, Raw) for step in select._steps):
         return
     given = dict(_kinds(outputs))
-    own = document and issubclass(cast("ClassMap", outputs[0].mapping).cls, mapping.cls)
-    parts = {part.stored: part for part in mapping.fields}
-    for name, kind in given.items() if _is_typed(select, outputs) else ():
-        part = parts.get(name)
-        if part is not None and not part.keep and kind is not None and surely_differ(kind, part.type):
-            raise _refused(mapping, name, f"{where}: {part.where} holds {part.type.name}, and {name!r} is {kind.name}")
-    known = {mapping.discriminator, *parts} if mapping.family else {*parts}
+    if _is_typed(select, outputs):
+        _check_types(mapping, given)
+    if mapping.extra_forbidden and not (document and issubclass(_mapping(outputs[0]).cls, mapping.cls)):
+        _check_known(mapping, given, makes=makes)
+    if makes and not (document and _holds_more(outputs[0])):
+        _check_complete(mapping, given | dict.fromkeys(_perhaps(outputs[0]) if document else ()))
+
+
+def _check_types(mapping: ClassMap, given: Mapping[str, BsonType | None]) -> None:
+    """Raise for a column of which surely no value fits its field."""
+    for part in mapping.fields:
+        kind = given.get(part.stored)
+        if not part.keep and kind is not None and surely_differ(kind, part.type):
+            what = f"{part.where} holds {part.type.name}, and {part.stored!r} is {kind.name}"
+            raise _refused(mapping, part.stored, what)
+
+
+def _check_known(mapping: ClassMap, given: Iterable[str], *, makes: bool) -> None:
+    """Raise for a column that a class which forbids others does not declare."""
+    known = {part.stored for part in mapping.fields} | ({mapping.discriminator} if mapping.family else set[str]())
     if not makes:
         known.update(*(below.stored_names for below in mapping.subclasses))
-    if mapping.extra_forbidden and not own and (unknown := [name for name in given if name not in known]):
-        why = f'has no field for {unknown[0]!r}, and __extra__ = "forbid" refuses what it does not declare'
-        raise _refused(mapping, unknown[0], f"{where}: {mapping.name} {why}; it has {', '.join(mapping.by_attribute)}")
-    if document:
-        given |= dict.fromkeys(_perhaps(outputs[0]))
-        makes = makes and not _holds_more(outputs[0])
-    for name, part in parts.items() if makes else ():
+    for name in given:
+        if name not in known:
+            why = f'has no field for {name!r}, and __extra__ = "forbid" refuses what it does not declare'
+            raise _refused(mapping, name, f"{mapping.name} {why}; it has {', '.join(mapping.by_attribute)}")
+
+
+def _check_complete(mapping: ClassMap, given: Collection[str]) -> None:
+    """Raise for a field without which documents cannot be read, and that is no column."""
+    for part in mapping.fields:
         computed = isinstance(part.spec, VectorFieldSpec) and part.spec.source is not None
-        if not (name == "_id" or name in given or part.has_default or part.keep or computed):
-            why = "documents could not be read without it"
-            do = f".label({part.attribute!r}) a column, give the field a default, or write to what is there, with "
-            do += 'when_matched="merge"'
-            raise _refused(mapping, name, f"{where}: no column is {part.where}, and {why}; {do}")
+        if not (part.stored == "_id" or part.stored in given or part.has_default or part.keep or computed):
+            raise _refused(
+                mapping,
+                part.stored,
+                f"no column is {part.where}, and documents could not be read without it; "
+                f".label({part.attribute!r}) a column, give the field a default, "
+                'or write to what is there, with when_matched="merge"',
+            )
 
 
 def _is_typed(select: Select[Any, Any], outputs: Sequence[Output]) -> bool:
@@ -74,20 +91,25 @@ def _is_typed(select: Select[Any, Any], outputs: Sequence[Output]) -> bool:
 
 def _perhaps(output: Output) -> Iterator[str]:
     """The keys that whole documents of subclasses have besides."""
-    for below in cast("ClassMap", output.mapping).subclasses:
+    for below in _mapping(output).subclasses:
         yield from below.stored_names if output.only is None else below.stored_for(output.only)
 
 
 def _holds_more(output: Output) -> bool:
     """Whether whole documents may have fields that their class does not declare."""
-    mapping = cast("ClassMap", output.mapping)
+    mapping = _mapping(output)
     return output.only is None and not (
         mapping.extra_forbidden and all(one.extra_forbidden for one in mapping.subclasses)
     )
 
 
-def _refused(mapping: ClassMap, name: str, message: str) -> StatementError:
-    return StatementError(message, document_class=mapping.cls, field=name)
+def _mapping(output: Output) -> ClassMap:
+    """Of a column of whole documents."""
+    return cast("ClassMap", output.mapping)
+
+
+def _refused(mapping: ClassMap, name: str, what: str) -> StatementError:
+    return StatementError(f"merge_into({mapping.name}): {what}", document_class=mapping.cls, field=name)
 
 
 def sets_in(mapping: ClassMap, outputs: Sequence[Output]) -> dict[str, Any]:
@@ -101,7 +123,7 @@ def _kinds(outputs: Sequence[Output]) -> Iterator[tuple[str, BsonType | None]]:
     """The types of the columns by their keys, of whole documents those of the fields; None for what is not known."""
     for output in outputs:
         if output.kind == "document":
-            mapping = cast("ClassMap", output.mapping)
+            mapping = _mapping(output)
             names = mapping.stored_names if output.only is None else mapping.stored_for(output.only)
             yield from ((one.stored, None if one.keep else one.type) for one in mapping.fields if one.stored in names)
             if mapping.writes_type:
@@ -109,11 +131,4 @@ def _kinds(outputs: Sequence[Output]) -> Iterator[tuple[str, BsonType | None]]:
         elif output.kind == "rows":
             yield output.name, None if output.unwound else _LIST
         else:
-            kind = type_of(output.entity)
-            for _ in range(output.unwound - _is_item(output.entity)):
-                kind = None if kind is None else item_of(kind)
-            yield output.name, kind
-
-
-def _is_item(entity: Any) -> bool:
-    return is_field(entity) and bool(entity._parts) and entity._parts[-1].stored is None
+            yield output.name, output.kind_of(type_of(output.entity))

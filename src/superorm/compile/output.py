@@ -7,10 +7,14 @@ from typing import Any, Literal
 
 from attrs import evolve, frozen
 
+from superorm.exc import StatementError
 from superorm.expr.kinds import is_field
+from superorm.schema.expression_types import type_of
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap
-from superorm.schema.members import told_by_class
+from superorm.schema.members import declared, told_by_class
+from superorm.schema.types.base import BsonType
+from superorm.schema.types.computed import untold, unwound
 
 __all__ = ["Output"]
 
@@ -50,6 +54,30 @@ class Output:
             return (path,)
         holder = path.removesuffix(self.entity._path)  # of a joined document
         return path, *[holder + one for one in told]
+
+    def kind_of(self, selected: BsonType | None) -> BsonType | None:
+        """The type of its values, where that of what was `selected` is known: after unwinding that of an item."""
+        entity = self.entity
+        is_item = is_field(entity) and bool(entity._parts) and entity._parts[-1].stored is None
+        for _ in range(self.unwound - is_item):
+            selected = None if selected is None else unwound(selected)
+        return selected
+
+    def check(self) -> None:
+        """Raise `StatementError` where the rows do not tell which of some types, stored alike, a value is of."""
+        for output in self.outputs:
+            output.check()
+        if self.kind != "value":
+            return
+        stored = self.stored and is_field(self.entity)
+        for kind in [one.type for one in declared(self.entity)] if stored else [type_of(self.entity)]:
+            unclear = untold(self.kind_of(kind))
+            if unclear is not None:
+                raise StatementError(
+                    f"{self.name!r}: {' and '.join(unclear.names)} are stored alike, and the rows do not tell which a "
+                    "value is; select whole documents, or the field as it stands in them, convert the values to one "
+                    "type, as func.to_string() does, or declare them of one"
+                )
 
     def moved(self, place: str, path: str) -> Output:
         """The column of the values at `place`, where they stand at another path."""

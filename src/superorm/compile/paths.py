@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, cast
@@ -17,6 +18,7 @@ from superorm.expr.nodes import Field, Score
 from superorm.expr.sources import Variable
 
 __all__ = [
+    "element_class",
     "elements_reached",
     "field_expression",
     "has_position",
@@ -105,6 +107,13 @@ def elements_reached(field: Field[Any, Any], scope: Scope) -> Iterator[Any]:
     for number, step in enumerate(steps):
         if step.position is not None:
             yield bound(reduce(_below, steps[:number], path), "e", partial(reaches, position=step.position))
+
+
+def element_class(list: Any) -> Any:
+    """The class of the embedded documents in a list, beside which a field may hold others."""
+    with suppress(StatementError):
+        return list._type.element(None).embedded
+    return list._type.embedded
 
 
 def may_be_list(node: object) -> bool:

@@ -12,6 +12,7 @@ from attrs import define, evolve
 from superorm.compile.expressions import emit, has_accumulator, projected
 from superorm.compile.grouping import Grouping
 from superorm.compile.groups import Columns, of_nothing
+from superorm.compile.items import typed_as
 from superorm.compile.lookups import join_stages
 from superorm.compile.match import match
 from superorm.compile.output import Output
@@ -30,7 +31,9 @@ from superorm.expr.kinds import (
 )
 from superorm.expr.nodes import Score
 from superorm.expr.stages import Block, Facet, Like, Raw, Sample, Then, UnionAll, Unwind
+from superorm.schema.expression_types import type_of
 from superorm.schema.mapping import ClassMap
+from superorm.schema.types.computed import one_of
 
 __all__ = ["Builder"]
 
@@ -291,7 +294,7 @@ class Builder(Grouping):
             before = self.scope
             outputs = self._outputs(entities, names)
             other.names = names
-            other.build()
+            outputs = tuple(map(_united, outputs, other.build()))
             self.unwound = Counter()
             columns: Columns = []
             nodes: dict[int, str] = {}
@@ -312,6 +315,18 @@ class Builder(Grouping):
 
     def _is_plain_after_union(self) -> bool:
         return "$unionWith" in self.stages[-1]
+
+
+def _united(one: Output, other: Output) -> Output:
+    """A column of the rows of two statements, of values as either has them."""
+    if one.stored and not (other.stored and one.entity._parts[-1] is other.entity._parts[-1]):
+        one = evolve(one, stored=False)  # a key that the other lacks is not this one's default
+    columns = one, other
+    kinds = [kind for output in columns if (kind := output.kind_of(type_of(output.entity))) is not None]
+    if not (one.kind == other.kind == "value" and len(kinds) == 2):
+        return one
+    kind = one_of(kinds, [f"{output.entity!r} ({kind.name})" for output, kind in zip(columns, kinds, strict=True)])
+    return one if kind is kinds[0] else evolve(one, entity=typed_as(kind, one.name), unwound=0, stored=False)
 
 
 def _unwound(output: Output) -> Output:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, evolve
 
 from superorm.compile.expressions import emit, projected
+from superorm.compile.items import item_at
 from superorm.compile.output import Output
 from superorm.compile.rewrites import overlap
 from superorm.compile.scope import DocumentScope, ListPath, RowScope, source_name
@@ -25,6 +26,8 @@ from superorm.expr.kinds import (
     is_list_of,
 )
 from superorm.expr.options import LoadOnly
+from superorm.schema.members import is_by_class
+from superorm.schema.types.computed import untold
 
 __all__ = ["SelectList", "check_labels", "unique"]
 
@@ -106,13 +109,19 @@ class SelectList(State):
         if not is_field(inner):
             inner = self.kinds.get(place, inner)
         stored = isinstance(documents_of(self.scope), DocumentScope) and self._is_stored(inner, path)
-        return Output(title, inner, "value", keys, unwound=self._unwound(inner, place), stored=stored)
+        unwound = self._unwound(inner, place)
+        if stored and self.items and len(inner._parts) > 1:
+            inner = item_at(inner, lambda list: 0 if list._path == inner._path else self._items_left(list))
+            stored = not any(part.stored is None and untold(part.type) for part in cast("Any", inner)._parts[:-1])
+        return Output(title, inner, "value", keys, unwound=unwound, stored=stored)
 
     def _is_stored(self, entity: Any, path: str) -> bool:
         """Whether at the path stands a field as documents have it, perhaps under another name."""
         if not is_field(entity) or has_position(entity):
             return False
-        return path == self.scope.path(entity) or (entity._owner == self.root and len(entity._parts) == 1)
+        if path == self.scope.path(entity):
+            return True
+        return entity._owner == self.root and len(entity._parts) == 1 and not is_by_class(entity)
 
     def _project(self, project: dict[str, Any], *, named: bool) -> None:
         """Only what was selected, where the documents hold more."""

@@ -188,8 +188,8 @@ class State:
 
     @property
     def _has_items(self) -> bool:
-        """Whether a list's field may stand for an item."""
-        return self.items or self.outside is not None
+        """Whether a list's field may stand for an item, or a field for what several statements have."""
+        return self.items or bool(self.columns) or self.outside is not None
 
     def _typed(self, node: Any) -> Any:
         """What has the type of an expression in the rows: a field of a list that was unwound is an item."""
@@ -226,7 +226,11 @@ class State:
     def _item_field(self, field: Field[Any, Any]) -> Any:
         if self.outside is not None and self._field_path(field) is None:
             return self.outside(field)
-        return item_at(field, lambda list: self.unwound[self._field_path(list) or ""])
+        return item_at(field, self._items_left)
+
+    def _items_left(self, list: Field[Any, Any]) -> int:
+        """How often a list's field was unwound."""
+        return self.unwound[self._field_path(list) or ""]
 
     def _check_item(self, field: Field[Any, Any]) -> None:
         if not any(part.step == ("element", None) for part in field._parts):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
-from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
 from attrs import frozen
@@ -23,6 +22,7 @@ from attrs import frozen
 from superorm.compile.constants import bound, constant, or_empty
 from superorm.compile.expressions import emit, projected
 from superorm.compile.match import match
+from superorm.compile.paths import element_class
 from superorm.compile.scope import ElementScope, Scope
 from superorm.compile.sets import as_set, is_set, with_values
 from superorm.exc import StatementError
@@ -35,6 +35,7 @@ from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT
 from superorm.schema.expression_types import type_of
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.members import stands_alone
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.typed_dict import TypedDictType
@@ -93,7 +94,7 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any], op: AssignmentOp) ->
         problem = "in the place of an element the server would leave null; use pull(), pop() or to()"
     elif op == "unset" and _is_required(parts):
         problem = "documents cannot be read without it; give it a default, or assign a value with to()"
-    elif any(part.is_list and after.step[0] == "field" for part, after in pairwise(parts)):
+    elif any(map(_goes_through_list, parts, parts[1:])):
         problem = "it goes through a list; name an element by its position, or use push() and pull()"
     if problem is not None:
         raise StatementError(f"{field!r} cannot be assigned: {problem}", document_class=mapping.cls, field=field._path)
@@ -103,6 +104,10 @@ def _source_of(part: Any) -> str | None:
     """What a vector field is computed from."""
     spec = part.spec if isinstance(part, MappedField) else None
     return spec.source if isinstance(spec, VectorFieldSpec) else None
+
+
+def _goes_through_list(part: Any, after: Any) -> bool:
+    return part.is_list and isinstance(after, MappedField) and not stands_alone(part, after)
 
 
 def _is_required(parts: tuple[Any, ...]) -> bool:
@@ -174,9 +179,10 @@ def _elements_match(assignment: Assignment[Any]) -> dict[str, Any]:
 
 def _element_scope(assignment: Assignment[Any], prefix: str = "") -> ElementScope:
     field = cast("Field[Any, Any]", assignment.field)
-    if field._type.embedded is None:
+    embedded = element_class(field)
+    if embedded is None:
         raise StatementError(f"{field!r}.pull() takes conditions only where the list holds embedded documents")
-    return ElementScope(field._type.embedded, f"{field!r}.pull()", prefix)
+    return ElementScope(embedded, f"{field!r}.pull()", prefix)
 
 
 # Operators

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, NoReturn, TypeAlias, TypeGuard, cast, overload
 
@@ -12,10 +11,11 @@ from attrs import Factory, field, frozen
 from typing_extensions import TypeVar
 
 from superorm.exc import StatementError
+from superorm.expr.arithmetic import Arithmetic
 from superorm.expr.literals import PLAIN, literal
-from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SIZE, SUBTRACT, Operator
+from superorm.expr.operators import SIZE, Operator
 from superorm.expr.order import in_order
-from superorm.expr.shown import shown
+from superorm.expr.reprs import typed_repr
 from superorm.expr.thawed import thawed
 from superorm.expr.typed import is_scalar, types
 from superorm.expr.values import checked_name, checked_number, text_literal
@@ -44,7 +44,6 @@ T = TypeVar("T")
 M_contra = TypeVar("M_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
-Number: TypeAlias = "float | Decimal"
 CompareOp: TypeAlias = Literal[
     "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$all", "$elemMatch", "$size"
 ]
@@ -54,12 +53,6 @@ _JOINING = "put each comparison in parentheses, (a > 1) & (b < 2), and write == 
 _OF_LISTS = {"in_": "==", "not_in": "!="}
 """How a list of the database is compared instead, by its elements."""
 _END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
-
-
-if TYPE_CHECKING:
-
-    class Untyped:
-        """What only ``Any`` can stand for: values of which nothing is known stay so in arithmetic."""
 
 
 def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
@@ -90,7 +83,7 @@ def _same_set(left: Any, op: str, values: list[Any]) -> Predicate[Any]:
     return same if op == "$eq" else ~same
 
 
-class Expr(Generic[M_contra, T_co]):
+class Expr(Arithmetic[M_contra, T_co]):
     """A value computed from a document: `M_contra` is the document's class, `T_co` the value's type.
 
     Comparisons mean what they mean in MongoDB's match language, wherever they stand:
@@ -131,6 +124,7 @@ class Expr(Generic[M_contra, T_co]):
         raise TypeError(f"write .contains(...), not `in {self!r}`")
 
     __hash__ = None  # type: ignore[assignment]
+    __array_ufunc__ = None  # numpy's values leave their operators to those here
 
     if not TYPE_CHECKING:
 
@@ -189,89 +183,8 @@ class Expr(Generic[M_contra, T_co]):
         """The text, or one of a list, matches a Perl-compatible regular expression, of which nothing is escaped."""
         return self._matches(text_literal("regex", pattern), ignore_case)
 
-    @overload
-    def __add__(self: Expr[M, Untyped], other: Any) -> Expr[M, Any]: ...
-    @overload
-    def __add__(self: Expr[M, Number | None], other: Expr[Any, Untyped]) -> Expr[M, Any]: ...
-    @overload
-    def __add__(self: Expr[M, int], other: int | Expr[Any, int]) -> Expr[M, int]: ...
-    @overload
-    def __add__(self: Expr[M, float], other: float | Expr[Any, float]) -> Expr[M, float]: ...
-    @overload
-    def __add__(self: Expr[M, Decimal], other: Number | Expr[Any, Number]) -> Expr[M, Decimal]: ...
-    @overload
-    def __add__(self: Expr[M, float], other: Decimal | Expr[Any, Decimal]) -> Expr[M, Decimal]: ...
-    @overload
-    def __add__(  # pyright: ignore[reportOverlappingOverload]  # by what is always null
-        self: Expr[M, int | None], other: int | Expr[Any, int | None]
-    ) -> Expr[M, int | None]: ...
-    @overload
-    def __add__(  # type: ignore[overload-overlap]
-        self: Expr[M, float | None], other: float | Expr[Any, float | None]
-    ) -> Expr[M, float | None]: ...
-    @overload
-    def __add__(self: Expr[M, Decimal | None], other: Number | Expr[Any, Number | None]) -> Expr[M, Decimal | None]: ...
-    @overload
-    def __add__(self: Expr[M, float | None], other: Decimal | Expr[Any, Decimal | None]) -> Expr[M, Decimal | None]: ...
-    def __add__(self, other: Any) -> Any:
-        return _arithmetic(ADD, self, other)
-
-    @overload
-    def __truediv__(self: Expr[M, Untyped], other: Any) -> Expr[M, Any]: ...
-    @overload
-    def __truediv__(self: Expr[M, Number | None], other: Expr[Any, Untyped]) -> Expr[M, Any]: ...
-    @overload
-    def __truediv__(self: Expr[M, float], other: float | Expr[Any, float]) -> Expr[M, float]: ...
-    @overload
-    def __truediv__(self: Expr[M, Decimal], other: Number | Expr[Any, Number]) -> Expr[M, Decimal]: ...
-    @overload
-    def __truediv__(self: Expr[M, float], other: Decimal | Expr[Any, Decimal]) -> Expr[M, Decimal]: ...
-    @overload
-    def __truediv__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-        self: Expr[M, float | None], other: float | Expr[Any, float | None]
-    ) -> Expr[M, float | None]: ...
-    @overload
-    def __truediv__(
-        self: Expr[M, Decimal | None], other: Number | Expr[Any, Number | None]
-    ) -> Expr[M, Decimal | None]: ...
-    @overload
-    def __truediv__(
-        self: Expr[M, float | None], other: Decimal | Expr[Any, Decimal | None]
-    ) -> Expr[M, Decimal | None]: ...
-    def __truediv__(self, other: Any) -> Any:
-        return _arithmetic(DIVIDE, self, other)
-
-    if TYPE_CHECKING:
-        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __rmod__ = __add__
-        __rtruediv__ = __truediv__
-    else:
-
-        def __radd__(self, other):
-            return _arithmetic(ADD, other, self)
-
-        def __sub__(self, other):
-            return _arithmetic(SUBTRACT, self, other)
-
-        def __rsub__(self, other):
-            return _arithmetic(SUBTRACT, other, self)
-
-        def __mul__(self, other):
-            return _arithmetic(MULTIPLY, self, other)
-
-        def __rmul__(self, other):
-            return _arithmetic(MULTIPLY, other, self)
-
-        def __mod__(self, other):
-            return _arithmetic(MOD, self, other)
-
-        def __rmod__(self, other):
-            return _arithmetic(MOD, other, self)
-
-        def __rtruediv__(self, other):
-            return _arithmetic(DIVIDE, other, self)
-
-    def __neg__(self: Expr[M, Number | None]) -> Expr[M, T_co]:
-        return _arithmetic(MULTIPLY, self, -1)
+    def _calculated(self, operator: Operator, left: Any, right: Any) -> Expr[Any, Any]:
+        return Call(operator, (_number(left), _number(right)))
 
     def _matches(self, pattern: str, ignore_case: bool, name: str = "") -> Predicate[M_contra]:
         return Matches(self, pattern, "i" if ignore_case else "", name)
@@ -283,7 +196,7 @@ class Expr(Generic[M_contra, T_co]):
                 f"{self!r}.{name}({values!r}) takes Python's values, not a list in the database{meant}"
             )
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            given = f"{type(values).__name__} {shown(values)}"  # pyright: ignore[reportUnknownArgumentType]
+            given = f"{typed_repr(values)}"  # pyright: ignore[reportUnknownArgumentType]
             raise StatementError(f"{self!r}.{name}() takes a list of values, not {given}")
         found = [self._literal(value) for value in values]
         return in_order(found) if isinstance(values, (set, frozenset)) else found
@@ -482,11 +395,17 @@ def operand(value: object) -> Any:
     return value if is_expr(value) else literal(value)
 
 
+def _number(value: object) -> Any:
+    """As `operand`. Raises `StatementError` for what is neither an expression nor a number."""
+    if isinstance(value, Expr):
+        return cast("Any", value)
+    checked_number(value)
+    return literal(value)
+
+
 def _joined(op: Literal["$and", "$or"], one: Predicate[Any], other: object) -> Predicate[Any]:
     if not _is_predicate(other):
-        raise TypeError(
-            f"a condition can be combined with conditions only, not with {type(other).__name__} {other!r}; {_JOINING}"
-        )
+        raise TypeError(f"a condition can be combined with conditions only, not with {typed_repr(other)}; {_JOINING}")
     return joined(op, (one, other))
 
 
@@ -505,11 +424,3 @@ def negated(condition: Predicate[Any]) -> Predicate[Any]:
     if condition.op == "$or":
         return Logical("$nor", condition.items)
     return condition.items[0] if len(condition.items) == 1 else Logical("$or", condition.items)
-
-
-def _arithmetic(operator: Operator, *args: Any) -> Expr[Any, Any]:
-    for value in args:
-        if not isinstance(value, Expr):
-            checked_number(value)
-    call: Call[Any, Any] = Call(operator, tuple(map(operand, args)))
-    return call

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from superorm.exc import StatementError
 from superorm.expr.base import Order, Predicate, is_expr
+from superorm.expr.reprs import typed_repr
 from superorm.expr.typed import is_told_by_bson
 
 __all__ = ["are_plain", "checked_conditions", "order_of"]
@@ -17,7 +18,7 @@ def order_of(place: object) -> Order[Any]:
     if _is_order(place):
         return place
     if not is_expr(place):
-        raise StatementError(f"an order is of fields such as Movie.year.desc(), not {type(place).__name__} {place!r}")
+        raise StatementError(f"an order is of fields such as Movie.year.desc(), not {typed_repr(place)}")
     return Order(place, 1)
 
 
@@ -29,9 +30,7 @@ def checked_conditions(conditions: Iterable[Any], where: str) -> tuple[Predicate
     """The conditions. Raises `StatementError` for anything else."""
     for condition in conditions:
         if not isinstance(condition, Predicate):
-            raise StatementError(
-                f"{where} takes conditions such as Movie.year > 1990, not {type(condition).__name__} {condition!r}"
-            )
+            raise StatementError(f"{where} takes conditions such as Movie.year > 1990, not {typed_repr(condition)}")
     return tuple(conditions)
 
 

@@ -15,11 +15,21 @@ __all__ = ["checked_entities", "entity_name", "is_part_of", "name_of", "root_of"
 
 
 _CONDITIONS = {
-    **{f"${name}": name for name in ("eq", "ne", "gt", "gte", "lt", "lte", "exists", "size")},
-    **{f"${name[:-1]}": name for name in ("in_", "all_", "and_", "or_")},
+    "$eq": "eq",
+    "$ne": "ne",
+    "$gt": "gt",
+    "$gte": "gte",
+    "$lt": "lt",
+    "$lte": "lte",
+    "$in": "in_",
     "$nin": "not_in",
-    "$nor": "not_",
+    "$exists": "exists",
+    "$all": "all_",
     "$elemMatch": "contains",
+    "$size": "size",
+    "$and": "and_",
+    "$or": "or_",
+    "$nor": "not_",
 }
 _FUNCTIONS: dict[type, str] = {ElemMatch: "any_", GraphLookup: "graph_lookup", ListOf: "as_list"}
 

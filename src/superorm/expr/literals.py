@@ -15,7 +15,7 @@ from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, Ob
 
 from superorm.exc import StatementError
 from superorm.expr.order import in_order
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 
 __all__ = ["ATOMIC", "PLAIN", "finite", "key_literal", "literal", "register_literal"]
 
@@ -67,7 +67,10 @@ def literal(value: object) -> Any:
     if kind in _NOT_BSON:
         return _container(value)
     if isinstance(value, np.generic):
-        return literal(cast("Any", value).item())
+        item: object = cast("Any", value).item()
+        if kind is np.datetime64 and not isinstance(item, date):  # NaT, or finer or coarser than dates are
+            return _container(cast("object", value))
+        return literal(item)
     return _container(value)
 
 
@@ -82,12 +85,14 @@ def _container(value: object) -> Any:
     if isinstance(value, (set, frozenset)):  # as sets are stored
         return in_order([literal(item) for item in cast("set[object]", value)])
     name = type(value).__name__
-    raise StatementError(f"a value of type {name} cannot stand in a statement, only what BSON holds: {shown(value)}")
+    raise StatementError(
+        f"a value of type {name} cannot stand in a statement, only what BSON holds: {short_repr(value)}"
+    )
 
 
 def _text(value: str) -> str:
     if type(value) is not str and isinstance(value, Code):
-        raise StatementError(f"code cannot stand in a statement: {shown(value)}")
+        raise StatementError(f"code cannot stand in a statement: {short_repr(value)}")
     if not value.isascii():
         try:
             value.encode()

@@ -34,7 +34,7 @@ from superorm.expr.typed import is_scalar, types
 from superorm.expr.values import checked_name, checked_number, text_literal
 
 if TYPE_CHECKING:
-    from superorm.expr.base import Number
+    from superorm.expr.arithmetic import Number
     from superorm.schema.document import Embedded
 
 __all__ = [
@@ -231,7 +231,7 @@ class Field(Expr[M_contra, T_co]):
 
     def item(self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None]) -> Field[M, E]:
         """After ``.unwind(field)``: the item of the list that stands in the row, in the list's place."""
-        return self._with(self._type.element(None))
+        return self._with(self._type.item())
 
     def exists(self) -> Predicate[M_contra]:
         """Whether the key is there, null or not."""
@@ -373,7 +373,7 @@ def field_at(owner: Source, steps: Iterable[tuple[str, Any]]) -> Field[Any, Any]
         elif kind == "key":
             found = found._with(found._type.value(step))
         else:
-            found = found._with(found._type.element(step))
+            found = found._with(found._type.item() if step is None else found._type.element(step))
     if found is None:
         raise StatementError(f"there is no field of {owner!r} without a name")
     return found

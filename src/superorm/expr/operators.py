@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
@@ -59,14 +58,17 @@ class Operator:
         return _named, (self.name,)
 
 
+_CAPITALS = {"cp": "CP", "uuid": "UUID"}
+
+
 def _named(name: str) -> Operator:
     return OPERATORS[name]
 
 
 def _server_name(name: str) -> str:
     """``$dateTrunc`` for ``date_trunc``."""
-    camel = re.sub(r"_(\w)", lambda found: found[1].upper(), name.rstrip("_"))
-    return "$" + re.sub(r"Cp$", "CP", camel).replace("Uuid", "UUID")
+    first, *others = name.rstrip("_").split("_")
+    return "$" + first + "".join(_CAPITALS.get(word) or word.capitalize() for word in others)
 
 
 def _lists(

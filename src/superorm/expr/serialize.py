@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from superorm.exc import StatementError, SuperormError
 from superorm.expr.narrow import is_dict, is_list, is_tuple
+from superorm.expr.reprs import short_repr, typed_repr
 from superorm.expr.storable import class_finder
 from superorm.expr.stored_nodes import FORMS, Form
-from superorm.expr.stored_values import MAX_DEPTH, Refusal, decode_literal, encode_literal, shown
+from superorm.expr.stored_values import MAX_DEPTH, Refusal, decode_literal, encode_literal
 from superorm.expr.value_types import ClassName
 
 if TYPE_CHECKING:
@@ -137,11 +138,11 @@ class _Reader:
 
     def statement(self, data: object) -> object:
         if not is_dict(data) or data.keys() != {"format", "nodes"}:
-            raise Refusal(f"expected format and nodes, not {shown(data)}")
+            raise Refusal(f"expected format and nodes, not {typed_repr(data)}")
         if type(data["format"]) is not int or data["format"] != FORMAT:
-            raise Refusal(f"this release reads format {FORMAT}, not {shown(data['format'])}").within("format")
+            raise Refusal(f"this release reads format {FORMAT}, not {typed_repr(data['format'])}").within("format")
         if not is_list(data["nodes"]) or not data["nodes"]:
-            raise Refusal(f"expected a list of nodes, not {shown(data['nodes'])}").within("nodes")
+            raise Refusal(f"expected a list of nodes, not {typed_repr(data['nodes'])}").within("nodes")
         for position, item in enumerate(data["nodes"]):
             try:
                 self._nodes.append(self._node(item))
@@ -153,7 +154,7 @@ class _Reader:
 
     def _node(self, data: object) -> object:
         if not is_dict(data) or type(data.get("node")) is not str:
-            raise Refusal(f"expected a node, not {shown(data)}")
+            raise Refusal(f"expected a node, not {typed_repr(data)}")
         if data["node"] not in FORMS:
             raise Refusal(f"unknown node {data['node']!r:.60}").within("node")
         form = FORMS[data["node"]]
@@ -199,12 +200,12 @@ class _Reader:
 
     def _part(self, content: object, parts: list[int]) -> object:
         if type(content) is not int or not 0 <= content < len(self._nodes):
-            raise Refusal(f"expected the position of a node before this one, not {shown(content)}").within("ref")
+            raise Refusal(f"expected the position of a node before this one, not {typed_repr(content)}").within("ref")
         parts.append(content)
         return self._nodes[content]
 
     def _class(self, content: object) -> type:
         found = self._find(content) if type(content) is str else None
         if found is None:
-            raise Refusal(f"the registry has no class {content!r:.100}").within("class")
+            raise Refusal(f"the registry has no class {short_repr(content)}").within("class")
         return found

@@ -66,7 +66,11 @@ class FieldType(Protocol):
         ...
 
     def element(self, position: int | None) -> FieldType:
-        """An element of a list; without a position the one that `unwind` left. Raises `StatementError`."""
+        """An element of a list; without a position any of them. Raises `StatementError`."""
+        ...
+
+    def item(self) -> FieldType:
+        """What `unwind` leaves in the place of a list. Raises `StatementError`."""
         ...
 
     def value(self, key: str) -> FieldType:

@@ -17,9 +17,10 @@ from superorm.expr.functions import func
 from superorm.expr.kinds import is_call
 from superorm.expr.literals import literal
 from superorm.expr.operators import COUNT, LET, LITERAL, OBJECT, OPERATORS
+from superorm.expr.reprs import typed_repr
 from superorm.expr.sources import class_of
 from superorm.expr.stored_kinds import FLAG, LITERALS, OPERAND, ORDER, VARIABLE, Kind, either, kind_of, many, one_of
-from superorm.expr.stored_values import Refusal, shown
+from superorm.expr.stored_values import Refusal
 from superorm.expr.typed import types
 from superorm.expr.value_types import ValueType, annotation_of
 from superorm.expr.values import checked_name
@@ -92,7 +93,7 @@ def build_compare(left: Any, op: str, right: Any) -> Any:
     except Refusal as refusal:
         raise refusal.within("right") from None
     if op in ("$all", "$exists", "$elemMatch") and not isinstance(left, nodes.Field):
-        raise Refusal(f"{op} needs a field, not {shown(left)}")
+        raise Refusal(f"{op} needs a field, not {typed_repr(left)}")
     return Compare[Any](cast("Any", left), cast("CompareOp", op), right)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from superorm.expr import nodes, sources, statements
 from superorm.expr.base import Expr, Order, Predicate
 from superorm.expr.narrow import is_tuple
-from superorm.expr.stored_values import LITERAL_TYPES, Refusal, shown
+from superorm.expr.reprs import typed_repr
+from superorm.expr.stored_values import LITERAL_TYPES, Refusal
 
 __all__ = [
     "CLASS",
@@ -54,7 +55,7 @@ Kind: TypeAlias = Callable[[Any], Any]
 def kind_of(expected: str, test: Callable[[Any], bool]) -> Kind:
     def check(value: Any) -> Any:
         if not test(value):
-            raise Refusal(f"expected {expected}, not {shown(value)}")
+            raise Refusal(f"expected {expected}, not {typed_repr(value)}")
         return value
 
     return check
@@ -77,7 +78,7 @@ def maybe(kind: Kind) -> Kind:
 def many(kind: Kind, least: int = 0) -> Kind:
     def check(value: Any) -> Any:
         if not is_tuple(value) or len(value) < least:
-            raise Refusal(f"expected {least} or more items, not {shown(value)}")
+            raise Refusal(f"expected {least} or more items, not {typed_repr(value)}")
         for position, item in enumerate(value):
             try:
                 kind(item)
@@ -91,7 +92,7 @@ def many(kind: Kind, least: int = 0) -> Kind:
 def pair(first: Kind, second: Kind) -> Kind:
     def check(value: Any) -> Any:
         if not is_tuple(value) or len(value) != 2:
-            raise Refusal(f"expected a pair, not {shown(value)}")
+            raise Refusal(f"expected a pair, not {typed_repr(value)}")
         first(value[0])
         second(value[1])
         return value

@@ -13,8 +13,9 @@ from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId
 from superorm.exc import StatementError
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict, is_list
+from superorm.expr.reprs import typed_repr
 
-__all__ = ["LITERAL_TYPES", "MAX_DEPTH", "Refusal", "decode_literal", "encode_literal", "shown"]
+__all__ = ["LITERAL_TYPES", "MAX_DEPTH", "Refusal", "decode_literal", "encode_literal"]
 
 MAX_DEPTH = 200
 """How deep values, and expressions, may be nested in stored statements."""
@@ -36,26 +37,21 @@ class Refusal(Exception):
         return self
 
 
-def shown(value: object) -> str:
-    """A value in a message."""
-    return f"{type(value).__name__} {value!r:.60}"
-
-
 def _text(data: object) -> str:
     if type(data) is not str:
-        raise Refusal(f"expected a text, not {shown(data)}")
+        raise Refusal(f"expected a text, not {typed_repr(data)}")
     return data
 
 
 def _whole(data: object) -> int:
     if type(data) not in (int, Int64) or not -(2**63) <= cast("int", data) < 2**63:
-        raise Refusal(f"expected a whole number of 64 bits, not {shown(data)}")
+        raise Refusal(f"expected a whole number of 64 bits, not {typed_repr(data)}")
     return int(cast("int", data))
 
 
 def _fields(data: object, *kinds: type) -> list[Any]:
     if not is_list(data) or [type(item) for item in data] != list(kinds):
-        raise Refusal(f"expected a list of {', '.join(kind.__name__ for kind in kinds)}, not {shown(data)}")
+        raise Refusal(f"expected a list of {', '.join(kind.__name__ for kind in kinds)}, not {typed_repr(data)}")
     return data
 
 
@@ -127,7 +123,7 @@ def decode_literal(data: object, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise Refusal(f"nested more than {MAX_DEPTH} levels deep")
     if not is_dict(data) or len(data) != 1:
-        raise Refusal(f"expected a value, or a dict that is one by a single tag, not {shown(data)}")
+        raise Refusal(f"expected a value, or a dict that is one by a single tag, not {typed_repr(data)}")
     ((tag, content),) = data.items()
     try:
         return _decode_tagged(tag, content, depth)
@@ -144,11 +140,11 @@ def _decode_tagged(tag: str, content: Any, depth: int) -> Any:
     if tag not in ("list", "dict"):
         raise Refusal(f"unknown tag {tag!r:.60}")
     if not is_list(content):
-        raise Refusal(f"expected a list, not {shown(content)}")
+        raise Refusal(f"expected a list, not {typed_repr(content)}")
     values: list[Any] = []
     for position, item in enumerate(content):
         if tag == "dict" and not (is_list(item) and len(item) == 2):
-            raise Refusal(f"expected a key and a value, not {shown(item)}").within(position)
+            raise Refusal(f"expected a key and a value, not {typed_repr(item)}").within(position)
         try:
             value = decode_literal(item if tag == "list" else item[1], depth + 1)
         except Refusal as refusal:

@@ -11,7 +11,7 @@ from bson import Decimal128
 from superorm.exc import StatementError
 from superorm.expr.literals import ATOMIC, literal
 from superorm.expr.narrow import is_dict, is_list, is_tuple
-from superorm.expr.shown import shown
+from superorm.expr.reprs import typed_repr
 
 __all__ = ["checked_count", "checked_flag", "checked_name", "checked_number", "own_copy", "shortened", "text_literal"]
 
@@ -23,7 +23,7 @@ _NO_NUMBERS: tuple[type, ...] = (bool, np.timedelta64)
 
 def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -> int:
     if type(value) is not int:
-        raise StatementError(f"{name} takes a whole number, not {type(value).__name__} {value!r}")
+        raise StatementError(f"{name} takes a whole number, not {typed_repr(value)}")
     if not least <= value <= most:
         raise StatementError(f"{name} must be from {least} to {most}, not {value}")
     return value
@@ -32,7 +32,7 @@ def checked_count(name: str, value: int, *, least: int, most: int = 2**31 - 1) -
 def checked_flag(name: str, value: object) -> bool:
     """The value itself; raises `StatementError` unless it is True or False."""
     if not isinstance(value, bool):
-        raise StatementError(f"{name} takes True or False, not {type(value).__name__} {shown(value)}")
+        raise StatementError(f"{name} takes True or False, not {typed_repr(value)}")
     return value
 
 
@@ -40,7 +40,7 @@ def checked_number(value: object) -> None:
     """Raise `StatementError` for what is no number."""
     if isinstance(value, _NO_NUMBERS) or not isinstance(value, _NUMBERS):
         raise StatementError(
-            f"arithmetic takes numbers, not {type(value).__name__} {shown(value)}; "
+            f"arithmetic takes numbers, not {typed_repr(value)}; "
             "func.concat() joins texts, func.date_add() and func.date_diff() work with dates"
         )
 
@@ -59,7 +59,7 @@ def checked_name(name: object) -> str:
 def text_literal(name: str, value: object) -> str:
     """A text to search for. Raises `StatementError`."""
     if not isinstance(value, str):
-        raise StatementError(f".{name}() on a text takes a text, not {type(value).__name__} {value!r}")
+        raise StatementError(f".{name}() on a text takes a text, not {typed_repr(value)}")
     text = cast("str", literal(value))
     if "\0" in text:
         raise StatementError(f".{name}() cannot search for a NUL character")

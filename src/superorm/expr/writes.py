@@ -22,7 +22,7 @@ from superorm.expr.entities import checked_entities, is_part_of, name_of
 from superorm.expr.kinds import is_field
 from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.expr.statements import Rows
 from superorm.expr.storable import Storable
 from superorm.expr.values import shortened
@@ -144,7 +144,7 @@ class Insert(WriteStatement[D], Generic[D]):
         cls = self._root
         if isinstance(given, (str, bytes)) or not isinstance(given, (cls, Mapping, Iterable)):
             raise StatementError(
-                f"{self!r}.values() takes {cls.__name__} objects and dicts, or lists of them, not {shown(given)}"
+                f"{self!r}.values() takes {cls.__name__} objects and dicts, or lists of them, not {short_repr(given)}"
             )
         whole: list[Any] = [given] if isinstance(given, (cls, Mapping)) else list(cast("Iterable[Any]", given))
         if values:
@@ -155,7 +155,9 @@ class Insert(WriteStatement[D], Generic[D]):
 
     def _row(self, row: object) -> Any:
         if not isinstance(row, Mapping):
-            raise StatementError(f"{self!r}.values() takes {self._root.__name__} objects and dicts, not {shown(row)}")
+            raise StatementError(
+                f"{self!r}.values() takes {self._root.__name__} objects and dicts, not {short_repr(row)}"
+            )
         given = dict(cast("Mapping[str, Any]", row))
         _check_names(self._root, given, "values()", arguments=True)
         for name, value in given.items():

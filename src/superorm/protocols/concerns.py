@@ -18,7 +18,7 @@ from pymongo.read_preferences import (
 from pymongo.write_concern import WriteConcern
 
 from superorm.exc import ConfigurationError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 
 __all__ = ["DEFAULTS", "Concerns", "Preference", "SessionOptions", "check_options"]
 
@@ -153,9 +153,9 @@ def check_options(options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if name not in SessionOptions.__annotations__:
             known = ", ".join(SessionOptions.__annotations__)
-            raise ConfigurationError(f"a session has no option {shown(name)}; there are {known}")
+            raise ConfigurationError(f"a session has no option {short_repr(name)}; there are {known}")
         if name == "require_transaction" and not isinstance(value, bool):
-            raise ConfigurationError(f"require_transaction takes True or False, not {shown(value)}")
+            raise ConfigurationError(f"require_transaction takes True or False, not {short_repr(value)}")
     concerns = DEFAULTS.changed(options)
     if options.get("require_transaction"):
         concerns.check_transaction()
@@ -168,7 +168,7 @@ def _check_types(concerns: object) -> None:
             continue
         wrong = not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or not 0 < value < 2**31))  # type: ignore[operator]
         if wrong:
-            raise ConfigurationError(f"{name} takes {wanted}, not {shown(value)}")
+            raise ConfigurationError(f"{name} takes {wanted}, not {short_repr(value)}")
         if isinstance(value, ReadConcern) and value.level not in (None, *_LEVELS):
             raise ConfigurationError(f"there is no read concern {value.level!r}; there are {', '.join(_LEVELS)}")
 

@@ -20,9 +20,10 @@ from superorm.expr.operators import LITERAL, Operator
 from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.sources import Variable
 from superorm.schema.mapping import MappedField
+from superorm.schema.members import declared
 from superorm.schema.scope import Scope
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.computed import KeptType, NumberType, SpreadType, item_of, list_of, same_kind, widest
+from superorm.schema.types.computed import KeptType, NumberType, SpreadType, item_of, list_of, one_of, same_kind, widest
 from superorm.schema.types.known import KNOWN
 from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
@@ -74,10 +75,13 @@ def _field_type(field: Field[Any, Any]) -> BsonType | None:
     if not parts:
         part: Any = cast("Variable", field._owner).kind
         return None if part is None else part.type
-    kind: BsonType = parts[-1].type
+    ways = declared(field)
+    kind: BsonType = ways[0].type
+    if len(ways) > 1:
+        kind = one_of([way.type for way in ways], [f"{way.where} ({way.type.name})" for way in ways])
     if any(list in part.type.reads and after.step[0] != "element" for part, after in pairwise(parts)):
         kind = SpreadType(kind)
-    return KeptType(kind) if any(isinstance(part, MappedField) and part.keep for part in parts) else kind
+    return KeptType(kind) if any(isinstance(part, MappedField) and part.keep for part in (*parts, *ways)) else kind
 
 
 def _call_type(call: Call[Any, Any]) -> BsonType | None:

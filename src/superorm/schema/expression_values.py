@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
-from typing import Any, cast, get_args, get_origin
+from typing import Any, TypeAlias, cast, get_args, get_origin
 
 import numpy as np
 from attrs import evolve
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Label
-from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label
+from superorm.expr.kinds import is_call, is_case, is_expr, is_label
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict
 from superorm.expr.nesting import not_too_deep
@@ -29,6 +29,8 @@ from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ, widest
 
 __all__ = ["ExpressionTypes"]
+
+Check: TypeAlias = Callable[[Any, BsonType], None]
 
 
 def _annotation_of(value: Any) -> Any:
@@ -111,24 +113,28 @@ def _holds_values(node: object) -> bool:
     return is_expr(node) and bool(node._annotations)
 
 
-def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None) -> Expr[Any, Any]:
+def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, check: Check | None = None) -> Expr[Any, Any]:
     """The expression with the Python values that it gives as the type stores them.
 
-    With the `annotation` of the type these remember it.
+    With the `annotation` of the type these remember it. `check` is called with each literal and its type.
     """
-    if node._annotations in ((), (annotation,)):
+    if check is None and node._annotations in ((), (annotation,)):
         return node
     if is_label(node):
-        return Label(_fitted(node.expr, kind, annotation), node.name)
+        return Label(_fitted(node.expr, kind, annotation, check), node.name)
     if is_case(node):
-        values = [_fitted(value, kind, annotation) if is_expr(value) else value for value in branches(node)]
+        values = [_fitted_value(value, kind, annotation, check) for value in branches(node)]
         conditions = [condition for condition, _ in node.whens]
         return Case(tuple(zip(conditions, values[:-1], strict=True)), values[-1])
     if not is_call(node):
         return node
     if node.operator is LITERAL:
-        own = resolved(node.annotation)
-        return node if own is None else Call(LITERAL, (kind.beside(own.from_bson(node.args[0])),), (), annotation)
+        stored = node.args[0]
+        if node._annotations not in ((), (annotation,)) and (own := resolved(node.annotation)) is not None:
+            stored = kind.beside(own.from_bson(stored))
+            node = Call(LITERAL, (stored,), (), annotation)
+        _fitted_value(stored, kind, annotation, check)
+        return node
     shared = _shared(node, kind)
     if shared is None:
         return node
@@ -136,14 +142,28 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None) -> Exp
     given = lettered(node.operator, node.args, options)
     if _result(node) == "l":
         annotation = get_args(annotation)[0] if get_origin(annotation) is list else None
-    of_one = shared, annotation
-    of_list = list_of(shared), None if annotation is None else list[annotation]
-    values = [
-        _fitted(value, *(of_list if letter == "l" else of_one)) if letter != "-" and is_expr(value) else value
-        for letter, value in given
-    ]
+    fitted: list[Any] = []
+    for letter, value in given:
+        if letter == "-" or value is None:  # nulls are passed over
+            fitted.append(value)
+        elif letter == "l":
+            of_list = None if annotation is None else list[annotation]
+            fitted.append(_fitted_value(value, list_of(shared), of_list, check))
+        else:
+            fitted.append(_fitted_value(value, shared, annotation, check))
+    if all(one is value for one, (_, value) in zip(fitted, given, strict=True)):
+        return node
     count = len(node.args)
-    return evolve(node, args=tuple(values[:count]), options=tuple(zip(options, values[count:], strict=True)))
+    return evolve(node, args=tuple(fitted[:count]), options=tuple(zip(options, fitted[count:], strict=True)))
+
+
+def _fitted_value(value: object, kind: BsonType, annotation: Any, check: Check | None) -> Any:
+    """The same of an expression or a literal."""
+    if is_expr(value):
+        return _fitted(value, kind, annotation, check)
+    if check is not None:
+        check(value, kind)
+    return value
 
 
 def _result(call: Call[Any, Any]) -> str | None:
@@ -156,34 +176,21 @@ def _shared(call: Call[Any, Any], kind: BsonType) -> BsonType | None:
     return kind if result == "v" else item_of(kind) if result == "l" else None
 
 
-def _check_stored(field: Any, node: Any, kind: BsonType, whole: Any) -> None:
-    """Raise `StatementError` for a literal of the expression `whole` that the field could not be read with.
+def _check(field: Any, node: Expr[Any, Any]) -> Check:
+    """What raises `StatementError` for a literal of an expression that the field could not be read with."""
 
-    `node` is a part of that, whose value is to be of the type.
-    """
-    if is_expr(node):
-        if is_case(node):
-            for value in branches(node):
-                _check_stored(field, value, kind, whole)
-        elif is_label(node):
-            _check_stored(field, node.expr, kind, whole)
-        elif is_call(node):
-            if node.operator is LITERAL:
-                _check_stored(field, node.args[0], kind, whole)
-            elif (shared := _shared(node, kind)) is not None:
-                for letter, value in lettered(node.operator, node.args, dict(node.options)):
-                    if letter != "-" and value is not None:  # nulls are passed over
-                        _check_stored(field, value, list_of(shared) if letter == "l" else shared, whole)
-        return
-    try:
-        kind.from_bson(node)
-    except Misfit as misfit:
-        if any(isinstance(part, MappedField) and part.keep for part in field._parts):
-            return
-        advice = "; func.if_null() gives another value for null" if node is None else ""
-        raise StatementError(
-            f"{field!r} cannot become {whole!r:.80}: {misfit.describe()}{advice}", field=field._path
-        ) from misfit.error
+    def check(value: Any, kind: BsonType) -> None:
+        try:
+            kind.from_bson(value)
+        except Misfit as misfit:
+            if any(isinstance(part, MappedField) and part.keep for part in field._parts):
+                return
+            advice = "; func.if_null() gives another value for null" if value is None else ""
+            raise StatementError(
+                f"{field!r} cannot become {node!r:.80}: {misfit.describe()}{advice}", field=field._path
+            ) from misfit.error
+
+    return check
 
 
 class ExpressionTypes:
@@ -239,10 +246,7 @@ class ExpressionTypes:
             raise StatementError(
                 f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
             )
-        fitted = _fitted(node, kind)
-        if not (adds or is_field(fitted)):
-            _check_stored(field, fitted, kind, fitted)
-        return fitted
+        return _fitted(node, kind, check=None if adds else _check(field, node))
 
     def are_items(self, node: object, items: object) -> bool:
         kind = type_of(items)

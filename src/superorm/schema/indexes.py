@@ -140,8 +140,11 @@ class Index:
         problems = {
             "it needs a field": not paths,
             "a field stands in it twice": len(set(paths)) < len(paths),
-            "a wildcard index is ascending and has no other field": any(key.kind not in (1, "text") for key in wild)
+            "a wildcard is ascending, and there is one in an index": any(key.kind not in (1, "text") for key in wild)
             or len(wild) > 1,
+            'a wildcard over everything has no other field; name what it is over, such as "meta.$**"': len(paths) > 1
+            and any(key.path == WILDCARD and key.kind == 1 for key in wild),
+            'only "$**" can be a wildcard for text': any(key.kind == "text" and key.path != WILDCARD for key in wild),
             "a wildcard index cannot be unique, sparse or have a ttl": any(key.kind == 1 for key in wild)
             and (self.unique or self.sparse or self.ttl is not None),
             'include= and exclude= are for "$**", one of them at a time': (self.include or self.exclude)

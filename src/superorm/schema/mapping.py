@@ -13,7 +13,7 @@ from attrs import define, field
 from superorm.exc import MappingError
 from superorm.schema.compare import same
 from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec, is_stored_name
-from superorm.schema.parts import Part, compared, element_part, refused, storable, value_part
+from superorm.schema.parts import Part, compared, element_part, item_part, refused, storable, value_part
 from superorm.schema.scope import Scope
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected, Undeclared
@@ -135,6 +135,9 @@ class MappedField:
 
     def element(self, position: int | None) -> Part:
         return element_part(self.where, self.type, position)
+
+    def item(self) -> Part:
+        return item_part(self.where, self.type)
 
     def value(self, key: str) -> Part:
         return value_part(self.where, self.type, key)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from superorm.exc import StatementError, ValidationError, VectorError
 from superorm.expr.narrow import is_dict, is_list
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import BsonType, Misfit
+from superorm.schema.types.computed import unwound
 from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType
 from superorm.schema.types.typed_dict import TypedDictType
 from superorm.schema.types.walk import each, each_item
 
-__all__ = ["Part", "compared", "element_part", "is_vector", "refused", "storable", "value_part"]
+__all__ = ["Part", "compared", "element_part", "is_vector", "item_part", "refused", "storable", "value_part"]
 
 
 @frozen(eq=False)
@@ -52,6 +53,9 @@ class Part:
 
     def element(self, position: int | None) -> Part:
         return element_part(self.where, self.type, position)
+
+    def item(self) -> Part:
+        return item_part(self.where, self.type)
 
     def value(self, key: str) -> Part:
         return value_part(self.where, self.type, key)
@@ -110,10 +114,7 @@ def compared(kind: BsonType, where: str, value: object) -> Any:
 
 
 def element_part(where: str, kind: BsonType, position: int | None) -> Part:
-    """The element of a list; without a position the one that unwinding left in the list's place.
-
-    Raises `StatementError`.
-    """
+    """The element of a list; without a position any of them. Raises `StatementError`."""
     found = _element(kind, position)
     if found is None:
         raise StatementError(f"{where} is no list that has such an element, but {kind.name}", field=where)
@@ -122,6 +123,13 @@ def element_part(where: str, kind: BsonType, position: int | None) -> Part:
     if position < 0:
         raise StatementError(f"{where}[{position}]: positions count from 0; use func.array_elem_at() from the end")
     return Part(f"{where}[{position}]", f"[{position}]", str(position), ("element", position), found)
+
+
+def item_part(where: str, kind: BsonType) -> Part:
+    """What unwinding left in the list's place; a value that is no list it left there. Raises `StatementError`."""
+    part = element_part(where, kind, None)
+    left = unwound(kind) if isinstance(kind, UnionType) else None
+    return part if left is None else evolve(part, type=left)
 
 
 def value_part(where: str, kind: BsonType, key: str) -> Part:

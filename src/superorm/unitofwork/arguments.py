@@ -7,7 +7,7 @@ from typing import TypeGuard, cast
 
 from superorm.exc import ComponentError, SessionError, StatementError
 from superorm.expr.kinds import is_expr, is_select
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.expr.writes import MergeInto, Returning, WriteStatement
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
@@ -39,11 +39,12 @@ def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None
     if attributes is None:
         return
     if isinstance(attributes, str) or not isinstance(attributes, Collection):
-        raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {shown(attributes)}")
+        raise SessionError(f"{caller} takes attributes in a list such as ['title'], not {short_repr(attributes)}")
     for name in cast("Collection[object]", attributes):
         if not isinstance(name, str) or (name not in mapping.by_attribute and name not in mapping.relationships):
             raise SessionError(
-                f"{caller}: {mapping.name} has no field or relationship {shown(name)}; give attributes by their names",
+                f"{caller}: {mapping.name} has no field or relationship {short_repr(name)}; "
+                "give attributes by their names",
                 document_class=mapping.cls,
             )
 
@@ -51,13 +52,13 @@ def check_attributes(mapping: ClassMap, attributes: object, caller: str) -> None
 def check_name(name: object, what: str) -> None:
     """Raise `ComponentError` for anything but the text that names a component or its kind."""
     if not isinstance(name, str):
-        raise ComponentError(f"the {what} of a component is text such as 'model', not {shown(name)}")
+        raise ComponentError(f"the {what} of a component is text such as 'model', not {short_repr(name)}")
 
 
 def check_version(version: object) -> None:
     """Raise `ComponentError` for anything but the number of a version, or None."""
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
-        raise ComponentError(f"the version of a component is a number, not {shown(version)}")
+        raise ComponentError(f"the version of a component is a number, not {short_repr(version)}")
 
 
 def check_select(statement: object, caller: str) -> None:
@@ -71,7 +72,7 @@ def check_select(statement: object, caller: str) -> None:
 def check_options(options: object, caller: str) -> None:
     """Raise `StatementError` for anything but options in a list or the like."""
     if not isinstance(options, Collection) or isinstance(options, str):
-        raise StatementError(f"{caller} takes options in a list such as [load_only(...)], not {shown(options)}")
+        raise StatementError(f"{caller} takes options in a list such as [load_only(...)], not {short_repr(options)}")
 
 
 def check_rows(statement: object, caller: str) -> None:
@@ -85,7 +86,7 @@ def check_rows(statement: object, caller: str) -> None:
 def check_batch_size(size: object, caller: str) -> None:
     """Raise `StatementError` for anything but a number of rows that the server takes."""
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_BATCH_SIZE:
-        raise StatementError(f"{caller} takes a batch_size from 1 to {_MAX_BATCH_SIZE}, not {shown(size)}")
+        raise StatementError(f"{caller} takes a batch_size from 1 to {_MAX_BATCH_SIZE}, not {short_repr(size)}")
 
 
 def documents_in(instances: object, caller: str) -> tuple[list[Document], set[type[Document]]]:
@@ -94,13 +95,13 @@ def documents_in(instances: object, caller: str) -> tuple[list[Document], set[ty
     Raises `SessionError` for anything else, `MappingError` for classes that are not mapped.
     """
     if isinstance(instances, Document) or not _is_iterable(instances):
-        raise SessionError(f"{caller} takes documents in a list or another iterable, not {shown(instances)}")
+        raise SessionError(f"{caller} takes documents in a list or another iterable, not {short_repr(instances)}")
     found = list(instances)
     kinds = set(map(type, found))
     for kind in kinds:
         if not issubclass(kind, Document):
             other = next(one for one in found if type(one) is kind)
-            raise SessionError(f"{caller} takes documents, not {kind.__name__} {shown(other)}")
+            raise SessionError(f"{caller} takes documents, not {kind.__name__} {short_repr(other)}")
         class_map(kind)
     return cast("list[Document]", found), cast("set[type[Document]]", kinds)
 

@@ -48,9 +48,22 @@ class Cascades:
 
     def expunge(self, instance: Document) -> None:
         """Forget an object, and what cascades from it. Raises `SessionError` for what is no document."""
-        self._tracker.expunge(instance)
-        for other in _below(instance, "expunge"):
-            self._tracker.expunge(other)
+        for one in (instance, *_below(instance, "expunge")):
+            if self._tracker.never_written(one):
+                self._history.left(one)
+            self._tracker.expunge(one)
+
+    def expunge_all(self) -> None:
+        """Forget all objects."""
+        for one in filter(self._tracker.never_written, list(self._tracker.new.values())):
+            self._history.left(one)
+        self._tracker.expunge_all()
+
+    def delete(self, instance: Document) -> None:
+        """Mark a stored object for deletion; a new one is only forgotten. Raises `SessionError`."""
+        if self._tracker.never_written(instance):
+            self._history.left(instance)
+        self._tracker.delete(instance)
 
     def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
         """Forget values of an object; where that is all of them, also of what cascades from it.

@@ -7,7 +7,7 @@ from typing import Any
 
 from superorm.exc import StatementError, SuperormError, ValidationError
 from superorm.expr.narrow import is_dict
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.schema.mapping import ClassMap
 from superorm.schema.parts import storable
 from superorm.schema.types.base import Misfit
@@ -41,7 +41,7 @@ def key_value(mapping: ClassMap, key: Any) -> Any:
         return storable(mapping.key.type.to_bson(key))
     except Misfit as misfit:
         raise ValidationError(
-            f"{mapping.name}: {shown(key)} cannot be its {mapping.key.attribute}: {misfit.describe()}",
+            f"{mapping.name}: {short_repr(key)} cannot be its {mapping.key.attribute}: {misfit.describe()}",
             document_class=mapping.cls,
             key=key,
             field=mapping.key.attribute,

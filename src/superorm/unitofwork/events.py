@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from superorm.exc import ConfigurationError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.schema.document import Document
 
 __all__ = [
@@ -72,7 +72,9 @@ def listens_for(target: object, event: str) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         if not callable(function):
-            raise ConfigurationError(f"listens_for({target!r}, {event!r}) takes a function, not {shown(function)}")
+            raise ConfigurationError(
+                f"listens_for({short_repr(target)}, {event!r}) takes a function, not {short_repr(function)}"
+            )
         _LISTENERS.setdefault(target, {}).setdefault(event, []).append(function)
         _note_loads(target)
         return function
@@ -89,7 +91,7 @@ def remove_listener(target: object, event: str, function: Listener) -> None:
     _check(target, event)
     known = _LISTENERS.get(target, {})
     if function not in known.get(event, ()):
-        raise ConfigurationError(f"{shown(function)} does not listen for {event} of {shown(target)}")
+        raise ConfigurationError(f"{short_repr(function)} does not listen for {event} of {short_repr(target)}")
     known[event].remove(function)
     if not any(known.values()):
         del _LISTENERS[target]
@@ -127,7 +129,7 @@ def _check(target: object, event: str) -> None:
     else:
         raise ConfigurationError(
             "listeners are for a class of documents, Session, AsyncSession, a sessionmaker or a session, "
-            f"not {target!r:.80}"
+            f"not {short_repr(target)}"  # pyright: ignore[reportUnknownArgumentType]
         )
     if event not in events:
-        raise ConfigurationError(f"{what} has no event {shown(event)}; there are {', '.join(events)}")
+        raise ConfigurationError(f"{what} has no event {short_repr(event)}; there are {', '.join(events)}")

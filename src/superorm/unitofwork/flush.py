@@ -52,9 +52,16 @@ class FlushPlan:
     inserted: list[Written] = Factory(list[Written])
     updated: list[Written] = Factory(list[Written])
     deleted: list[Document] = Factory(list[Document])
+    done: int = 0
+    """How many of the writes were carried out."""
 
     def __bool__(self) -> bool:
         return bool(self.writes)
+
+    def so_far(self) -> str:
+        """What a failure leaves where there are no transactions, for messages."""
+        stay, doubtful = _listed(self.writes[: self.done]), _listed(self.writes[self.done : self.done + 1])
+        return f"there are no transactions here, so this stays: {stay}; and perhaps, or in part: {doubtful}"
 
     def mapping_of(self, collection: str, key: Any) -> ClassMap:
         """The class of the object that is written under a key, for messages; else one of the collection's."""
@@ -68,6 +75,18 @@ class FlushPlan:
         found += [(class_map(type(instance)), vars(instance)[RAW]["_id"]) for instance in self.deleted]
         there = [(stored, mapping) for mapping, stored in reversed(found) if mapping.collection == collection]
         return {identity(stored): mapping for stored, mapping in there}
+
+
+def _listed(writes: Iterable[Write]) -> str:
+    found: list[str] = []
+    for write in writes:
+        if isinstance(write, Insert):
+            found.append(f"{len(write.documents)} inserted into {write.collection}")
+        elif isinstance(write, Update):
+            found.append(f"{len(write.ops)} changed in {write.collection}")
+        else:
+            found.append(f"{len(write.filters)} deleted from {write.collection}")
+    return ", ".join(found) or "nothing"
 
 
 def plan_flush(
@@ -163,17 +182,22 @@ def _in_order(
     own: Mapping[str, Sequence[str]],
 ) -> tuple[dict[str, list[Work]], dict[tuple[str, bool], list[dict[str, Any]]]]:
     """The inserts and deletes as the references between the documents say."""
-    place = {name: number for number, name in enumerate(collections_in_order([work.mapping for work in works]))}
-    gone = {name: list[dict[str, Any]]() for name in place}
+    new: dict[str, list[Mapping[str, Any]]] = {}
+    gone: dict[str, list[Mapping[str, Any]]] = {}
     for work in works:
-        gone[_collection(work)] += [vars(instance)[RAW] for instance in work.deleted]
-    ordered = dict(sorted(deletes.items(), key=lambda item: -place[item[0][0]]))
+        if work.new:
+            new.setdefault(_collection(work), []).extend(work.documents)
+        if work.deleted:
+            gone.setdefault(_collection(work), []).extend(vars(instance)[RAW] for instance in work.deleted)
+    first = collections_in_order([work.mapping for work in works if work.new], new)
+    last = collections_in_order([work.mapping for work in works if work.deleted], gone)
+    ordered = dict(sorted(deletes.items(), key=lambda item: -last.index(item[0][0])))
     for name, keys in own.items():
         if gone.get(name):
             rank = {identity(one["_id"]): number for number, one in enumerate(referred_first(gone[name], keys))}
             for filters in (found for (collection, _), found in ordered.items() if collection == name):
                 filters.sort(key=lambda filter: -rank[identity(filter["_id"])])
-    return {name: inserts[name] for name in place if name in inserts}, ordered
+    return {name: inserts[name] for name in first}, ordered
 
 
 def _insert(collection: str, works: Sequence[Work], own: Sequence[str] | None) -> Insert:

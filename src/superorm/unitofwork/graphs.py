@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from superorm.schema.document import Document
@@ -21,8 +21,10 @@ from superorm.unitofwork.links import (
     related_objects,
     state_of,
 )
+from superorm.unitofwork.shown import Shown, separate, shown
+from superorm.unitofwork.tracking import Tracker
 
-__all__ = ["loaded_graph", "relations_to_merge", "show_merged"]
+__all__ = ["loaded_graph", "relations_to_merge", "separate_lists", "show_merged"]
 
 
 def loaded_graph(given: Iterable[Document], own: Container[object]) -> list[Document]:
@@ -51,6 +53,12 @@ def relations_to_merge(mapping: ClassMap, given: Any) -> list[Relationship]:
     ]
 
 
+def separate_lists(tracker: Tracker, given: Sequence[Shown]) -> None:
+    """Give each object a list of its own, before a merge edits those of the session, where the given ones show some."""
+    if any(relation.is_list for relation, _ in given):
+        separate([*shown(tracker), *given])
+
+
 def show_merged(relation: Relationship, given: Any, targets: dict[int, Any], history: LinkHistory) -> None:
     """Let the target of a given object show the targets of what that shows."""
     others = [targets.get(id(other), other) for other in related_objects(relation, given)]
@@ -65,6 +73,10 @@ def show_merged(relation: Relationship, given: Any, targets: dict[int, Any], his
             # the given object's own flush would have set it
             setattr(target, relation.spec.key, None if other is None else given_key(other))
         return
-    shown: list[Any] = state.setdefault(relation.attribute, [])
-    if {id(other) for other in shown} != {id(other) for other in others}:
-        shown[:] = others
+    there: list[Any] = state.setdefault(relation.attribute, [])
+    if set(map(id, there)) != set(map(id, others)):
+        there[:] = others
+    for other in related_objects(relation, given):
+        child = targets.get(id(other), other)
+        if RAW in state_of(child) and RAW not in state_of(other) and not is_set(other, relation.key):
+            setattr(child, relation.spec.key, given_key(target))  # as above

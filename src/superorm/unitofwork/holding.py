@@ -9,7 +9,7 @@ from weakref import ref
 
 from superorm.codec import documents
 from superorm.exc import SessionError
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr, typed_repr
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import RAW, has_getattr
@@ -34,11 +34,7 @@ class Holder:
         HOLDERS[name] = ref(self, lambda _: HOLDERS.pop(name, None))
 
     def __contains__(self, instance: object) -> bool:
-        return id(instance) in self.new or self._is_stored(instance)
-
-    def _is_stored(self, instance: object) -> bool:
-        raw = raw_of(instance)
-        return raw is not None and self.identities.get(class_map(type(instance)), raw["_id"]) is instance
+        return id(instance) in self.new or self.identities.holds(instance)
 
     def check_outside(self, instances: Sequence[Document], kinds: Iterable[type], caller: str) -> None:
         """Raise `SessionError` where one of the objects, of these classes, is stored already, or new in a session."""
@@ -78,7 +74,7 @@ def raw_of(instance: object) -> dict[str, Any] | None:
 def document_map(instance: object) -> ClassMap:
     """The class of a document. Raises `SessionError` for anything else."""
     if not isinstance(instance, Document):
-        raise SessionError(f"a session holds documents, not {type(instance).__name__} {shown(instance)}")
+        raise SessionError(f"a session holds documents, not {typed_repr(instance)}")
     return class_map(type(instance))
 
 
@@ -91,7 +87,7 @@ def outside(mapping: ClassMap) -> SessionError:
 def _not_new(instance: Document, caller: str, why: str) -> SessionError:
     mapping = class_map(type(instance))
     key = documents.key_of(mapping, instance)
-    message = f"{caller} takes new objects, and {mapping.name} {shown(key)} {why}"
+    message = f"{caller} takes new objects, and {mapping.name} {short_repr(key)} {why}"
     return SessionError(message, document_class=mapping.cls, key=key)
 
 
@@ -100,4 +96,4 @@ def elsewhere(instance: Document) -> SessionError:
     mapping = class_map(type(instance))
     key = documents.key_of(mapping, instance)
     advice = "in another session; expunge() it there, or close that session, first"
-    return SessionError(f"{mapping.name} {shown(key)} is {advice}", document_class=mapping.cls, key=key)
+    return SessionError(f"{mapping.name} {short_repr(key)} is {advice}", document_class=mapping.cls, key=key)

@@ -12,8 +12,9 @@ from bson.errors import BSONError
 
 from superorm.codec.keys import decode_key, encode_key
 from superorm.exc import ValidationError
-from superorm.expr.shown import shown
-from superorm.schema.mapping import ClassMap
+from superorm.expr.reprs import short_repr
+from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.state import RAW
 
 __all__ = ["IdentityMap", "distinct", "identities", "identity"]
 
@@ -40,7 +41,7 @@ def identity(key: object) -> Any:
     try:
         encoded = encode_key(key)
     except (BSONError, ArithmeticError, ValueError, TypeError) as error:
-        raise ValidationError(f"{shown(key)} cannot be a key: {error}", key=key, field="_id") from error
+        raise ValidationError(f"{short_repr(key)} cannot be a key: {error}", key=key, field="_id") from error
     number = decode_key(encoded) if kind in _NUMBERS else None
     return number if isinstance(number, (int, float)) and number == number else ("", encoded)
 
@@ -74,6 +75,11 @@ class IdentityMap:
     def get(self, mapping: ClassMap, key: Any) -> Any:
         """The object of a stored key, or None."""
         return self._maps.get(mapping.root, {}).get(identity(key))
+
+    def holds(self, instance: object) -> bool:
+        """Whether the object is tracked as a stored one."""
+        raw = vars(instance).get(RAW)
+        return raw is not None and self.get(class_map(type(instance)), raw["_id"]) is instance
 
     def discard(self, mapping: ClassMap, key: Any) -> None:
         self.of(mapping).pop(identity(key), None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Generator, Iterable
 from contextlib import contextmanager
+from functools import partial
 from operator import is_
-from typing import Any
+from typing import Any, cast
 
 from superorm.expr.narrow import is_list
 from superorm.schema.document import Document
 from superorm.schema.fields import MISSING
-from superorm.schema.relationships import LINKS
+from superorm.schema.relationships import LINKS, Relationship
 from superorm.schema.state import RAW
 from superorm.unitofwork.links import map_of, state_of
 from superorm.unitofwork.shown import separate, shown
@@ -35,6 +36,8 @@ class LinkHistory:
         """Keys that relationships gave, by name: objects, the keys, and the snapshots (or None) at that time."""
         self._parents: dict[str, set[Any]] = {}
         """The same keys of parents, by name, by `identity`."""
+        self._kept: dict[int, list[tuple[Any, Any, str]]] = {}
+        """New objects, by id, and the objects and relationships whose links came to hold them since."""
 
     def remember(self, instance: Any) -> None:
         """Keep what the object's relationships were, for a rollback."""
@@ -48,6 +51,9 @@ class LinkHistory:
             self.remember(instance)
             links = {other: before for other, before in links.items() if other != name}
             state_of(instance)[LINKS] = links if shown is None else {**links, name: shown}
+            for one in shown or ():
+                if isinstance(one, Document) and RAW not in state_of(one):
+                    self._kept.setdefault(id(one), []).append((one, instance, name))
 
     def set_key(self, instance: Any, attribute: str, key: object) -> None:
         """Set a key as a relationship says."""
@@ -83,7 +89,7 @@ class LinkHistory:
     def changing(self, instances: Iterable[Any]) -> Generator[None]:
         """A block in which relationships of the objects are loaded, or expire."""
         before: list[tuple[Any, str, Any]] = []
-        if self._tracker.undoable:
+        if self._tracker.undo.undoable:
             named = [(one, name) for one in instances for name in map_of(one).relationships]
             before = [(one, name, _held(one, name)) for one, name in named]
         yield
@@ -96,8 +102,50 @@ class LinkHistory:
         if known is not None and (before is MISSING or _same(known[2], before)):  # the user set nothing in between
             before = known[1]
         elif before is MISSING:
-            before = self._tracker.forgotten(instance, attribute)
+            before = self._tracker.undo.forgotten(instance, attribute)
         noted[id(instance)] = (instance, before, given)
+
+    def left(self, instance: Any) -> None:
+        """A new object, which was never written, is outside: it and others show, and hold as keys, what the user set.
+
+        Where that is the object itself, the next flush takes it for news.
+        """
+        relations, links = map_of(instance).relationships, state_of(instance).get(LINKS, {})
+        children = [(child, relations[name]) for name in links if relations[name].is_list for child in links[name]]
+        for child, relation in children:
+            self._take_back(child, relation.key.attribute)
+        for _, other, name in self._kept.pop(id(instance), ()):
+            self._let_go(other, map_of(other).relationships[name], instance)
+        if id(instance) in self._before:
+            _, before = self._before.pop(id(instance))
+            state_of(instance).pop(LINKS, None)
+            if before is not None:
+                state_of(instance)[LINKS] = before
+        for attribute in self._set:
+            self._take_back(instance, attribute)
+
+    def _let_go(self, other: Any, relation: Relationship, gone: Any) -> None:
+        """What an object's relationship shows is not settled any more, as one of it is outside."""
+        name = relation.attribute
+        links: tuple[Any, ...] = state_of(other).get(LINKS, {}).get(name, ())
+        if not _has(links, gone):
+            return
+        if not relation.is_list:
+            self.keep(other, name, None)
+            self._take_back(other, name)
+            self._take_back(other, relation.key.attribute)
+            return
+        held, (_, before, given) = _held(other, name), self._set.get(name, {}).get(id(other), (None, (), ()))
+        if _has(held, gone) and _has(given, gone) and not _has(before, gone):
+            self.show(other, name, tuple(one for one in held if one is not gone))
+        self.keep(other, name, tuple(one for one in links if one is not gone))
+
+    def _take_back(self, instance: Any, attribute: str) -> None:
+        """Undo what the session set, unless the user has set something else since."""
+        self._given.get(attribute, {}).pop(id(instance), None)
+        noted = self._set.get(attribute, {}).pop(id(instance), None)
+        if noted is not None and _same(noted[2], _held(instance, attribute)):
+            _hold(instance, attribute, noted[1])
 
     def committed(self) -> None:
         """Nothing so far can be undone any more."""
@@ -105,6 +153,7 @@ class LinkHistory:
         self._set.clear()
         self._given.clear()
         self._parents.clear()
+        self._kept.clear()
 
     def rolled_back(self, *, doubtful: bool = False, never_stored: Container[int] = ()) -> None:
         """The relationships of stored objects show what they did when last loaded or committed.
@@ -159,6 +208,11 @@ def _hold(instance: object, attribute: str, value: object) -> None:
         setattr(instance, attribute, value)
     else:
         state.pop(attribute, None)
+
+
+def _has(shown: object, one: object) -> bool:
+    """Whether what a relationship shows has the object."""
+    return isinstance(shown, tuple) and any(map(partial(is_, one), cast("tuple[object, ...]", shown)))
 
 
 def _same(one: Any, other: Any) -> bool:

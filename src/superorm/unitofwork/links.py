@@ -12,7 +12,7 @@ from bson import ObjectId
 from superorm.codec.documents import has_changed, key_of, stored_value
 from superorm.exc import ValidationError
 from superorm.expr.narrow import is_list
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.relationships import LINKS, Relationship
@@ -20,6 +20,7 @@ from superorm.schema.state import GONE, RAW, is_shown
 from superorm.unitofwork.identity import identity
 
 __all__ = [
+    "check_key",
     "given_key",
     "held_key",
     "is_loaded",
@@ -49,10 +50,18 @@ def related_objects(relation: Relationship, instance: Any) -> list[Any]:
         return []
     objects: list[Any] = value if is_list(value) else [value]
     if is_list(value) != relation.is_list or not all(isinstance(one, cls) for one in objects):
-        expected = f"a list of {cls.__name__}" if relation.is_list else f"{cls.__name__} or None"
-        where = place(relation, instance)
-        raise refused(instance, relation.attribute, f"{where} is {expected}, not {shown(value)}")
+        raise _misfit(relation, instance, value)
     return objects
+
+
+def _misfit(relation: Relationship, instance: Any, value: object) -> ValidationError:
+    """The error of what a relationship cannot show: the first one of a list that is none of its class."""
+    where, cls = place(relation, instance), relation.target.cls
+    expected = f"a list of {cls.__name__}" if relation.is_list else f"{cls.__name__} or None"
+    if relation.is_list and is_list(value):
+        number, value = next((n, one) for n, one in enumerate(value) if not isinstance(one, cls))
+        where, expected = f"{where}[{number}]", cls.__name__
+    return refused(instance, relation.attribute, f"{where} is {expected}, not {short_repr(value)}")
 
 
 def is_loaded(relation: Relationship, instance: Any) -> bool:
@@ -141,6 +150,11 @@ def held_key(instance: Any, part: MappedField) -> Any:
     return identity(stored_value(mapping, mapping.by_attribute[part.attribute], instance, value))
 
 
+def check_key(instance: Any, part: MappedField) -> None:
+    """Raise `ValidationError` where a key field of an object holds what cannot be a key."""
+    held_key(instance, part)
+
+
 def is_set(instance: Any, part: MappedField) -> bool:
     """Whether the user set a key field to something since it was loaded."""
     if not is_shown(part, state_of(instance)):
@@ -168,9 +182,9 @@ def key_or_none(instance: Any) -> Any:
 def named(instance: Any) -> str:
     """An object's class and key, for messages."""
     if not isinstance(instance, Document):
-        return shown(instance)
+        return short_repr(instance)
     mapping = map_of(instance)
-    return f"{mapping.name} {shown(key_of(mapping, instance))}"
+    return f"{mapping.name} {short_repr(key_of(mapping, instance))}"
 
 
 def place(relation: Relationship, instance: Any) -> str:

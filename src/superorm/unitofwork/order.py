@@ -24,16 +24,44 @@ def _references(mappings: Iterable[ClassMap]) -> set[tuple[str, str, str]]:
     return found
 
 
-def collections_in_order(mappings: Sequence[ClassMap]) -> list[str]:
-    """The collections of the classes, referred ones first; else, and in cycles, in the given order."""
+def collections_in_order(
+    mappings: Sequence[ClassMap], documents: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[str]:
+    """The collections of the classes, referred ones first; else, and in cycles, in the given order.
+
+    Where classes refer to one another, only the references count by which these documents do.
+    """
     left = [name for name in dict.fromkeys(mapping.collection for mapping in mappings) if name is not None]
-    edges = {(holder, other) for holder, _, other in _references(mappings) if holder != other}
+    references = _references(mappings)
+    edges = {(holder, other) for holder, _, other in references if holder != other}
     found: list[str] = []
     while left:
-        free = (name for name in left if not any((name, other) in edges for other in left))
-        found.append(next(free, left[0]))
-        left.remove(found[-1])
+        free = next((name for name in left if not any((name, other) in edges for other in left)), None)
+        if free is None:
+            edges &= _used(references, documents)
+            free = _first_of_a_cycle(left, edges)
+        found.append(free)
+        left.remove(free)
     return found
+
+
+def _used(
+    references: Iterable[tuple[str, str, str]], documents: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> set[tuple[str, str]]:
+    """The collections whose documents do refer to others of them, each with the collection of these."""
+    keys = {name: {identity(one["_id"]) for one in there} for name, there in documents.items()}
+    named = ((holder, other, one.get(key)) for holder, key, other in references for one in documents.get(holder, ()))
+    return {(holder, other) for holder, other, key in named if key is not None and identity(key) in keys.get(other, ())}
+
+
+def _first_of_a_cycle(names: Sequence[str], edges: set[tuple[str, str]]) -> str:
+    """The first that refers, however far, only to those that refer to it."""
+    reached = {name: {other for other in names if (name, other) in edges} for name in names}
+    for between in names:
+        for others in reached.values():
+            if between in others:
+                others |= reached[between]
+    return next(name for name in names if all(name in reached[other] for other in reached[name]))
 
 
 def own_references(mappings: Iterable[ClassMap]) -> dict[str, list[str]]:

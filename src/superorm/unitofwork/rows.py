@@ -10,16 +10,15 @@ from bson import Decimal128, Int64
 
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.output import Output
-from superorm.expr.kinds import is_field
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.nodes import Field
 from superorm.schema.expression_types import type_of
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.members import class_of, part_in, stepped, told_by_class
+from superorm.schema.members import class_of, first_part, is_by_class, part_in, stepped
 from superorm.schema.state import mismatch
-from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.computed import KeptType, item_of
+from superorm.schema.types.base import Misfit
+from superorm.schema.types.computed import KeptType
 from superorm.schema.types.containers import AnyType
 from superorm.unitofwork.result import Row, row_class
 
@@ -127,13 +126,17 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
     depth = len([part for part in field._parts if part.stored is not None])
     holder, keys = output.path[:-depth], output.path[-depth:]  # the former of a joined document
     last: Any = field._parts[-1]
-    if told_by_class(field):
-        keys, one = keys[:1], _below(output, field._parts, 1, field._parts[0])
-    else:
-        one = _part_reader(output, last, keeps=_keeps(field._parts))
+    by_class = is_by_class(field)
+    readers: dict[int, Callable[[Any], Any]] = {}
+    one = _part_reader(output, last, keeps=_keeps(field._parts))
+    if by_class:
+        keys = keys[:1]
     values: list[Any] = []
     for document in found:
         value = _at(document, holder)
+        if by_class:
+            first = first_part(field, value)
+            one = readers.get(id(first)) or readers.setdefault(id(first), _below(output, field._parts, 1, first))
         try:
             values.append(None if value is None else _inside(value, keys, one))
         except Misfit as misfit:
@@ -143,10 +146,7 @@ def _stored(mapping: ClassMap, output: Output, found: Documents) -> list[Any]:
 
 def _part_reader(output: Output, part: Any, *, keeps: bool) -> Callable[[Any], Any]:
     """Reads what stands under the key of a part, or `MISSING`."""
-    kind: BsonType = KeptType(part.type) if keeps else part.type
-    for _ in range(output.unwound - _is_item(output.entity)):
-        if kind.is_list:
-            kind = item_of(kind) or AnyType()
+    kind = output.kind_of(KeptType(part.type) if keeps else part.type) or AnyType()
     read = kind.from_bson
 
     def one(value: Any) -> Any:
@@ -184,12 +184,12 @@ def _below(output: Output, parts: Sequence[Any], position: int, *way: Any) -> Ca
         absent = mapping is not None and own is None
         return (lambda value: None if value is MISSING else read(value)) if absent else read
 
-    def one(value: Any) -> Any:
+    def one(value: Any, in_list: bool = False) -> Any:
         if is_list(value):
-            return [one(item) for item in value]
+            return [one(item, True) for item in value]
         if not is_dict(value):
             return None
-        mapping = class_of(holder, value) if isinstance(part, MappedField) else None
+        mapping = class_of(holder, value, in_list=in_list) if isinstance(part, MappedField) else None
         if mapping not in known:
             known[mapping] = of_class(mapping)
         return known[mapping](value.get(part.stored, MISSING))
@@ -209,17 +209,11 @@ def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:
 
 
 def _reader(output: Output) -> Callable[[Any], Any]:
-    kind = type_of(output.entity)
-    for _ in range(output.unwound - _is_item(output.entity)):
-        kind = None if kind is None else item_of(kind)
+    kind = output.kind_of(type_of(output.entity))
     if kind is None:
         return _natural
     read = kind.from_bson
     return lambda value: None if value is None else read(value)
-
-
-def _is_item(entity: Any) -> bool:
-    return is_field(entity) and bool(entity._parts) and entity._parts[-1].stored is None
 
 
 def _keeps(parts: Sequence[Any]) -> bool:

@@ -15,7 +15,7 @@ from superorm.compile.plan import Find
 from superorm.compile.writes import UpdatePlan
 from superorm.exc import StatementError, ValidationError
 from superorm.expr.narrow import is_dict
-from superorm.expr.shown import shown
+from superorm.expr.reprs import short_repr
 from superorm.expr.writes import Insert
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.state import RAW, mismatch
@@ -107,7 +107,7 @@ def _build(cls: type, row: dict[str, Any]) -> Any:
     try:
         return cls(**row)
     except (TypeError, ValueError, AssertionError) as error:  # of validators and converters, or arguments missing
-        raise ValidationError(f"{cls.__name__} {shown(row)}: {error}", document_class=cls) from error
+        raise ValidationError(f"{cls.__name__} {short_repr(row)}: {error}", document_class=cls) from error
 
 
 @frozen(eq=False)

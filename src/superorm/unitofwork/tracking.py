@@ -13,20 +13,21 @@ from superorm.schema.partial import can_be_partial, check_partial
 from superorm.schema.state import GONE, RAW, UNLOADED, has_getattr
 from superorm.unitofwork.arguments import check_attributes, documents_in
 from superorm.unitofwork.flush import FlushPlan, Work
-from superorm.unitofwork.holding import HOLDERS, document_map, elsewhere, outside, raw_of
+from superorm.unitofwork.holding import HOLDERS, Holder, document_map, elsewhere, outside, raw_of
 from superorm.unitofwork.identity import identities, identity
-from superorm.unitofwork.undo import Undo, states_before
+from superorm.unitofwork.undo import Undo
 
 __all__ = ["Tracker", "by_class"]
 
 
-class Tracker(Undo):
+class Tracker(Holder):
     """The objects of one session and their states. Pure bookkeeping."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._partial = False
-        """Whether there may be partial objects."""
+        self.undo = Undo(self.identities)
+        self.may_be_partial = False
+        """Whether objects that lack something may be tracked as stored ones."""
 
     def add(self, instance: Document) -> None:
         """Track a new object; a stored one is taken over, a deleted one is kept after all.
@@ -48,9 +49,9 @@ class Tracker(Undo):
             if self.held_elsewhere(instance):
                 raise elsewhere(instance)
             known[name] = instance
-            self._expunged.pop(id(instance), None)
-            self.reread(mapping, (instance,))
-            self._partial = self._partial or UNLOADED in vars(instance)
+            self.undo.came_back(instance)
+            self.undo.reread(mapping, (instance,))
+            self.may_be_partial = self.may_be_partial or UNLOADED in vars(instance)
         elif known[name] is not instance:
             advice = "in the session already, as another object"
             raise SessionError(f"{mapping.name} {key!r} is {advice}", document_class=mapping.cls, key=key)
@@ -66,14 +67,14 @@ class Tracker(Undo):
                 return
         count = len(self.new)
         deleted = [instance for instance in instances if id(instance) in self.deleted]
-        outside = [one for one in instances if raw_of(one) is not None and not self._is_stored(one)]
+        outside = [one for one in instances if raw_of(one) is not None and not self.identities.holds(one)]
         try:
             for instance in instances:
                 self.add(instance)
         except SessionError:
             while len(self.new) > count:
                 self.new.popitem()
-            for instance in filter(self._is_stored, outside):
+            for instance in filter(self.identities.holds, outside):
                 self.expunge(instance)
             self.deleted.update((id(instance), instance) for instance in deleted)
             raise
@@ -87,23 +88,27 @@ class Tracker(Undo):
             raise outside(mapping)
         self.deleted[id(instance)] = instance
 
+    def never_written(self, instance: object) -> bool:
+        """Whether the object is new, and neither a flush nor what a rollback would undo knows of it."""
+        return id(instance) in self.new and not self.undo.was_written(instance)
+
     def expunge(self, instance: Document) -> None:
-        """Forget an object. Raises `SessionError` for what is no document."""
+        """Forget an object. Raises `SessionError` for what is no document.
+
+        A new one, and a stored one that was not written since the last commit, are outside as if they had never been
+        in; what a rollback gives back to others is given back outside.
+        """
         mapping = document_map(instance)
         self.new.pop(id(instance), None)
         self.deleted.pop(id(instance), None)
-        if self._is_stored(instance):
+        if self.identities.holds(instance):
             self.identities.discard(mapping, vars(instance)[RAW]["_id"])
-            if self.undoable:
-                self._expunged[id(instance)] = instance
-                self.be_unsure()
+            self.undo.left((instance,))
 
     def expunge_all(self) -> None:
         """Forget all objects."""
-        if self.undoable:
-            for _, objects in self.identities:
-                self._expunged.update((id(instance), instance) for instance in objects.values())
-            self.be_unsure()
+        for _, objects in self.identities:
+            self.undo.left(objects.values())
         self.identities.clear()
         self.new.clear()
         self.deleted.clear()
@@ -116,7 +121,7 @@ class Tracker(Undo):
                 f"{caller}: this {mapping.name} is new, so there is nothing stored of it; flush() first",
                 document_class=mapping.cls,
             )
-        if not self._is_stored(instance):
+        if not self.identities.holds(instance):
             raise outside(mapping)
         return mapping
 
@@ -134,9 +139,8 @@ class Tracker(Undo):
             self._expire(instance, None)
 
     def _expire(self, instance: Document, attributes: Collection[str] | None, *, version: bool = False) -> None:
-        self._partial = True
-        if self.undoable:  # one that is outside again after a rollback has its values back
-            self._forgotten[id(instance)] = {**self._forgotten.get(id(instance), {}), **vars(instance)[RAW]}
+        self.may_be_partial = True
+        self.undo.before_expiry(instance)
         documents.expire(instance, attributes, version=version)
 
     def is_modified(self, instance: Document) -> bool:
@@ -144,7 +148,7 @@ class Tracker(Undo):
         mapping = document_map(instance)
         if id(instance) in self.new:
             return True
-        if not self._is_stored(instance):
+        if not self.identities.holds(instance):
             raise outside(mapping)
         return documents.is_changed(mapping, instance)
 
@@ -155,14 +159,14 @@ class Tracker(Undo):
             loaded = documents.load(mapping, found)
             keys = identities([document["_id"] for document in found])
             known.update(zip(keys, loaded, strict=True))
-            self.reread(mapping, loaded)
+            self.undo.reread(mapping, loaded)
             return loaded if len(known) == len(loaded) else [known[key] for key in keys]
         keys = identities([document["_id"] for document in found])
-        if self._partial:
-            self.reread(mapping, _complete(known, keys, found, None))
+        if self.may_be_partial:
+            self.undo.reread(mapping, _complete(known, keys, found, None))
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load(mapping, fresh.values()), strict=True))
-        self.reread(mapping, map(known.__getitem__, fresh))
+        self.undo.reread(mapping, map(known.__getitem__, fresh))
         return [known[key] for key in keys]
 
     def load_partial(self, mapping: ClassMap, found: Sequence[dict[str, Any]], attributes: frozenset[str]) -> list[Any]:
@@ -170,13 +174,13 @@ class Tracker(Undo):
 
         Those in the session already stay as they are, but for attributes that they lack.
         """
-        self._partial = True
+        self.may_be_partial = True
         known = self.identities.of(mapping)
         keys = identities([document["_id"] for document in found])
-        self.reread(mapping, _complete(known, keys, found, attributes))
+        self.undo.reread(mapping, _complete(known, keys, found, attributes))
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load_partial(mapping, fresh.values(), attributes), strict=True))
-        self.reread(mapping, map(known.__getitem__, fresh))
+        self.undo.reread(mapping, map(known.__getitem__, fresh))
         return [known[key] for key in keys]
 
     def possibly_changed(self) -> dict[ClassMap, list[Any]]:
@@ -236,17 +240,16 @@ class Tracker(Undo):
         """The plan was written: the objects' snapshots follow, undoably."""
         for instance in plan.deleted:
             mapping, raw = class_map(type(instance)), vars(instance).pop(RAW)
-            self._undo.append((instance, raw, None, vars(instance).get(UNLOADED)))
+            self.undo.before_deletion(mapping, instance, raw)
             self.identities.discard(mapping, raw["_id"])
-            self._removed.setdefault(mapping.collection, set()).add(identity(raw["_id"]))
             setattr(instance, GONE, raw)
             self.deleted.pop(id(instance), None)
             self._gone[id(instance)] = instance
         for mapping, instances, snapshots in plan.updated:
-            self._undo += states_before(mapping, instances)
+            self.undo.before(mapping, instances)
             documents.written(mapping, instances, snapshots)
         for mapping, instances, snapshots in plan.inserted:
-            self._undo += states_before(mapping, instances)
+            self.undo.before(mapping, instances)
             documents.written(mapping, instances, snapshots)
             keys = identities([snapshot["_id"] for snapshot in snapshots])
             self.identities.of(mapping).update(zip(keys, instances, strict=True))
@@ -268,7 +271,12 @@ class Tracker(Undo):
         self.new.clear()
         self.deleted.clear()
         self.committed()
-        self._partial = False
+        self.may_be_partial = False
+
+    def committed(self) -> None:
+        """Nothing flushed so far can be undone any more."""
+        self._gone.clear()
+        self.undo.clear()
 
     def rolled_back(self, *, doubtful: bool = False) -> set[int]:
         """Objects show what was last loaded or committed; new ones are outside again.
@@ -279,24 +287,11 @@ class Tracker(Undo):
         Those of documents that only a statement in the transaction inserted are outside, too: the ids of these.
         """
         self._gone.clear()
-        unsure = [*self._read_unsurely(), *self._written_otherwise()]
-        if doubtful:
-            unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
-        never = [] if doubtful else self._never_stored(unsure)
-        self._undo[:0] = never
-        for instance, before, _, unloaded in self._undo:
-            if before is None and unloaded is None:
-                self._remember(instance)
-                documents.unpack(instance)
-        for instance, before, gone, unloaded in reversed(self._undo):
-            tracked = id(instance) not in self._expunged
-            if tracked or not self.held_elsewhere(instance):
-                self._give_back(instance, before, gone, unloaded, tracked)
-        self.committed()
+        unsure, never_stored = self.undo.give_back(self.held_elsewhere, doubtful=doubtful)
         self.new.clear()
         self.deleted.clear()
         for mapping, instance in unsure:
-            if self._is_stored(instance):
+            if self.identities.holds(instance):
                 if can_be_partial(mapping):
                     self._expire(instance, None, version=True)
                 else:
@@ -304,7 +299,7 @@ class Tracker(Undo):
         for instances in self.possibly_changed().values():
             for instance in instances:
                 documents.revert(instance)
-        return {id(instance) for instance, *_ in never}
+        return never_stored
 
 
 def by_class(objects: Collection[object]) -> dict[ClassMap, list[Any]]:

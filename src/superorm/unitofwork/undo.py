@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from typing import Any, TypeAlias
 
 from superorm.codec import documents
@@ -12,26 +13,29 @@ from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.partial import make_partial, make_whole
 from superorm.schema.relationships import LINKS
 from superorm.schema.state import GONE, RAW, UNLOADED, has_getattr
-from superorm.unitofwork.holding import Holder
-from superorm.unitofwork.identity import identities, identity
+from superorm.unitofwork.identity import IdentityMap, identities, identity
 
-__all__ = ["Before", "Undo", "states_before"]
+__all__ = ["Undo"]
 
 Before: TypeAlias = tuple[Document, dict[str, Any] | None, dict[str, Any] | None, frozenset[str] | None]
 """An object, and before a write its snapshot, that of a deleted one, and what was not loaded."""
 
 
-class Undo(Holder):
-    """The objects of one session, and what they were."""
+class Undo:
+    """What a session's objects were, and what else has happened to them and their documents since the last commit."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, identities: IdentityMap) -> None:
+        self._identities = identities
         self._undo: list[Before] = []
         """What there was before each flush since the last commit."""
+        self._written: set[int] = set()
+        """The ids of the objects among the first of these."""
+        self._counted = 0
+        """How many of these that are."""
         self._expunged: dict[int, Document] = {}
-        """Objects that were expunged since: an undo gives back to them what they were, but does not track them."""
+        """Those of the objects that were expunged since: an undo gives back to them what they were, untracked."""
         self._unsure: list[tuple[ClassMap, Any, int]] | None = None
-        """What was read since a statement wrote in a transaction, or an object was expunged, that can be undone.
+        """What was read since a statement wrote in a transaction, or an object that had been written was expunged.
 
         With the number of undoable changes before: one among these was of a state that is not unsure.
         """
@@ -55,6 +59,20 @@ class Undo(Holder):
         raw = self._forgotten.get(id(instance), {})
         return MISSING if part is None or part.stored not in raw else part.type.from_bson(raw[part.stored])
 
+    def before(self, mapping: ClassMap, instances: Iterable[Document]) -> None:
+        """These objects are now to hold what was written of them."""
+        self._undo += _states(mapping, instances)
+
+    def before_deletion(self, mapping: ClassMap, instance: Document, raw: dict[str, Any]) -> None:
+        """The document of this object, which had that snapshot, was deleted."""
+        self._undo.append((instance, raw, None, vars(instance).get(UNLOADED)))
+        self._removed.setdefault(mapping.collection, set()).add(identity(raw["_id"]))
+
+    def before_expiry(self, instance: Document) -> None:
+        """The object's values are about to expire; one that is outside again after a rollback has them back."""
+        if self.undoable:
+            self._forgotten[id(instance)] = {**self._forgotten.get(id(instance), {}), **vars(instance)[RAW]}
+
     def reread(self, mapping: ClassMap, instances: Iterable[Any]) -> None:
         """These objects show their documents as they were read just now."""
         if self._unsure is not None:
@@ -64,35 +82,82 @@ class Undo(Holder):
     def refreshed(self, found: Iterable[tuple[Document, dict[str, Any]]]) -> None:
         """These documents are stored now: attributes that the user did not change show it, undoably."""
         for instance, document in found:
-            self._undo += states_before(class_map(type(instance)), (instance,))
+            self.before(class_map(type(instance)), (instance,))
             documents.refresh(instance, document)
+
+    def was_written(self, instance: object) -> bool:
+        """Whether an undo gives something back to the object."""
+        if self._counted < len(self._undo):
+            self._written.update(id(one) for one, *_ in islice(self._undo, self._counted, None))
+            self._counted = len(self._undo)
+        return id(instance) in self._written
+
+    def left(self, instances: Collection[Document]) -> None:
+        """These stored objects were expunged: nobody knows of what is loaded from now on whether they wrote it."""
+        written = [instance for instance in instances if self.was_written(instance)]
+        kept = written if self._unsure is None else instances
+        self._expunged.update((id(instance), instance) for instance in kept)
+        for instance in instances if self._forgotten else ():
+            if id(instance) not in self._expunged:  # another object may have its id soon
+                self._forgotten.pop(id(instance), None)
+        if written:
+            self.be_unsure()
+
+    def came_back(self, instance: Document) -> None:
+        """An object that may have been expunged is tracked again."""
+        self._expunged.pop(id(instance), None)
 
     def be_unsure(self) -> None:
         """From now on documents that are loaded may hold what a rollback takes back, unknown to their objects."""
         if self._unsure is None:
             self._unsure = []
 
-    def inserted(self, collection: str | None, keys: Iterable[Any]) -> None:
+    def statement_inserted(self, collection: str | None, keys: Iterable[Any]) -> None:
         """A statement inserted documents with these keys, undoably."""
         if collection not in self._thinned:
             removed = self._removed.get(collection)
             new = [key for key in keys if identity(key) not in removed] if removed else keys
             self._inserted.setdefault(collection, []).extend(new)
 
-    def thinned(self, collection: str | None) -> None:
+    def statement_deleted(self, collection: str | None) -> None:
         """A statement deleted documents of the collection: those inserted from now on may have been there before."""
         self._thinned.add(collection)
 
-    def committed(self) -> None:
-        """Nothing flushed so far can be undone any more."""
+    def clear(self) -> None:
+        """Nothing so far can be undone any more."""
         self._undo.clear()
-        self._gone.clear()
+        self._written.clear()
+        self._counted = 0
         self._expunged.clear()
         self._forgotten.clear()
         self._inserted.clear()
         self._thinned.clear()
         self._removed.clear()
         self._unsure = None
+
+    def give_back(
+        self, held_elsewhere: Callable[[Document], bool], *, doubtful: bool
+    ) -> tuple[list[tuple[ClassMap, Any]], set[int]]:
+        """Let all objects be what they were, and know nothing any more.
+
+        Those that show what may never have been committed, by their classes;
+        and the ids of those whose documents only a statement inserted, which are outside now.
+        """
+        unsure = [*self._read_unsurely(), *self._written_otherwise()]
+        if doubtful:
+            unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
+        never = [] if doubtful else self._never_stored(unsure)
+        self._undo[:0] = never
+        for instance, before, _, unloaded in self._undo:
+            if before is None and unloaded is None:
+                self._remember(instance)
+                documents.unpack(instance)
+        for instance, before, gone, unloaded in reversed(self._undo):
+            tracked = id(instance) not in self._expunged
+            if tracked or not held_elsewhere(instance):
+                self._give_back(instance, before, gone, unloaded, tracked)
+        self.clear()
+        return unsure, {id(instance) for instance, *_ in never}
 
     def _read_unsurely(self) -> list[tuple[ClassMap, Any]]:
         """The objects that were read when this was unsure, and to which no earlier state is given back."""
@@ -128,7 +193,7 @@ class Undo(Holder):
 
         An object that was written itself is left out where that came first: what it was before is what was committed.
         """
-        roots = [root for root, _ in self.identities]
+        roots = [root for root, _ in self._identities]
         if len({root.collection for root in roots}) == len(roots):
             return []
         written: dict[str | None, dict[Any, dict[int, Document]]] = {}  # a document's objects, the first writer first
@@ -137,7 +202,7 @@ class Undo(Holder):
             raw: dict[str, Any] = before or gone or state.get(RAW) or state.get(GONE) or {}
             same = written.setdefault(class_map(type(instance)).collection, {})
             same.setdefault(identity(raw.get("_id")), {}).setdefault(id(instance), instance)
-        for root, objects in self.identities:
+        for root, objects in self._identities:
             for key, ones in written.get(root.collection, {}).items():
                 if key in objects:
                     ones.setdefault(id(objects[key]), objects[key])
@@ -161,9 +226,9 @@ class Undo(Holder):
     ) -> None:
         """Let an object be what it was before a flush."""
         mapping = class_map(type(instance))
-        if self._is_stored(instance):
-            self.identities.discard(mapping, vars(instance)[RAW]["_id"])
         state = vars(instance)
+        if self._identities.holds(instance):
+            self._identities.discard(mapping, state[RAW]["_id"])
         expired = state.get(UNLOADED, frozenset[str]())
         state.pop(RAW, None)
         state.pop(GONE, None)
@@ -178,12 +243,12 @@ class Undo(Holder):
             return
         setattr(instance, RAW, before)
         if tracked:
-            self.identities.of(mapping)[identity(before["_id"])] = instance
+            self._identities.of(mapping)[identity(before["_id"])] = instance
         else:
             documents.recall(instance, expired)
 
 
-def states_before(mapping: ClassMap, instances: Iterable[Document]) -> list[Before]:
+def _states(mapping: ClassMap, instances: Iterable[Document]) -> list[Before]:
     """The objects with what an undo gives back to them."""
     if has_getattr(mapping.cls):
         states = [(instance, vars(instance)) for instance in instances]

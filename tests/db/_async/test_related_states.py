@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from superorm import (
     NoResultFound,
     NotLoadedError,
     Registry,
+    Select,
     SessionError,
     ValidationError,
     field,
@@ -419,3 +421,58 @@ async def test_add_takes_in_what_is_shown(db: AsyncDB) -> None:
         await session.commit()
         assert "changed" == await session.scalar(select(Movie.title).where(Movie.id == 1))
     assert {1: 1, 2: None, 3: 2} == await stored(db)
+
+
+class Watched(list[Any]):
+    """A list that counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return super().__iter__()
+
+
+async def test_lists_that_are_loaded_already(db: AsyncDB) -> None:
+    """A query that loads them again goes through none of them for that, unless objects may lack something."""
+    await fill(db)
+    async with db.session() as session:
+        author = await session.get_one(Author, 1, options=[WHOLE])
+        author.movies = watched = Watched(author.movies)
+
+        async def times(statement: Select[Any, Any]) -> int:
+            watched.times = 0
+            await session.scalars(statement)
+            return watched.times
+
+        assert await times(select(Author)) == await times(select(Author).options(WHOLE))
+        session.expire(watched[0])
+        assert await times(select(Author)) < await times(select(Author).options(WHOLE))
+        assert author.movies is watched
+        assert 1 == watched[0].author_id
+
+
+async def test_merge_of_a_key_that_cannot_be(db: AsyncDB) -> None:
+    """It is refused before anything is changed."""
+    await fill(db)
+    async with db.session() as session:
+        first = await session.get_one(Movie, 1)
+        bad: Any = Movie(id=2, title="changed", author=None)
+        bad.author = Author(id=2)
+        bad.author_id = object()
+        with pytest.raises(ValidationError, match="Movie 2: author_id cannot be stored"):
+            await session.merge_all([Movie(id=1, title="changed"), bad])
+        assert "" == first.title
+        assert [] == session.new
+
+
+async def test_lists_that_hold_another_class(db: AsyncDB) -> None:
+    """The error names the place in the list, and what stands there."""
+    await fill(db)
+    async with db.session() as session:
+        author = await session.get_one(Author, 1, options=[WHOLE])
+        wrong: Any = [*author.movies, Cut(id=7)]
+        author.movies = wrong
+        with pytest.raises(ValidationError, match=r"Author 1: movies\[2\] is Movie, not Cut\(id=7") as caught:
+            await session.flush()
+        assert (Author, 1, "movies") == (caught.value.document_class, caught.value.key, caught.value.field)

@@ -212,3 +212,38 @@ async def test_bulk_inserts(db: AsyncDB) -> None:
         with pytest.raises(Exception, match=r"bulk_insert\(\) writes new objects only"):
             await session.bulk_insert([Author(id=4, movies=first.movies)])
     assert {1: 1, 2: 1} == await stored(db)
+
+
+async def test_merged(db: AsyncDB) -> None:
+    """A merge edits the list of its own object: neither that of another one which was given the same, nor the given."""
+    await fill(db)
+    async with db.session() as session:
+        first, second, _ = await all_authors(session)
+        second.movies = first.movies
+        new = Movie(id=3)
+        given = Author(id=2, movies=[*first.movies, new])
+        await session.merge(given)
+        assert new is given.movies[2]
+        assert new not in session
+        assert 3 not in {movie.id for movie in first.movies}
+        assert {1, 2, 3} == {movie.id for movie in second.movies}
+        await session.commit()
+        assert [] == first.movies
+    assert {1: 2, 2: 2, 3: 2} == await stored(db)
+
+
+async def test_merged_with_a_list_of_the_session(db: AsyncDB) -> None:
+    """An object from outside that was given such a list, and what is new in it, stay as they are."""
+    await fill(db)
+    async with db.session() as session:
+        first, *_ = await all_authors(session)
+        new = Movie(id=3)
+        first.movies.append(new)
+        given = Author(id=1)
+        given.movies = first.movies
+        await session.merge(given)
+        assert new is given.movies[2]
+        await session.commit()
+        assert new is given.movies[2]
+        assert {1, 2, 3} == {movie.id for movie in first.movies}
+    assert {1: 1, 2: 1, 3: 1} == await stored(db)

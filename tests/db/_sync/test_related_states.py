@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from superorm import (
     NoResultFound,
     NotLoadedError,
     Registry,
+    Select,
     SessionError,
     ValidationError,
     field,
@@ -420,3 +422,58 @@ def test_add_takes_in_what_is_shown(db: DB) -> None:
         session.commit()
         assert "changed" == session.scalar(select(Movie.title).where(Movie.id == 1))
     assert {1: 1, 2: None, 3: 2} == stored(db)
+
+
+class Watched(list[Any]):
+    """A list that counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_lists_that_are_loaded_already(db: DB) -> None:
+    """A query that loads them again goes through none of them for that, unless objects may lack something."""
+    fill(db)
+    with db.session() as session:
+        author = session.get_one(Author, 1, options=[WHOLE])
+        author.movies = watched = Watched(author.movies)
+
+        def times(statement: Select[Any, Any]) -> int:
+            watched.times = 0
+            session.scalars(statement)
+            return watched.times
+
+        assert times(select(Author)) == times(select(Author).options(WHOLE))
+        session.expire(watched[0])
+        assert times(select(Author)) < times(select(Author).options(WHOLE))
+        assert author.movies is watched
+        assert 1 == watched[0].author_id
+
+
+def test_merge_of_a_key_that_cannot_be(db: DB) -> None:
+    """It is refused before anything is changed."""
+    fill(db)
+    with db.session() as session:
+        first = session.get_one(Movie, 1)
+        bad: Any = Movie(id=2, title="changed", author=None)
+        bad.author = Author(id=2)
+        bad.author_id = object()
+        with pytest.raises(ValidationError, match="Movie 2: author_id cannot be stored"):
+            session.merge_all([Movie(id=1, title="changed"), bad])
+        assert "" == first.title
+        assert [] == session.new
+
+
+def test_lists_that_hold_another_class(db: DB) -> None:
+    """The error names the place in the list, and what stands there."""
+    fill(db)
+    with db.session() as session:
+        author = session.get_one(Author, 1, options=[WHOLE])
+        wrong: Any = [*author.movies, Cut(id=7)]
+        author.movies = wrong
+        with pytest.raises(ValidationError, match=r"Author 1: movies\[2\] is Movie, not Cut\(id=7") as caught:
+            session.flush()
+        assert (Author, 1, "movies") == (caught.value.document_class, caught.value.key, caught.value.field)

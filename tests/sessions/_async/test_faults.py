@@ -98,9 +98,8 @@ class Place:
 
 
 @pytest_asyncio.fixture
-async def place(own_uri: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+async def place(own_uri: str, impatient: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     """A database with one unit in it."""
-    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.02)  # between looks for a primary
     monkeypatch.setattr(transactions, "_COMMIT_SECONDS", 0.1)
     end_given_up(own_uri)
     name = f"faults_{uuid4().hex[:12]}"

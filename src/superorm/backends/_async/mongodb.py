@@ -138,11 +138,15 @@ class AsyncMongoDatabackend:
             yield await self.read(plan, session=session)
             return
         with reading(self._namespace(plan.collection), lost=self._lost):
-            async with await self._cursor(plan, session, batch_size) as cursor:
+            cursor = await self._cursor(plan, session, batch_size)
+            try:
                 if session is not None and session in self._cursors:
                     self._cursors[session].add(cursor)
                 while batch := await cursor.to_list(batch_size):
                     yield batch
+            finally:
+                if not aio.collecting():  # then PyMongo closes it, a second later in a thread of its own
+                    await cursor.close()
 
     async def _cursor(
         self, plan: Find | Aggregate, session: AsyncClientSession | None, batch_size: int = 0

@@ -51,7 +51,10 @@ class AsyncServerSessions:
         try:
             yield session
         except GeneratorExit:
-            await aio.finalized(self._forgotten, end, session)
+            if aio.FINALIZERS_MAY_WAIT:
+                await end(session)
+            else:
+                self._forgotten.append(session)
             raise
         except BaseException:
             await end(session)

@@ -139,11 +139,15 @@ class MongoDatabackend:
             yield self.read(plan, session=session)
             return
         with reading(self._namespace(plan.collection), lost=self._lost):
-            with self._cursor(plan, session, batch_size) as cursor:
+            cursor = self._cursor(plan, session, batch_size)
+            try:
                 if session is not None and session in self._cursors:
                     self._cursors[session].add(cursor)
                 while batch := cursor.to_list(batch_size):
                     yield batch
+            finally:
+                if not sio.collecting():  # then PyMongo closes it, a second later in a thread of its own
+                    cursor.close()
 
     def _cursor(
         self, plan: Find | Aggregate, session: ClientSession | None, batch_size: int = 0

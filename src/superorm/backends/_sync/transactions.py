@@ -52,7 +52,10 @@ class ServerSessions:
         try:
             yield session
         except GeneratorExit:
-            sio.finalized(self._forgotten, end, session)
+            if sio.FINALIZERS_MAY_WAIT:
+                end(session)
+            else:
+                self._forgotten.append(session)
             raise
         except BaseException:
             end(session)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from superorm.expr.literals import literal
+from superorm.expr.reprs import typed_repr
 from superorm.schema.compare import same
 
 if TYPE_CHECKING:
@@ -32,13 +33,7 @@ class Misfit(Exception):
     @property
     def shown(self) -> str:
         """The value with its type, for messages."""
-        try:
-            text = repr(self.value)
-        except RecursionError:
-            text = "(too deep to be shown)"
-        except Exception as error:  # noqa: BLE001 - what the message is about matters more
-            text = f"(whose repr fails with {type(error).__name__})"
-        return f"{type(self.value).__name__} {text if len(text) <= 80 else f'{text[:77]}...'}"
+        return typed_repr(self.value)
 
     def describe(self) -> str:
         """What is wrong, without where."""

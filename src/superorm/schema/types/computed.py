@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any
@@ -11,13 +11,27 @@ from bson import Decimal128, Int64
 
 from superorm.expr.narrow import is_list
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType
+from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType, stored_alike
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.schema.types.registered import RegisteredType
 from superorm.schema.types.scalars import DecimalType, EnumType, FloatType, IntType, LiteralType, NoneType
 from superorm.schema.types.typed_dict import TypedDictType
 
-__all__ = ["KeptType", "NumberType", "SpreadType", "bare", "item_of", "list_of", "same_kind", "surely_differ", "widest"]
+__all__ = [
+    "KeptType",
+    "NumberType",
+    "SpreadType",
+    "UntoldType",
+    "bare",
+    "item_of",
+    "list_of",
+    "one_of",
+    "same_kind",
+    "surely_differ",
+    "untold",
+    "unwound",
+    "widest",
+]
 
 
 class NumberType(BsonType):
@@ -98,6 +112,77 @@ class SpreadType(_Wrapper):
             return [None if item is None else self.from_bson(item) for item in value]
 
 
+class UntoldType(UnionType):
+    """Some types that are stored alike, so that a value does not tell of which it is: it cannot be read."""
+
+    def __init__(self, members: tuple[BsonType, ...], names: tuple[str, ...]) -> None:
+        super().__init__(members)
+        self.names = names
+        """What has values of each of the types, for messages."""
+
+
+def untold(kind: BsonType | None) -> UntoldType | None:
+    """The type inside a type of which values cannot be read."""
+    match kind:
+        case UntoldType():
+            return kind
+        case _Wrapper(inner=inner) | ListType(element=inner):
+            return untold(inner)
+        case UnionType(members=members):
+            return next(filter(None, map(untold, members)), None)
+        case _:
+            return None
+
+
+def one_of(kinds: Sequence[BsonType], names: Sequence[str]) -> BsonType:
+    """The type of values that are each of one of the types; `names` are what has values of these.
+
+    Where the types are stored alike, and so cannot be told apart, it is an `UntoldType`.
+    """
+    if len(kinds) == 1:
+        return kinds[0]
+    free = next((kind for kind in kinds if isinstance(kind, (AnyType, KeptType))), None)
+    if free is not None:
+        return free
+    if len({_identity(bare(kind)) for kind in kinds}) == 1:
+        return next((kind for kind in kinds if type(None) in kind.reads), kinds[0])
+    found: list[BsonType] = []
+    for kind in kinds:
+        for member in kind.members if isinstance(kind, UnionType) else (kind,):
+            found = _with_member(found, member, names)
+    if len(found) == 1:
+        return found[0]
+    if stored_alike(found) is None:
+        return UnionType(tuple(found))
+    others = [kind for kind in found if not isinstance(kind, NoneType)]
+    number = widest(others)
+    if number is None:
+        return UntoldType(tuple(found), (*names,))
+    return number if len(others) == len(found) else UnionType((number, NoneType()))
+
+
+def _with_member(kinds: list[BsonType], kind: BsonType, names: Sequence[str]) -> list[BsonType]:
+    """The types with one more, or with one of them that holds both."""
+    for position, other in enumerate(kinds):
+        both = None
+        if _identity(other) == _identity(kind) or _is_below(kind, other):
+            both = other
+        elif _is_below(other, kind):
+            both = kind
+        elif isinstance(kind, ListType) and isinstance(other, ListType) and kind.container is other.container:
+            both = ListType(kind.container, one_of((other.element, kind.element), names))
+        if both is not None:
+            return [*kinds[:position], both, *kinds[position + 1 :]]
+    return [*kinds, kind]
+
+
+def _is_below(kind: BsonType, other: BsonType) -> bool:
+    """Whether it is of a class that derives from another's, which its documents tell."""
+    if not (isinstance(kind, EmbeddedType) and isinstance(other, EmbeddedType)):
+        return False
+    return other.mapping.family.get(kind.mapping.name) is kind.mapping
+
+
 def bare(kind: BsonType) -> BsonType:
     """The type without None."""
     members = kind.members if isinstance(kind, UnionType) else ()
@@ -123,10 +208,29 @@ def item_of(kind: BsonType) -> BsonType | None:
             return None if item is None else KeptType(item)
         case SpreadType(inner=inner):
             return None if inner.is_list else inner  # of lists in lists it is not known how deep it goes
+        case UnionType(members=members):
+            return next((item_of(member) for member in members if member.is_list), None)
         case AnyType() as other:
             return other
         case _:
             return None
+
+
+def unwound(kind: BsonType) -> BsonType | None:
+    """The type of what unwinding leaves: items of lists, and values that are none; None where that is not known."""
+    match kind:
+        case KeptType(inner=inner):
+            left = unwound(inner)
+            return None if left is None else KeptType(left)
+        case UnionType(members=members) if kind.is_list:
+            item = item_of(kind)
+            alone = [one for one in members if not (one.is_list or isinstance(one, NoneType))]
+            if item is None or not alone:
+                return item
+            names = f"an element ({item.name})", *[f"a value that is no list ({one.name})" for one in alone]
+            return one_of((item, *alone), names)
+        case _:
+            return item_of(kind) if kind.is_list or isinstance(kind, (AnyType, SpreadType)) else kind
 
 
 def same_kind(kinds: Iterable[BsonType | None]) -> BsonType | None:
@@ -135,6 +239,9 @@ def same_kind(kinds: Iterable[BsonType | None]) -> BsonType | None:
     known = [kind for kind in found if kind is not None]
     if not known or len(known) < len(found):
         return None
+    unclear = next(filter(None, map(untold, known)), None)
+    if unclear is not None:
+        return unclear
     first, *others = known
     if all(other is first or _identity(other) == _identity(first) for other in others):
         return next((kind for kind in known if isinstance(kind, _Wrapper)), first)
@@ -149,7 +256,7 @@ def _identity(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Any:
         case EnumType(enum=cls) | RegisteredType(cls=cls) | EmbeddedType(mapping=cls):
             return cls
         case OneOfType(mappings=classes):
-            return classes
+            return frozenset(classes)
         case ListType(container=container, element=element):
             return container, _identity(element, seen)
         case DictType(value=value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -21,7 +21,7 @@ from superorm.schema.types.walk import checked_keys, each, each_item
 if TYPE_CHECKING:
     from superorm.schema.mapping import MappedField
 
-__all__ = ["BSON_TYPES", "MAX_DEPTH", "AnyType", "DictType", "ListType", "TupleType", "UnionType"]
+__all__ = ["BSON_TYPES", "MAX_DEPTH", "AnyType", "DictType", "ListType", "TupleType", "UnionType", "stored_alike"]
 
 
 _AS_IS = frozenset(
@@ -67,12 +67,21 @@ class AnyType(BsonType):
             return value if value.subtype else bytes(value)
         if isinstance(value, datetime):
             return self._datetime.to_bson(value)
-        if isinstance(value, np.generic):
+        if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
             return self.to_bson(value.item())
         raise Misfit(value, "a value that BSON holds")
 
     def unchanged(self, value: Any, raw: Any) -> bool:
         return same(raw, value) or super().unchanged(value, raw)
+
+
+def stored_alike(members: Sequence[BsonType]) -> tuple[BsonType, BsonType] | None:
+    """Two of the types that cannot be told apart once they are stored."""
+    for number, member in enumerate(members):
+        for other in members[:number]:
+            if member.reads & other.reads and not (member.same_value and other.same_value):
+                return other, member
+    return None
 
 
 class UnionType(BsonType):
@@ -153,9 +162,15 @@ class UnionType(BsonType):
             return super().beside(value)
 
     def member(self, name: str) -> MappedField:
-        for member in self.members:
+        first: AttributeError | None = None
+        for member in sorted(self.members, key=lambda member: member.is_list):  # what stands alone can be assigned
             if member.embedded is not None:
-                return member.member(name)
+                try:
+                    return member.member(name)
+                except AttributeError as error:
+                    first = first or error
+        if first is not None:
+            raise first
         return super().member(name)
 
 

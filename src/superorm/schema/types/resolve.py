@@ -31,7 +31,7 @@ from superorm.exc import MappingError, UnsupportedError
 from superorm.schema.parts import storable
 from superorm.schema.types.arrays import ArrayType
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
+from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType, stored_alike
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.schema.types.known import KNOWN
 from superorm.schema.types.registered import Unregistered, registered_type
@@ -249,13 +249,12 @@ class _Resolver:
             flat = [OneOfType(tuple(classes), self.where), *others]
         if len(flat) == 1:
             return flat[0]
-        for number, member in enumerate(flat):
-            for other in flat[:number]:
-                if member.reads & other.reads and not (member.same_value and other.same_value):
-                    raise UnsupportedError(
-                        f"{self.where}: {other.name} | {member.name} cannot be told apart once they are stored; "
-                        "declare one of them, or a field for each"
-                    )
+        alike = stored_alike(flat)
+        if alike is not None:
+            raise UnsupportedError(
+                f"{self.where}: {alike[0].name} | {alike[1].name} cannot be told apart once they are stored; "
+                "declare one of them, or a field for each"
+            )
         return UnionType(tuple(flat))
 
 

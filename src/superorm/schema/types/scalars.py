@@ -47,6 +47,10 @@ PLAIN_NAMES: dict[str, Any] = {
 """What the source of load and dump checks refers to."""
 
 
+_NO_NUMBERS = (bool, Enum, np.timedelta64)
+"""Classes that derive from those of numbers."""
+
+
 class PlainType(BsonType):
     """A type whose BSON value is the Python value; the class attribute `python` is checked exactly."""
 
@@ -145,7 +149,7 @@ class IntType(PlainType):
 
     def to_bson(self, value: Any) -> Any:
         if type(value) is not int and type(value) is not Int64:
-            if not isinstance(value, (int, np.integer)) or isinstance(value, (bool, Enum)):
+            if not isinstance(value, (int, np.integer)) or isinstance(value, _NO_NUMBERS):
                 raise Misfit(value, self.name)
             value = int(cast("int", value))
         if -(2**63) <= value < 2**63:
@@ -168,7 +172,7 @@ class FloatType(PlainType):
     def to_bson(self, value: Any) -> Any:
         if type(value) is float:
             return value
-        if isinstance(value, (float, int, np.floating, np.integer)) and not isinstance(value, (bool, Enum)):
+        if isinstance(value, (float, int, np.floating, np.integer)) and not isinstance(value, _NO_NUMBERS):
             try:
                 return float(cast("float", value))
             except OverflowError:
