@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from superorm.unitofwork.encoded import Encoded, Made
 
 
@@ -24,6 +26,19 @@ def test_there_is_so_much_room() -> None:
     encoded.remember("m", 0, dict.fromkeys(texts, 1.0), 100)
     assert texts[:2] == list(encoded.outputs("m", 0))
     assert 50 == encoded.room
+
+
+def test_vectors_take_four_bytes_a_number() -> None:
+    """Whatever a model gives them as; each is apart from its batch, and what is no vector stays as it is."""
+    encoded = Encoded()
+    batch = np.arange(6.0).reshape(2, 3)
+    encoded.remember("m", 0, {"list": [1.0, 2.0, 3.0], "row": batch[1], "other": {"no": "vector"}}, 3)
+    given = encoded.outputs("m", 0)
+    assert [1.0, 2.0, 3.0] == given["list"].tolist()
+    assert [3.0, 4.0, 5.0] == given["row"].tolist()
+    assert (np.float32, np.float32) == (given["list"].dtype, given["row"].dtype)
+    assert given["row"].base is None
+    assert {"no": "vector"} == given["other"]
 
 
 def test_clear() -> None:

@@ -18,7 +18,7 @@ from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.mapping import ClassMap
 from superorm.schema.vector_fields import vector_fields
-from superorm.schema.vector_spec import VectorPath
+from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork.cascades import Cascades
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.encode import check_write
@@ -176,11 +176,13 @@ class AsyncUnitOfWork(AsyncTransaction):
         await super().open(collections, specs)
 
     async def others(self, mappings: Iterable[ClassMap]) -> dict[str, list[VectorPath]]:
-        """The vector indexes of the classes' collections that these classes do not declare, by collection."""
+        """The vector indexes of the classes' collections that not all of these classes know, by collection."""
         self.check_writing()
-        found = {str(mapping.collection): vector_fields(mapping) for mapping in mappings}
-        known = [field.spec for fields in found.values() for field in fields]
-        return await self.db.vectors.others(found, known)
+        known: dict[str, set[VectorSpec]] = {}
+        for mapping in mappings:  # those of one collection may be of several registries
+            specs = {field.spec for field in vector_fields(mapping)}
+            known.setdefault(str(mapping.collection), specs).intersection_update(specs)
+        return await self.db.vectors.others(known, {spec for specs in known.values() for spec in specs})
 
     async def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
         """Write the plan into the transaction, and which vectors it touches; then tell the tracker.

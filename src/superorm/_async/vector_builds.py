@@ -125,20 +125,17 @@ class AsyncTableBuilds:
         assert state.ver is not None
         table, done = await self._begin(spec), False
         try:
-            done = await self.tables.copy(state.table, state.ver, table, go_on)
-            if done and made.index is not None:
+            copied = await self.tables.copy(state.table, state.ver, table, go_on)
+            if copied and made.index is not None:
                 self._in_vain[spec.name] = made.index
                 await self.tables.build_index(table, spec.metric, made.index)
                 del self._in_vain[spec.name]
-                done = go_on()
-            if done:
-                await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
-        except BaseException:
-            done = False
-            raise
+            done = copied and go_on()
         finally:
             if not done:
-                await self.tables.drop(table)
+                await self._give_up(spec, table)
+        if done:
+            await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
 
     async def _begin(self, spec: VectorSpec) -> str:
         """Make a table, which counts as left behind unless it is published."""
@@ -149,14 +146,26 @@ class AsyncTableBuilds:
         await self.tables.create(table, spec.dim)
         return table
 
+    async def _give_up(self, spec: VectorSpec, table: str) -> None:
+        """Remove a table that was begun, and is surely not published."""
+        await self.tables.drop(table)
+        begun = {f"drop.{table.rpartition('-')[2]}": ""}
+        await self.records.update_state(spec.name, await self.engine(), {"$unset": begun})
+
     async def _finish(
         self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None
     ) -> None:
-        async with self.tables.lock(self.prefix(spec)):
-            for _ in range(_ATTEMPTS):
-                if await self.finish_build(spec, table, noted, norm, index):
-                    return
-        raise VersionLost(f"{spec.name}: its table in {self.tables.uri} could not be built, as its state kept changing")
+        """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
+        try:
+            async with self.tables.lock(self.prefix(spec)):
+                for _ in range(_ATTEMPTS):
+                    if await self.finish_build(spec, table, noted, norm, index):
+                        return
+            where = f"its table in {self.tables.uri}"
+            raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
+        except VersionLost:
+            await self._give_up(spec, table)
+            raise
 
     async def build_unless(self, spec: VectorSpec) -> None:
         """Build the table unless it can be read, by one process at a time."""
@@ -177,9 +186,14 @@ class AsyncTableBuilds:
 
     async def _build(self, spec: VectorSpec, progress: Progress | None) -> None:
         """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish."""
-        table = await self._begin(spec)
-        noted = await self.records.everything(spec.name, await self.engine())
-        norm = await self.fill(spec, table, progress)
+        table, done = await self._begin(spec), False
+        try:
+            noted = await self.records.everything(spec.name, await self.engine())
+            norm = await self.fill(spec, table, progress)
+            done = True
+        finally:
+            if not done:
+                await self._give_up(spec, table)
         await self._finish(spec, table, noted, norm)
 
     async def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> float:

@@ -35,7 +35,7 @@ class AsyncVectorModels:
 
     It is recorded in a document ``{_id: index, kind: "index", model, version}`` of a collection of its own,
     once vectors were made that the index can hold, and changes when these are all made anew.
-    That is announced by a time ``switching``, until which another version may come.
+    That is announced by a time ``switching``, until which writers wait for another version.
     """
 
     def __init__(self, backend: AsyncDataBackend, components: AsyncComponents) -> None:
@@ -96,7 +96,7 @@ class AsyncVectorModels:
 
     async def _holds(self, made: Made) -> bool:
         """Whether what was read is still so: without transactions it may change without having been announced."""
-        if made.switching or not (await self._backend.capabilities()).transactions:
+        if made.switching or made.overdue or not (await self._backend.capabilities()).transactions:
             return False
         return time.monotonic() - made.at < LEASE
 
@@ -126,10 +126,12 @@ class AsyncVectorModels:
     async def _read(self, indexes: Sequence[str], session: AsyncClientSession | None) -> dict[str, Made]:
         at, now = time.monotonic(), time.time()
         plan = Find(INDEXES, {"_id": {"$in": list(indexes)}})
-        return {
-            one["_id"]: Made(one["model"], one["version"], at, one.get("switching", 0.0) > now)
-            for one in await self._backend.read(plan, session=session)
-        }
+        found: dict[str, Made] = {}
+        for one in await self._backend.read(plan, session=session):
+            until = one.get("switching")
+            switching = until is not None and until > now
+            found[one["_id"]] = Made(one["model"], one["version"], at, switching, until is not None and not switching)
+        return found
 
     async def _record(self, spec: VectorSpec, name: str, version: int) -> int:
         """Record the version, unless somebody was quicker; the version recorded."""
@@ -265,9 +267,25 @@ class AsyncVectorModels:
                     f"all vectors of {index} were encoded anew, by another version of their model, "
                     "while this session computed some; roll back and do it again, as db.run() does"
                 )
-            if found.switching:
-                op = UpdateOp(q={"_id": index}, u={"$inc": {"writers": 1}})
+            if found.switching or found.overdue:  # in the latter case the announcement goes with this commit
+                change = {"$inc": {"writers": 1}} if found.switching else {"$unset": {"switching": ""}}
+                op = UpdateOp(q={"_id": index}, u=change)
                 await self._backend.write(Update(INDEXES, [op]), session=session)
+
+    async def outdated(self, encoded: Encoded) -> bool:
+        """After vectors were stored outside transactions: whether others took a version's place, which are used then.
+
+        Waits for a version that is announced.
+        """
+        if not encoded.made:
+            return False
+        now = await self.read(encoded.made)
+        while any(made.switching for made in now.values()):
+            await aio.sleep(_PAUSE)
+            now = await self.read(encoded.made)
+        before = {index: (made.model, made.version) for index, made in encoded.made.items()}
+        encoded.made = {}
+        return before != {index: (made.model, made.version) for index, made in now.items()}
 
 
 def _check(spec: VectorSpec, name: str, made: Made) -> Made:

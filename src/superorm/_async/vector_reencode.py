@@ -47,11 +47,11 @@ GRACE = 3 * LEASE
 _LIMIT = 60.0
 """Seconds for which servers let a transaction last, unless they are told otherwise."""
 _ANNOUNCED = 1.5 * _LIMIT
-"""Seconds for which an announcement counts."""
+"""Seconds for which writers wait after an announcement."""
 
 
 class _Behind(Exception):
-    """Too many sources have changed since they were encoded."""
+    """Too many sources have changed since they were encoded, or the announcement does not stand any more."""
 
 
 @frozen
@@ -183,35 +183,49 @@ class AsyncReencoding:
     async def _in_transaction(self, progress: Progress | None) -> None:
         for attempt in range(_ATTEMPTS):
             await self._stage(progress)
-            await self._announce(time.time() + _ANNOUNCED)
+            until = time.time() + _ANNOUNCED
+            known = await self._announce({}, {"$set": {"switching": until}})
             began = time.monotonic()
             try:
                 await aio.sleep(GRACE)
                 async with self._backend.transaction() as session:
-                    await self._switch(session)
+                    await self._switch(session, until if known else None)
             except _Behind:
                 pass
             except BaseException as error:
-                await self._announce(None)
+                await self._take_back(until)
                 late = time.monotonic() - began > _LIMIT  # the server may have ended it for that
                 if late or not has_error_label(error, "TransientTransactionError"):
                     raise
             else:
                 return
-            await self._announce(None)
+            await self._take_back(until)
             await aio.sleep(random.random() * 0.1 * 2**attempt)
         raise BackendError(
             f"{self._spec.name}: others changed its documents in each of {_ATTEMPTS} attempts to put the new vectors "
             "in place; what was encoded is kept: do it again when fewer write"
         )
 
-    async def _announce(self, until: float | None) -> None:
-        change = {"$unset": {"switching": ""}} if until is None else {"$set": {"switching": until}}
-        await self._backend.write(Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change)]))
+    async def _announce(self, filter: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+        """Change the announcement; whether there is a version recorded, and what the filter says."""
+        op = UpdateOp(q={"_id": self._spec.name, **filter}, u=change)
+        return (await self._backend.write(Update(INDEXES, [op]))).matched > 0
 
-    async def _switch(self, session: AsyncClientSession) -> None:
-        """All in the transaction; the version first, so that writers who know of it conflict at once."""
-        await self._backend.write(self._recorded(), session=session)
+    async def _take_back(self, until: float) -> None:
+        """Take the announcement back, unless another one has taken its place."""
+        await self._announce({"switching": until}, {"$unset": {"switching": ""}})
+
+    async def _switch(self, session: AsyncClientSession, until: float | None) -> None:
+        """All in the transaction; the version first, so that writers who know of it conflict at once.
+
+        `until` is what was announced: others may have put in a later time, but not taken it away, nor may it be over.
+        """
+        if until is None:
+            await self._backend.write(self._recorded(), session=session)
+        else:
+            done = await self._backend.write(self._recorded({"switching": {"$gte": until}}), session=session)
+            if not done.matched or time.time() > until:
+                raise _Behind
         keys: list[Any] = []
         behind = 0
         async with aclosing(self._documents(session)) as batches:
@@ -249,10 +263,12 @@ class AsyncReencoding:
         if ops:
             await self._backend.write(Update(self._spec.collection, ops), session=session)
 
-    def _recorded(self) -> Update:
+    def _recorded(self, filter: Mapping[str, Any] | None = None) -> Update:
+        """The version is now that of the new vectors; with a filter only where that matches."""
         now = {"kind": "index", "model": self._name, "version": self._version}
         change = {"$set": now, "$unset": {"switching": ""}}
-        return Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change, upsert=True)])
+        op = UpdateOp(q={"_id": self._spec.name, **(filter or {})}, u=change, upsert=filter is None)
+        return Update(INDEXES, [op])
 
 
 def _fields(field: VectorField) -> list[tuple[VectorField, MappedField]]:

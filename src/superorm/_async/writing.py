@@ -290,9 +290,12 @@ class AsyncWriting:
             await self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
                 keys = await self._merged_keys(plan)
-            for field in fields:
-                if field.source is not None:
-                    await self._recompute(field, keys)
+            while True:
+                for field in fields:
+                    if field.source is not None:
+                        await self._recompute(field, keys)
+                if not await self._db.vector_models.outdated(self._work.encoded):
+                    break
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
         if mapping is not None:
             await self._refresh(mapping, keys)
@@ -349,7 +352,7 @@ class AsyncWriting:
             need, without = need_of(field, found)
             if need.objects:
                 await self._db.vector_models.compute([need], self._work.encoded)
-            updates = vector_updates(field, need, without)
+            updates = vector_updates(field, need, without, in_transaction=self._work.server_session is not None)
             if updates:
                 await self._write(field.mapping, writes.Update(collection, updates))
 

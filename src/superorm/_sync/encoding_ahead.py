@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from superorm._io.progress import Progress
 from superorm.compile.writes import UpdatePlan
 from superorm.schema.document import Document
+from superorm.schema.mapping import ClassMap
 from superorm.schema.vector_fields import VectorField, vector_fields
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.sources_ahead import sources_after
@@ -27,9 +28,16 @@ _SOURCES = 4_000
 
 def encode_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> None:
     """Have the texts of new objects encoded, where the flush that goes before them would begin the transaction."""
-    if work.server_session is None and work.has_changes():
-        computed = [need for mapping, group in by_class(objects).items() for need in needs(mapping, group, ())]
-        work.db.vector_models.encode(computed, work.encoded, report)
+    if work.server_session is None:
+        groups = [(mapping, group) for mapping, group in by_class(objects).items() if _computes(mapping)]
+        if groups and work.has_changes():
+            computed = [need for mapping, group in groups for need in needs(mapping, group, ())]
+            work.db.vector_models.encode(computed, work.encoded, report)
+
+
+def _computes(mapping: ClassMap) -> bool:
+    """Whether a class has a computed vector field."""
+    return any(field.source is not None for field in mapping.vectors)
 
 
 def encode_sources(work: UnitOfWork, plan: UpdatePlan, new: Mapping[str, Any] | None) -> None:

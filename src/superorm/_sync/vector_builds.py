@@ -126,20 +126,17 @@ class TableBuilds:
         assert state.ver is not None
         table, done = self._begin(spec), False
         try:
-            done = self.tables.copy(state.table, state.ver, table, go_on)
-            if done and made.index is not None:
+            copied = self.tables.copy(state.table, state.ver, table, go_on)
+            if copied and made.index is not None:
                 self._in_vain[spec.name] = made.index
                 self.tables.build_index(table, spec.metric, made.index)
                 del self._in_vain[spec.name]
-                done = go_on()
-            if done:
-                self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
-        except BaseException:
-            done = False
-            raise
+            done = copied and go_on()
         finally:
             if not done:
-                self.tables.drop(table)
+                self._give_up(spec, table)
+        if done:
+            self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
 
     def _begin(self, spec: VectorSpec) -> str:
         """Make a table, which counts as left behind unless it is published."""
@@ -150,12 +147,24 @@ class TableBuilds:
         self.tables.create(table, spec.dim)
         return table
 
+    def _give_up(self, spec: VectorSpec, table: str) -> None:
+        """Remove a table that was begun, and is surely not published."""
+        self.tables.drop(table)
+        begun = {f"drop.{table.rpartition('-')[2]}": ""}
+        self.records.update_state(spec.name, self.engine(), {"$unset": begun})
+
     def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None) -> None:
-        with self.tables.lock(self.prefix(spec)):
-            for _ in range(_ATTEMPTS):
-                if self.finish_build(spec, table, noted, norm, index):
-                    return
-        raise VersionLost(f"{spec.name}: its table in {self.tables.uri} could not be built, as its state kept changing")
+        """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
+        try:
+            with self.tables.lock(self.prefix(spec)):
+                for _ in range(_ATTEMPTS):
+                    if self.finish_build(spec, table, noted, norm, index):
+                        return
+            where = f"its table in {self.tables.uri}"
+            raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
+        except VersionLost:
+            self._give_up(spec, table)
+            raise
 
     def build_unless(self, spec: VectorSpec) -> None:
         """Build the table unless it can be read, by one process at a time."""
@@ -176,9 +185,14 @@ class TableBuilds:
 
     def _build(self, spec: VectorSpec, progress: Progress | None) -> None:
         """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish."""
-        table = self._begin(spec)
-        noted = self.records.everything(spec.name, self.engine())
-        norm = self.fill(spec, table, progress)
+        table, done = self._begin(spec), False
+        try:
+            noted = self.records.everything(spec.name, self.engine())
+            norm = self.fill(spec, table, progress)
+            done = True
+        finally:
+            if not done:
+                self._give_up(spec, table)
         self._finish(spec, table, noted, norm)
 
     def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> float:

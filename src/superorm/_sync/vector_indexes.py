@@ -105,7 +105,8 @@ class VectorIndexes:
         Those that other programs registered are read from time to time, so that a new one is noticed late.
         """
         if self._registered_at + _REGISTERED < time.monotonic():
-            registered = Aggregate(COLLECTION, [{"$match": {"kind": "state"}}, {"$group": {"_id": "$i"}}])
+            states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
+            registered = Aggregate(COLLECTION, [{"$match": states}, {"$group": {"_id": "$i"}}])
             self._registered = {one["_id"] for one in self.backend.read(registered)}
             self._registered_at = time.monotonic()
             if self._noted:
@@ -285,8 +286,8 @@ class VectorIndexes:
                 problems += [
                     Problem(name, "released", key, "a process died while it wrote this document") for key in record.keys
                 ]
-        self.copies.apply(spec)
         try:
+            self.copies.apply(spec)
             differences = self.copies.differences(spec)
         except VersionLost as error:
             return [*problems, Problem(name, "unreadable", message=str(error))]

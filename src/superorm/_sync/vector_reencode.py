@@ -48,11 +48,11 @@ GRACE = 3 * LEASE
 _LIMIT = 60.0
 """Seconds for which servers let a transaction last, unless they are told otherwise."""
 _ANNOUNCED = 1.5 * _LIMIT
-"""Seconds for which an announcement counts."""
+"""Seconds for which writers wait after an announcement."""
 
 
 class _Behind(Exception):
-    """Too many sources have changed since they were encoded."""
+    """Too many sources have changed since they were encoded, or the announcement does not stand any more."""
 
 
 @frozen
@@ -182,35 +182,49 @@ class Reencoding:
     def _in_transaction(self, progress: Progress | None) -> None:
         for attempt in range(_ATTEMPTS):
             self._stage(progress)
-            self._announce(time.time() + _ANNOUNCED)
+            until = time.time() + _ANNOUNCED
+            known = self._announce({}, {"$set": {"switching": until}})
             began = time.monotonic()
             try:
                 sio.sleep(GRACE)
                 with self._backend.transaction() as session:
-                    self._switch(session)
+                    self._switch(session, until if known else None)
             except _Behind:
                 pass
             except BaseException as error:
-                self._announce(None)
+                self._take_back(until)
                 late = time.monotonic() - began > _LIMIT  # the server may have ended it for that
                 if late or not has_error_label(error, "TransientTransactionError"):
                     raise
             else:
                 return
-            self._announce(None)
+            self._take_back(until)
             sio.sleep(random.random() * 0.1 * 2**attempt)
         raise BackendError(
             f"{self._spec.name}: others changed its documents in each of {_ATTEMPTS} attempts to put the new vectors "
             "in place; what was encoded is kept: do it again when fewer write"
         )
 
-    def _announce(self, until: float | None) -> None:
-        change = {"$unset": {"switching": ""}} if until is None else {"$set": {"switching": until}}
-        self._backend.write(Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change)]))
+    def _announce(self, filter: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+        """Change the announcement; whether there is a version recorded, and what the filter says."""
+        op = UpdateOp(q={"_id": self._spec.name, **filter}, u=change)
+        return self._backend.write(Update(INDEXES, [op])).matched > 0
 
-    def _switch(self, session: ClientSession) -> None:
-        """All in the transaction; the version first, so that writers who know of it conflict at once."""
-        self._backend.write(self._recorded(), session=session)
+    def _take_back(self, until: float) -> None:
+        """Take the announcement back, unless another one has taken its place."""
+        self._announce({"switching": until}, {"$unset": {"switching": ""}})
+
+    def _switch(self, session: ClientSession, until: float | None) -> None:
+        """All in the transaction; the version first, so that writers who know of it conflict at once.
+
+        `until` is what was announced: others may have put in a later time, but not taken it away, nor may it be over.
+        """
+        if until is None:
+            self._backend.write(self._recorded(), session=session)
+        else:
+            done = self._backend.write(self._recorded({"switching": {"$gte": until}}), session=session)
+            if not done.matched or time.time() > until:
+                raise _Behind
         keys: list[Any] = []
         behind = 0
         with closing(self._documents(session)) as batches:
@@ -248,10 +262,12 @@ class Reencoding:
         if ops:
             self._backend.write(Update(self._spec.collection, ops), session=session)
 
-    def _recorded(self) -> Update:
+    def _recorded(self, filter: Mapping[str, Any] | None = None) -> Update:
+        """The version is now that of the new vectors; with a filter only where that matches."""
         now = {"kind": "index", "model": self._name, "version": self._version}
         change = {"$set": now, "$unset": {"switching": ""}}
-        return Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change, upsert=True)])
+        op = UpdateOp(q={"_id": self._spec.name, **(filter or {})}, u=change, upsert=filter is None)
+        return Update(INDEXES, [op])
 
 
 def _fields(field: VectorField) -> list[tuple[VectorField, MappedField]]:

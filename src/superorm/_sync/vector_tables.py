@@ -92,14 +92,19 @@ class TableCopies(TableBuilds):
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Bring the table to the documents as they are, publish it and stamp the records, until none is left.
 
-        Raises ``EngineBusy`` where another process applies for longer than `patience` seconds.
+        Raises ``EngineBusy`` where another process applies for longer than `patience` seconds,
+        ``VersionLost`` where a table that was built anew, or can be read, cannot be written.
         """
         try:
-            with self.tables.lock(self.prefix(spec), patience=patience):
-                while self.apply_some(spec):
-                    pass
+            self._apply_all(spec, patience)
         except VersionLost:
             self.build_unless(spec)
+            self._apply_all(spec, patience)
+
+    def _apply_all(self, spec: VectorSpec, patience: float | None) -> None:
+        with self.tables.lock(self.prefix(spec), patience=patience):
+            while self.apply_some(spec):
+                pass
 
     def apply_some(self, spec: VectorSpec) -> bool:
         """Apply some of the records, in one publication; False where none was left. Call it under the lock."""

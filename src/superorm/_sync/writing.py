@@ -291,9 +291,12 @@ class Writing:
             self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
                 keys = self._merged_keys(plan)
-            for field in fields:
-                if field.source is not None:
-                    self._recompute(field, keys)
+            while True:
+                for field in fields:
+                    if field.source is not None:
+                        self._recompute(field, keys)
+                if not self._db.vector_models.outdated(self._work.encoded):
+                    break
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
         if mapping is not None:
             self._refresh(mapping, keys)
@@ -350,7 +353,7 @@ class Writing:
             need, without = need_of(field, found)
             if need.objects:
                 self._db.vector_models.compute([need], self._work.encoded)
-            updates = vector_updates(field, need, without)
+            updates = vector_updates(field, need, without, in_transaction=self._work.server_session is not None)
             if updates:
                 self._write(field.mapping, writes.Update(collection, updates))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from attrs import define, field, frozen
 
 __all__ = ["Encoded", "Made"]
@@ -25,6 +26,8 @@ class Made:
     """When it was read (seconds, monotonic)."""
     switching: bool = False
     """Whether another version may take its place at any moment."""
+    overdue: bool = False
+    """Whether the time for that is over: who announced it has ended, or is still putting many vectors in place."""
 
 
 @define(eq=False)
@@ -47,7 +50,7 @@ class Encoded:
         known = self._outputs.setdefault((model, version), {})
         for text in self.fitting(list(outputs), dim):
             self.room -= _size(text, dim)
-            known[text] = outputs[text]
+            known[text] = _compact(outputs[text])
 
     def fitting(self, texts: Sequence[str], dim: int) -> Sequence[str]:
         """The first of the texts, as many as there is room for."""
@@ -66,6 +69,15 @@ class Encoded:
             self.full = False
             self.made = {}
             self._outputs = {}
+
+
+def _compact(output: Any) -> Any:
+    """As numbers of four bytes each, apart from others of its batch; what is no array of numbers as it is."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(output, np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
+        return output
 
 
 def _size(text: str, dim: int) -> int:

@@ -98,7 +98,7 @@ def plan_flush(
     A delete whose key is inserted again goes before the inserts.
     In a transaction, where nobody sees what is between, collections with unique indexes have their values freed first:
     there deletes and then updates go before the inserts.
-    `others` are, by collection, vectors that its classes do not declare.
+    `others` are, by collection, vectors that not all of its classes know.
     Raises `ValidationError` where two new objects have one key.
     """
     works = list(works)
@@ -242,7 +242,8 @@ def _new_keys(works: Iterable[Work]) -> dict[str, set[Any]]:
 
 def _touch(touched: dict[VectorPath, list[Any]], work: Work, gone: Sequence[Any], others: Sequence[VectorPath]) -> None:
     """The keys whose vectors may differ afterwards."""
-    for spec in (*(field.spec for field in vector_fields(work.mapping)), *others):
+    known = {spec.path: spec for spec in (*others, *(field.spec for field in vector_fields(work.mapping)))}
+    for spec in known.values():
         is_own = "." not in spec.path
         keys = {identity(key): key for key in gone if key is not None}
         for document in work.documents:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import bson
 from attrs import frozen
 from bson import Regex
 
 from superorm.codec.keys import encode_key
+from superorm.codec.vectors import value_at
 from superorm.compile.plan import Find
 from superorm.compile.writes import UpdatePlan
 from superorm.exc import StatementError, ValidationError
@@ -209,30 +211,38 @@ def need_of(field: VectorField, found: Iterable[Mapping[str, Any]]) -> tuple[Nee
         if value is None:
             without.append(document["_id"])
         else:
-            objects.append((_target(field, document["_id"]), value))
+            objects.append((_target(field, document), value))
     return Need(field, objects), without
 
 
-def _target(field: VectorField, key: Any) -> Any:
+def _target(field: VectorField, document: Mapping[str, Any]) -> Any:
     """An object to put the vector of a stored document into."""
     inside = SimpleNamespace()
     for part in reversed(field.parents):
         inside = SimpleNamespace(**{part.attribute: inside})
-    setattr(inside, RAW, {"_id": key})
+    setattr(inside, RAW, document)
     return inside
 
 
-def vector_updates(field: VectorField, need: Need, without: Sequence[Any]) -> list[UpdateOp]:
-    """The updates that store what was computed, one for documents with the same vector."""
-    groups: dict[Any, tuple[Any, list[Any]]] = {}
-    for target, _ in need.objects:
-        stored = field.part.type.to_bson(getattr(field.below(target), field.part.attribute))
-        groups.setdefault(bytes(stored), (stored, []))[1].append(vars(target)[RAW]["_id"])
-    if without:
-        groups[None] = None, list(without)
-    path = field.spec.path
+def vector_updates(field: VectorField, need: Need, without: Sequence[Any], *, in_transaction: bool) -> list[UpdateOp]:
+    """The updates that store what was computed, one for documents with the same vector.
+
+    Outside transactions only where the source is still the one that it was computed from:
+    who has changed that stores the vector of the new one.
+    """
+    assert field.source is not None
+    source, path = field.stored_path(field.source), field.spec.path
     there = {path.rpartition(".")[0]: {"$type": "object"}} if field.parents else {}
+    groups: dict[Any, tuple[Any, dict[str, Any], list[Any]]] = {}
+    for target, _ in need.objects:
+        document = cast("Mapping[str, Any]", vars(target)[RAW])
+        stored = field.part.type.to_bson(getattr(field.below(target), field.part.attribute))
+        unchanged = {} if in_transaction else {source: {"$eq": value_at(document, source)}}
+        group = bytes(stored), b"" if in_transaction else bson.encode(unchanged)
+        groups.setdefault(group, (stored, unchanged, []))[2].append(document["_id"])
+    if without:
+        groups[None] = None, {} if in_transaction else {source: None}, list(without)
     return [
-        UpdateOp(q={"_id": {"$in": keys}, **there}, u={"$set": {path: stored}}, multi=True)
-        for stored, keys in groups.values()
+        UpdateOp(q={"_id": {"$in": keys}, **there, **unchanged}, u={"$set": {path: stored}}, multi=True)
+        for stored, unchanged, keys in groups.values()
     ]

@@ -44,10 +44,10 @@ def oldest(handed: Iterable[Handed]) -> int | None:
 def as_handed(look: Look, handed: Iterable[Handed], touched: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The documents of touched keys that still are as they were handed over, by canonical key.
 
-    The look must reach back to `oldest` of them.
+    The look must reach back to `oldest` of them; records of before its floor may be gone.
     """
     state = look.state
-    valid = [one for one in handed if state is not None and one.n <= state.n]
+    valid = [one for one in handed if state is not None and state.floor <= one.n <= state.n]
     if not valid:
         return {}
     keys = {id: [encode_key(key) for key in record.keys] for id, record in look.records.items()}

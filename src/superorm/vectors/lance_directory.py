@@ -40,11 +40,11 @@ _CLASSES = {
     "hnsw_pq": "HnswPq",
 }
 """LanceDB's kinds of index."""
-_PROBES = 40
-"""So many parts of an index, of about 4,000 rows each, are looked into at least."""
-_ROWS_A_PROBE = 16_000
-"""In large tables one part for so many rows is: a quarter of all."""
-_EF = 300
+_PROBES = 256
+"""So many parts of an index, of about 4,000 rows each, are looked into at least: all of a million rows."""
+_ROWS_A_PROBE = 4_500
+"""In larger tables one part for so many rows is, nine tenths of all: rows without structure have near ones anywhere."""
+_EF = 600
 """So many near rows are kept in sight while a graph is walked."""
 _SHARE = 20
 """An index is asked for at most one of so many rows: for more of them, all rows are compared."""
@@ -101,7 +101,9 @@ class LanceDirectory:
 
     def close(self) -> None:
         """Forget connection and handles."""
-        self._forget()
+        with self._guard():
+            self._connection = None
+            self._handles.clear()
 
     def has(self, table: str, ver: int) -> bool:
         """Whether the table can be read at that version."""
@@ -251,22 +253,22 @@ class LanceDirectory:
 
     def _connect(self) -> Any:
         """The connection. Raises ``ConfigurationError`` in a forked process whose parent has used LanceDB."""
-        self._guard()
-        if self._connection is None:
-            import lancedb
+        with self._guard():
+            if self._connection is None:
+                import lancedb
 
-            if not _users:
-                _users.append(os.getpid())
-            elif _users[0] != os.getpid():
-                raise ConfigurationError(
-                    f"{self.path}: LanceDB was used before this process was forked, and does not survive that; "
-                    "start processes by spawn or forkserver, or use the vector database only after the fork"
-                )
-            self._connection = lancedb.connect(str(self.path))
-        return self._connection
+                if not _users:
+                    _users.append(os.getpid())
+                elif _users[0] != os.getpid():
+                    raise ConfigurationError(
+                        f"{self.path}: LanceDB was used before this process was forked, and does not survive that; "
+                        "start processes by spawn or forkserver, or use the vector database only after the fork"
+                    )
+                self._connection = lancedb.connect(str(self.path))
+            return self._connection
 
     def _lost(self, table: str, ver: int | None, error: Exception) -> VersionLost:
-        self._forget()
+        self.close()
         return VersionLost(f"{self.path}: table {table} cannot be read at version {ver}: {error}")
 
 
@@ -298,7 +300,7 @@ def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
 
 
 def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:
-    """A search for so many rows by a kind of index, so thorough that it misses hardly any; its distances are exact."""
+    """A search by a kind of index, as thorough as that can be at little cost; its distances are exact."""
     refine = 1 if index.endswith("FLAT") else 4 if index.endswith("SQ") else 40
     search = search.nprobes(max(_PROBES, rows // _ROWS_A_PROBE))
     if "HNSW" in index:

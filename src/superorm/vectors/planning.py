@@ -86,7 +86,7 @@ def plan(known: Known) -> Step:
     """What to do next: count, list, or rank. After each count and list the decision is made again."""
     k, held, matched = known.k, known.held, known.matched
     if not known.filtered:
-        rows = f"{known.engine} ranks its whole table" if held is None else f"all {held} rows in memory are ranked"
+        rows = f"{known.engine} finds the nearest of all" if held is None else f"all {held} rows in memory are ranked"
         return Rank("exact", k + _SLACK, f"no filter stands before the search, so {rows}")
     if matched is None:
         return ListMatches(FEW)

@@ -33,6 +33,8 @@ from superorm import (
     update,
     vector,
 )
+from superorm._async import vector_reencode
+from superorm._async.vector_models import AsyncVectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
 from tests.db.letters import Letters
@@ -79,6 +81,13 @@ class Seen:
         return found[1:] if "few" in texts else found
 
 
+class Doubled:
+    """Another version."""
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        return 2 * np.array(Letters().encode(texts))
+
+
 @pytest.fixture(autouse=True)
 def _nothing_asked() -> Iterator[None]:
     Seen.texts = []
@@ -106,6 +115,55 @@ async def fill(db: AsyncDB, *texts: str) -> None:
     async with db.begin() as session:
         session.add_all(Leaf(id=key, text=text) for key, text in enumerate(texts))
     Seen.texts = []
+
+
+async def test_a_source_that_changes_while_an_update_stores_its_vector(
+    db: AsyncDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without transactions: the vector of the text that the update gave does not take the place of the newer one's."""
+    if db.capabilities.transactions:
+        return
+    await fill(db, "tea", "soup")
+    compute = AsyncVectorModels.compute
+    done: list[str] = []
+
+    async def computes(self: Any, *rest: Any, **settings: Any) -> None:
+        await compute(self, *rest, **settings)
+        if not done:
+            done.append("begun")
+            async with db.begin() as session:
+                (await session.get_one(Leaf, 1)).text = "bread"
+
+    monkeypatch.setattr(AsyncVectorModels, "compute", computes)
+    async with db.begin() as session:
+        await session.execute(update(Leaf).all().values(text="ice"))
+    assert dict(enumerate(letters("ice", "bread"))) == await vectors(db)
+
+
+async def test_a_merge_while_all_is_encoded_anew(db: AsyncDB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves has vectors of the version that came meanwhile, of sources that changed meanwhile too."""
+    if not real:
+        return
+    monkeypatch.setattr(vector_reencode, "GRACE", 0.1)
+    await fill(db, "tea", "soup")
+    await db.add(Model("seen", Doubled(), fingerprint="2"))
+    compute = AsyncVectorModels.compute
+    done: list[str] = []
+
+    async def computes(self: Any, *rest: Any, **settings: Any) -> None:
+        await compute(self, *rest, **settings)
+        if not done:
+            done.append("begun")
+            async with db.begin() as session:
+                (await session.get_one(Leaf, 1)).text = "bread"
+            await db.rebuild(Leaf.vec, reencode=True)
+
+    monkeypatch.setattr(AsyncVectorModels, "compute", computes)
+    async with db.session() as session:
+        await session.execute(select(Leaf.id, func.concat(Leaf.text, "s").label("text")).merge_into(Leaf))
+        await session.commit()
+    expected = Doubled().encode(["teas", "bread"]).tolist()
+    assert dict(enumerate(expected)) == await vectors(db)
 
 
 async def test_a_text_is_encoded_once_over_classes_and_fields(db: AsyncDB) -> None:

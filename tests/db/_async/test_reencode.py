@@ -369,6 +369,91 @@ async def test_writers_wait_for_a_version_that_is_announced(db: AsyncDB, real: b
     assert rows({**texts, 80: "lamb"}, first) == await stored(db)
 
 
+async def test_a_commit_when_the_announcement_is_over(
+    db: AsyncDB, mongodb_uri: str, real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors that take longer to be put in place than writers wait: who adds one by the old version has a conflict."""
+    if not real:
+        return
+    monkeypatch.setattr(vector_models, "LEASE", 0.0)
+    monkeypatch.setattr(vector_reencode, "_ANNOUNCED", 1.0)
+    texts = await fill(db)
+    put = AsyncReencoding._put  # pyright: ignore[reportPrivateUsage]
+    errors: list[BaseException] = []
+    async with await another(db, mongodb_uri) as other:
+
+        async def puts(self: Any, *rest: Any) -> None:
+            if not errors:
+                await aio.sleep(1.2)
+                with pytest.raises(WriteError) as raised:
+                    async with other.begin() as session:
+                        session.add(Bird(id=80, text="lamb"))
+                errors.append(raised.value)
+            await put(self, *rest)
+
+        monkeypatch.setattr(AsyncReencoding, "_put", puts)
+        await db.rebuild(Bird.vec, reencode=True)
+        assert has_error_label(errors[0], "TransientTransactionError")
+        assert rows(texts, second) == await stored(db)
+        async with other.begin() as session:
+            session.add(Bird(id=80, text="lamb"))
+    assert rows({**texts, 80: "lamb"}, second) == await stored(db)
+
+
+async def announced(db: AsyncDB) -> float | None:
+    """Until when another version is announced."""
+    (found,) = await db.parts.data_backend.read(Find(INDEXES, {"_id": "reencode_birds.vec"}))
+    return found.get("switching")
+
+
+async def announce(db: AsyncDB, until: float | None) -> None:
+    """Announce one, as another process does, or take it away."""
+    change: Any = {"$unset": {"switching": ""}} if until is None else {"$set": {"switching": until}}
+    await db.parts.data_backend.write(Update(INDEXES, [UpdateOp(q={"_id": "reencode_birds.vec"}, u=change)]))
+
+
+async def test_an_announcement_that_nobody_took_back(db: AsyncDB, real: bool) -> None:
+    """That of a process that was killed goes with the next commit of a vector."""
+    if not real:
+        return
+    texts = await fill(db)
+    await announce(db, time.time() - 1)
+    await aio.sleep(0.2)  # what is known of the version holds for so long
+    async with db.begin() as session:
+        session.add(Bird(id=80, text="lamb"))
+    assert await announced(db) is None
+    assert rows({**texts, 80: "lamb"}, first) == await stored(db)
+
+
+async def test_announcements_of_two(db: AsyncDB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose announcement another took away announces it again; who fails leaves that of another in place."""
+    if not real:
+        return
+    texts = await fill(db)
+    switch = AsyncReencoding._switch  # pyright: ignore[reportPrivateUsage]
+    tried: list[float | None] = []
+
+    async def switches(self: Any, *rest: Any) -> None:
+        tried.append(await announced(db))
+        if len(tried) == 1:
+            await announce(db, None)
+        elif len(tried) == 3:
+            await announce(db, later)
+            raise ValueError("killed")
+        await switch(self, *rest)
+
+    monkeypatch.setattr(AsyncReencoding, "_switch", switches)
+    await db.rebuild(Bird.vec, reencode=True)
+    assert len(tried) == 2
+    assert None not in tried
+    assert await announced(db) is None
+    assert rows(texts, second) == await stored(db)
+    later = time.time() + 100
+    with pytest.raises(ValueError, match="killed"):
+        await db.rebuild(Bird.vec, reencode=True)
+    assert later == await announced(db)
+
+
 async def test_progress(db: AsyncDB) -> None:
     """Documents done and in all, while they are encoded."""
     await fill(db)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from pymongo import AsyncMongoClient
 
 from superorm import AsyncDB, Document, Mapped, connect_async, delete, field, insert, select, update, vector
 from superorm._async import vector_indexes, vector_records
@@ -114,6 +115,56 @@ async def test_what_is_deleted_through_another_class(db: AsyncDB, how: str) -> N
     assert [4, 7] == await near(db, Cover.own)
     assert [6] == await near(db, Sound.mood)
     assert (await db.check(Song, Sound)).ok
+
+
+async def test_what_is_deleted_through_classes_of_two_registries(db: AsyncDB) -> None:
+    """In one flush: each class's deletion reaches the indexes that only the other one knows."""
+    await fill(db)
+    async with db.begin() as session:
+        session.add_all(Plain(id=n, mix=at(n)) for n in (8, 9))
+    assert [8, 9] == await near(db, Plain.mix)
+    async with db.begin() as session:
+        session.delete(await session.get_one(Entry, 8))
+        session.delete(await session.get_one(Plain, 1))
+    assert [9] == await near(db, Plain.mix)
+    assert [2, 3, 4, 5, 6] == await near(db, Song.sound)
+    report = await db.check(Song, Sound, Plain)
+    assert report.ok, report.problems
+
+
+async def test_looking_for_the_indexes_of_others_reads_no_record(
+    db: AsyncDB, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which there may be many: the server looks at the states alone."""
+    await fill(db)
+    if "Mongomock" in repr(db):
+        return
+    backend, sent = db.parts.data_backend, list[Any]()
+    read = backend.read
+
+    async def reads(plan: Any, **settings: Any) -> Any:
+        sent.append(plan)
+        return await read(plan, **settings)
+
+    monkeypatch.setattr(vector_indexes, "_REGISTERED", -1.0)
+    monkeypatch.setattr(backend, "read", reads)
+    async with db.begin() as session:
+        session.add(Song(id=20))
+    (plan,) = [one for one in sent if one.collection == COLLECTION]
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as client:
+        command: dict[str, Any] = {"aggregate": COLLECTION, "pipeline": list(plan.pipeline), "cursor": {}}
+        explained = await client[backend.name].command("explain", command, verbosity="executionStats")
+        states = await client[backend.name][COLLECTION].count_documents({"kind": "state"})
+        records = await client[backend.name][COLLECTION].count_documents({"kind": "record"})
+    assert records > 0
+    assert states == _examined(explained)
+
+
+def _examined(explained: Any) -> int:
+    """How many documents an explained command looked at."""
+    if "executionStats" in explained:
+        return explained["executionStats"]["totalDocsExamined"]
+    return explained["stages"][0]["$cursor"]["executionStats"]["totalDocsExamined"]
 
 
 async def test_what_is_set_through_another_class(db: AsyncDB) -> None:

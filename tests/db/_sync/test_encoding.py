@@ -33,6 +33,8 @@ from superorm import (
     update,
     vector,
 )
+from superorm._sync import vector_reencode
+from superorm._sync.vector_models import VectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
 from tests.db.letters import Letters
@@ -79,6 +81,13 @@ class Seen:
         return found[1:] if "few" in texts else found
 
 
+class Doubled:
+    """Another version."""
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        return 2 * np.array(Letters().encode(texts))
+
+
 @pytest.fixture(autouse=True)
 def _nothing_asked() -> Iterator[None]:
     Seen.texts = []
@@ -106,6 +115,53 @@ def fill(db: DB, *texts: str) -> None:
     with db.begin() as session:
         session.add_all(Leaf(id=key, text=text) for key, text in enumerate(texts))
     Seen.texts = []
+
+
+def test_a_source_that_changes_while_an_update_stores_its_vector(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without transactions: the vector of the text that the update gave does not take the place of the newer one's."""
+    if db.capabilities.transactions:
+        return
+    fill(db, "tea", "soup")
+    compute = VectorModels.compute
+    done: list[str] = []
+
+    def computes(self: Any, *rest: Any, **settings: Any) -> None:
+        compute(self, *rest, **settings)
+        if not done:
+            done.append("begun")
+            with db.begin() as session:
+                session.get_one(Leaf, 1).text = "bread"
+
+    monkeypatch.setattr(VectorModels, "compute", computes)
+    with db.begin() as session:
+        session.execute(update(Leaf).all().values(text="ice"))
+    assert dict(enumerate(letters("ice", "bread"))) == vectors(db)
+
+
+def test_a_merge_while_all_is_encoded_anew(db: DB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves has vectors of the version that came meanwhile, of sources that changed meanwhile too."""
+    if not real:
+        return
+    monkeypatch.setattr(vector_reencode, "GRACE", 0.1)
+    fill(db, "tea", "soup")
+    db.add(Model("seen", Doubled(), fingerprint="2"))
+    compute = VectorModels.compute
+    done: list[str] = []
+
+    def computes(self: Any, *rest: Any, **settings: Any) -> None:
+        compute(self, *rest, **settings)
+        if not done:
+            done.append("begun")
+            with db.begin() as session:
+                session.get_one(Leaf, 1).text = "bread"
+            db.rebuild(Leaf.vec, reencode=True)
+
+    monkeypatch.setattr(VectorModels, "compute", computes)
+    with db.session() as session:
+        session.execute(select(Leaf.id, func.concat(Leaf.text, "s").label("text")).merge_into(Leaf))
+        session.commit()
+    expected = Doubled().encode(["teas", "bread"]).tolist()
+    assert dict(enumerate(expected)) == vectors(db)
 
 
 def test_a_text_is_encoded_once_over_classes_and_fields(db: DB) -> None:

@@ -366,6 +366,91 @@ def test_writers_wait_for_a_version_that_is_announced(db: DB, real: bool) -> Non
     assert rows({**texts, 80: "lamb"}, first) == stored(db)
 
 
+def test_a_commit_when_the_announcement_is_over(
+    db: DB, mongodb_uri: str, real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors that take longer to be put in place than writers wait: who adds one by the old version has a conflict."""
+    if not real:
+        return
+    monkeypatch.setattr(vector_models, "LEASE", 0.0)
+    monkeypatch.setattr(vector_reencode, "_ANNOUNCED", 1.0)
+    texts = fill(db)
+    put = Reencoding._put  # pyright: ignore[reportPrivateUsage]
+    errors: list[BaseException] = []
+    with another(db, mongodb_uri) as other:
+
+        def puts(self: Any, *rest: Any) -> None:
+            if not errors:
+                sio.sleep(1.2)
+                with pytest.raises(WriteError) as raised:
+                    with other.begin() as session:
+                        session.add(Bird(id=80, text="lamb"))
+                errors.append(raised.value)
+            put(self, *rest)
+
+        monkeypatch.setattr(Reencoding, "_put", puts)
+        db.rebuild(Bird.vec, reencode=True)
+        assert has_error_label(errors[0], "TransientTransactionError")
+        assert rows(texts, second) == stored(db)
+        with other.begin() as session:
+            session.add(Bird(id=80, text="lamb"))
+    assert rows({**texts, 80: "lamb"}, second) == stored(db)
+
+
+def announced(db: DB) -> float | None:
+    """Until when another version is announced."""
+    (found,) = db.parts.data_backend.read(Find(INDEXES, {"_id": "reencode_birds.vec"}))
+    return found.get("switching")
+
+
+def announce(db: DB, until: float | None) -> None:
+    """Announce one, as another process does, or take it away."""
+    change: Any = {"$unset": {"switching": ""}} if until is None else {"$set": {"switching": until}}
+    db.parts.data_backend.write(Update(INDEXES, [UpdateOp(q={"_id": "reencode_birds.vec"}, u=change)]))
+
+
+def test_an_announcement_that_nobody_took_back(db: DB, real: bool) -> None:
+    """That of a process that was killed goes with the next commit of a vector."""
+    if not real:
+        return
+    texts = fill(db)
+    announce(db, time.time() - 1)
+    sio.sleep(0.2)  # what is known of the version holds for so long
+    with db.begin() as session:
+        session.add(Bird(id=80, text="lamb"))
+    assert announced(db) is None
+    assert rows({**texts, 80: "lamb"}, first) == stored(db)
+
+
+def test_announcements_of_two(db: DB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose announcement another took away announces it again; who fails leaves that of another in place."""
+    if not real:
+        return
+    texts = fill(db)
+    switch = Reencoding._switch  # pyright: ignore[reportPrivateUsage]
+    tried: list[float | None] = []
+
+    def switches(self: Any, *rest: Any) -> None:
+        tried.append(announced(db))
+        if len(tried) == 1:
+            announce(db, None)
+        elif len(tried) == 3:
+            announce(db, later)
+            raise ValueError("killed")
+        switch(self, *rest)
+
+    monkeypatch.setattr(Reencoding, "_switch", switches)
+    db.rebuild(Bird.vec, reencode=True)
+    assert len(tried) == 2
+    assert None not in tried
+    assert announced(db) is None
+    assert rows(texts, second) == stored(db)
+    later = time.time() + 100
+    with pytest.raises(ValueError, match="killed"):
+        db.rebuild(Bird.vec, reencode=True)
+    assert later == announced(db)
+
+
 def test_progress(db: DB) -> None:
     """Documents done and in all, while they are encoded."""
     fill(db)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymongo import MongoClient
 
 from superorm import DB, Document, Mapped, connect, delete, field, insert, select, update, vector
 from superorm._io import sio
@@ -114,6 +115,56 @@ def test_what_is_deleted_through_another_class(db: DB, how: str) -> None:
     assert [4, 7] == near(db, Cover.own)
     assert [6] == near(db, Sound.mood)
     assert db.check(Song, Sound).ok
+
+
+def test_what_is_deleted_through_classes_of_two_registries(db: DB) -> None:
+    """In one flush: each class's deletion reaches the indexes that only the other one knows."""
+    fill(db)
+    with db.begin() as session:
+        session.add_all(Plain(id=n, mix=at(n)) for n in (8, 9))
+    assert [8, 9] == near(db, Plain.mix)
+    with db.begin() as session:
+        session.delete(session.get_one(Entry, 8))
+        session.delete(session.get_one(Plain, 1))
+    assert [9] == near(db, Plain.mix)
+    assert [2, 3, 4, 5, 6] == near(db, Song.sound)
+    report = db.check(Song, Sound, Plain)
+    assert report.ok, report.problems
+
+
+def test_looking_for_the_indexes_of_others_reads_no_record(
+    db: DB, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which there may be many: the server looks at the states alone."""
+    fill(db)
+    if "Mongomock" in repr(db):
+        return
+    backend, sent = db.parts.data_backend, list[Any]()
+    read = backend.read
+
+    def reads(plan: Any, **settings: Any) -> Any:
+        sent.append(plan)
+        return read(plan, **settings)
+
+    monkeypatch.setattr(vector_indexes, "_REGISTERED", -1.0)
+    monkeypatch.setattr(backend, "read", reads)
+    with db.begin() as session:
+        session.add(Song(id=20))
+    (plan,) = [one for one in sent if one.collection == COLLECTION]
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        command: dict[str, Any] = {"aggregate": COLLECTION, "pipeline": list(plan.pipeline), "cursor": {}}
+        explained = client[backend.name].command("explain", command, verbosity="executionStats")
+        states = client[backend.name][COLLECTION].count_documents({"kind": "state"})
+        records = client[backend.name][COLLECTION].count_documents({"kind": "record"})
+    assert records > 0
+    assert states == _examined(explained)
+
+
+def _examined(explained: Any) -> int:
+    """How many documents an explained command looked at."""
+    if "executionStats" in explained:
+        return explained["executionStats"]["totalDocsExamined"]
+    return explained["stages"][0]["$cursor"]["executionStats"]["totalDocsExamined"]
 
 
 def test_what_is_set_through_another_class(db: DB) -> None:

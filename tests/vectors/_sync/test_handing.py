@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bson import ObjectId
 
+from superorm.codec.keys import encode_key
 from superorm.unitofwork.writes import Insert
 from superorm.vectors import handing
+from superorm.vectors.records import Look, Record, State
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, stored
 
@@ -99,6 +102,16 @@ def test_a_later_record_that_is_stamped(empty: World, make_world: Callable[[str]
     empty.indexes.apply(empty.spec)
     empty.agrees(VECTORS[0], 5)
     assert [] == empty.indexes.check(empty.spec)
+
+
+def test_records_that_are_gone() -> None:
+    """What was handed over before records went may have been touched by these, and is read."""
+    id = ObjectId()
+    document = {"_id": 1}
+    key = encode_key(1)
+    for floor, expected in ((4, {key: document}), (5, {})):
+        look = Look(State(7, floor, 1, "t"), {id: Record(id, [1], None)}, 4)
+        assert expected == handing.as_handed(look, [handing.Handed(4, frozenset([id]), [document])], {key: 1})
 
 
 def test_only_so_many_are_kept(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:

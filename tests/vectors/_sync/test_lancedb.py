@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from superorm._sync import vector_builds, vector_records
 from superorm.exc import ConfigurationError, UnsupportedError
 from superorm.vectors import upkeep
 from superorm.vectors._sync.lancedb import LanceVectorIndex
+from superorm.vectors.errors import VersionLost
+from superorm.vectors.lance_directory import LanceDirectory
 from superorm.vectors.rows import Rows
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM
@@ -75,6 +78,36 @@ def test_writes_after_the_directory_went(filled: World, tmp_path: Path) -> None:
     filled.indexes.apply(filled.spec)
     filled.agrees(VECTORS[1], 5)
     assert [] == filled.indexes.check(filled.spec)
+
+
+def test_a_table_that_cannot_be_written(filled: World) -> None:
+    """As on a full disk: it is told, and searches rank the documents of what is not applied."""
+    copies: Any = filled.indexes.copies
+
+    def full(*args: Any) -> Any:
+        raise VersionLost("the disk is full")
+
+    write, copies.tables.write = copies.tables.write, full
+    filled.put({0: -VECTORS[0]})
+    with pytest.raises(VersionLost, match="full"):
+        filled.indexes.apply(filled.spec)
+    (problem,) = filled.indexes.check(filled.spec)
+    assert ("unreadable", "the disk is full") == (problem.kind, problem.message)
+    filled.agrees(VECTORS[0], 5)
+    copies.tables.write = write
+    assert [] == filled.indexes.check(filled.spec)
+
+
+def test_connections_are_closed_one_at_a_time(tmp_path: Path) -> None:
+    """Not while another thread opens a table."""
+    directory = LanceDirectory(tmp_path)
+    closing = threading.Thread(target=directory.close)
+    with directory._guard():
+        closing.start()
+        closing.join(0.05)
+        assert closing.is_alive()
+    closing.join(10)
+    assert not closing.is_alive()
 
 
 def test_a_copied_directory_is_another_engine(
