@@ -6,6 +6,7 @@ import asyncio
 import gc
 import re
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,7 @@ import pymongo
 import pytest
 
 from superorm import AsyncDB, AsyncSession, ConfigurationError, Document, Mapped, connect, connect_async, field, select
+from superorm._io.loops import run_in
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -212,6 +214,31 @@ def test_twins_closed_beside_a_blocked_event_loop(mongodb_uri: str, name: str) -
 
 
 @pytest.mark.usefixtures("impatient")
+def test_twins_closed_again_meanwhile(mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call after one that was refused amid the closing waits for the end of that."""
+    db = connect(mongodb_uri, database=name, vector_database="memory://", signing_key="test-key")
+    ended: list[float] = []
+
+    async def blocks() -> None:
+        await asyncio.sleep(0.1)
+        time.sleep(1.5)  # which blocks the event loop
+        await asyncio.sleep(1)
+        ended.append(time.monotonic())
+
+    async def main() -> None:
+        async with AsyncSession(db) as session:
+            assert [] == (await session.scalars(select(Mark.id))).all()
+            monkeypatch.setattr(session._work.db.vectors, "close", blocks)
+        with pytest.raises(ConfigurationError, match="is blocked"):
+            await asyncio.to_thread(db.close)
+        assert [] == ended
+        await asyncio.to_thread(db.close)
+        assert 1 == len(ended)
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("impatient")
 def test_closed_slowly(mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event loop that answers is waited for; one that ends instead is named."""
     db = made(mongodb_uri, name)
@@ -243,6 +270,33 @@ def test_closed_slowly(mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPa
             closed[0].result(30)
     with pymongo.MongoClient[Any](mongodb_uri) as client:
         client.drop_database(f"{name}_2")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_event_loop_that_is_closed_meanwhile() -> None:
+    """It has ended, too, where nobody cancelled what was under way."""
+    loop, begun = asyncio.new_event_loop(), threading.Event()
+    left: list[Any] = []
+
+    async def slow() -> None:
+        left.append(asyncio.current_task())
+        begun.set()
+        await asyncio.sleep(60)
+
+    def ends() -> None:
+        begun.wait()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        left[0]._log_destroy_pending = False
+        loop.close()
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    with ThreadPoolExecutor(1) as other:
+        ended = other.submit(ends)
+        with pytest.raises(ConfigurationError, match=r"^DB.close\(\) .* has ended before that was done"):
+            run_in(loop, slow, "DB.close()")
+        ended.result()
 
 
 def test_without_connections() -> None:

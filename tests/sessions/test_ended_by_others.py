@@ -333,3 +333,22 @@ def test_run_takes_no_generator_function(server: Server) -> None:
 
 def _stale(session: Session) -> None:
     raise StaleDocumentError("stale")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_blocks_that_are_left_early(server: Server, causal: bool) -> None:
+    """A transaction ends with the generator that has begun it."""
+    with server.db() as db:
+
+        def begun() -> Iterator[None]:
+            with db.begin(causal_consistency=causal) as session:
+                session.add(Page(id=1))
+                session.flush()
+                yield
+
+        unit = begun()
+        next(unit)
+        assert 1 == server.open_transactions()
+        del unit
+        assert 0 == server.open_transactions()
+    assert [] == server.stored()

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pymongo
 import pytest
 
-from superorm import BackendError, PendingRollbackError, SuperormError, connect, connect_async
+from superorm import BackendError, DuplicateKeyError, PendingRollbackError, SuperormError, connect, connect_async
 from superorm.backends.mongomock_engine import MongomockEngine, mongomock_client
 from tests.sessions import linked
 from tests.sessions.driven import Driven
@@ -192,3 +192,17 @@ def test_merged_again(db: Any, raw: Any) -> None:
             raw.linked_pages.find(sort=[("_id", 1)])
         )
         session.close()
+
+
+def test_a_write_halfway(db: Any, raw: Any) -> None:
+    """The note is also about the only write, where that is of several documents."""
+    raw.linked_pages.insert_one({"_id": "b"})
+    for names, notes in ("abc", ["perhaps, or in part: 3 inserted into linked_pages"]), ("b", []):
+        session = db.session()
+        session.add_all([Page(id=name) for name in names])
+        with pytest.raises(DuplicateKeyError) as raised:
+            session.commit()
+        assert notes == [note.partition("; and ")[2] for note in getattr(raised.value, "__notes__", [])]
+        session.rollback()
+        session.close()
+    assert ["a", "b"] == sorted(page["_id"] for page in raw.linked_pages.find())

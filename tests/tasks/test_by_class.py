@@ -97,6 +97,7 @@ class Right(Document, registry=registry):
     word: Mapped[str] = field(default="r")
     words: Mapped[list[str]] = field(factory=lambda: ["a"])
     square: Mapped[Square] = field(factory=lambda: Square(edge=1.0))
+    squares: Mapped[list[Square]] = field(factory=lambda: [Square(edge=2.0), Square(edge=3.0)])
 
 
 ANY: Any = Drawing
@@ -344,6 +345,9 @@ def test_elements_of_a_list_named_last() -> None:
         (LEFT.hue, RIGHT.f, [Hue.RED, 2.5]),
         (func.to_date(LEFT.day), RIGHT.at, [datetime(2020, 1, 1, tzinfo=UTC), AT]),
         (LEFT.circle, LEFT.circle, [circle(), circle()]),
+        (LEFT.n, RIGHT.squares.edge, [1, [2.0, 3.0]]),
+        (LEFT.n, case((RIGHT.id == 1, "y"), else_=2), [1, "y"]),
+        (case((LEFT.id == 1, "y"), else_=2), RIGHT.squares, ["y", [square(), Square(edge=3.0)]]),
     ],
 )
 def test_unions_of_several_types(real: DB, left: Any, right: Any, expected: list[Any]) -> None:
@@ -375,6 +379,26 @@ def test_unions_of_what_is_stored_alike(left: Any, right: Any) -> None:
         with pytest.raises(StatementError, match=rf"{left!r} \(.*\) and {right!r} \(.*\) are stored alike"):
             statement.pipeline()
     assert both.columns(func.count()).pipeline()
+
+
+def test_unions_of_fields_of_several_types(real: DB) -> None:
+    """The rows of both statements have no class, so their values tell the types, also beside computed numbers."""
+    both = select(FACT.value).union_all(select(FACT.value).where(FACT.id == 3))
+    assert [1, "v", "b", "b"] == found(real, both)
+    assert [1, "v", "b", 3] == found(real, select(FACT.value).union_all(select(func.count()).select_from(Fact)))
+    with pytest.raises(StatementError, match="are stored alike"):
+        select(FACT.about).union_all(select(FACT.about)).pipeline()
+
+
+@pytest.mark.parametrize("name", [["Note"], {"a": 1}, 5])
+def test_a_class_name_that_is_none(db: DB, name: Any) -> None:
+    """Where a document's discriminator is no text, its fields are read as the selected class has them."""
+    facts = stored(db, Fact)
+    facts.insert_one({"_id": 9, "_type": name, "value": 4})
+    try:
+        assert [4] == found(db, select(FACT.value).where(FACT.id == 9))
+    finally:
+        facts.delete_one({"_id": 9})
 
 
 def test_unions_know_no_defaults_of_others(real: DB) -> None:

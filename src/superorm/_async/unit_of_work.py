@@ -196,8 +196,8 @@ class AsyncUnitOfWork(AsyncTransaction):
             try:
                 await aio.shielded(self._carry_out, plan, tracker)
             except SuperormError as error:
-                if len(plan.writes) > 1:
-                    error.add_note(plan.so_far())
+                if note := plan.so_far():
+                    error.add_note(note)
                 raise
 
     async def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:

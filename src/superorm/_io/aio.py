@@ -17,7 +17,6 @@ from superorm._io.loops import run_in
 from superorm.exc import SessionError
 
 __all__ = [
-    "FINALIZERS_MAY_WAIT",
     "Background",
     "Lock",
     "call",
@@ -36,9 +35,6 @@ _shielded: WeakSet[asyncio.Task[Any]] = WeakSet()
 """The tasks that a cancellation does not reach."""
 _GRACE = 10.0
 """Seconds for which a cancellation waits for work that should not be cut off."""
-
-FINALIZERS_MAY_WAIT: bool = True
-"""Whether a forgotten generator may wait as it is closed: event loops close asynchronous ones in a task."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

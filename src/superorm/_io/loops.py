@@ -15,6 +15,8 @@ __all__ = ["run_in"]
 _PATIENCE = 10.0
 """Seconds within which an event loop that is not blocked answers."""
 
+_ENDED = "has ended before that was done"
+
 T = TypeVar("T")
 
 
@@ -31,12 +33,15 @@ def run_in(loop: asyncio.AbstractEventLoop, function: Callable[[], Coroutine[Any
     try:
         return running.result()
     except CancelledError:
-        raise _refusal(loop, call, "has ended before that was done") from None
+        raise _refusal(loop, call, _ENDED) from None
 
 
 def _check_answers(loop: asyncio.AbstractEventLoop, call: str) -> None:
     answer = Future[None]()
-    loop.call_soon_threadsafe(answer.set_result, None)
+    try:
+        loop.call_soon_threadsafe(answer.set_result, None)
+    except RuntimeError:  # it is closed
+        raise _refusal(loop, call, _ENDED) from None
     if not wait([answer], _PATIENCE).done:
         raise _refusal(loop, call, f"is blocked: it has not answered for {_PATIENCE:g} seconds")
 

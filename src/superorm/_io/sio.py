@@ -13,10 +13,20 @@ from typing import ParamSpec, TypeVar
 
 from superorm.exc import SessionError
 
-__all__ = ["FINALIZERS_MAY_WAIT", "Background", "Lock", "here", "in_loop", "in_thread", "settled", "sleep"]
-
-FINALIZERS_MAY_WAIT: bool = False
-"""Whether a forgotten generator may wait as it is closed: it may be collected amid anything, also under locks."""
+__all__ = [
+    "Background",
+    "Lock",
+    "call",
+    "caller",
+    "collecting",
+    "here",
+    "in_loop",
+    "in_thread",
+    "name_of",
+    "settled",
+    "shielded",
+    "sleep",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")

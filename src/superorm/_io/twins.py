@@ -7,12 +7,14 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from superorm._io.loops import run_in
 from superorm.exc import ConfigurationError
 
 __all__ = ["Twin", "Twins"]
+
+_Closer: TypeAlias = tuple[asyncio.Lock, AsyncGenerator[None]]
 
 
 class Twin(Protocol):
@@ -32,7 +34,7 @@ class Twins:
         self._lock = threading.Lock()
         self._closed = False
         self._by_loop: dict[asyncio.AbstractEventLoop, Twin] = {}
-        self._open: dict[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]] = {}
+        self._open: dict[asyncio.AbstractEventLoop, list[_Closer]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def here(self) -> Twin:
@@ -61,7 +63,7 @@ class Twins:
         await anext(closer)  # an event loop closes the generators that are left, as asyncio.run() does
         with self._lock:
             self._check()
-            self._open.setdefault(asyncio.get_running_loop(), []).append(closer)
+            self._open.setdefault(asyncio.get_running_loop(), []).append((asyncio.Lock(), closer))
 
     async def _closing(self, twin: Twin) -> AsyncGenerator[None]:
         loop = asyncio.get_running_loop()
@@ -86,10 +88,11 @@ class Twins:
                 if not loop.is_closed():
                     stack.callback(self._close_in, loop, closers)
 
-    def _close_in(self, loop: asyncio.AbstractEventLoop, closers: list[AsyncGenerator[None]]) -> None:
+    def _close_in(self, loop: asyncio.AbstractEventLoop, closers: list[_Closer]) -> None:
         async def close_all() -> None:
-            for closer in closers:
-                await closer.aclose()
+            for lock, closer in closers:
+                async with lock:  # of another call, where that was refused amid it
+                    await closer.aclose()
 
         if not loop.is_running():
             with ThreadPoolExecutor(1) as thread:  # in this one another event loop may be running

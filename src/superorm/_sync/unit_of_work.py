@@ -197,8 +197,8 @@ class UnitOfWork(Transaction):
             try:
                 sio.shielded(self._carry_out, plan, tracker)
             except SuperormError as error:
-                if len(plan.writes) > 1:
-                    error.add_note(plan.so_far())
+                if note := plan.so_far():
+                    error.add_note(note)
                 raise
 
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:

@@ -33,7 +33,8 @@ from superorm.expr.nodes import Score
 from superorm.expr.stages import Block, Facet, Like, Raw, Sample, Then, UnionAll, Unwind
 from superorm.schema.expression_types import type_of
 from superorm.schema.mapping import ClassMap
-from superorm.schema.types.computed import one_of
+from superorm.schema.members import is_by_class
+from superorm.schema.types.computed import KeptType, one_of
 
 __all__ = ["Builder"]
 
@@ -319,12 +320,15 @@ class Builder(Grouping):
 
 def _united(one: Output, other: Output) -> Output:
     """A column of the rows of two statements, of values as either has them."""
-    if one.stored and not (other.stored and one.entity._parts[-1] is other.entity._parts[-1]):
-        one = evolve(one, stored=False)  # a key that the other lacks is not this one's default
+    same = one.stored and other.stored and one.entity._parts[-1] is other.entity._parts[-1]
+    if one.stored and (not same or is_by_class(one.entity)):
+        one = evolve(one, stored=False)  # a missing key is not this field's default, and the rows have no class
     columns = one, other
     kinds = [kind for output in columns if (kind := output.kind_of(type_of(output.entity))) is not None]
-    if not (one.kind == other.kind == "value" and len(kinds) == 2):
+    if not (one.kind == other.kind == "value" and kinds):
         return one
+    if len(kinds) == 1:  # what the other one holds is not known
+        return evolve(one, entity=typed_as(KeptType(kinds[0]), one.name), unwound=0, stored=False)
     kind = one_of(kinds, [f"{output.entity!r} ({kind.name})" for output, kind in zip(columns, kinds, strict=True)])
     return one if kind is kinds[0] else evolve(one, entity=typed_as(kind, one.name), unwound=0, stored=False)
 

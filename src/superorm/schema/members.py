@@ -59,7 +59,8 @@ def first_part(field: Field[Any, Any], document: object) -> AnyPart:
     mapping = _mapping(field)
     if mapping is None or not is_dict(document):
         return first
-    found = mapping.family.get(document.get(mapping.discriminator, ""))
+    name: object = document.get(mapping.discriminator)
+    found = mapping.family.get(name) if isinstance(name, str) else None
     return first if found is None else found.by_attribute.get(first.attribute, first)
 
 

@@ -59,7 +59,9 @@ class FlushPlan:
         return bool(self.writes)
 
     def so_far(self) -> str:
-        """What a failure leaves where there are no transactions, for messages."""
+        """What a failure leaves where there are no transactions, for messages; empty where there is but one thing."""
+        if sum(map(_operations, self.writes)) < 2:
+            return ""
         stay, doubtful = _listed(self.writes[: self.done]), _listed(self.writes[self.done : self.done + 1])
         return f"there are no transactions here, so this stays: {stay}; and perhaps, or in part: {doubtful}"
 
@@ -80,13 +82,15 @@ class FlushPlan:
 def _listed(writes: Iterable[Write]) -> str:
     found: list[str] = []
     for write in writes:
-        if isinstance(write, Insert):
-            found.append(f"{len(write.documents)} inserted into {write.collection}")
-        elif isinstance(write, Update):
-            found.append(f"{len(write.ops)} changed in {write.collection}")
-        else:
-            found.append(f"{len(write.filters)} deleted from {write.collection}")
+        done = {Insert: "inserted into", Update: "changed in", Delete: "deleted from"}[type(write)]
+        found.append(f"{_operations(write)} {done} {write.collection}")
     return ", ".join(found) or "nothing"
+
+
+def _operations(write: Write) -> int:
+    if isinstance(write, Insert):
+        return len(write.documents)
+    return len(write.ops if isinstance(write, Update) else write.filters)
 
 
 def plan_flush(

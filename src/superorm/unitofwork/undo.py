@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from itertools import islice
 from typing import Any, TypeAlias
 
 from superorm.codec import documents
@@ -88,7 +87,7 @@ class Undo:
     def was_written(self, instance: object) -> bool:
         """Whether an undo gives something back to the object."""
         if self._counted < len(self._undo):
-            self._written.update(id(one) for one, *_ in islice(self._undo, self._counted, None))
+            self._written.update(id(one) for one, *_ in self._undo[self._counted :])
             self._counted = len(self._undo)
         return id(instance) in self._written
 

@@ -43,18 +43,18 @@ class AsyncServerSessions:
     async def one(self, *, causal_consistency: bool) -> AsyncGenerator[AsyncClientSession]:
         """A server session, which is ended with the block, and what is open in it aborted.
 
-        Where the block is forgotten, the event loop sees to that, soon and at its end;
-        without one, the next block of these sessions or `end_forgotten` does.
+        So it is where the block is forgotten, in asynchronous code soon, by the event loop;
+        of what the garbage collector finds the next block of these sessions, or `end_forgotten`, sees to that.
         """
         await self.end_forgotten()
         session = self._client.start_session(causal_consistency=causal_consistency)
         try:
             yield session
         except GeneratorExit:
-            if aio.FINALIZERS_MAY_WAIT:
-                await end(session)
-            else:
+            if aio.collecting():
                 self._forgotten.append(session)
+            else:
+                await end(session)
             raise
         except BaseException:
             await end(session)

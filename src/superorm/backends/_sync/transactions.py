@@ -44,18 +44,18 @@ class ServerSessions:
     def one(self, *, causal_consistency: bool) -> Generator[ClientSession]:
         """A server session, which is ended with the block, and what is open in it aborted.
 
-        Where the block is forgotten, the event loop sees to that, soon and at its end;
-        without one, the next block of these sessions or `end_forgotten` does.
+        So it is where the block is forgotten, in synchronous code soon, by the event loop;
+        of what the garbage collector finds the next block of these sessions, or `end_forgotten`, sees to that.
         """
         self.end_forgotten()
         session = self._client.start_session(causal_consistency=causal_consistency)
         try:
             yield session
         except GeneratorExit:
-            if sio.FINALIZERS_MAY_WAIT:
-                end(session)
-            else:
+            if sio.collecting():
                 self._forgotten.append(session)
+            else:
+                end(session)
             raise
         except BaseException:
             end(session)

@@ -141,24 +141,25 @@ def one_of(kinds: Sequence[BsonType], names: Sequence[str]) -> BsonType:
     """
     if len(kinds) == 1:
         return kinds[0]
-    free = next((kind for kind in kinds if isinstance(kind, (AnyType, KeptType))), None)
+    if len({_identity(bare(kind)) for kind in kinds}) == 1:
+        return max(kinds, key=lambda kind: (isinstance(kind, _Wrapper), type(None) in kind.reads))
+    for wrapper in KeptType, SpreadType:
+        if any(isinstance(kind, wrapper) for kind in kinds):
+            return wrapper(one_of([kind.inner if isinstance(kind, wrapper) else kind for kind in kinds], names))
+    free = next((kind for kind in kinds if isinstance(kind, AnyType)), None)
     if free is not None:
         return free
-    if len({_identity(bare(kind)) for kind in kinds}) == 1:
-        return next((kind for kind in kinds if type(None) in kind.reads), kinds[0])
     found: list[BsonType] = []
     for kind in kinds:
         for member in kind.members if isinstance(kind, UnionType) else (kind,):
             found = _with_member(found, member, names)
+    if stored_alike(found) is not None and (numbers := [kind for kind in found if _rank(kind) is not None]):
+        number = widest(numbers)
+        assert number is not None
+        found = [number, *[kind for kind in found if kind not in numbers]]
     if len(found) == 1:
         return found[0]
-    if stored_alike(found) is None:
-        return UnionType(tuple(found))
-    others = [kind for kind in found if not isinstance(kind, NoneType)]
-    number = widest(others)
-    if number is None:
-        return UntoldType(tuple(found), (*names,))
-    return number if len(others) == len(found) else UnionType((number, NoneType()))
+    return UnionType(tuple(found)) if stored_alike(found) is None else UntoldType(tuple(found), (*names,))
 
 
 def _with_member(kinds: list[BsonType], kind: BsonType, names: Sequence[str]) -> list[BsonType]:
@@ -274,12 +275,16 @@ def _identity(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Any:
 _RANKS: dict[type, type[int | float | Decimal]] = {IntType: int, FloatType: float, DecimalType: Decimal}
 
 
+def _rank(kind: BsonType) -> type[int | float | Decimal] | None:
+    """The class of a type's numbers; None where it has others than numbers."""
+    return kind.python if isinstance(kind, NumberType) else _RANKS.get(type(kind))
+
+
 def widest(kinds: Iterable[BsonType | None], least: type[int | float] = int) -> BsonType | None:
     """The type of a number that is computed from numbers of these types; None where some may be anything else."""
     python: type[int | float | Decimal] = least
     for kind in kinds:
-        plain = None if kind is None else bare(kind)
-        found = plain.python if isinstance(plain, NumberType) else _RANKS.get(type(plain))
+        found = None if kind is None else _rank(bare(kind))
         if found is None:
             return None
         if found is Decimal or python is int:
