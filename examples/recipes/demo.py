@@ -2,14 +2,16 @@
 
 The first run stores and embeds them, the next ones find them there. Without ``--db`` everything lives in a private
 mongod; ``--db mongomock://demo`` keeps it in memory, ``--db mongodb://...`` uses a server of your own.
+``--every 3`` takes a third of the recipes.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 
 from encoder import MiniLM
-from rows import ROWS, read_rows
+from rows import read_rows
 
 from recipes import Recipe, to_recipe
 from superorm import DB, Model, Session, connect, score, select
@@ -25,17 +27,18 @@ warm = (
 )
 
 
-def load(db: DB) -> None:
-    """Store the recipes that are not there yet; their embeddings come with them."""
+def load(db: DB, every: int) -> None:
+    """Store every n-th of the recipes, where they are not there yet; their embeddings come with them."""
+    rows = list(islice(read_rows(), 0, None, every))
     with Session(db) as session:
         stored = session.count(select(Recipe))
-        if stored >= ROWS:
+        if stored >= len(rows):
             print(f"Found {stored} recipes, embedded already: nothing to embed.")
             return
         keys = set(session.scalars(select(Recipe.id)))
-        session.add_all(to_recipe(row) for row in read_rows() if row.key not in keys)
+        session.add_all(to_recipe(row) for row in rows if row.key not in keys)
         session.commit(progress=True)
-        print(f"Stored and embedded {ROWS - stored} recipes.")
+        print(f"Stored and embedded {len(rows) - stored} recipes.")
 
 
 def show(db: DB, title: str) -> None:
@@ -62,16 +65,18 @@ def change(db: DB) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--db", help="where to store: mongod://path, mongodb://host/name, mongomock://name")
-    with connect(parser.parse_args().db) as db:
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take only every N-th recipe")
+    arguments = parser.parse_args()
+    with connect(arguments.db) as db:
         db.create_all(Recipe)
         if "minilm" not in db.show("model"):
             db.add(Model("minilm", MiniLM.from_package(), batch_size=64, fingerprint="all-MiniLM-L6-v2"))
-        load(db)
+        load(db, arguments.every)
         show(db, "Something warm for a cold evening, under 400 kcal and without nuts, ready in half an hour:")
         print(f"\nWhat ran:\n{warm}\n{db.explain(warm)}")
         change(db)
         print()
-        load(db)  # puts the deleted one back for the next run
+        load(db, arguments.every)  # puts the deleted one back for the next run
 
 
 if __name__ == "__main__":

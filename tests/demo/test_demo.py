@@ -44,25 +44,29 @@ class Runs:
         return done.stdout
 
 
-Place = tuple[Runs, Collection[dict[str, Any]]]
+Place = tuple[Runs, Collection[dict[str, Any]], int]
 
 
 @pytest.fixture(scope="module", params=["embedded", "server"])
 def place(
     request: pytest.FixtureRequest, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
-    """Runs on the embedded default or on a server that they did not start, and their recipes by plain PyMongo."""
+    """Runs on the embedded default or, with every third recipe, on a server that they did not start.
+
+    With them the stored recipes by plain PyMongo, and how many there should be.
+    """
     home = tmp_path_factory.mktemp("home")
     if request.param == "embedded":
         directory = home / "data" / "superorm" / "mongod"
         with open_mongod(directory) as lease, MongoClient[dict[str, Any]](lease.uri) as client:
-            yield Runs(home), client.superorm.recipe
+            yield Runs(home), client.superorm.recipe, 4819
         assert wait_stopped(directory)
         return
     name = f"test_demo_{uuid4().hex[:8]}"
     base, _, query = mongodb_uri.partition("?")
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        yield Runs(home, "--db", f"{base.rstrip('/')}/{name}?{query}"), client[name].recipe
+        url = f"{base.rstrip('/')}/{name}?{query}"
+        yield Runs(home, "--db", url, "--every", "3"), client[name].recipe, 1607
         client.drop_database(name)
         client.drop_database(f"_filesystem:{name}")
 
@@ -80,12 +84,18 @@ def recipes(place: Place) -> Collection[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def count(place: Place) -> int:
+    """How many recipes there should be."""
+    return place[2]
+
+
+@pytest.fixture(scope="module")
 def interrupted(runs: Runs, recipes: Collection[dict[str, Any]]) -> int:
     """Ctrl-C while the recipes are being embedded; how many were stored then."""
     process = runs.start()
     assert process.stderr is not None
     seen = ""
-    while not re.search(r"[1-9]\d*/4\d{3} ", seen):
+    while not re.search(r"[1-9]\d*/\d{4} ", seen):
         character = process.stderr.read(1)
         assert character, f"the demo ended too early: {seen[-4000:]}"
         seen += character
@@ -118,10 +128,10 @@ def test_interrupted_run_leaves_nothing(interrupted: int) -> None:
     assert 0 == interrupted
 
 
-def test_first_run_stores_all(outputs: list[str], recipes: Collection[dict[str, Any]]) -> None:
+def test_first_run_stores_all(outputs: list[str], recipes: Collection[dict[str, Any]], count: int) -> None:
     """The next run stores every recipe with its embedding."""
-    assert "Stored and embedded 4819 recipes." in outputs[0]
-    assert 4819 == recipes.count_documents({"embedding": {"$type": "binData"}})
+    assert f"Stored and embedded {count} recipes." in outputs[0]
+    assert count == recipes.count_documents({"embedding": {"$type": "binData"}})
 
 
 def test_answers_are_the_nearest(outputs: list[str], recipes: Collection[dict[str, Any]]) -> None:
@@ -160,10 +170,10 @@ def test_search_follows_changes(outputs: list[str], recipes: Collection[dict[str
     assert restored["text"].startswith("Bulgarian Tarator Refreshing Cold Soup: Cucumber")
 
 
-def test_second_run_embeds_nothing(outputs: list[str]) -> None:
+def test_second_run_embeds_nothing(outputs: list[str], count: int) -> None:
     """It finds the recipes and gives the same answers."""
-    assert "Found 4819 recipes, embedded already: nothing to embed." in outputs[1]
-    assert "Stored and embedded 4819" not in outputs[1]
+    assert f"Found {count} recipes, embedded already: nothing to embed." in outputs[1]
+    assert f"Stored and embedded {count}" not in outputs[1]
     assert tables(outputs[0]) == tables(outputs[1])
 
 
