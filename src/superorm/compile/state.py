@@ -74,6 +74,8 @@ class State:
     """Whether the rows are the one row of accumulators over everything."""
     made: set[str] = field(factory=set[str])
     """The keys that stages made beside the documents' own."""
+    searched: bool = False
+    """Whether a vector search may stand in the statement: what it finds comes before the stages."""
     _documents: DocumentScope = field(init=False)
     _count: int = 0
 
@@ -89,6 +91,11 @@ class State:
         if root is None:
             raise StatementError(f"{self.select!r} does not tell its class; add .select_from(...)")
         return root
+
+    @property
+    def score(self) -> str | None:
+        """The key of the score that a vector search gives each document."""
+        return self._documents.score
 
     @property
     def mapping(self) -> ClassMap:
