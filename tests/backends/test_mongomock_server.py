@@ -18,6 +18,7 @@ from superorm.compile.plan import Aggregate, Find, Read
 from superorm.exc import DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from tests.databases import drop_database
 
 D = Decimal128
 DOCUMENTS: list[dict[str, Any]] = [
@@ -41,7 +42,7 @@ def backends(mongodb_uri: str) -> Iterator[list[DataBackend]]:
         for backend in found:
             backend.write(Insert("c", DOCUMENTS))
         yield found
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def outcomes(backends: list[DataBackend], plan: Read) -> list[Any]:

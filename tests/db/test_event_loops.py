@@ -17,6 +17,7 @@ import pytest
 
 from superorm import AsyncDB, AsyncSession, ConfigurationError, Document, Mapped, connect, connect_async, field, select
 from superorm._io.loops import run_in
+from tests.databases import drop_database
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -41,8 +42,8 @@ def name(mongodb_uri: str) -> Iterator[str]:
     name = f"loops_{uuid4().hex[:12]}"
     yield name
     with pymongo.MongoClient[Any](mongodb_uri) as client:
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 def made(uri: str, name: str) -> AsyncDB:
@@ -269,7 +270,7 @@ def test_closed_slowly(mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPa
         with pytest.raises(ConfigurationError, match="has ended before that was done"):
             closed[0].result(30)
     with pymongo.MongoClient[Any](mongodb_uri) as client:
-        client.drop_database(f"{name}_2")
+        drop_database(client, f"{name}_2")
 
 
 @pytest.mark.usefixtures("impatient")

@@ -29,6 +29,7 @@ from superorm import (
     update,
     window,
 )
+from tests.databases import drop_database
 
 registry = Registry()
 AT = datetime(2020, 1, 1, 5, tzinfo=UTC)
@@ -138,7 +139,7 @@ def connected(url: str) -> Iterator[DB]:
             session.add_all([Left(id=1), Right(id=1)])
         yield db
         backend: Any = db.parts.data_backend
-        backend.client.drop_database(name)
+        drop_database(backend.client, name)
 
 
 @pytest.fixture(scope="module", params=["mongomock", "mongodb"])

@@ -39,6 +39,7 @@ from superorm import (
 from superorm.backends.errors import has_error_label
 from superorm.schema.document import class_map
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from tests.databases import drop_database
 from tests.vectors.brute import DIM, brute
 
 ENGINES = ["memory", "lancedb", "lancescan"]
@@ -91,8 +92,8 @@ class Place(NamedTuple):
     def drop(self) -> None:
         """Remove the databases."""
         with self.client() as client:
-            client.drop_database(self.name)
-            client.drop_database(f"_filesystem:{self.name}")
+            drop_database(client, self.name)
+            drop_database(client, f"_filesystem:{self.name}")
 
 
 def documents(client: Any, place: Place, filter: Mapping[str, Any], session: Any = None) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from superorm import DB, Document, Mapped, connect, delete, field, insert, select, update, vector
 from superorm._io import sio
 from superorm._sync import vector_indexes, vector_records
-from superorm.compile.plan import Find
+from superorm.compile.plan import Aggregate, Find
 from superorm.schema.registry import Registry
 from superorm.vectors.records import COLLECTION
 
@@ -150,7 +150,8 @@ def test_looking_for_the_indexes_of_others_reads_no_record(
     monkeypatch.setattr(backend, "read", reads)
     with db.begin() as session:
         session.add(Song(id=20))
-    (plan,) = [one for one in sent if one.collection == COLLECTION]
+    # upkeep in the background reads with Find
+    (plan,) = [one for one in sent if isinstance(one, Aggregate) and one.collection == COLLECTION]
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         command: dict[str, Any] = {"aggregate": COLLECTION, "pipeline": list(plan.pipeline), "cursor": {}}
         explained = client[backend.name].command("explain", command, verbosity="executionStats")

@@ -46,6 +46,7 @@ from superorm import (
 from superorm._sync import vector_models
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
+from tests.databases import drop_database
 
 
 class Account(Document):
@@ -133,7 +134,7 @@ def watched(mongodb_uri: str) -> Iterator[Watched]:
     with MongoClient[dict[str, Any]](mongodb_uri, event_listeners=[commands]) as client:
         yield Watched(mongodb_uri, client, name, commands)
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def stored(db: DB, collection: str = "accounts") -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from superorm.backends._async.mongomock import AsyncMongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from tests.databases import drop_database
 from tests.vectors._async.world import AsyncWorld
 
 PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock"]
@@ -49,7 +50,7 @@ async def make_world(mongodb_uri: str, tmp_path: Path) -> AsyncIterator[Callable
     yield make
     for own in opened:
         await own.close()
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
 
 

@@ -18,6 +18,7 @@ from superorm.backends._sync.mongomock import MongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from tests.databases import drop_database
 from tests.vectors._sync.world import World
 
 PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock"]
@@ -49,7 +50,7 @@ def make_world(mongodb_uri: str, tmp_path: Path) -> Iterator[Callable[[str], Wor
     yield make
     for own in opened:
         own.close()
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
 
 
