@@ -62,7 +62,7 @@ def _check_schemes(settings: Settings) -> None:
         unknown_scheme("artifact store", settings.artifact_store)
     if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
         _database_name(_bucket(settings, "x"))
-    if settings.vector_database is not None and scheme_of(settings.vector_database) not in ("lancedb", "memory"):
+    if settings.vector_database is not None and scheme_of(settings.vector_database) not in ("lancedb", "s3", "memory"):
         unknown_scheme("vector database", settings.vector_database)
     if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
         unknown_scheme("metadata store", settings.metadata)
@@ -178,7 +178,10 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> AsyncV
         return AsyncMemoryVectorIndex()
     if find_spec("lancedb") is None:
         raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
-    if vectors.partition("://")[2]:
+    within = vectors.removeprefix("lancedb://")
+    if "://" in within:
+        return AsyncLanceVectorIndex(within)
+    if within:
         return AsyncLanceVectorIndex(str(path_of_url(vectors)))
     return AsyncLanceVectorIndex(str(lance_directory(data_dir(), url, name)))
 
