@@ -20,6 +20,9 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 KEY, SECRET = "AKIAEXAMPLEOFAKEY", "a-secret-that-nobody-shows"
+LEASE = 1.5
+"""Seconds for which a writer's lease of a bucket lasts in tests."""
+CREDENTIALS = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
 
 
 class S3Server:
@@ -44,7 +47,7 @@ class S3Server:
     @property
     def options(self) -> dict[str, str]:
         """What LanceDB is to be told."""
-        return {"endpoint": self.endpoint, "aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
+        return {"endpoint": self.endpoint, **CREDENTIALS}
 
     def client(self) -> Any:
         """A plain client."""
@@ -65,6 +68,10 @@ class S3Server:
         client.create_bucket(Bucket=name)
         client.close()
         return name
+
+    def url(self, bucket: str, prefix: str) -> str:
+        """A URL that names this server."""
+        return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}"
 
     def empty(self, bucket: str) -> int:
         """Remove all that is in a bucket; how much that was."""

@@ -147,18 +147,13 @@ class LanceDirectory:
         with self._reading(table, ver):
             handle = self._connect().open_table(table)
             made = int(handle.version)
-            try:
-                if ver is not None and made != ver:
-                    handle.checkout(ver)
-                    handle.restore()
-                    made += 1
-                if touched and handle.version == made:
-                    _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
-                    made += 1
-            except RuntimeError:  # a change beside the other's restoration
-                if self._connect().open_table(table).version == made:
-                    raise
-                return None
+            if ver is not None and made != ver:
+                handle.checkout(ver)
+                handle.restore()
+                made += 1
+            if touched and handle.version == made:
+                _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
+                made += 1
             return made if handle.version == made else None
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:

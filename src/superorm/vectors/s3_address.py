@@ -21,6 +21,7 @@ _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SECRET = re.compile("(?i)key|secret|token|password")
 _SIGNED = re.compile(r"(?i)\b(credential|signature|x-amz-[a-z-]+|awsaccesskeyid)(=|: ?|>)[^&,\s<]+")
+_USER = re.compile(r"//[^/\s]*@")
 _LENGTH = 400
 
 
@@ -56,7 +57,8 @@ class S3Address:
 
     def endpoint(self, environ: Mapping[str, str]) -> str | None:
         """The URL of the store; None: that of Amazon."""
-        return _first(self.given, _ENDPOINT) or _first(environ, _ENDPOINT_VARIABLES)
+        found = _first(self.given, _ENDPOINT) or _first(environ, _ENDPOINT_VARIABLES)
+        return None if found is None else found.rstrip("/")
 
     def options(self, environ: Mapping[str, str]) -> dict[str, str]:
         """LanceDB's storage options, with what boto3 too would take from the environment."""
@@ -85,7 +87,7 @@ class S3Address:
             text = re.split(r", location: Location|, /\S+\.rs:\d", text)[0]
         for secret in self._secrets(environ):
             text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", "***", text)
-        text = _SIGNED.sub(r"\1\2***", text)
+        text = _USER.sub("//***@", _SIGNED.sub(r"\1\2***", text))
         return text if len(text) <= _LENGTH else f"{text[: _LENGTH // 2]} ... {text[-_LENGTH // 2 :]}"
 
     def _secrets(self, environ: Mapping[str, str]) -> Iterable[str]:

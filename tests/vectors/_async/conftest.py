@@ -19,11 +19,9 @@ from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from tests.vectors._async.world import AsyncWorld
-from tests.vectors.s3_server import S3Server
+from tests.vectors.s3_server import LEASE, S3Server
 
 PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock", "s3-mongod"]
-LEASE = 1.5
-"""Seconds for which a writer's lease of a bucket lasts."""
 
 
 @pytest_asyncio.fixture

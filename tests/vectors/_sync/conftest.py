@@ -19,11 +19,9 @@ from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from tests.vectors._sync.world import World
-from tests.vectors.s3_server import S3Server
+from tests.vectors.s3_server import LEASE, S3Server
 
 PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock", "s3-mongod"]
-LEASE = 1.5
-"""Seconds for which a writer's lease of a bucket lasts."""
 
 
 @pytest.fixture

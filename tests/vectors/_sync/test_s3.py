@@ -20,11 +20,10 @@ from superorm.exc import ConfigurationError, UnsupportedError
 from superorm.vectors import lance_directory, upkeep
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors.errors import EngineBusy
-from tests.vectors._sync.conftest import LEASE
 from tests.vectors._sync.test_traces import QUERY, at, keys
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM
-from tests.vectors.s3_server import KEY, SECRET, S3Server
+from tests.vectors.s3_server import KEY, LEASE, SECRET, S3Server
 
 VECTORS = np.random.default_rng(0).standard_normal((40, DIM)).astype("f4")
 GONE = {"client_max_retries": "0", "client_retry_timeout": "1"}

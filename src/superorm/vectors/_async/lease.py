@@ -66,7 +66,7 @@ class AsyncLease:
         free = {"_id": self._id, "$expr": {"$lte": ["$until", "$$NOW"]}}
         if (await self._backend.write(Update(COLLECTION, [UpdateOp(q=free, u=[{"$set": taken}])]))).matched:
             found = await self.found()
-            if found["holder"] != self._holder:
+            if found.get("holder") != self._holder:
                 return False
             self.fence = found["fence"]
             self._keeper.wake()

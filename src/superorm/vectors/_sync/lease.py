@@ -67,7 +67,7 @@ class Lease:
         free = {"_id": self._id, "$expr": {"$lte": ["$until", "$$NOW"]}}
         if self._backend.write(Update(COLLECTION, [UpdateOp(q=free, u=[{"$set": taken}])])).matched:
             found = self.found()
-            if found["holder"] != self._holder:
+            if found.get("holder") != self._holder:
                 return False
             self.fence = found["fence"]
             self._keeper.wake()
