@@ -12,15 +12,20 @@ from uuid import uuid4
 __all__ = ["S3Server"]
 
 _SERVE = """
-import sys
+import sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
-server = make_server("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), threaded=True)
+moto, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
+def one_at_a_time(environ, start_response):
+    with lock:
+        return list(moto(environ, start_response))
+server = make_server("127.0.0.1", int(sys.argv[1]), one_at_a_time, threaded=True)
 print(server.server_port, flush=True)
 server.serve_forever()
 """
+"""One request at a time: S3 looks for an object and writes it, under a condition, in one step; moto does not."""
 KEY, SECRET = "AKIAEXAMPLEOFAKEY", "a-secret-that-nobody-shows"
-LEASE = 1.5
+LEASE = 2.5
 """Seconds for which a writer's lease of a bucket lasts in tests."""
 CREDENTIALS = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
 

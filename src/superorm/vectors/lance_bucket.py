@@ -53,10 +53,13 @@ class LanceBucket(LanceDirectory):
         raise AssertionError("unreachable")
 
     def _identity(self, table: str) -> str:
-        return str(self._connect().open_table(table).schema.metadata[_IDENTITY], "ascii")
+        """The id that the first version has: of processes that make the table at once, the later write over it."""
+        handle = self._connect().open_table(table)
+        handle.checkout(1)
+        return str(handle.schema.metadata[_IDENTITY], "ascii")
 
     def _identify(self, table: str) -> None:
-        """Make the table of the engine id; where another process does so meanwhile, that one's is taken."""
+        """Make the table of the engine id."""
         pa, engine = arrow_library(), self._engine or f"lance_{ObjectId()}"
         schema = pa.schema([pa.field("key", pa.string())], metadata={_IDENTITY: engine.encode()})
         try:
