@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from attrs import evolve
 
 from superorm._async import vector_builds
 from superorm._io import aio
@@ -196,6 +197,28 @@ async def test_a_builder_that_slept(two: tuple[AsyncWorld, AsyncWorld]) -> None:
     assert 2 == len(fences)
     assert fences[0] + 1 < fences[1]
     assert [1, 0] == keys(await other.agrees(QUERY, 2))
+    assert [] == await other.indexes.check(other.spec)
+
+
+async def test_without_transactions(two: tuple[AsyncWorld, AsyncWorld]) -> None:
+    """On a standalone server the fence is read before the state is published; a zombie publishes nothing either."""
+    for world in two:
+        backend: Any = world.backend
+        capabilities = evolve(await backend.capabilities(), transactions=False)
+        backend._server = evolve(backend._server, capabilities=capabilities)
+    one, other = two
+    first: Any = one.indexes.copies
+    second: Any = other.indexes.copies
+    await one.put({0: at(9)})
+    async with first.lock(one.spec) as lease:
+        zombie = await first.read_step(one.spec)
+        ver = await first.write_step(one.spec, zombie)
+        await asleep(lease)
+        async with second.lock(one.spec):
+            assert not await first.publish_step(one.spec, zombie, ver, lease)
+        await other.put({0: at(1)})
+        await other.indexes.apply(other.spec)
+    assert [0, 1] == keys(await one.agrees(QUERY, 2))
     assert [] == await other.indexes.check(other.spec)
 
 

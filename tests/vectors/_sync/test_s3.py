@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from superorm._io import sio
 from superorm._sync import vector_builds
@@ -194,6 +195,28 @@ def test_a_builder_that_slept(two: tuple[World, World]) -> None:
     assert 2 == len(fences)
     assert fences[0] + 1 < fences[1]
     assert [1, 0] == keys(other.agrees(QUERY, 2))
+    assert [] == other.indexes.check(other.spec)
+
+
+def test_without_transactions(two: tuple[World, World]) -> None:
+    """On a standalone server the fence is read before the state is published; a zombie publishes nothing either."""
+    for world in two:
+        backend: Any = world.backend
+        capabilities = evolve(backend.capabilities(), transactions=False)
+        backend._server = evolve(backend._server, capabilities=capabilities)
+    one, other = two
+    first: Any = one.indexes.copies
+    second: Any = other.indexes.copies
+    one.put({0: at(9)})
+    with first.lock(one.spec) as lease:
+        zombie = first.read_step(one.spec)
+        ver = first.write_step(one.spec, zombie)
+        asleep(lease)
+        with second.lock(one.spec):
+            assert not first.publish_step(one.spec, zombie, ver, lease)
+        other.put({0: at(1)})
+        other.indexes.apply(other.spec)
+    assert [0, 1] == keys(one.agrees(QUERY, 2))
     assert [] == other.indexes.check(other.spec)
 
 
