@@ -126,20 +126,41 @@ def step_down(member: Member) -> None:
     raise AssertionError("the primary did not step down")
 
 
-def name_successor(members: list[Member], primary: Member) -> None:
-    """Have one member follow the primary when it is frozen, and the last one replicate from that one.
+def name_successor(members: list[Member], primary: Member) -> Member:
+    """Have one member follow the primary when it is frozen, and the last one, which is returned, replicate from that.
 
-    Otherwise the last one may hang on the frozen member for 20 s, in which no write has a majority.
+    Otherwise the last one may hang on the frozen member for 30 s, in which no write has a majority.
+    It does not replicate from one that is behind it: the one that is furthest follows.
     """
-    successor, last = [member for member in members if member is not primary]
+    with primary.client() as client:
+        optimes = {one["name"]: one["optime"]["ts"] for one in client.admin.command("replSetGetStatus")["members"]}
+    others = [member for member in members if member is not primary]
+    last, successor = sorted(others, key=lambda member: optimes[member.address])
     deadline = time.monotonic() + 20
+    followed = None
     with last.client() as client:
         while True:
-            with contextlib.suppress(OperationFailure):
-                client.admin.command("replSetSyncFrom", successor.address)
             found = client.admin.command("replSetGetStatus")["members"]
-            if any(member.get("self") and member.get("syncSourceHost") == successor.address for member in found):
+            own = next(member for member in found if member.get("self"))
+            if own.get("syncSourceHost") != successor.address:
+                followed = None
+                with contextlib.suppress(OperationFailure):
+                    client.admin.command("replSetSyncFrom", successor.address)
+            elif followed is None:
+                followed = own["optime"]["ts"]
+            elif followed < own["optime"]["ts"]:  # it has read from there, and stays
                 break
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
-        client.admin.command("replSetFreeze", 10)
+        client.admin.command("replSetFreeze", 60)
+    return last
+
+
+def thaw(member: Member) -> None:
+    """Let a member that was frozen, or has stepped down, become primary again; it may be that by now."""
+    with member.client() as client:
+        try:
+            client.admin.command("replSetFreeze", 0)
+        except OperationFailure as error:
+            if error.code != 95:
+                raise
