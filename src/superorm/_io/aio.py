@@ -13,7 +13,7 @@ from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from superorm._io.loops import run_in
+from superorm._io.loops import await_in
 from superorm.exc import SessionError
 
 __all__ = [
@@ -68,13 +68,26 @@ async def in_loop(
 ) -> T:
     """Await the function in an event loop that may be another than the running one; here where that one is closed.
 
+    A cancellation takes effect at once. Where the event loop is running, the function goes on there;
+    where it stands still, the function is cancelled, and the event loop left to its owner when it has ended.
+
     Raises `ConfigurationError`, which names the `call`, where that event loop is blocked.
     """
     if loop is None or loop is here() or loop.is_closed():
         return await function()
     if loop.is_running():
-        return await in_thread(run_in, loop, function, call)
-    return await in_thread(loop.run_until_complete, function())
+        return await await_in(loop, function, call)
+    task = loop.create_task(function())
+    running = asyncio.create_task(in_thread(loop.run_until_complete, task))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        loop.call_soon_threadsafe(task.cancel)
+        running.cancel()
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        raise
 
 
 async def settled(result: object, function: object) -> None:
