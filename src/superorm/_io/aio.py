@@ -11,7 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 from superorm._io.loops import await_in
 from superorm.exc import SessionError
@@ -19,6 +19,7 @@ from superorm.exc import SessionError
 __all__ = [
     "Background",
     "Lock",
+    "Repeated",
     "call",
     "caller",
     "collecting",
@@ -193,3 +194,46 @@ class Background:
                 await self._work()
         finally:
             self._task = None
+
+
+class Repeated:
+    """Calls `work`, a method, in so many seconds after `start`, and so on until it gives False.
+
+    It ends with `stop` too, with its event loop, and with the method's object, which it does not keep alive.
+    `work` must not raise.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, bool]], every: float) -> None:
+        self._work = WeakMethod(work)
+        self._every = every
+        self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Have it called from now on, unless it is already."""
+        if self._timer is None and self._task is None and not self._stopped:
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._call)
+
+    async def stop(self) -> None:
+        """No further call begins, and one under way is cut off."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None and self._task.get_loop() is here():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _call(self) -> None:
+        self._timer = None
+        work = self._work()
+        if work is not None:
+            self._task = asyncio.get_running_loop().create_task(self._run(work))
+
+    async def _run(self, work: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            again = await work()
+        finally:
+            self._task = None
+        if again:
+            self.start()
