@@ -77,6 +77,19 @@ def wait_primary(members: list[Member], *, seconds: float = 40.0) -> Member:
     raise AssertionError("no member became primary")
 
 
+def wait_data(member: Member, *, seconds: float = 120.0) -> None:
+    """Until it follows a primary, or is one: after it was started again it may have to roll back first."""
+    deadline = time.monotonic() + seconds
+    with member.client() as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(PyMongoError):  # a rollback closes connections
+                hello = client.admin.command("hello")
+                if hello["secondary"] or hello["isWritablePrimary"]:
+                    return
+            time.sleep(0.05)
+    raise AssertionError(f"{member.address} holds no data to read")
+
+
 @contextmanager
 def replica_set(path: Path, size: int, *parameters: str) -> Generator[list[Member]]:
     """Members that have a primary, each in a directory under the path; they end with the block."""
@@ -132,9 +145,11 @@ def name_successor(members: list[Member], primary: Member) -> Member:
     Otherwise the last one may hang on the frozen member for 30 s, in which no write has a majority.
     It does not replicate from one that is behind it: the one that is furthest follows.
     """
+    others = [member for member in members if member is not primary]
+    for member in others:
+        wait_data(member)
     with primary.client() as client:
         optimes = {one["name"]: one["optime"]["ts"] for one in client.admin.command("replSetGetStatus")["members"]}
-    others = [member for member in members if member is not primary]
     last, successor = sorted(others, key=lambda member: optimes[member.address])
     deadline = time.monotonic() + 20
     followed = None
@@ -142,7 +157,10 @@ def name_successor(members: list[Member], primary: Member) -> Member:
         while True:
             found = client.admin.command("replSetGetStatus")["members"]
             own = next(member for member in found if member.get("self"))
-            if own.get("syncSourceHost") != successor.address:
+            if own["stateStr"] not in ("PRIMARY", "SECONDARY"):
+                wait_data(last)
+                deadline, followed = time.monotonic() + 20, None
+            elif own.get("syncSourceHost") != successor.address:
                 followed = None
                 with contextlib.suppress(OperationFailure):
                     client.admin.command("replSetSyncFrom", successor.address)
