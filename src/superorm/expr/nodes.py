@@ -21,6 +21,7 @@ from superorm.expr.base import (
     Expr,
     Predicate,
     annotations_in,
+    equal,
     is_expr,
     only_expressions,
     operand,
@@ -249,7 +250,7 @@ class Field(Expr[M_contra, T_co]):
             raise StatementError(f"{self!r}.contains({value!r}) takes a Python value: write {self!r} == {value!r}")
         if value is None or isinstance(value, (list, tuple, set, frozenset)):  # alone it would match the list itself
             return Compare(self, "$elemMatch", {"$eq": self._literal(cast("object", value))})
-        return Compare(self, "$eq", self._literal(value))
+        return equal(self, "$eq", value)
 
     def all_(
         self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], values: Iterable[E]
@@ -347,9 +348,6 @@ class Field(Expr[M_contra, T_co]):
         if end not in ("first", "last"):
             raise StatementError(f'{self!r}.pop() takes "first" or "last", not {end!r}')
         return Assignment(self, "pop", 1 if end == "last" else -1)
-
-    def _literal(self, value: object) -> Any:
-        return literal(value) if is_scalar(value) else self._type.beside(value)
 
     def _stored(self, value: object) -> Any:
         """The BSON value to store for a value. Raises `ValidationError`."""

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Label
-from superorm.expr.kinds import is_call, is_case, is_expr, is_label
+from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict
 from superorm.expr.nesting import not_too_deep
@@ -24,7 +24,8 @@ from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.typed import is_told_by_bson
 from superorm.schema.expression_types import Given, computed, known_types, lettered, resolved, type_of
 from superorm.schema.mapping import MappedField
-from superorm.schema.parts import Part, compared, element_part
+from superorm.schema.members import declared
+from superorm.schema.parts import Part, compared, compared_forms, element_part
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ, widest
 
@@ -131,7 +132,7 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, check:
     if node.operator is LITERAL:
         stored = node.args[0]
         if node._annotations not in ((), (annotation,)) and (own := resolved(node.annotation)) is not None:
-            stored = kind.beside(own.from_bson(stored))
+            stored = compared(kind, "a value", own.from_bson(stored))
             node = Call(LITERAL, (stored,), (), annotation)
         _fitted_value(stored, kind, annotation, check)
         return node
@@ -200,12 +201,12 @@ class ExpressionTypes:
         return computed(node)
 
     @not_too_deep
-    def beside(self, node: Expr[Any, Any], value: object) -> Any:
+    def forms(self, node: Expr[Any, Any]) -> Callable[[object], list[Any]]:
+        if is_field(node):
+            parts: Sequence[Any] = declared(node) or (node._type,)
+            return compared_forms([part.type for part in parts], parts[0].where)
         kind = type_of(node)
-        try:
-            return literal(value) if kind is None else kind.beside(value)
-        except Misfit:
-            return compared(cast("BsonType", kind), repr(node), value)  # raises, and says where
+        return (lambda value: [literal(value)]) if kind is None else compared_forms([kind], repr(node))
 
     def literal(self, value: object) -> Expr[Any, Any]:
         found = _literal(value)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from bson import Decimal128, Int64
 
 from superorm.expr.narrow import is_list
+from superorm.schema.compare import same
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType, stored_alike
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
@@ -23,6 +26,7 @@ __all__ = [
     "SpreadType",
     "UntoldType",
     "bare",
+    "forms_of",
     "item_of",
     "list_of",
     "one_of",
@@ -189,6 +193,42 @@ def bare(kind: BsonType) -> BsonType:
     members = kind.members if isinstance(kind, UnionType) else ()
     others = [member for member in members if not isinstance(member, NoneType)]
     return others[0] if len(others) == 1 else kind
+
+
+def forms_of(kinds: Sequence[BsonType]) -> Callable[[object], list[Any]]:
+    """A function: the BSON values of a value beside a field of one of some types, each once.
+
+    They are as those types store it that hold such values. It raises `Misfit`, `StatementError`.
+    """
+    whole, elements = ([way for kind in kinds for way in _ways(kind, below)] for below in (False, True))
+
+    def forms(value: object) -> list[Any]:
+        ways = whole if isinstance(value, (list, tuple, set, frozenset, np.ndarray)) else elements
+        if len(ways) == 1:
+            return [ways[0].beside(value)]
+        found: list[Any] = []
+        for way in ways:
+            with suppress(Misfit):
+                found.append(way.to_bson(value))
+        found = found or [way.beside(value) for way in ways]
+        return [form for place, form in enumerate(found) if not any(same(form, other) for other in found[:place])]
+
+    return forms
+
+
+def _ways(kind: BsonType, below: bool) -> Iterator[BsonType]:
+    """The types of one value that a type is of, null aside; with `below` of a list those of its elements."""
+    match kind:
+        case _Wrapper(inner=inner):
+            yield from _ways(inner, below)
+        case UnionType(members=members):
+            for member in members:
+                if not isinstance(member, NoneType):
+                    yield from _ways(member, below)
+        case ListType(element=element) if below:
+            yield from _ways(element, below)
+        case _:
+            yield kind
 
 
 def list_of(kind: BsonType) -> BsonType:
