@@ -51,7 +51,7 @@ CompareOp: TypeAlias = Literal[
 
 _NO_BOOL = "an expression has no truth value: combine conditions with & | ~, and write .between(low, high) for a range"
 _JOINING = "put each comparison in parentheses, (a > 1) & (b < 2), and write == True for a value that is true or false"
-_ONE_OF: dict[Any, Any] = {"$eq": "$in", "$ne": "$nin"}
+_ONE_OF: dict[CompareOp, CompareOp] = {"$eq": "$in", "$ne": "$nin"}
 _OF_LISTS = {"in_": "==", "not_in": "!="}
 """How a list of the database is compared instead, by its elements."""
 _END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
@@ -79,7 +79,7 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
     return compare
 
 
-def equal(left: Any, op: Literal["$eq", "$ne"], value: object) -> Predicate[Any]:
+def equal(left: Any, op: CompareOp, value: object) -> Predicate[Any]:
     """Equal to a value, or not, in whichever of its forms it is stored."""
     forms: list[Any] = left._forms()(value)
     return Compare(left, op, forms[0]) if len(forms) == 1 else Compare(left, _ONE_OF[op], forms)

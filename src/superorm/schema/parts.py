@@ -11,8 +11,9 @@ from superorm.exc import StatementError, ValidationError, VectorError
 from superorm.expr.narrow import is_dict, is_list
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.computed import forms_of, unwound
+from superorm.schema.types.computed import unwound
 from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType
+from superorm.schema.types.fitting import forms_of
 from superorm.schema.types.typed_dict import TypedDictType
 from superorm.schema.types.walk import each, each_item
 

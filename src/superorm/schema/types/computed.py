@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 from bson import Decimal128, Int64
 
 from superorm.expr.narrow import is_list
-from superorm.schema.compare import same
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType, stored_alike
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
@@ -25,13 +22,12 @@ __all__ = [
     "NumberType",
     "SpreadType",
     "UntoldType",
+    "WrapperType",
     "bare",
-    "forms_of",
     "item_of",
     "list_of",
     "one_of",
     "same_kind",
-    "surely_differ",
     "untold",
     "unwound",
     "widest",
@@ -62,7 +58,9 @@ def _class(value: object) -> type:
     return type(value)
 
 
-class _Wrapper(BsonType):
+class WrapperType(BsonType):
+    """Values of another type, which may be read otherwise."""
+
     def __init__(self, inner: BsonType) -> None:
         self.inner = inner
         self.name = inner.name
@@ -88,7 +86,7 @@ class _Wrapper(BsonType):
         return self.inner.member(name)
 
 
-class KeptType(_Wrapper):
+class KeptType(WrapperType):
     """A type of which wrong values are read as they are."""
 
     reads = AnyType.reads
@@ -100,7 +98,7 @@ class KeptType(_Wrapper):
             return deepcopy(value)
 
 
-class SpreadType(_Wrapper):
+class SpreadType(WrapperType):
     """Values whose path leads through a list, so that there may be a list of such."""
 
     def __init__(self, inner: BsonType) -> None:
@@ -130,7 +128,7 @@ def untold(kind: BsonType | None) -> UntoldType | None:
     match kind:
         case UntoldType():
             return kind
-        case _Wrapper(inner=inner) | ListType(element=inner):
+        case WrapperType(inner=inner) | ListType(element=inner):
             return untold(inner)
         case UnionType(members=members):
             return next(filter(None, map(untold, members)), None)
@@ -146,7 +144,7 @@ def one_of(kinds: Sequence[BsonType], names: Sequence[str]) -> BsonType:
     if len(kinds) == 1:
         return kinds[0]
     if len({_identity(bare(kind)) for kind in kinds}) == 1:
-        return max(kinds, key=lambda kind: (isinstance(kind, _Wrapper), type(None) in kind.reads))
+        return max(kinds, key=lambda kind: (isinstance(kind, WrapperType), type(None) in kind.reads))
     for wrapper in KeptType, SpreadType:
         if any(isinstance(kind, wrapper) for kind in kinds):
             return wrapper(one_of([kind.inner if isinstance(kind, wrapper) else kind for kind in kinds], names))
@@ -193,42 +191,6 @@ def bare(kind: BsonType) -> BsonType:
     members = kind.members if isinstance(kind, UnionType) else ()
     others = [member for member in members if not isinstance(member, NoneType)]
     return others[0] if len(others) == 1 else kind
-
-
-def forms_of(kinds: Sequence[BsonType]) -> Callable[[object], list[Any]]:
-    """A function: the BSON values of a value beside a field of one of some types, each once.
-
-    They are as those types store it that hold such values. It raises `Misfit`, `StatementError`.
-    """
-    whole, elements = ([way for kind in kinds for way in _ways(kind, below)] for below in (False, True))
-
-    def forms(value: object) -> list[Any]:
-        ways = whole if isinstance(value, (list, tuple, set, frozenset, np.ndarray)) else elements
-        if len(ways) == 1:
-            return [ways[0].beside(value)]
-        found: list[Any] = []
-        for way in ways:
-            with suppress(Misfit):
-                found.append(way.to_bson(value))
-        found = found or [way.beside(value) for way in ways]
-        return [form for place, form in enumerate(found) if not any(same(form, other) for other in found[:place])]
-
-    return forms
-
-
-def _ways(kind: BsonType, below: bool) -> Iterator[BsonType]:
-    """The types of one value that a type is of, null aside; with `below` of a list those of its elements."""
-    match kind:
-        case _Wrapper(inner=inner):
-            yield from _ways(inner, below)
-        case UnionType(members=members):
-            for member in members:
-                if not isinstance(member, NoneType):
-                    yield from _ways(member, below)
-        case ListType(element=element) if below:
-            yield from _ways(element, below)
-        case _:
-            yield kind
 
 
 def list_of(kind: BsonType) -> BsonType:
@@ -285,14 +247,14 @@ def same_kind(kinds: Iterable[BsonType | None]) -> BsonType | None:
         return unclear
     first, *others = known
     if all(other is first or _identity(other) == _identity(first) for other in others):
-        return next((kind for kind in known if isinstance(kind, _Wrapper)), first)
+        return next((kind for kind in known if isinstance(kind, WrapperType)), first)
     return widest(found)
 
 
 def _identity(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Any:
     """What is equal of types that read alike: the classes of their values. TypedDicts in `seen` hold themselves."""
     match kind:
-        case _Wrapper(inner=inner):
+        case WrapperType(inner=inner):
             return _identity(inner, seen)
         case EnumType(enum=cls) | RegisteredType(cls=cls) | EmbeddedType(mapping=cls):
             return cls
@@ -330,13 +292,3 @@ def widest(kinds: Iterable[BsonType | None], least: type[int | float] = int) -> 
         if found is Decimal or python is int:
             python = found
     return NumberType(python)
-
-
-def surely_differ(stored: BsonType, kind: BsonType) -> bool:
-    """Whether no value that the one type stores, null aside, can be read as the other."""
-    null = {type(None)}
-    reads = set(kind.reads - null)
-    if reads & {int, float}:
-        reads |= {int, Int64, float}
-    given = stored.reads - null
-    return bool(given and reads) and not given & reads
