@@ -65,7 +65,7 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
             if op in _ONE_OF and not isinstance(right, Expr):
-                return equal(left, op, right)
+                return equal(left, op, value)
             value = left._operand(right)
             if left._annotations and is_expr(value):
                 left = types().fitted(left, value)

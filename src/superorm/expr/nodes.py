@@ -31,7 +31,7 @@ from superorm.expr.literals import literal
 from superorm.expr.narrow import is_tuple
 from superorm.expr.operators import SIZE
 from superorm.expr.sources import Alias, FieldType, Source, Variable, class_of
-from superorm.expr.typed import is_scalar, types
+from superorm.expr.typed import types
 from superorm.expr.values import checked_name, checked_number, text_literal
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ class ExpressionTypes:
     @not_too_deep
     def forms(self, node: Expr[Any, Any]) -> Callable[[object], list[Any]]:
         if is_field(node):
-            parts: Sequence[Any] = declared(node) or (node._type,)
+            parts: Any = declared(node) or (node._type,)
             return compared_forms([part.type for part in parts], parts[0].where)
         kind = type_of(node)
         return (lambda value: [literal(value)]) if kind is None else compared_forms([kind], repr(node))

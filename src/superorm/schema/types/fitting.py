@@ -30,7 +30,7 @@ def forms_of(kinds: Sequence[BsonType]) -> Callable[[object], list[Any]]:
     """
     whole, elements = ([way for kind in kinds for way in _ways(kind, below)] for below in (False, True))
 
-    def forms(value: object) -> list[Any]:
+    def forms(value: Any) -> list[Any]:
         ways = whole if isinstance(value, (list, tuple, set, frozenset, np.ndarray)) else elements
         if len(ways) == 1:
             return [ways[0].beside(value)]
