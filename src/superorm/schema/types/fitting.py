@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["forms_of", "lacks_name", "surely_differ"]
 
+_LISTS = (list, tuple, set, frozenset, np.ndarray)
+
 
 def forms_of(kinds: Sequence[BsonType]) -> Callable[[object], list[Any]]:
     """A function: the BSON values of a value beside a field of one of some types, each once.
@@ -31,7 +33,7 @@ def forms_of(kinds: Sequence[BsonType]) -> Callable[[object], list[Any]]:
     whole, elements = ([way for kind in kinds for way in _ways(kind, below)] for below in (False, True))
 
     def forms(value: Any) -> list[Any]:
-        ways = whole if isinstance(value, (list, tuple, set, frozenset, np.ndarray)) else elements
+        ways = whole if issubclass(type(value), _LISTS) else elements
         if len(ways) == 1:
             return [ways[0].beside(value)]
         found: list[Any] = []
