@@ -214,7 +214,10 @@ class Field(Expr[M_contra, T_co]):
         if isinstance(part, str):
             return self._with(self._type.value(cast("str", literal(part))))
         if not _is_field(part):
-            raise StatementError(f"{self!r}[{part!r}]: a position, a key or a field of {self._type.embedded} is needed")
+            inner = self._type.embedded
+            of_class = "" if inner is None else f", or a field of {inner.__name__},"
+            advice = f"; func.slice({self!r}, ...) gives some of a list's elements" if isinstance(part, slice) else ""
+            raise StatementError(f"{self!r}[{part!r}]: a position or a key{of_class} is needed{advice}")
         if not self._type.holds(part._owner):
             raise StatementError(f"{self!r} has no {part!r}: it does not hold such documents")
         found: Field[M, Any] = self
