@@ -222,7 +222,6 @@ class _ClassSide(dict[type, Field[Any, Any]]):
         return _ClassSide, (self._part if isinstance(self._part, str) else self._part.attribute, self._owner)
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 def _known(cls: Any, name: str) -> str:
     """The fields and relationships of a class, for the message of a name that it does not have."""
     mapping: ClassMap | None = cls.__dict__.get("__superorm__")
@@ -232,6 +231,7 @@ def _known(cls: Any, name: str) -> str:
     return "" if name.startswith("_") or not known else f"; it has {known}"
 
 
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 class DocumentMeta(MappedMeta):
     """The metaclass of documents."""
 
