@@ -128,7 +128,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         if not is_document(target):
             raise StatementError(f"join() takes a document class, not {target!r}")
         if not on:
-            raise StatementError(f"join({target!r}) needs a condition, such as Movie.author_id == Author.id")
+            raise StatementError(f"join({name_of(target)}) needs a condition, such as Movie.author_id == Author.id")
         join = Join(target, checked_conditions(on, "join()"), outer)
         return self._with("_joins", (*self._joins, join))
 
