@@ -243,7 +243,10 @@ class AsyncReencoding:
             await self._backend.write(record, session=session)
 
     async def _in_place(self) -> None:
-        """Without transactions: one document after the other, of the version that is written from then on."""
+        """Without transactions: one document after the other, of the version that is written from then on.
+
+        Who stored a vector of the old version before that is found here, and who does so later notices it.
+        """
         await self._backend.write(self._recorded())
         await self._models.read([self._spec.name])
         async with aclosing(self._documents()) as batches:
@@ -259,6 +262,8 @@ class AsyncReencoding:
             key = encode_key(document["_id"])
             if vectors.get(key):
                 filter = {"_id": document["_id"], **self._there}
+                if session is None:  # who has changed the source stores the vector of the new one
+                    filter[batch.source] = {"$eq": value_at(document, batch.source)}
                 ops.append(UpdateOp(q=filter, u={"$set": {self._spec.path: vectors[key][0]}}))
         if ops:
             await self._backend.write(Update(self._spec.collection, ops), session=session)

@@ -242,7 +242,10 @@ class Reencoding:
             self._backend.write(record, session=session)
 
     def _in_place(self) -> None:
-        """Without transactions: one document after the other, of the version that is written from then on."""
+        """Without transactions: one document after the other, of the version that is written from then on.
+
+        Who stored a vector of the old version before that is found here, and who does so later notices it.
+        """
         self._backend.write(self._recorded())
         self._models.read([self._spec.name])
         with closing(self._documents()) as batches:
@@ -258,6 +261,8 @@ class Reencoding:
             key = encode_key(document["_id"])
             if vectors.get(key):
                 filter = {"_id": document["_id"], **self._there}
+                if session is None:  # who has changed the source stores the vector of the new one
+                    filter[batch.source] = {"$eq": value_at(document, batch.source)}
                 ops.append(UpdateOp(q=filter, u={"$set": {self._spec.path: vectors[key][0]}}))
         if ops:
             self._backend.write(Update(self._spec.collection, ops), session=session)
