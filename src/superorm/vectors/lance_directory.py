@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,18 @@ from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
+from superorm.vectors.leaving import leave_late
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.scores import longest, prepare, rounding
 
-__all__ = ["LanceDirectory"]
+__all__ = ["INDEX_CACHE", "LanceDirectory"]
 
 _IDENTITY = "superorm.json"
 _HANDLES = 16
+INDEX_CACHE = 1 << 30
+"""Bytes of indexes that LanceDB keeps in memory: all of the vectors of a million rows of 256 numbers."""
+_METADATA = 128 << 20
+"""Bytes of what else it keeps: where the tables' files have what."""
 _NEXT_TO_ONE = 2.0**-23
 """How far LanceDB may be off where it takes a product from 1."""
 _BATCH = 8192
@@ -54,10 +60,14 @@ _users: list[int] = []
 
 
 class LanceDirectory:
-    """Tables of (key, vector) below one directory, read at exact versions."""
+    """Tables of (key, vector) below one directory, read at exact versions.
 
-    def __init__(self, path: Path) -> None:
+    LanceDB keeps up to `cached` bytes of indexes in memory.
+    """
+
+    def __init__(self, path: Path, cached: int = INDEX_CACHE) -> None:
         self.path = path
+        self._cached = cached
         self._engine: str | None = None
         self._forget()
 
@@ -161,14 +171,19 @@ class LanceDirectory:
             raise self._lost(source, ver, error) from error
         return go_on()
 
-    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
-        """Give the latest version of a table an index of its vectors."""
+    def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
+        """Give the latest version of a table an index of its vectors; False where it was not to go on for a while.
+
+        LanceDB cannot be stopped in the middle: the work goes on then in a thread that the process does not wait for,
+        and that removes the table at last.
+        """
         import lancedb.index
 
         config = getattr(lancedb.index, _CLASSES[index.kind])
         distance = "l2" if metric == "euclidean" else "dot"
         handle = self._connect().open_table(table)
-        handle.create_index("vector", config=config(distance_type=distance, **index.parameters))
+        build = partial(handle.create_index, "vector", config=config(distance_type=distance, **index.parameters))
+        return leave_late(build, partial(self.drop, table), go_on)
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
@@ -264,8 +279,14 @@ class LanceDirectory:
                         f"{self.path}: LanceDB was used before this process was forked, and does not survive that; "
                         "start processes by spawn or forkserver, or use the vector database only after the fork"
                     )
-                self._connection = lancedb.connect(str(self.path))
+                self._connection = lancedb.connect(str(self.path), session=self._session())
             return self._connection
+
+    def _session(self) -> Any:
+        """What bounds the memory of a connection."""
+        import lancedb
+
+        return lancedb.Session(index_cache_size_bytes=self._cached, metadata_cache_size_bytes=_METADATA)
 
     def _lost(self, table: str, ver: int | None, error: Exception) -> VersionLost:
         self.close()

@@ -13,7 +13,7 @@ from superorm.exc import ConfigurationError, UnsupportedError
 from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
-from superorm.vectors.lance_directory import LanceDirectory
+from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
@@ -24,18 +24,21 @@ class AsyncLanceVectorIndex:
     """The vector database of a DB in a directory: one LanceDB table an index, a copy that can always be rebuilt.
 
     Tables whose vectors take up to `cache_bytes` together are held in memory as well, and ranked there.
+    Of the indexes of larger ones, which hold the vectors again, LanceDB keeps up to `index_cache_bytes` in memory.
     Raises ``UnsupportedError`` for a directory that is not local.
     """
 
     kind = "lancedb"
 
-    def __init__(self, uri: str = "~/.lancedb", *, cache_bytes: int = 128 << 20) -> None:
+    def __init__(
+        self, uri: str = "~/.lancedb", *, cache_bytes: int = 128 << 20, index_cache_bytes: int = INDEX_CACHE
+    ) -> None:
         if "://" in uri:
             raise UnsupportedError(
                 f"LanceDB at {uri.partition('://')[0]}://: this release opens local directories only"
             )
         self.uri = str(Path(uri).expanduser().absolute())
-        self._directory = LanceDirectory(Path(self.uri))
+        self._directory = LanceDirectory(Path(self.uri), index_cache_bytes)
         self.resident = Resident(aio.Lock, cache_bytes)
 
     def __repr__(self) -> str:
@@ -96,9 +99,9 @@ class AsyncLanceVectorIndex:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
         return await aio.in_thread(self._directory.copy, source, ver, table, go_on)
 
-    async def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
-        """Give a table an index of its vectors."""
-        await aio.in_thread(self._directory.build_index, table, metric, index)
+    async def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
+        """Give a table an index of its vectors; False where it was not to go on: the table goes when it is finished."""
+        return await aio.in_thread(self._directory.build_index, table, metric, index, go_on)
 
     async def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
