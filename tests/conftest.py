@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from superorm.backends.mongod import open_mongod, wait_stopped
+from tests.sessions.servers import standalone
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
 
@@ -45,3 +46,10 @@ def mongodb_uri() -> Iterator[str]:
         with open_mongod(directory) as lease:
             yield lease.uri
         assert wait_stopped(directory)
+
+
+@pytest.fixture(scope="session")
+def alone_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a server without transactions that nobody else uses, and that fails on demand."""
+    with standalone(tmp_path_factory.mktemp("alone"), "enableTestCommands=1") as member:
+        yield f"mongodb://{member.address}/?directConnection=true&serverMonitoringMode=poll"

@@ -113,7 +113,7 @@ class AsyncTableBuilds:
         """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
 
         Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
-        Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
+        Once it is not to `go_on` it ends soon; an index that takes long to be finished is left, and not published.
         """
         try:
             async with self.lock(spec, ".upkeep", patience=0):
@@ -147,17 +147,20 @@ class AsyncTableBuilds:
         """
         assert state.table is not None
         assert state.ver is not None
-        table, done = await self._begin(spec), False
+        table, done, left = await self._begin(spec), False, False
         try:
             copied = await self.tables.copy(state.table, state.ver, table, go_on)
             if copied and made.index is not None:
                 self._in_vain[spec.name] = made.index
-                await self.tables.build_index(table, spec.metric, made.index)
+                left = not await self.tables.build_index(table, spec.metric, made.index, go_on)
                 del self._in_vain[spec.name]
-            done = copied and go_on()
+            done = copied and not left and go_on()
         finally:
-            if not done:
+            if not done and not left:
                 await self._give_up(spec, table)
+        if left:  # it is still being written, and is removed when that is done, or later
+            over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
+            await self.records.update_state(spec.name, await self.engine(), {"$set": over})
         if done:
             await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
 

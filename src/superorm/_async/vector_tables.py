@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._io import aio
 from superorm.codec.vectors import Matrix
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.lease import AsyncLease
@@ -138,7 +139,7 @@ class AsyncTableCopies(AsyncTableBuilds):
             return None
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
-        known = as_handed(look, handed, touched)
+        known = await aio.in_thread(as_handed, look, handed, touched) if handed else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         keys, rows = await self.records.vectors(spec, lacking, known.values(), session=session)
         rows, usable = prepare(rows, spec.metric)
@@ -173,8 +174,8 @@ class AsyncTableCopies(AsyncTableBuilds):
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
-        in_memory = {} if copy is None else copy.compare(look, documents)
-        return in_memory | documents.compare(held, look.pending)
+        in_memory = {} if copy is None else await aio.in_thread(copy.compare, look, documents)
+        return in_memory | await aio.in_thread(documents.compare, held, look.pending)
 
     async def _read_all(
         self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None

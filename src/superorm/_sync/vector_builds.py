@@ -112,7 +112,7 @@ class TableBuilds:
         """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
 
         Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
-        Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
+        Once it is not to `go_on` it ends soon; an index that takes long to be finished is left, and not published.
         """
         try:
             with self.lock(spec, ".upkeep", patience=0):
@@ -146,17 +146,20 @@ class TableBuilds:
         """
         assert state.table is not None
         assert state.ver is not None
-        table, done = self._begin(spec), False
+        table, done, left = self._begin(spec), False, False
         try:
             copied = self.tables.copy(state.table, state.ver, table, go_on)
             if copied and made.index is not None:
                 self._in_vain[spec.name] = made.index
-                self.tables.build_index(table, spec.metric, made.index)
+                left = not self.tables.build_index(table, spec.metric, made.index, go_on)
                 del self._in_vain[spec.name]
-            done = copied and go_on()
+            done = copied and not left and go_on()
         finally:
-            if not done:
+            if not done and not left:
                 self._give_up(spec, table)
+        if left:  # it is still being written, and is removed when that is done, or later
+            over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
+            self.records.update_state(spec.name, self.engine(), {"$set": over})
         if done:
             self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 from bson import ObjectId
 
+from superorm._io import sio
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
 from superorm.codec.vectors import Matrix
@@ -137,7 +138,7 @@ class TableCopies(TableBuilds):
             return None
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
-        known = as_handed(look, handed, touched)
+        known = sio.in_thread(as_handed, look, handed, touched) if handed else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         keys, rows = self.records.vectors(spec, lacking, known.values(), session=session)
         rows, usable = prepare(rows, spec.metric)
@@ -170,8 +171,8 @@ class TableCopies(TableBuilds):
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = self.tables.read(state.table, state.ver, spec.dim, spec.metric)
-        in_memory = {} if copy is None else copy.compare(look, documents)
-        return in_memory | documents.compare(held, look.pending)
+        in_memory = {} if copy is None else sio.in_thread(copy.compare, look, documents)
+        return in_memory | sio.in_thread(documents.compare, held, look.pending)
 
     def _read_all(self, spec: VectorSpec, since: int | None, session: ClientSession | None) -> tuple[Look, Rows]:
         look = self.records.look(spec.name, self.engine(), since=since, session=session)

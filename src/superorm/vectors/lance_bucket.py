@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from superorm.exc import ConfigurationError
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.lance_directory import LanceDirectory, arrow_library, require_lancedb
+from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory, arrow_library, require_lancedb
 from superorm.vectors.s3_address import S3Address
 
 __all__ = ["LanceBucket"]
@@ -27,8 +27,8 @@ class LanceBucket(LanceDirectory):
     LanceDB commits a version by a conditional write (``If-None-Match``), which the store must honour.
     """
 
-    def __init__(self, address: S3Address) -> None:
-        super().__init__(address.uri)
+    def __init__(self, address: S3Address, cached: int = INDEX_CACHE) -> None:
+        super().__init__(address.uri, cached)
         self._address = address
 
     def open(self) -> str:
@@ -72,7 +72,8 @@ class LanceBucket(LanceDirectory):
         import lancedb
 
         with self._using():
-            return lancedb.connect(self.where, storage_options=self._address.options(os.environ))
+            options = self._address.options(os.environ)
+            return lancedb.connect(self.where, storage_options=options, session=self._session())
 
     @contextmanager
     def _using(self) -> Generator[None]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,18 @@ from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
+from superorm.vectors.leaving import leave_late
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.scores import longest, prepare, rounding
 
-__all__ = ["LanceDirectory", "arrow_library", "require_lancedb"]
+__all__ = ["INDEX_CACHE", "LanceDirectory", "arrow_library", "require_lancedb"]
 
 _IDENTITY = "superorm.json"
 _HANDLES = 16
+INDEX_CACHE = 1 << 30
+"""Bytes of indexes that LanceDB keeps in memory: all of the vectors of a million rows of 256 numbers."""
+_METADATA = 128 << 20
+"""Bytes of what else it keeps: where the tables' files have what."""
 _NEXT_TO_ONE = 2.0**-23
 """How far LanceDB may be off where it takes a product from 1."""
 _BATCH = 8192
@@ -55,10 +61,14 @@ _users: list[int] = []
 
 
 class LanceDirectory:
-    """Tables of (key, vector) below one directory, read at exact versions."""
+    """Tables of (key, vector) below one directory, read at exact versions.
 
-    def __init__(self, where: Path | str) -> None:
+    LanceDB keeps up to `cached` bytes of indexes in memory.
+    """
+
+    def __init__(self, where: Path | str, cached: int = INDEX_CACHE) -> None:
         self.where = str(where)
+        self._cached = cached
         self._engine: str | None = None
         self._forget()
 
@@ -165,15 +175,20 @@ class LanceDirectory:
             self._connect().open_table(table).add(pa.RecordBatchReader.from_batches(handle.schema, batches))
         return go_on()
 
-    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
-        """Give the latest version of a table an index of its vectors."""
+    def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
+        """Give the latest version of a table an index of its vectors; False where it was not to go on for a while.
+
+        LanceDB cannot be stopped in the middle: the work goes on then in a thread that the process does not wait for,
+        and that removes the table at last.
+        """
         import lancedb.index
 
         config = getattr(lancedb.index, _CLASSES[index.kind])
         distance = "l2" if metric == "euclidean" else "dot"
         with self._using():
             handle = self._connect().open_table(table)
-            handle.create_index("vector", config=config(distance_type=distance, **index.parameters))
+            build = partial(handle.create_index, "vector", config=config(distance_type=distance, **index.parameters))
+            return leave_late(build, partial(self.drop, table), go_on)
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
@@ -269,7 +284,13 @@ class LanceDirectory:
         """A new connection."""
         import lancedb
 
-        return lancedb.connect(self.where)
+        return lancedb.connect(self.where, session=self._session())
+
+    def _session(self) -> Any:
+        """What bounds the memory of a connection."""
+        import lancedb
+
+        return lancedb.Session(index_cache_size_bytes=self._cached, metadata_cache_size_bytes=_METADATA)
 
     @contextmanager
     def _using(self) -> Generator[None]:

@@ -15,7 +15,7 @@ from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.lance_bucket import LanceBucket
-from superorm.vectors.lance_directory import LanceDirectory
+from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.s3_address import S3Address
@@ -32,6 +32,7 @@ class LanceVectorIndex:
     which are LanceDB's; `endpoint`, `region` and `allow_http` may also stand in the URI: ``s3://bucket?region=...``.
     A writer of a bucket that dies or sleeps for `lease_seconds` gives way to another.
     Tables whose vectors take up to `cache_bytes` together are held in memory as well, and ranked there.
+    Of the indexes of larger ones, which hold the vectors again, LanceDB keeps up to `index_cache_bytes` in memory.
     Raises ``ConfigurationError`` for a URI that cannot be, ``UnsupportedError`` for one of another kind.
     """
 
@@ -43,6 +44,7 @@ class LanceVectorIndex:
         *,
         storage_options: Mapping[str, str] | None = None,
         cache_bytes: int = 128 << 20,
+        index_cache_bytes: int = INDEX_CACHE,
         lease_seconds: float = 20.0,
     ) -> None:
         scheme, there, _ = uri.partition("://")
@@ -54,12 +56,12 @@ class LanceVectorIndex:
                 raise ConfigurationError(f"lease_seconds={lease_seconds}: a lease lasts for some seconds")
             address = S3Address.of(uri, storage_options)
             self.uri, self.lease = address.uri, lease_seconds
-            self._directory: LanceDirectory = LanceBucket(address)
+            self._directory: LanceDirectory = LanceBucket(address, index_cache_bytes)
         else:
             if storage_options:
                 raise ConfigurationError("storage_options are for an s3:// URI; a local directory has none")
             self.uri = str(Path(uri).expanduser().absolute())
-            self._directory = LanceDirectory(Path(self.uri))
+            self._directory = LanceDirectory(Path(self.uri), index_cache_bytes)
         self.resident = Resident(sio.Lock, cache_bytes)
 
     def __repr__(self) -> str:
@@ -121,9 +123,9 @@ class LanceVectorIndex:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
         return sio.in_thread(self._directory.copy, source, ver, table, go_on)
 
-    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
-        """Give a table an index of its vectors."""
-        sio.in_thread(self._directory.build_index, table, metric, index)
+    def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
+        """Give a table an index of its vectors; False where it was not to go on: the table goes when it is finished."""
+        return sio.in_thread(self._directory.build_index, table, metric, index, go_on)
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
