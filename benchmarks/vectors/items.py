@@ -15,6 +15,7 @@ __all__ = ["DIM", "Item", "K", "Rows", "clustered", "fetched", "store"]
 
 DIM = 384
 K = 10
+"""So many nearest are asked for."""
 
 Rows: TypeAlias = NDArray[np.float32]
 
