@@ -46,8 +46,10 @@ class Found:
 
     documents: Sequence[dict[str, Any]]
     scores: Sequence[float] | None = None
-    explanation: Explanation | None = None
-    """How a vector search went."""
+    hits: Hits | None = None
+    """What that found, with how it went."""
+    reads: Sequence[Read] = ()
+    """What was read after it."""
 
 
 @frozen(eq=False)
@@ -115,8 +117,9 @@ class AsyncQueries:
         if compiled.like is None:
             strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
             return Explanation(strategy, (compiled.read,), details=await self._backend.explain(compiled.read))
-        found = (await self.run(compiled, None)).explanation
-        assert found is not None
+        ran = await self.run(compiled, None)
+        assert ran.hits is not None
+        found = _explanation(ran.hits, ran.reads)
         if not found.reads:
             return found
         try:
@@ -245,7 +248,7 @@ class AsyncQueries:
             hits = sorted(hits, key=lambda hit: hit.score, reverse=compiled.by_score[0] < 0)
         stop = find.skip + find.limit if find.limit else None
         hits = hits[find.skip : stop]
-        return Found([hit.document for hit in hits], [hit.score for hit in hits], _explanation(found, reads))
+        return Found([hit.document for hit in hits], [hit.score for hit in hits], found, reads)
 
 
 def _with_key(read: Read) -> Read | None:

@@ -24,7 +24,7 @@ from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.leaving import leave_late
 from superorm.vectors.rows import Nearest, Rows
-from superorm.vectors.scores import longest, prepare, rounding
+from superorm.vectors.scores import longest, prepare_query, rounding
 
 __all__ = ["INDEX_CACHE", "LanceDirectory", "arrow_library", "require_lancedb"]
 
@@ -213,7 +213,7 @@ class LanceDirectory:
         """
         pinned = self._pinned(table, ver)
         asked = limit + len(leave_out)
-        target = prepare(query[None], metric)[0][0]
+        target = prepare_query(query, metric)
         search = pinned.handle.search(target, vector_column_name="vector", query_type="vector")
         search = search.distance_type("l2" if metric == "euclidean" else "dot").select(["key", "_distance"])
         found, all_compared = None, True

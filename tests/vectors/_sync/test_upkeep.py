@@ -381,6 +381,10 @@ def test_when() -> None:
     assert is_due(spec, table(age=1.01), 1024, None, NOW)  # a megabyte
     assert not is_due(spec, table(age=0.99), 1024, None, NOW)
     assert is_due(spec, table(n=100), 1024, flat, NOW)
+    assert is_due(spec, table(n=36, age=0), 1024, flat, NOW)  # its first index
+    other = IndexSpec("ivf_pq", {})
+    assert not is_due(spec, table(age=0.99, index=other), 1024, flat, NOW)
+    assert is_due(spec, table(age=1.01, index=other), 1024, flat, NOW)
     assert not is_due(spec, table(index=flat, changed=102), 1024, flat, NOW)
     assert is_due(spec, table(index=flat, changed=103), 1024, flat, NOW)
     assert is_due(spec, State(64, 0, 1, "t"), 1024, None, NOW)
