@@ -223,7 +223,7 @@ class Queries:
             assert isinstance(compiled.read, Aggregate)
             first = found_stages(compiled.score, [hit.key for hit in found], [hit.score for hit in found])
             whole = evolve(compiled.read, pipeline=[*first, *compiled.read.pipeline])
-            return Found(self._backend.read(whole, session=session), None, _explanation(found, [whole]))
+            return Found(self._backend.read(whole, session=session), None, found, [whole])
         find = compiled.find
         hits: Sequence[Hit] = found
         reads: list[Read] = []
