@@ -21,15 +21,15 @@ from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
-from superorm.compile.plan import Aggregate
+from superorm.compile.plan import Find
 from superorm.exc import SuperormError
-from superorm.schema.vector_spec import VectorPath, VectorSpec
+from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
-from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_records
+from superorm.vectors.records import COLLECTION, Look, Need, State, need_of, new_records
 from superorm.vectors.request import Hits, Problem, SearchRequest
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class AsyncVectorIndexes:
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._keeper = aio.Background(self._keep, _KEEPING)
-        self._registered: set[str] = set()
+        self._registered: dict[str, set[str]] = {}
+        """The indexes of the database, with the paths beside the vector whose changes are recorded."""
         self._registered_at = -_REGISTERED
         self._noted: set[str] = set()
         """Indexes that records were written for, but that nobody here applies."""
@@ -103,30 +104,38 @@ class AsyncVectorIndexes:
     async def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
         """The indexes of each collection besides those that are `known`: of other registries, or other programs.
 
-        Those that other programs registered are read from time to time, so that a new one is noticed late.
+        Of an index that is known to several classes, each names it; what it mirrors besides the fields that all of them
+        name comes too. What other programs registered is read from time to time, so that a new one is noticed late.
         """
         if self._registered_at + _REGISTERED < time.monotonic():
             states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
-            registered = Aggregate(COLLECTION, [{"$match": states}, {"$group": {"_id": "$i"}}])
-            self._registered = {one["_id"] for one in await self.backend.read(registered)}
+            registered: dict[str, set[str]] = {}
+            for one in await self.backend.read(Find(COLLECTION, states)):
+                registered.setdefault(one["i"], set()).update(State.of(one).recorded)
+            self._registered = registered
             self._registered_at = time.monotonic()
             if self._noted:
                 self._pruned, self._noted = self._noted, set()
                 self._keeper.wake()
         if not (self._registered or self._ensured):
             return {}
+        named: dict[str, set[str]] = {}
+        for spec in known:
+            named[spec.name] = named.get(spec.name, {*spec.paths}).intersection(spec.paths)
         ensured = {spec.name: spec for spec in self._ensured}
-        names = (self._registered | ensured.keys()) - {spec.name for spec in known}
-        if not names:
-            return {}
-        return {
-            collection: [
-                ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
-                for name in sorted(names)
-                if name.startswith(f"{collection}.")
-            ]
-            for collection in collections
-        }
+        found: dict[str, list[VectorPath]] = {collection: [] for collection in collections}
+        for name in sorted(self._registered.keys() | ensured.keys()):
+            for collection, paths in found.items():
+                if not name.startswith(f"{collection}."):
+                    continue
+                covered = named.get(name)
+                if covered is None:
+                    path = ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
+                    paths.append(path)
+                    covered = {*path.paths}
+                more = self._registered.get(name, set[str]()) - covered
+                paths += [MirroredPath(collection, one, name) for one in sorted(more)]
+        return found
 
     def records(self, touched: Mapping[VectorPath, Sequence[Any]]) -> list[Insert]:
         """The records of a flush in a transaction, to be written last, by the ``_id`` values touched in each index."""

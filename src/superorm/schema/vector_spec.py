@@ -14,6 +14,7 @@ __all__ = [
     "FilterKind",
     "IndexSpec",
     "Metric",
+    "MirroredPath",
     "VectorIndexKind",
     "VectorIndexOptions",
     "VectorPath",
@@ -73,6 +74,10 @@ class FilterField:
     kind: FilterKind
     """The type of its values; null and missing ones stand beside."""
 
+    def as_document(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"path": self.path, "kind": self.kind}
+
 
 @frozen(slots=False)
 class VectorPath:
@@ -105,6 +110,18 @@ class VectorPath:
     def touched_by(self, update: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether the operators of an update of one document name what the index holds, or what that is in."""
         return any(path in values for values in update.values() for path in self.watched)
+
+
+@frozen(slots=False)
+class MirroredPath(VectorPath):
+    """A field beside a vector that its index mirrors, though the class that is written through does not say so."""
+
+    index: str
+    """The index's name."""
+
+    @property
+    def name(self) -> str:
+        return self.index
 
 
 @frozen(slots=False)

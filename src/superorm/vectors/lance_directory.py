@@ -11,15 +11,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import frozen
 from bson import ObjectId
 
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError
-from superorm.schema.vector_spec import IndexSpec, Metric
+from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
+from superorm.vectors.lance_rows import merge, record_batches, rows_table, schema
+from superorm.vectors.mirror import Columns, odd, value
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.scores import longest, prepare, rounding
 
@@ -54,7 +55,7 @@ _users: list[int] = []
 
 
 class LanceDirectory:
-    """Tables of (key, vector) below one directory, read at exact versions."""
+    """Tables of (key, vector, mirrored fields) below one directory, read at exact versions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,14 +118,15 @@ class LanceDirectory:
         """How many rows a version has. Raises ``VersionLost``."""
         return self._pinned(table, ver).rows
 
-    def create(self, table: str, dim: int) -> None:
-        """Make an empty table."""
-        self._connect().create_table(table, schema=_schema(dim))
+    def create(self, table: str, dim: int, fields: Sequence[FilterField]) -> None:
+        """Make an empty table that mirrors these fields."""
+        self._connect().create_table(table, schema=schema(dim, fields))
 
-    def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None:
+    def append(self, table: str, keys: Sequence[str], rows: Matrix, columns: Columns) -> None:
         """Add rows (n, dim), of keys that the table does not hold."""
         if keys:
-            self._connect().open_table(table).add(_arrow(keys, rows))
+            handle = self._connect().open_table(table)
+            handle.add(rows_table(handle.schema, keys, rows, columns))
 
     def write(
         self,
@@ -133,6 +135,7 @@ class LanceDirectory:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
+        columns: Columns,
     ) -> int:
         """Replace what the table holds of the touched keys by rows (n, dim) under `keys`; the version made.
 
@@ -145,18 +148,17 @@ class LanceDirectory:
                 handle.checkout(ver)
                 handle.restore()
             if touched:
-                _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
+                merge(handle, sorted(set(touched).difference(keys)), keys, rows, columns)
             return int(handle.version)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
-        pa = _arrow_library()
         handle = self._pinned(source, ver).handle
         try:
             batches = takewhile(lambda _: go_on(), handle.search().to_batches(_BATCH))
-            self._connect().open_table(table).add(pa.RecordBatchReader.from_batches(handle.schema, batches))
+            self._connect().open_table(table).add(record_batches(handle.schema, batches))
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(source, ver, error) from error
         return go_on()
@@ -184,9 +186,11 @@ class LanceDirectory:
         leave_out: Collection[str],
         norm: float,
         exact: bool,
+        where: str | None,
     ) -> Nearest:
         """The `limit` nearest rows of a version to a query (dim,), without the keys left out.
 
+        With `where`, a condition in SQL, only the rows that pass it count, before the nearest are chosen.
         Unless it is to be `exact`, an index may miss some. No row of the version is longer than `norm`.
         Raises ``VersionLost``.
         """
@@ -195,6 +199,8 @@ class LanceDirectory:
         target = prepare(query[None], metric)[0][0]
         search = pinned.handle.search(target, vector_column_name="vector", query_type="vector")
         search = search.distance_type("l2" if metric == "euclidean" else "dot").select(["key", "_distance"])
+        if where is not None:
+            search = search.where(where, prefilter=True)
         found, all_compared = None, True
         try:
             if pinned.index is not None and not exact and asked * _SHARE <= pinned.rows:
@@ -228,6 +234,26 @@ class LanceDirectory:
         except (OSError, RuntimeError, ValueError) as error:
             raise self._lost(table, ver, error) from error
         return rows
+
+    def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]:
+        """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
+        pinned = self._pinned(table, ver)
+        try:
+            found = pinned.handle.search().where(where).select(["key"]).limit(limit).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._lost(table, ver, error) from error
+        keys: list[str] = found["key"].to_pylist()
+        return keys
+
+    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
+        """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
+        names = [name(number) for number in range(fields) for name in (value, odd)]
+        try:
+            found = self._pinned(table, ver).handle.search().select(["key", *names]).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._lost(table, ver, error) from error
+        rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+        return dict(zip(found["key"].to_pylist(), rows, strict=True))
 
     def _pinned(self, table: str, ver: int) -> _Pinned:
         with self._guard():
@@ -282,23 +308,6 @@ class _Pinned:
     """The kind of index, as LanceDB names it."""
 
 
-def _arrow_library() -> Any:
-    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
-
-    return pyarrow
-
-
-def _schema(dim: int) -> Any:
-    pa = _arrow_library()
-    return pa.schema([pa.field("key", pa.string(), False), pa.field("vector", pa.list_(pa.float32(), dim), False)])
-
-
-def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
-    pa = _arrow_library()
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
-    return pa.Table.from_arrays([pa.array(keys, pa.string()), vectors], schema=_schema(rows.shape[1]))
-
-
 def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:
     """A search by a kind of index, as thorough as that can be at little cost; its distances are exact."""
     refine = 1 if index.endswith("FLAT") else 4 if index.endswith("SQ") else 40
@@ -306,12 +315,3 @@ def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:
     if "HNSW" in index:
         search = search.ef(max(_EF, 2 * refine * asked))
     return search if refine == 1 else search.refine_factor(refine)
-
-
-def _merge(handle: Any, gone: Sequence[str], keys: Sequence[str], rows: Matrix) -> None:
-    """Remove the keys that are gone, and insert or replace rows (n, dim) under `keys`, in one commit."""
-    change = handle.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
-    if gone:
-        ids = ", ".join(f"'{key}'" for key in gone)
-        change = change.when_not_matched_by_source_delete(f"key IN ({ids})")
-    change.execute(_arrow(keys, rows))
