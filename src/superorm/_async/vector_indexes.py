@@ -21,7 +21,7 @@ from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
-from superorm.compile.plan import Find
+from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
@@ -76,6 +76,8 @@ class AsyncVectorIndexes:
         self._kind = engine.kind
         self._lists = AsyncMatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
+        self._mirrored: dict[str, set[str]] = {}
+        """The paths that the indexes used here hold, by what any class names."""
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
@@ -94,7 +96,9 @@ class AsyncVectorIndexes:
 
         Raises ``ConfigurationError`` where the vector database cannot be used.
         """
-        if spec not in self._ensured:
+        mirrored = self._mirrored.setdefault(spec.name, set())
+        if spec not in self._ensured or not mirrored.issuperset(spec.paths):
+            mirrored.update(spec.paths)
             await self.copies.ensure(spec)
             self._ensured.add(spec)
             if await self.copies.due(spec):
@@ -110,7 +114,7 @@ class AsyncVectorIndexes:
         if self._registered_at + _REGISTERED < time.monotonic():
             states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
             registered: dict[str, set[str]] = {}
-            for one in await self.backend.read(Find(COLLECTION, states)):
+            for one in await self.backend.read(Aggregate(COLLECTION, [{"$match": states}])):
                 registered.setdefault(one["i"], set()).update(State.of(one).recorded)
             self._registered = registered
             self._registered_at = time.monotonic()
@@ -133,7 +137,7 @@ class AsyncVectorIndexes:
                     path = ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
                     paths.append(path)
                     covered = {*path.paths}
-                more = self._registered.get(name, set[str]()) - covered
+                more = {*self._registered.get(name, ()), *self._mirrored.get(name, ())} - covered
                 paths += [MirroredPath(collection, one, name) for one in sorted(more)]
         return found
 
@@ -275,6 +279,7 @@ class AsyncVectorIndexes:
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the index anew from the documents' vectors, beside writers."""
+        self._mirrored.setdefault(spec.name, set()).update(spec.paths)
         await self.copies.rebuild(spec, progress)
         self._ensured.add(spec)
 

@@ -22,7 +22,7 @@ from superorm._sync.vector_search import VectorSearch
 from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
-from superorm.compile.plan import Find
+from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
@@ -75,6 +75,8 @@ class VectorIndexes:
         self._kind = engine.kind
         self._lists = MatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
+        self._mirrored: dict[str, set[str]] = {}
+        """The paths that the indexes used here hold, by what any class names."""
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
@@ -93,7 +95,9 @@ class VectorIndexes:
 
         Raises ``ConfigurationError`` where the vector database cannot be used.
         """
-        if spec not in self._ensured:
+        mirrored = self._mirrored.setdefault(spec.name, set())
+        if spec not in self._ensured or not mirrored.issuperset(spec.paths):
+            mirrored.update(spec.paths)
             self.copies.ensure(spec)
             self._ensured.add(spec)
             if self.copies.due(spec):
@@ -109,7 +113,7 @@ class VectorIndexes:
         if self._registered_at + _REGISTERED < time.monotonic():
             states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
             registered: dict[str, set[str]] = {}
-            for one in self.backend.read(Find(COLLECTION, states)):
+            for one in self.backend.read(Aggregate(COLLECTION, [{"$match": states}])):
                 registered.setdefault(one["i"], set()).update(State.of(one).recorded)
             self._registered = registered
             self._registered_at = time.monotonic()
@@ -132,7 +136,7 @@ class VectorIndexes:
                     path = ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
                     paths.append(path)
                     covered = {*path.paths}
-                more = self._registered.get(name, set[str]()) - covered
+                more = {*self._registered.get(name, ()), *self._mirrored.get(name, ())} - covered
                 paths += [MirroredPath(collection, one, name) for one in sorted(more)]
         return found
 
@@ -274,6 +278,7 @@ class VectorIndexes:
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the index anew from the documents' vectors, beside writers."""
+        self._mirrored.setdefault(spec.name, set()).update(spec.paths)
         self.copies.rebuild(spec, progress)
         self._ensured.add(spec)
 
