@@ -9,7 +9,18 @@ from collections.abc import Iterator
 import pytest
 from attrs import evolve
 
-from superorm.vectors.planning import FEW, CountMatches, Known, ListMatches, Rank, Step, masks, next_part, plan
+from superorm.vectors.planning import (
+    FEW,
+    CountMatches,
+    Known,
+    ListMatches,
+    ListRows,
+    Rank,
+    Step,
+    masks,
+    next_part,
+    plan,
+)
 
 HELD = [None, 0, 1, 999, 4_000, 20_000, 20_001, 100_000, 1_000_000]
 MATCHING = [0, 1, 10, 249, 250, 999, 1_000, 1_001, 1_500, 5_000, 5_001, 50_000, 50_001, 1_000_000]
@@ -151,3 +162,31 @@ def test_masks() -> None:
     assert masks(0, 0)
     assert not masks(0, 1)
     assert math.ceil(0.05 * 20_000) == FEW
+
+
+def test_what_the_engine_says_of_the_filter() -> None:
+    """All of it: few rows are listed by the engine, of more it finds the nearest. A part: the server lists, if few."""
+    known = Known("lancedb", 10, True, None, pushed=True)
+    assert ListRows(FEW) == plan(known)
+    few = plan(evolve(known, passing=312, listed=True))
+    assert isinstance(few, Rank)
+    assert "gather" == few.strategy
+    assert "312 rows" in few.why
+    many = plan(evolve(known, passing=FEW))
+    assert isinstance(many, Rank)
+    assert ("push-down", True) == (many.strategy, 10 < many.limit < 50)
+    assert f"more than {FEW} rows" in many.why
+    part = evolve(known, left="'title' is not mirrored")
+    assert ListMatches(FEW) == plan(part)
+    assert ["gather", "push-down"] == [
+        getattr(plan(evolve(part, matched=FEW, listed=listed, more=not listed)), "strategy", None)
+        for listed in (True, False)
+    ]
+    some = plan(evolve(part, matched=FEW, more=True))
+    assert isinstance(some, Rank)
+    assert some.limit >= 200
+    assert some.why.endswith("; 'title' is not mirrored")
+    nothing = plan(evolve(part, pushed=False, matched=FEW, more=True))
+    assert isinstance(nothing, Rank)
+    assert "over-fetch" == nothing.strategy
+    assert nothing.why.endswith("; 'title' is not mirrored")

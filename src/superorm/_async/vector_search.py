@@ -60,8 +60,8 @@ class AsyncVectorSearch:
                 self._push_down(self._request.filter)
             while True:
                 step = await self._decide()
-                looks_through = step.strategy in ("over-fetch", "push-down")
-                done = await self._over_fetch(step) if looks_through else await self._rank(step)
+                all_match = step.strategy != "over-fetch" and (step.strategy != "push-down" or self._known.left is None)
+                done = await self._rank(step) if all_match else await self._over_fetch(step)
                 if done:
                     return await self._hits(step)
                 if done is None:
@@ -202,7 +202,7 @@ class AsyncVectorSearch:
             held=known.held,
             matched=known.matched,
             more=known.more,
-            pushed=self._where,
+            pushed=self._where if step.strategy == "push-down" or known.passing is not None else None,
             passing=known.passing,
             version=None if state is None else state.ver,
             pending=self._pending,

@@ -63,7 +63,7 @@ class AsyncTableCopies(AsyncTableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = copy is None and bool(spec.filter_fields) and await self._is_collated(spec)
+        collated = any(field.kind == "str" for field in spec.filter_fields) and await self._is_collated(spec)
         return AsyncTableView(spec, self.tables, look, usable, need, copy, collated)
 
     async def _is_collated(self, spec: VectorSpec) -> bool:

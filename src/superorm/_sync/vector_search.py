@@ -61,8 +61,8 @@ class VectorSearch:
                 self._push_down(self._request.filter)
             while True:
                 step = self._decide()
-                looks_through = step.strategy in ("over-fetch", "push-down")
-                done = self._over_fetch(step) if looks_through else self._rank(step)
+                all_match = step.strategy != "over-fetch" and (step.strategy != "push-down" or self._known.left is None)
+                done = self._rank(step) if all_match else self._over_fetch(step)
                 if done:
                     return self._hits(step)
                 if done is None:
@@ -203,7 +203,7 @@ class VectorSearch:
             held=known.held,
             matched=known.matched,
             more=known.more,
-            pushed=self._where,
+            pushed=self._where if step.strategy == "push-down" or known.passing is not None else None,
             passing=known.passing,
             version=None if state is None else state.ver,
             pending=self._pending,

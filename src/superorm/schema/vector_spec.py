@@ -136,6 +136,7 @@ class VectorSpec(VectorPath):
     index: IndexSpec | None = field(default=None, eq=False)
     """The index asked for; None: chosen by the number of rows."""
     filter_fields: tuple[FilterField, ...] = field(default=(), eq=False)
+    """The fields that engines with tables are to mirror."""
 
     @property
     def paths(self) -> tuple[str, ...]:
