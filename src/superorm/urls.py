@@ -21,7 +21,7 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     },
     "metadata store": {"mongodb": "mongodb://host/database", "mongodb+srv": "mongodb+srv://host/database"},
     "artifact store": {"gridfs": "gridfs://", "memory": "memory://"},
-    "vector database": {"lancedb": "lancedb://path", "memory": "memory://"},
+    "vector database": {"lancedb": "lancedb://path", "s3": "s3://bucket/prefix", "memory": "memory://"},
     "compute engine": {"local": "local://"},
 }
 LATER: Mapping[str, frozenset[str]] = {

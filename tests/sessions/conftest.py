@@ -8,6 +8,7 @@ from uuid import uuid4
 import pymongo
 import pytest
 
+from tests.databases import drop_database
 from tests.sessions.servers import replica_set, standalone
 
 
@@ -41,4 +42,4 @@ def database(mongodb_uri: str) -> Iterator[str]:
     name = f"sessions_{uuid4().hex[:12]}"
     yield name
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(name)
+        drop_database(client, name)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superorm.codec.keys import decode_key, encode_key, sort_key
+from tests.databases import drop_database
 
 ONE = UUID(int=1)
 VALUES: list[Any] = [
@@ -37,7 +38,7 @@ def collection(mongodb_uri: str) -> Any:
             uuid_representation=UuidRepresentation.STANDARD, tz_aware=True
         )
         yield client[name].get_collection("c", codec_options=options)
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def test_equal_as_on_the_server(collection: Any) -> None:

@@ -12,8 +12,9 @@ from attrs import evolve, frozen
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
-from superorm.compile.compiler import CompiledSelect, LikePlan
+from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.searched import LikePlan, found_stages
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
@@ -161,8 +162,10 @@ class AsyncQueries:
         return error
 
     def _request(self, compiled: CompiledSelect, plan: LikePlan, query: _Query) -> SearchRequest:
-        projection = None
-        if compiled.find.projection is not None:
+        projection: dict[str, Any] | None = None
+        if compiled.score is not None:
+            projection = {"_id": 1}
+        elif compiled.find.projection is not None:
             projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
         return SearchRequest(
             spec=plan.spec,
@@ -218,6 +221,11 @@ class AsyncQueries:
 
     async def _finish(self, compiled: CompiledSelect, found: Hits, session: AsyncClientSession | None) -> Found:
         """What follows the search in the statement, over the documents that it found."""
+        if compiled.score is not None:
+            assert isinstance(compiled.read, Aggregate)
+            first = found_stages(compiled.score, [hit.key for hit in found], [hit.score for hit in found])
+            whole = evolve(compiled.read, pipeline=[*first, *compiled.read.pipeline])
+            return Found(await self._backend.read(whole, session=session), None, _explanation(found, [whole]))
         find = compiled.find
         hits: Sequence[Hit] = found
         reads: list[Read] = []

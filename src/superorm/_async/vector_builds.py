@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from superorm._async.vector_records import READERS, AsyncVectorRecords
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.compile.plan import Count, Find
+from superorm.exc import UnsupportedError
 from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
 from superorm.vectors import upkeep
+from superorm.vectors._async.lease import AsyncLease, leased
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.mirror import TableRows, projection, table_rows
@@ -62,8 +64,30 @@ class AsyncTableBuilds:
     async def engine(self) -> str:
         """The engine's id; opens the engine."""
         if self._engine is None:
+            if self.tables.lease is not None and (await self.backend.capabilities()).backend == "mongomock":
+                raise UnsupportedError(
+                    f"{self.tables.uri} is shared by all machines, and documents in mongomock are not: "
+                    "use memory://, or a local lancedb:// directory"
+                )
             self._engine = await self.tables.open()
         return self._engine
+
+    @asynccontextmanager
+    async def lock(
+        self, spec: VectorSpec, work: str = "", *, patience: float | None = None
+    ) -> AsyncGenerator[AsyncLease | None]:
+        """Hold the index's writer lock, or that of other work, with the lease of an engine that all machines share.
+
+        Raises ``EngineBusy`` after `patience` seconds of waiting.
+        """
+        name = f"{self.prefix(spec)}{work}"
+        if self.tables.lease is None:
+            async with self.tables.lock(name, patience=patience):
+                yield None
+        else:
+            name = f"{name}@{await self.engine()}"
+            async with leased(self.backend, name, self.tables.lease, patience) as lease:
+                yield lease
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the table anew from the documents, beside writers."""
@@ -100,7 +124,7 @@ class AsyncTableBuilds:
         Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
         """
         try:
-            async with self.tables.lock(f"{self.prefix(spec)}.upkeep", patience=0):
+            async with self.lock(spec, ".upkeep", patience=0):
                 state = (await self.records.look(spec.name, await self.engine())).state
                 if state is not None and self.usable(spec, state) and lacking(spec, state):
                     await self._mirror(spec, state, go_on)
@@ -181,9 +205,9 @@ class AsyncTableBuilds:
     async def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
-            async with self.tables.lock(self.prefix(spec)):
-                for _ in range(_ATTEMPTS):
-                    if await self.finish_build(spec, table, noted, norm, made):
+            for _ in range(_ATTEMPTS):
+                async with self.lock(spec) as lease:
+                    if await self.finish_build(spec, table, noted, norm, made, lease):
                         return
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
@@ -197,7 +221,7 @@ class AsyncTableBuilds:
             return
         self._engine = None
         await self.records.register(spec.name, await self.engine())
-        async with self.tables.lock(f"{self.prefix(spec)}.build"):
+        async with self.lock(spec, ".build"):
             if not await self._served(spec):
                 state = (await self.records.look(spec.name, await self.engine())).state
                 before = () if state is None else state.filters
@@ -270,7 +294,9 @@ class AsyncTableBuilds:
         await self.tables.append(table, rows.keys, rows.rows, rows.columns)
         return rows.norm
 
-    async def finish_build(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> bool:
+    async def finish_build(
+        self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made, lease: AsyncLease | None = None
+    ) -> bool:
         """Read again the keys of all records that are new, and publish the table. Call it under the lock.
 
         For a table that was filled from the documents, those are new that are not `noted`;
@@ -285,6 +311,8 @@ class AsyncTableBuilds:
             raise VersionLost(f"{spec.name}: its table in {self.tables.uri} was replaced while it was copied")
         self.seen[spec.name] = state.n
         ver = await self.tables.write(table, None, touched, news.keys, news.rows, news.columns)
+        if ver is None:
+            return False
         now, name = datetime.now(UTC), table.rpartition("-")[2]
         served: dict[str, Any] = {
             "ver": ver,
@@ -298,9 +326,9 @@ class AsyncTableBuilds:
         if state.ver is not None and state.table is not None:
             served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
         ids = [record.id for record in look.unstamped if not record.open]
-        return await self.records.publish(
-            spec.name, await self.engine(), state, ids, {"$set": served, "$unset": {f"drop.{name}": ""}}
-        )
+        update = {"$set": served, "$unset": {f"drop.{name}": ""}}
+        fence = None if lease is None else lease.check
+        return await self.records.publish(spec.name, await self.engine(), state, ids, update, fence)
 
     async def _read_news(
         self, spec: VectorSpec, noted: Look, fields: Sequence[FilterField], session: AsyncClientSession | None

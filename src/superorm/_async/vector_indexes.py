@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,13 +14,13 @@ from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_memory import AsyncMemoryCopies
 from superorm._async.vector_quick import quick_search
 from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_registered import AsyncRegisteredIndexes
 from superorm._async.vector_search import AsyncVectorSearch
 from superorm._async.vector_tables import AsyncTableCopies
 from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
-from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
@@ -29,7 +28,7 @@ from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
-from superorm.vectors.records import COLLECTION, Look, Need, State, need_of, new_records
+from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_records
 from superorm.vectors.request import Hits, Problem, SearchRequest
 
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ _KEEPING = 5.0
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
-_REGISTERED = 30.0
-"""Seconds after which the indexes that other programs registered are read again."""
 
 T = TypeVar("T")
 
@@ -83,9 +80,7 @@ class AsyncVectorIndexes:
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._keeper = aio.Background(self._keep, _KEEPING)
-        self._registered: dict[str, set[str]] = {}
-        """The indexes of the database, with the paths beside the vector whose changes are recorded."""
-        self._registered_at = -_REGISTERED
+        self._registered = AsyncRegisteredIndexes(backend, self._let_go)
         self._noted: set[str] = set()
         """Indexes that records were written for, but that nobody here applies."""
         self._pruned: set[str] = set()
@@ -109,26 +104,17 @@ class AsyncVectorIndexes:
         """The indexes of each collection besides those that are `known`: of other registries, or other programs.
 
         Of an index that is known to several classes, each names it; what it mirrors besides the fields that all of them
-        name comes too. What other programs registered is read from time to time, so that a new one is noticed late.
+        name comes too.
         """
-        if self._registered_at + _REGISTERED < time.monotonic():
-            states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
-            registered: dict[str, set[str]] = {}
-            for one in await self.backend.read(Aggregate(COLLECTION, [{"$match": states}])):
-                registered.setdefault(one["i"], set()).update(State.of(one).recorded)
-            self._registered = registered
-            self._registered_at = time.monotonic()
-            if self._noted:
-                self._pruned, self._noted = self._noted, set()
-                self._keeper.wake()
-        if not (self._registered or self._ensured):
+        registered = await self._registered.indexes()
+        if not (registered or self._ensured):
             return {}
         named: dict[str, set[str]] = {}
         for spec in known:
             named[spec.name] = named.get(spec.name, {*spec.paths}).intersection(spec.paths)
         ensured = {spec.name: spec for spec in self._ensured}
         found: dict[str, list[VectorPath]] = {collection: [] for collection in collections}
-        for name in sorted(self._registered.keys() | ensured.keys()):
+        for name in sorted(registered.keys() | ensured.keys()):
             for collection, paths in found.items():
                 if not name.startswith(f"{collection}."):
                     continue
@@ -137,7 +123,7 @@ class AsyncVectorIndexes:
                     path = ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
                     paths.append(path)
                     covered = {*path.paths}
-                more = {*self._registered.get(name, ()), *self._mirrored.get(name, ())} - covered
+                more = {*registered.get(name, ()), *self._mirrored.get(name, ())} - covered
                 paths += [MirroredPath(collection, one, name) for one in sorted(more)]
         return found
 
@@ -313,6 +299,7 @@ class AsyncVectorIndexes:
 
     async def close(self) -> None:
         """Apply what is pending and stop the applier."""
+        await self._registered.close()
         await self._applier.stop()
         await self._keeper.stop()
         await self._apply_waiting()
@@ -359,6 +346,12 @@ class AsyncVectorIndexes:
 
     def _note(self, touched: Iterable[VectorPath]) -> None:
         self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
+
+    def _let_go(self) -> None:
+        """From time to time: remove old records that were written for indexes that nobody here applies."""
+        if self._noted:
+            self._pruned, self._noted = self._noted, set()
+            self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:
         """Keep an error that must not fail the caller: nothing is lost, as searches rank what is not applied."""

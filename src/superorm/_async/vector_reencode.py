@@ -273,9 +273,8 @@ class AsyncReencoding:
 
 def _fields(field: VectorField) -> list[tuple[VectorField, MappedField]]:
     """The field, with its source, in each class of the collection; not again in classes of the same documents."""
-    mapping, found = field.mapping, list[tuple[VectorField, MappedField]]()
-    classes = dict.fromkeys([mapping, *(one for one in mapping.registry if one.collection == mapping.collection)])
-    for one in sorted(classes, key=lambda one: len(one.cls.__mro__)):
+    found = list[tuple[VectorField, MappedField]]()
+    for one in field.mapping.sharing:
         for other in one.vectors:
             if other.spec.path != field.spec.path or other.source is None:
                 continue

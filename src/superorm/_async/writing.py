@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, cast
 
-from superorm._async.encoding_ahead import encode_objects, encode_sources
+from superorm._async.encoding_ahead import SOURCES, encode_objects, encode_sources
 from superorm._async.reading import AsyncReading
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._io.progress import Progress
@@ -55,9 +54,6 @@ from superorm.unitofwork.statement_writes import (
 from superorm.unitofwork.tracking import by_class
 
 __all__ = ["AsyncWriting", "insert_objects"]
-
-_SOURCES = 4_000
-"""How many documents' sources are read, and their vectors computed, at once."""
 
 
 class AsyncWriting:
@@ -345,7 +341,7 @@ class AsyncWriting:
         """Compute the vectors of stored documents from their sources."""
         assert field.source is not None
         collection = cast("str", field.mapping.collection)
-        for part in key_batches(keys, _SOURCES):
+        for part in key_batches(keys, SOURCES):
             filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
             plan = Find(collection, filter, dict.fromkeys(field.needed_of(field.source), 1))
             found = await self._backend.read(plan, session=self._work.server_session)
@@ -425,9 +421,8 @@ async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], rep
     works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
     plan = plan_flush(works, others=await work.others(groups))
     await work.carry_out(plan)
-    for mapping, _, snapshots in plan.inserted:
-        _inserted(work, mapping, (snapshot["_id"] for snapshot in snapshots))
-    attributes = {mapping.key.attribute for mapping in groups}
-    if len(attributes) == 1:
-        return Written(inserted_keys=list(map(attrgetter(attributes.pop()), objects)))
+    for one in works:
+        _inserted(work, one.mapping, one.keys)
+    if len(works) == 1 and works[0].mapping.key.type.plain:
+        return Written(inserted_keys=works[0].keys)
     return Written(inserted_keys=[getattr(instance, class_map(type(instance)).key.attribute) for instance in objects])

@@ -19,7 +19,7 @@ from superorm.artifacts._sync.gridfs import MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.config import Settings, data_dir, hide_password
-from superorm.exc import BackendError, ConfigurationError
+from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.urls import cluster_name, lance_directory, path_of_url, scheme_of, unknown_scheme
 from superorm.vectors._sync.lancedb import LanceVectorIndex
@@ -63,8 +63,12 @@ def _check_schemes(settings: Settings) -> None:
         unknown_scheme("artifact store", settings.artifact_store)
     if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
         _database_name(_bucket(settings, "x"))
-    if settings.vector_database is not None and scheme_of(settings.vector_database) not in ("lancedb", "memory"):
+    if settings.vector_database is not None and scheme_of(settings.vector_database) not in ("lancedb", "s3", "memory"):
         unknown_scheme("vector database", settings.vector_database)
+    if (uri := _store_of(settings)) is not None:
+        LanceVectorIndex(uri)  # raises where it names no bucket
+        if scheme_of(settings.data_backend) == "mongomock":
+            raise UnsupportedError(f"{hide_password(uri)} is for all machines, and mongomock is not; use memory://")
     if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
         unknown_scheme("metadata store", settings.metadata)
 
@@ -175,9 +179,17 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> Vector
         return MemoryVectorIndex()
     if find_spec("lancedb") is None:
         raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
+    if (uri := _store_of(settings)) is not None:
+        return LanceVectorIndex(uri)
     if vectors.partition("://")[2]:
         return LanceVectorIndex(str(path_of_url(vectors)))
     return LanceVectorIndex(str(lance_directory(data_dir(), url, name)))
+
+
+def _store_of(settings: Settings) -> str | None:
+    """The URI of the store that the vector database is in, unless that is a directory: ``s3://bucket/prefix``."""
+    uri = (settings.vector_database or "").removeprefix("lancedb://")
+    return uri if "://" in uri and scheme_of(uri) != "memory" else None
 
 
 def _database_of(url: str) -> str:

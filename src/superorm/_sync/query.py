@@ -13,8 +13,9 @@ from attrs import evolve, frozen
 from superorm._io import sio
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
-from superorm.compile.compiler import CompiledSelect, LikePlan
+from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.searched import LikePlan, found_stages
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import Explanation
@@ -156,8 +157,10 @@ class Queries:
         return error
 
     def _request(self, compiled: CompiledSelect, plan: LikePlan, query: _Query) -> SearchRequest:
-        projection = None
-        if compiled.find.projection is not None:
+        projection: dict[str, Any] | None = None
+        if compiled.score is not None:
+            projection = {"_id": 1}
+        elif compiled.find.projection is not None:
             projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
         return SearchRequest(
             spec=plan.spec,
@@ -213,6 +216,11 @@ class Queries:
 
     def _finish(self, compiled: CompiledSelect, found: Hits, session: ClientSession | None) -> Found:
         """What follows the search in the statement, over the documents that it found."""
+        if compiled.score is not None:
+            assert isinstance(compiled.read, Aggregate)
+            first = found_stages(compiled.score, [hit.key for hit in found], [hit.score for hit in found])
+            whole = evolve(compiled.read, pipeline=[*first, *compiled.read.pipeline])
+            return Found(self._backend.read(whole, session=session), None, _explanation(found, [whole]))
         find = compiled.find
         hits: Sequence[Hit] = found
         reads: list[Read] = []

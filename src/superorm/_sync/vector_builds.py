@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import READERS, VectorRecords
 from superorm.compile.plan import Count, Find
+from superorm.exc import UnsupportedError
 from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
 from superorm.vectors import upkeep
+from superorm.vectors._sync.lease import Lease, leased
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.mirror import TableRows, projection, table_rows
@@ -63,8 +65,28 @@ class TableBuilds:
     def engine(self) -> str:
         """The engine's id; opens the engine."""
         if self._engine is None:
+            if self.tables.lease is not None and self.backend.capabilities().backend == "mongomock":
+                raise UnsupportedError(
+                    f"{self.tables.uri} is shared by all machines, and documents in mongomock are not: "
+                    "use memory://, or a local lancedb:// directory"
+                )
             self._engine = self.tables.open()
         return self._engine
+
+    @contextmanager
+    def lock(self, spec: VectorSpec, work: str = "", *, patience: float | None = None) -> Generator[Lease | None]:
+        """Hold the index's writer lock, or that of other work, with the lease of an engine that all machines share.
+
+        Raises ``EngineBusy`` after `patience` seconds of waiting.
+        """
+        name = f"{self.prefix(spec)}{work}"
+        if self.tables.lease is None:
+            with self.tables.lock(name, patience=patience):
+                yield None
+        else:
+            name = f"{name}@{self.engine()}"
+            with leased(self.backend, name, self.tables.lease, patience) as lease:
+                yield lease
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the table anew from the documents, beside writers."""
@@ -101,7 +123,7 @@ class TableBuilds:
         Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
         """
         try:
-            with self.tables.lock(f"{self.prefix(spec)}.upkeep", patience=0):
+            with self.lock(spec, ".upkeep", patience=0):
                 state = self.records.look(spec.name, self.engine()).state
                 if state is not None and self.usable(spec, state) and lacking(spec, state):
                     self._mirror(spec, state, go_on)
@@ -182,9 +204,9 @@ class TableBuilds:
     def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
-            with self.tables.lock(self.prefix(spec)):
-                for _ in range(_ATTEMPTS):
-                    if self.finish_build(spec, table, noted, norm, made):
+            for _ in range(_ATTEMPTS):
+                with self.lock(spec) as lease:
+                    if self.finish_build(spec, table, noted, norm, made, lease):
                         return
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
@@ -198,7 +220,7 @@ class TableBuilds:
             return
         self._engine = None
         self.records.register(spec.name, self.engine())
-        with self.tables.lock(f"{self.prefix(spec)}.build"):
+        with self.lock(spec, ".build"):
             if not self._served(spec):
                 state = self.records.look(spec.name, self.engine()).state
                 before = () if state is None else state.filters
@@ -271,7 +293,9 @@ class TableBuilds:
         self.tables.append(table, rows.keys, rows.rows, rows.columns)
         return rows.norm
 
-    def finish_build(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> bool:
+    def finish_build(
+        self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made, lease: Lease | None = None
+    ) -> bool:
         """Read again the keys of all records that are new, and publish the table. Call it under the lock.
 
         For a table that was filled from the documents, those are new that are not `noted`;
@@ -286,6 +310,8 @@ class TableBuilds:
             raise VersionLost(f"{spec.name}: its table in {self.tables.uri} was replaced while it was copied")
         self.seen[spec.name] = state.n
         ver = self.tables.write(table, None, touched, news.keys, news.rows, news.columns)
+        if ver is None:
+            return False
         now, name = datetime.now(UTC), table.rpartition("-")[2]
         served: dict[str, Any] = {
             "ver": ver,
@@ -299,9 +325,9 @@ class TableBuilds:
         if state.ver is not None and state.table is not None:
             served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
         ids = [record.id for record in look.unstamped if not record.open]
-        return self.records.publish(
-            spec.name, self.engine(), state, ids, {"$set": served, "$unset": {f"drop.{name}": ""}}
-        )
+        update = {"$set": served, "$unset": {f"drop.{name}": ""}}
+        fence = None if lease is None else lease.check
+        return self.records.publish(spec.name, self.engine(), state, ids, update, fence)
 
     def _read_news(
         self, spec: VectorSpec, noted: Look, fields: Sequence[FilterField], session: ClientSession | None

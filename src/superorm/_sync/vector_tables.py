@@ -13,6 +13,7 @@ from bson import ObjectId
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors._sync.lease import Lease
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
@@ -113,17 +114,20 @@ class TableCopies(TableBuilds):
             self._apply_all(spec, patience)
 
     def _apply_all(self, spec: VectorSpec, patience: float | None) -> None:
-        with self.tables.lock(self.prefix(spec), patience=patience):
-            while self.apply_some(spec):
-                pass
+        left = True
+        while left:
+            with self.lock(spec, patience=patience) as lease:
+                while left and (lease is None or not lease.lost):
+                    left = self.apply_some(spec, lease)
 
-    def apply_some(self, spec: VectorSpec) -> bool:
+    def apply_some(self, spec: VectorSpec, lease: Lease | None = None) -> bool:
         """Apply some of the records, in one publication; False where none was left. Call it under the lock."""
         step = self.read_step(spec)
         if step is None:
             return False
         ver = self.write_step(spec, step)
-        self.publish_step(spec, step, ver)
+        if (ver is None or not self.publish_step(spec, step, ver, lease)) and lease is not None:
+            lease.renew()
         return True
 
     def read_step(self, spec: VectorSpec) -> Step | None:
@@ -152,17 +156,24 @@ class TableCopies(TableBuilds):
         rows = table_rows(spec, documents, fields)
         return Step(look.state, [record.id for record in records], list(touched), rows)
 
-    def write_step(self, spec: VectorSpec, step: Step) -> int:
-        """Write what was read to the table, from its published version on; the version made."""
+    def write_step(self, spec: VectorSpec, step: Step) -> int | None:
+        """Write what was read to the table, from its published version on; the version made.
+
+        None where that is not to be published, as another wrote to the table meanwhile.
+        """
         state = step.state
         assert state.table is not None
         rows = step.rows
         return self.tables.write(state.table, state.ver, step.touched, rows.keys, rows.rows, rows.columns)
 
-    def publish_step(self, spec: VectorSpec, step: Step, ver: int) -> bool:
-        """Publish the version and stamp exactly the records read; False, and nothing done, where the state moved."""
+    def publish_step(self, spec: VectorSpec, step: Step, ver: int, lease: Lease | None = None) -> bool:
+        """Publish the version and stamp exactly the records read.
+
+        False, and nothing done, where the state moved, or another took the lease.
+        """
         update = {"$set": {"ver": ver}, "$max": {"norm": step.rows.norm}, "$inc": {"changed": len(step.touched)}}
-        return self.records.publish(spec.name, self.engine(), step.state, step.ids, update)
+        fence = None if lease is None else lease.check
+        return self.records.publish(spec.name, self.engine(), step.state, step.ids, update, fence)
 
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, cast
 
 from superorm._io.progress import Progress
-from superorm._sync.encoding_ahead import encode_objects, encode_sources
+from superorm._sync.encoding_ahead import SOURCES, encode_objects, encode_sources
 from superorm._sync.reading import Reading
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.codec import documents
@@ -56,9 +55,6 @@ from superorm.unitofwork.statement_writes import (
 from superorm.unitofwork.tracking import by_class
 
 __all__ = ["Writing", "insert_objects"]
-
-_SOURCES = 4_000
-"""How many documents' sources are read, and their vectors computed, at once."""
 
 
 class Writing:
@@ -346,7 +342,7 @@ class Writing:
         """Compute the vectors of stored documents from their sources."""
         assert field.source is not None
         collection = cast("str", field.mapping.collection)
-        for part in key_batches(keys, _SOURCES):
+        for part in key_batches(keys, SOURCES):
             filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
             plan = Find(collection, filter, dict.fromkeys(field.needed_of(field.source), 1))
             found = self._backend.read(plan, session=self._work.server_session)
@@ -424,9 +420,8 @@ def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progre
     works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
     plan = plan_flush(works, others=work.others(groups))
     work.carry_out(plan)
-    for mapping, _, snapshots in plan.inserted:
-        _inserted(work, mapping, (snapshot["_id"] for snapshot in snapshots))
-    attributes = {mapping.key.attribute for mapping in groups}
-    if len(attributes) == 1:
-        return Written(inserted_keys=list(map(attrgetter(attributes.pop()), objects)))
+    for one in works:
+        _inserted(work, one.mapping, one.keys)
+    if len(works) == 1 and works[0].mapping.key.type.plain:
+        return Written(inserted_keys=works[0].keys)
     return Written(inserted_keys=[getattr(instance, class_map(type(instance)).key.attribute) for instance in objects])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from superorm.schema.vector_binary import Vector, decode_vector, encode_vector
 
-__all__ = ["Matrix", "Vector", "decode_rows", "decode_vector", "encode_vector", "value_at"]
+__all__ = ["Matrix", "Vector", "as_float32", "decode_rows", "decode_vector", "encode_vector", "value_at"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 """Rows of float32, shape (n, dim)."""
@@ -27,6 +27,15 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
             return None
         value = cast("Mapping[str, Any]", value).get(name)
     return value
+
+
+def as_float32(numbers: Any) -> NDArray[np.float32] | None:
+    """An array of any shape, as it is where it is one of float32; None for what is no array of numbers."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(numbers, np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
+        return None
 
 
 def decode_rows(values: Sequence[Any], dim: int) -> tuple[Matrix, list[int]]:

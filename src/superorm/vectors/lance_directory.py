@@ -6,7 +6,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from superorm.vectors.mirror import Columns, odd, value
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.scores import longest, prepare, rounding
 
-__all__ = ["LanceDirectory"]
+__all__ = ["LanceDirectory", "require_lancedb"]
 
 _IDENTITY = "superorm.json"
 _HANDLES = 16
@@ -57,8 +58,8 @@ _users: list[int] = []
 class LanceDirectory:
     """Tables of (key, vector, mirrored fields) below one directory, read at exact versions."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, where: Path | str) -> None:
+        self.where = str(where)
         self._engine: str | None = None
         self._forget()
 
@@ -68,6 +69,11 @@ class LanceDirectory:
         self._connection: Any = None
         self._handles: dict[tuple[str, int], _Pinned] = {}
 
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return Path(self.where)
+
     def open(self) -> str:
         """Make the directory if need be; its engine id.
 
@@ -75,12 +81,7 @@ class LanceDirectory:
         a copy of the directory is another engine.
         Raises ``ConfigurationError`` where lancedb is missing or the directory cannot be used.
         """
-        try:
-            import lancedb  # noqa: F401  # pyright: ignore[reportUnusedImport]
-        except ImportError as error:
-            raise ConfigurationError(
-                'the vector database lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"'
-            ) from error
+        require_lancedb()
         file, lock = self.path / _IDENTITY, FileLock(self.path / "superorm.lock")
         try:
             while not lock.acquire():
@@ -120,13 +121,15 @@ class LanceDirectory:
 
     def create(self, table: str, dim: int, fields: Sequence[FilterField]) -> None:
         """Make an empty table that mirrors these fields."""
-        self._connect().create_table(table, schema=schema(dim, fields))
+        with self._using():
+            self._connect().create_table(table, schema=schema(dim, fields))
 
     def append(self, table: str, keys: Sequence[str], rows: Matrix, columns: Columns) -> None:
         """Add rows (n, dim), of keys that the table does not hold."""
         if keys:
-            handle = self._connect().open_table(table)
-            handle.add(rows_table(handle.schema, keys, rows, columns))
+            with self._using():
+                handle = self._connect().open_table(table)
+                handle.add(rows_table(handle.schema, keys, rows, columns))
 
     def write(
         self,
@@ -136,31 +139,32 @@ class LanceDirectory:
         keys: Sequence[str],
         rows: Matrix,
         columns: Columns,
-    ) -> int:
+    ) -> int | None:
         """Replace what the table holds of the touched keys by rows (n, dim) under `keys`; the version made.
 
         Where the latest version is not `ver`, somebody died in the middle: `ver` is restored first.
-        Call it under the writer's lock. Raises ``VersionLost``.
+        Call it under the writer's lock. None where another writer, whose lock expired, made a version meanwhile:
+        LanceDB puts one writer's rows upon the other's, so the version made holds his as well.
+        Raises ``VersionLost``.
         """
-        try:
+        with self._reading(table, ver):
             handle = self._connect().open_table(table)
-            if ver is not None and handle.version != ver:
+            made = int(handle.version)
+            if ver is not None and made != ver:
                 handle.checkout(ver)
                 handle.restore()
-            if touched:
+                made += 1
+            if touched and handle.version == made:
                 merge(handle, sorted(set(touched).difference(keys)), keys, rows, columns)
-            return int(handle.version)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
+                made += 1
+            return made if handle.version == made else None
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
         handle = self._pinned(source, ver).handle
-        try:
+        with self._reading(source, ver):
             batches = takewhile(lambda _: go_on(), handle.search().to_batches(_BATCH))
             self._connect().open_table(table).add(record_batches(handle.schema, batches))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(source, ver, error) from error
         return go_on()
 
     def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
@@ -169,12 +173,14 @@ class LanceDirectory:
 
         config = getattr(lancedb.index, _CLASSES[index.kind])
         distance = "l2" if metric == "euclidean" else "dot"
-        handle = self._connect().open_table(table)
-        handle.create_index("vector", config=config(distance_type=distance, **index.parameters))
+        with self._using():
+            handle = self._connect().open_table(table)
+            handle.create_index("vector", config=config(distance_type=distance, **index.parameters))
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
-        self._connect().drop_table(table, ignore_missing=True)
+        with self._using():
+            self._connect().drop_table(table, ignore_missing=True)
 
     def nearest(
         self,
@@ -202,14 +208,12 @@ class LanceDirectory:
         if where is not None:
             search = search.where(where, prefilter=True)
         found, all_compared = None, True
-        try:
+        with self._reading(table, ver):
             if pinned.index is not None and not exact and asked * _SHARE <= pinned.rows:
                 found = _thorough(search.limit(asked), pinned.index, asked, pinned.rows).to_arrow()
                 all_compared = found.num_rows < asked
             if all_compared:
                 found = search.bypass_vector_index().limit(asked).to_arrow()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
         assert found is not None
         keys: list[str] = found["key"].to_pylist()
         distances = found["_distance"].to_numpy() - (1 if metric == "dot" else 0)
@@ -227,31 +231,26 @@ class LanceDirectory:
         """All rows of a version. Raises ``VersionLost``."""
         pinned = self._pinned(table, ver)
         rows = Rows(dim, metric, pinned.rows)
-        try:
+        with self._reading(table, ver):
             for batch in pinned.handle.to_arrow().to_batches():
                 vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
                 rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
         return rows
 
     def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]:
         """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
         pinned = self._pinned(table, ver)
-        try:
+        with self._reading(table, ver):
             found = pinned.handle.search().where(where).select(["key"]).limit(limit).to_arrow()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
         keys: list[str] = found["key"].to_pylist()
         return keys
 
     def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
         """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
         names = [name(number) for number in range(fields) for name in (value, odd)]
-        try:
-            found = self._pinned(table, ver).handle.search().select(["key", *names]).to_arrow()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
+        pinned = self._pinned(table, ver)
+        with self._reading(table, ver):
+            found = pinned.handle.search().select(["key", *names]).to_arrow()
         rows = zip(*(found[name].to_pylist() for name in names), strict=True)
         return dict(zip(found["key"].to_pylist(), rows, strict=True))
 
@@ -259,13 +258,11 @@ class LanceDirectory:
         with self._guard():
             pinned = self._handles.get((table, ver))
             if pinned is None:
-                try:
+                with self._reading(table, ver):
                     handle = self._connect().open_table(table)
                     handle.checkout(ver)
                     kinds = [str(index.index_type).upper() for index in handle.list_indices()]
                     pinned = _Pinned(handle, int(handle.count_rows()), kinds[0] if kinds else None)
-                except (OSError, RuntimeError, ValueError) as error:
-                    raise self._lost(table, ver, error) from error
                 self._handles[table, ver] = pinned
                 while len(self._handles) > _HANDLES:
                     del self._handles[next(iter(self._handles))]
@@ -281,21 +278,35 @@ class LanceDirectory:
         """The connection. Raises ``ConfigurationError`` in a forked process whose parent has used LanceDB."""
         with self._guard():
             if self._connection is None:
-                import lancedb
-
                 if not _users:
                     _users.append(os.getpid())
                 elif _users[0] != os.getpid():
                     raise ConfigurationError(
-                        f"{self.path}: LanceDB was used before this process was forked, and does not survive that; "
+                        f"{self.where}: LanceDB was used before this process was forked, and does not survive that; "
                         "start processes by spawn or forkserver, or use the vector database only after the fork"
                     )
-                self._connection = lancedb.connect(str(self.path))
+                self._connection = self._connected()
             return self._connection
 
-    def _lost(self, table: str, ver: int | None, error: Exception) -> VersionLost:
-        self.close()
-        return VersionLost(f"{self.path}: table {table} cannot be read at version {ver}: {error}")
+    def _connected(self) -> Any:
+        """A new connection."""
+        import lancedb
+
+        return lancedb.connect(self.where)
+
+    @contextmanager
+    def _using(self) -> Generator[None]:
+        """Around what makes and removes tables."""
+        yield
+
+    @contextmanager
+    def _reading(self, table: str, ver: int | None) -> Generator[None]:
+        """Around what needs a version of a table. Raises ``VersionLost``."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            self.close()
+            raise VersionLost(f"{self.where}: table {table} cannot be read at version {ver}: {error}") from error
 
 
 @frozen
@@ -306,6 +317,16 @@ class _Pinned:
     rows: int
     index: str | None
     """The kind of index, as LanceDB names it."""
+
+
+def require_lancedb() -> None:
+    """Raise ``ConfigurationError`` where the extra is not installed."""
+    try:
+        import lancedb  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise ConfigurationError(
+            'the vector database lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"'
+        ) from error
 
 
 def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:

@@ -11,7 +11,7 @@ from superorm.codec.vectors import Matrix
 from superorm.schema.vector_spec import FilterField, FilterKind
 from superorm.vectors.mirror import Columns, odd, value
 
-__all__ = ["merge", "record_batches", "rows_table", "schema"]
+__all__ = ["arrow_library", "merge", "record_batches", "rows_table", "schema"]
 
 _TYPES: dict[FilterKind, str] = {
     "bool": "bool_",
@@ -26,7 +26,7 @@ _TYPES: dict[FilterKind, str] = {
 
 def schema(dim: int, fields: Sequence[FilterField]) -> Any:
     """The Arrow schema of tables of vectors (dim,) and mirrored fields."""
-    pa = _arrow_library()
+    pa = arrow_library()
     columns = [pa.field("key", pa.string(), False), pa.field("vector", pa.list_(pa.float32(), dim), False)]
     for number, field in enumerate(fields):
         columns.append(pa.field(value(number), getattr(pa, _TYPES[field.kind])()))
@@ -37,7 +37,7 @@ def schema(dim: int, fields: Sequence[FilterField]) -> Any:
 
 def rows_table(like: Any, keys: Sequence[str], rows: Matrix, columns: Columns) -> Any:
     """An Arrow table of this schema, of rows (n, dim) under `keys`."""
-    pa = _arrow_library()
+    pa = arrow_library()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
     given = {"key": pa.array(keys, pa.string()), "vector": vectors}
     given |= {name: pa.array(values, like.field(name).type) for name, values in columns.items()}
@@ -55,10 +55,11 @@ def merge(handle: Any, gone: Sequence[str], keys: Sequence[str], rows: Matrix, c
 
 def record_batches(like: Any, batches: Iterable[Any]) -> Any:
     """A reader of batches of this schema."""
-    return _arrow_library().RecordBatchReader.from_batches(like, batches)
+    return arrow_library().RecordBatchReader.from_batches(like, batches)
 
 
-def _arrow_library() -> Any:
+def arrow_library() -> Any:
+    """PyArrow, which is only partly typed."""
     import pyarrow  # pyright: ignore[reportMissingTypeStubs]
 
     return pyarrow

@@ -26,6 +26,8 @@ class AsyncVectorTables(Protocol):
 
     kind: str
     uri: str
+    lease: float | None
+    """Of an engine that all machines share: the seconds for which a writer's lease lasts. None: `lock` is used."""
     resident: Resident[aio.Lock]
     """Tables held in process memory, in the place of which memory is searched."""
 
@@ -49,7 +51,7 @@ class AsyncVectorTables(Protocol):
         keys: Sequence[str],
         rows: Matrix,
         columns: Columns = ...,
-    ) -> int: ...
+    ) -> int | None: ...
 
     async def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
 

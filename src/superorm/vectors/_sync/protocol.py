@@ -27,6 +27,8 @@ class VectorTables(Protocol):
 
     kind: str
     uri: str
+    lease: float | None
+    """Of an engine that all machines share: the seconds for which a writer's lease lasts. None: `lock` is used."""
     resident: Resident[sio.Lock]
     """Tables held in process memory, in the place of which memory is searched."""
 
@@ -50,7 +52,7 @@ class VectorTables(Protocol):
         keys: Sequence[str],
         rows: Matrix,
         columns: Columns = ...,
-    ) -> int: ...
+    ) -> int | None: ...
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
 
