@@ -29,7 +29,7 @@ class Item(Document):
     """Below n for n in a thousand of all."""
     far: Mapped[bool] = field(index=True)
     text: Mapped[str] = field(default="x" * 200)
-    embedding: Mapped[np.ndarray | None] = vector(DIM)
+    embedding: Mapped[np.ndarray | None] = vector(DIM, filter_fields=["share", "far"])
 
 
 def clustered(n: int, seed: int) -> Rows:

@@ -14,6 +14,7 @@ from superorm.vectors.planning import (
     CountMatches,
     Known,
     ListMatches,
+    ListRows,
     Rank,
     Step,
     masks,
@@ -162,3 +163,31 @@ def test_masks() -> None:
     assert [False, True, True] == [masks(n, 100) for n in (24, 25, 100)]
     assert masks(0, 0)
     assert not masks(0, 1)
+
+
+def test_what_the_engine_says_of_the_filter() -> None:
+    """All of it: few rows are listed by the engine, of more it finds the nearest. A part: the server lists, if few."""
+    known = Known("lancedb", 10, True, None, pushed=True)
+    assert ListRows(FEW_READ) == plan(known)
+    few = plan(evolve(known, passing=312, listed=True))
+    assert isinstance(few, Rank)
+    assert "gather" == few.strategy
+    assert "312 rows" in few.why
+    many = plan(evolve(known, passing=FEW_READ))
+    assert isinstance(many, Rank)
+    assert ("push-down", True) == (many.strategy, 10 < many.limit < 50)
+    assert f"more than {FEW_READ} rows" in many.why
+    part = evolve(known, left="'title' is not mirrored")
+    assert ListMatches(FEW_READ) == plan(part)
+    assert ["gather", "push-down"] == [
+        getattr(plan(evolve(part, matched=FEW_READ, listed=listed, more=not listed)), "strategy", None)
+        for listed in (True, False)
+    ]
+    some = plan(evolve(part, matched=FEW_READ, more=True))
+    assert isinstance(some, Rank)
+    assert some.limit >= 200
+    assert some.why.endswith("; 'title' is not mirrored")
+    nothing = plan(evolve(part, pushed=False, matched=FEW_READ, more=True))
+    assert isinstance(nothing, Rank)
+    assert "over-fetch" == nothing.strategy
+    assert nothing.why.endswith("; 'title' is not mirrored")

@@ -180,10 +180,13 @@ class AsyncUnitOfWork(AsyncTransaction):
         """The vector indexes of the classes' collections that not all of these classes know, by collection."""
         self.check_writing()
         known: dict[str, set[VectorSpec]] = {}
+        named: list[VectorSpec] = []
         for mapping in mappings:  # those of one collection may be of several registries
             specs = {field.spec for field in vector_fields(mapping)}
+            named += specs
             known.setdefault(str(mapping.collection), specs).intersection_update(specs)
-        return await self.db.vectors.others(known, {spec for specs in known.values() for spec in specs})
+        common = {spec for specs in known.values() for spec in specs}
+        return await self.db.vectors.others(known, [spec for spec in named if spec in common])
 
     async def carry_out(self, plan: FlushPlan, tracker: Tracker | None = None) -> None:
         """Write the plan into the transaction, and which vectors it touches; then tell the tracker.

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from attrs import evolve
 from bson import ObjectId
 
-from superorm._async.vector_records import READERS, AsyncVectorRecords, vectors_of
+from superorm._async.vector_records import READERS, AsyncVectorRecords
+from superorm._io import aio
 from superorm._io.progress import Progress
-from superorm.codec.vectors import Matrix
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
-from superorm.schema.vector_spec import IndexSpec, VectorSpec
+from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
 from superorm.vectors import upkeep
 from superorm.vectors._async.lease import AsyncLease, leased
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import EngineBusy, VersionLost
-from superorm.vectors.records import Look, Made, State, keys_of
-from superorm.vectors.scores import longest, prepare
-from superorm.vectors.upkeep import index_for, is_due
+from superorm.vectors.mirror import TableRows, projection, table_rows
+from superorm.vectors.records import Coming, Look, Made, State, keys_of
+from superorm.vectors.upkeep import index_for, is_due, lacking
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -42,6 +42,9 @@ _TIDY_EVERY = 32
 _BUILDING = timedelta(days=1)
 """How long a build may take before its table counts as left behind."""
 _ATTEMPTS = 5
+_KNOWN_AFTER = timedelta(seconds=100)
+"""So long after an announcement every program has read it, and what it wrote without knowing of it is committed."""
+_A_MOMENT = 0.25
 
 
 class AsyncTableBuilds:
@@ -90,10 +93,15 @@ class AsyncTableBuilds:
         """Build the table anew from the documents, beside writers."""
         self._engine = None
         await self.records.register(spec.name, await self.engine())
-        await self._build(spec, progress)
+        await self._build(spec, spec.filter_fields, progress)
 
     async def due(self, spec: VectorSpec) -> bool:
-        """Whether the table is to be copied now, as it is large; small ones are looked at when they were changed."""
+        """Whether the table is to be made anew now: it lacks fields to mirror, or is large, and to be copied.
+
+        Small ones are copied when they were changed.
+        """
+        if spec.filter_fields and lacking(spec, (await self.records.look(spec.name, await self.engine())).state):
+            return True
         large = Count(spec.collection, {}, upkeep.INDEXED_FROM)
         if (await self.backend.read(large))[0]["n"] < upkeep.INDEXED_FROM:
             return False
@@ -107,7 +115,7 @@ class AsyncTableBuilds:
         index = index_for(spec, state, rows, self.tables.resident.limit)
         if index is not None and self._in_vain.get(spec.name) == index:
             return None
-        return Made(state.n, now, index) if is_due(spec, state, rows, index, now) else None
+        return Made(state.n, now, index, state.filters) if is_due(spec, state, rows, index, now) else None
 
     async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
         """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
@@ -118,6 +126,9 @@ class AsyncTableBuilds:
         try:
             async with self.lock(spec, ".upkeep", patience=0):
                 state = (await self.records.look(spec.name, await self.engine())).state
+                if state is not None and self.usable(spec, state) and lacking(spec, state):
+                    await self._mirror(spec, state, go_on)
+                    state = (await self.records.look(spec.name, await self.engine())).state
                 made = await self._due(spec, state)
                 if state is not None and made is not None:
                     await self._renew(spec, state, made, go_on)
@@ -140,6 +151,21 @@ class AsyncTableBuilds:
             await self.records.update_state(spec.name, await self.engine(), {"$unset": gone})
         await self.records.prune(spec.name)
 
+    async def _mirror(self, spec: VectorSpec, state: State, go_on: Callable[[], bool]) -> None:
+        """Announce the fields that the table lacks; once every program records their changes, build it with them."""
+        wanted, coming = lacking(spec, state), state.coming
+        if coming is None or not {*wanted} <= {*coming.filters}:
+            others = () if coming is None else coming.filters
+            announced = {*others, *wanted}.difference(state.filters)
+            coming = Coming(datetime.now(UTC), tuple(sorted(announced, key=lambda field: field.path)))
+            update = {"$set": {"coming": coming.as_document()}}
+            await self.records.update_state(spec.name, await self.engine(), update)
+        while datetime.now(UTC) < coming.at + _KNOWN_AFTER:
+            if not go_on():
+                return
+            await aio.sleep(_A_MOMENT)
+        await self._build(spec, [*dict.fromkeys((*state.filters, *coming.filters))], go_on=go_on)
+
     async def _renew(self, spec: VectorSpec, state: State, made: Made, go_on: Callable[[], bool]) -> None:
         """Copy the published version without a lock, then, under the lock, read again what was recorded since.
 
@@ -147,7 +173,7 @@ class AsyncTableBuilds:
         """
         assert state.table is not None
         assert state.ver is not None
-        table, done, left = await self._begin(spec), False, False
+        table, done, left = await self._begin(spec, made.filters), False, False
         try:
             copied = await self.tables.copy(state.table, state.ver, table, go_on)
             if copied and made.index is not None:
@@ -162,15 +188,15 @@ class AsyncTableBuilds:
             over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
             await self.records.update_state(spec.name, await self.engine(), {"$set": over})
         if done:
-            await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
+            await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made)
 
-    async def _begin(self, spec: VectorSpec) -> str:
+    async def _begin(self, spec: VectorSpec, fields: Sequence[FilterField]) -> str:
         """Make a table, which counts as left behind unless it is published."""
         name = str(ObjectId())
         building = {"$set": {f"drop.{name}": datetime.now(UTC) + _BUILDING}}
         await self.records.update_state(spec.name, await self.engine(), building)
         table = f"{self.prefix(spec)}-{name}"
-        await self.tables.create(table, spec.dim)
+        await self.tables.create(table, spec.dim, fields)
         return table
 
     async def _give_up(self, spec: VectorSpec, table: str) -> None:
@@ -179,14 +205,12 @@ class AsyncTableBuilds:
         begun = {f"drop.{table.rpartition('-')[2]}": ""}
         await self.records.update_state(spec.name, await self.engine(), {"$unset": begun})
 
-    async def _finish(
-        self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None
-    ) -> None:
+    async def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
             for _ in range(_ATTEMPTS):
                 async with self.lock(spec) as lease:
-                    if await self.finish_build(spec, table, noted, norm, index, lease):
+                    if await self.finish_build(spec, table, noted, norm, made, lease):
                         return
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
@@ -202,7 +226,9 @@ class AsyncTableBuilds:
         await self.records.register(spec.name, await self.engine())
         async with self.lock(spec, ".build"):
             if not await self._served(spec):
-                await self._build(spec, None)
+                state = (await self.records.look(spec.name, await self.engine())).state
+                before = () if state is None else state.filters
+                await self._build(spec, [*dict.fromkeys((*before, *spec.filter_fields))])
 
     async def _served(self, spec: VectorSpec) -> bool:
         state = (await self.records.look(spec.name, await self.engine())).state
@@ -211,67 +237,83 @@ class AsyncTableBuilds:
         self.seen[spec.name] = state.n
         return await self.tables.has(state.table, state.ver)
 
-    async def _build(self, spec: VectorSpec, progress: Progress | None) -> None:
-        """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish."""
-        table, done = await self._begin(spec), False
+    async def _build(
+        self,
+        spec: VectorSpec,
+        fields: Sequence[FilterField],
+        progress: Progress | None = None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish.
+
+        Nothing is published where it was not to go on.
+        """
+        table, done = await self._begin(spec, fields), False
+        noted, norm = Look(None), 0.0
         try:
             noted = await self.records.everything(spec.name, await self.engine())
-            norm = await self.fill(spec, table, progress)
-            done = True
+            norm = await self.fill(spec, table, progress, fields=fields, go_on=go_on)
+            done = go_on()
         finally:
             if not done:
                 await self._give_up(spec, table)
-        await self._finish(spec, table, noted, norm)
+        if done:
+            await self._finish(spec, table, noted, norm, Made(0, datetime.now(UTC), None, tuple(fields)))
 
-    async def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> float:
-        """Append the vectors of all documents to a new table; the length of the longest row."""
-        done, total, norm = 0, 0, 0.0
-        if progress is not None:
-            total = (await self.backend.read(Count(spec.collection)))[0]["n"]
-        keys: list[str] = []
-        rows: list[Matrix] = []
-        async with aclosing(self.backend.stream(Find(spec.collection, {}, {spec.path: 1}))) as parts:
-            async for part in parts:
-                some, vectors = vectors_of(spec, part)
-                prepared, usable = prepare(vectors, spec.metric)
-                keys += [key for key, use in zip(some, usable, strict=True) if use]
-                rows.append(prepared[usable])
-                norm = max(norm, longest(rows[-1]))
-                if len(keys) >= _KEYS_PER_APPEND:
-                    await self.tables.append(table, keys, np.concatenate(rows))
-                    keys, rows = [], []
-                if progress is not None:
-                    done += len(part)
-                    progress(done, max(done, total), spec.name)
-        if keys:
-            await self.tables.append(table, keys, np.concatenate(rows))
-        return norm
-
-    async def finish_build(
+    async def fill(
         self,
         spec: VectorSpec,
         table: str,
-        noted: Look,
-        norm: float,
-        index: IndexSpec | None = None,
-        lease: AsyncLease | None = None,
+        progress: Progress | None = None,
+        *,
+        fields: Sequence[FilterField] = (),
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> float:
+        """Append the vectors, and the fields to mirror, of all documents to a new table; the length of the longest row.
+
+        Some are left out where it is not to go on.
+        """
+        done, total, norm = 0, 0, 0.0
+        if progress is not None:
+            total = (await self.backend.read(Count(spec.collection)))[0]["n"]
+        documents: list[Mapping[str, Any]] = []
+        async with aclosing(self.backend.stream(Find(spec.collection, {}, projection(spec, fields)))) as parts:
+            async for part in parts:
+                if not go_on():
+                    break
+                documents += part
+                if len(documents) >= _KEYS_PER_APPEND:
+                    norm = max(norm, await self._append(spec, table, documents, fields))
+                    documents = []
+                if progress is not None:
+                    done += len(part)
+                    progress(done, max(done, total), spec.name)
+        return max(norm, await self._append(spec, table, documents, fields))
+
+    async def _append(
+        self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
+    ) -> float:
+        rows = table_rows(spec, documents, fields)
+        await self.tables.append(table, rows.keys, rows.rows, rows.columns)
+        return rows.norm
+
+    async def finish_build(
+        self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made, lease: AsyncLease | None = None
     ) -> bool:
         """Read again the keys of all records that are new, and publish the table. Call it under the lock.
 
         For a table that was filled from the documents, those are new that are not `noted`;
         for a copy, those that the publication `noted.since` does not include.
-        None of the rows that it was filled with is longer than `norm`.
+        None of the rows that it was filled with is longer than `norm`; `made` says what it has.
         """
-        look, touched, found, vectors = await self.records.in_snapshot(partial(self._read_news, spec, noted))
+        look, touched, news = await self.records.in_snapshot(partial(self._read_news, spec, noted, made.filters))
         state = look.state
         if state is None or noted.state is None or state.floor > noted.state.n:
             raise VersionLost(f"{spec.name}: records went while its table in {self.tables.uri} was built")
         if noted.since is not None and noted.state.table != state.table:
             raise VersionLost(f"{spec.name}: its table in {self.tables.uri} was replaced while it was copied")
         self.seen[spec.name] = state.n
-        prepared, usable = prepare(vectors, spec.metric)
-        kept = [key for key, use in zip(found, usable, strict=True) if use]
-        ver = await self.tables.write(table, None, touched, kept, prepared[usable])
+        ver = await self.tables.write(table, None, touched, news.keys, news.rows, news.columns)
         if ver is None:
             return False
         now, name = datetime.now(UTC), table.rpartition("-")[2]
@@ -280,8 +322,8 @@ class AsyncTableBuilds:
             "table": table,
             "dim": spec.dim,
             "metric": spec.metric,
-            "norm": max(norm, longest(prepared[usable])),
-            "made": Made(state.n + 1, now, index).as_document(),
+            "norm": max(norm, news.norm),
+            "made": evolve(made, n=state.n + 1, at=now).as_document(),
             "changed": 0,
         }
         if state.ver is not None and state.table is not None:
@@ -292,16 +334,16 @@ class AsyncTableBuilds:
         return await self.records.publish(spec.name, await self.engine(), state, ids, update, fence)
 
     async def _read_news(
-        self, spec: VectorSpec, noted: Look, session: AsyncClientSession | None
-    ) -> tuple[Look, list[str], list[str], Matrix]:
+        self, spec: VectorSpec, noted: Look, fields: Sequence[FilterField], session: AsyncClientSession | None
+    ) -> tuple[Look, list[str], TableRows]:
         if noted.since is None:
             look = await self.records.everything(spec.name, await self.engine(), session=session)
         else:
             look = await self.records.look(spec.name, await self.engine(), since=noted.since, session=session)
         known = {record.id for record in noted.records.values() if not record.open}
         touched = keys_of(record for record in look.records.values() if record.id not in known)
-        found, vectors = await self.records.vectors(spec, touched, session=session)
-        return look, list(touched), found, vectors
+        documents = await self.records.documents(spec, touched, fields, session=session)
+        return look, list(touched), table_rows(spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:
         """How the names of the index's tables begin; also the name of its lock."""

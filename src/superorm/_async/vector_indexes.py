@@ -22,7 +22,7 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
-from superorm.schema.vector_spec import VectorPath, VectorSpec
+from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
@@ -73,6 +73,8 @@ class AsyncVectorIndexes:
         self._kind = engine.kind
         self._lists = AsyncMatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
+        self._mirrored: dict[str, set[str]] = {}
+        """The paths that the indexes used here hold, by what any class names."""
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
@@ -89,7 +91,9 @@ class AsyncVectorIndexes:
 
         Raises ``ConfigurationError`` where the vector database cannot be used.
         """
-        if spec not in self._ensured:
+        mirrored = self._mirrored.setdefault(spec.name, set())
+        if spec not in self._ensured or not mirrored.issuperset(spec.paths):
+            mirrored.update(spec.paths)
             await self.copies.ensure(spec)
             self._ensured.add(spec)
             if await self.copies.due(spec):
@@ -97,22 +101,31 @@ class AsyncVectorIndexes:
                 self._keeper.wake()
 
     async def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
-        """The indexes of each collection besides those that are `known`: of other registries, or other programs."""
-        registered = await self._registered.names()
+        """The indexes of each collection besides those that are `known`: of other registries, or other programs.
+
+        Of an index that is known to several classes, each names it; what it mirrors besides the fields that all of them
+        name comes too.
+        """
+        registered = await self._registered.indexes()
         if not (registered or self._ensured):
             return {}
+        named: dict[str, set[str]] = {}
+        for spec in known:
+            named[spec.name] = named.get(spec.name, {*spec.paths}).intersection(spec.paths)
         ensured = {spec.name: spec for spec in self._ensured}
-        names = (registered | ensured.keys()) - {spec.name for spec in known}
-        if not names:
-            return {}
-        return {
-            collection: [
-                ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
-                for name in sorted(names)
-                if name.startswith(f"{collection}.")
-            ]
-            for collection in collections
-        }
+        found: dict[str, list[VectorPath]] = {collection: [] for collection in collections}
+        for name in sorted(registered.keys() | ensured.keys()):
+            for collection, paths in found.items():
+                if not name.startswith(f"{collection}."):
+                    continue
+                covered = named.get(name)
+                if covered is None:
+                    path = ensured.get(name) or VectorPath(collection, name.removeprefix(f"{collection}."))
+                    paths.append(path)
+                    covered = {*path.paths}
+                more = {*registered.get(name, ()), *self._mirrored.get(name, ())} - covered
+                paths += [MirroredPath(collection, one, name) for one in sorted(more)]
+        return found
 
     def records(self, touched: Mapping[VectorPath, Sequence[Any]]) -> list[Insert]:
         """The records of a flush in a transaction, to be written last, by the ``_id`` values touched in each index."""
@@ -252,6 +265,7 @@ class AsyncVectorIndexes:
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the index anew from the documents' vectors, beside writers."""
+        self._mirrored.setdefault(spec.name, set()).update(spec.paths)
         await self.copies.rebuild(spec, progress)
         self._ensured.add(spec)
 

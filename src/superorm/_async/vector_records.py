@@ -18,9 +18,10 @@ from superorm.codec.vectors import Matrix, decode_rows, value_at
 from superorm.compile.plan import Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.mirror import mirrored, projection
 from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
 
@@ -186,23 +187,21 @@ class AsyncVectorRecords:
                 return False
         return True
 
-    async def vectors(
+    async def documents(
         self,
         spec: VectorSpec,
         keys: Mapping[str, Any],
+        fields: Iterable[FilterField] = (),
         known: Iterable[Mapping[str, Any]] = (),
         *,
         session: AsyncClientSession | None = None,
-    ) -> tuple[list[str], Matrix]:
-        """The vectors (n, dim) of those documents that are there and have one, under their canonical keys.
-
-        Documents that are `known` are not read.
-        """
+    ) -> list[Mapping[str, Any]]:
+        """Those documents that are there: the vector, and the fields that are mirrored; with those that are `known`."""
         documents: list[Mapping[str, Any]] = [*known]
         for part in in_parts(keys, _IDS):
-            plan = Find(spec.collection, {"_id": {"$in": part}}, {spec.path: 1})
+            plan = Find(spec.collection, {"_id": {"$in": part}}, projection(spec, fields))
             documents += await self.backend.read(plan, session=session)
-        return vectors_of(spec, documents)
+        return documents
 
     async def bring_forward(
         self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: AsyncClientSession | None
@@ -215,8 +214,8 @@ class AsyncVectorRecords:
         if step is not None:
             if not step.fits:
                 return False
-            keys, rows = await self.vectors(spec, step.keys, session=session)
-            await aio.in_thread(copy.install, step, look, keys, rows)
+            documents = await self.documents(spec, step.keys, session=session)
+            await aio.in_thread(copy.install, step, look, *vectors_of(spec, documents))
         return True
 
     async def rows(
@@ -235,6 +234,18 @@ class AsyncVectorRecords:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return rows
+
+    async def mirrored(
+        self, spec: VectorSpec, fields: Sequence[FilterField], session: AsyncClientSession | None
+    ) -> dict[str, tuple[Any, ...]]:
+        """The values of all columns of the fields, in order, by canonical key: of all documents with a vector."""
+        found: dict[str, tuple[Any, ...]] = {}
+        plan = Find(spec.collection, {spec.path: {"$ne": None}}, projection(spec, fields, vector=False))
+        async with aclosing(self.backend.stream(plan, session=session)) as parts:
+            async for part in parts:
+                rows = zip(*mirrored(part, fields).values(), strict=True)
+                found |= zip([encode_key(document["_id"]) for document in part], rows, strict=True)
+        return found
 
 
 def vectors_of(spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], Matrix]:

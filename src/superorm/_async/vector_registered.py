@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from superorm._io import aio
 from superorm.compile.plan import Aggregate
-from superorm.vectors.records import COLLECTION
+from superorm.vectors.records import COLLECTION, State
 
 if TYPE_CHECKING:
     from superorm.protocols._async.parts import AsyncDataBackend
@@ -25,7 +25,7 @@ _LATE = 30.0
 
 
 class AsyncRegisteredIndexes:
-    """The names of the indexes that any program registered in one data backend; a new one is noticed late.
+    """The indexes that any program registered in one data backend; a new one is noticed late.
 
     Where there are transactions, they are read in the background from the first question on, so that no commit waits.
     `then` is called after each reading.
@@ -34,17 +34,20 @@ class AsyncRegisteredIndexes:
     def __init__(self, backend: AsyncDataBackend, then: Callable[[], None]) -> None:
         self._backend = backend
         self._then = then
-        self._names: Set[str] = frozenset()
+        self._indexes: Mapping[str, Set[str]] = {}
         self._read_at = float("-inf")
         self._reading = aio.Repeated(self._read_again, _EVERY)
 
-    async def names(self) -> Set[str]:
-        """Those that were registered half a minute ago, and perhaps later ones."""
+    async def indexes(self) -> Mapping[str, Set[str]]:
+        """Those that were registered half a minute ago, and perhaps later ones, by name.
+
+        Each with the stored paths beside the vector whose changes are to be recorded.
+        """
         if self._read_at + _LATE < time.monotonic():
             await self._read()
         if (await self._backend.capabilities()).transactions:
             self._reading.start()
-        return self._names
+        return self._indexes
 
     async def close(self) -> None:
         """Read no more."""
@@ -53,8 +56,10 @@ class AsyncRegisteredIndexes:
     async def _read(self) -> None:
         start = time.monotonic()
         states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
-        registered = Aggregate(COLLECTION, [{"$match": states}, {"$group": {"_id": "$i"}}])
-        self._names = frozenset([one["_id"] for one in await self._backend.read(registered)])
+        found: dict[str, set[str]] = {}
+        for one in await self._backend.read(Aggregate(COLLECTION, [{"$match": states}])):
+            found.setdefault(one["i"], set()).update(State.of(one).recorded)
+        self._indexes = found
         self._read_at = start
         self._then()
 

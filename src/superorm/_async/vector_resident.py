@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.push_down import PushDown, push_down
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import bytes_of
@@ -107,13 +108,38 @@ class AsyncTableView:
     usable: bool
     need: Need | None
     copy: MemoryCopy | None
+    collated: bool = False
+    """Whether texts of the collection are compared otherwise than by their characters' numbers."""
 
     async def held(self) -> int | None:
         """The rows in memory; None where there are none that show the snapshot."""
         return None if self.copy is None else self.copy.rows_seen(self.look)
 
-    async def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
-        """The `limit` nearest keys of the table, without the pending ones.
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """What the table can say of a filter; None where no fields are named to filter by, or it cannot be used."""
+        state = self.look.state
+        if not self.spec.filter_fields or not self.usable or state is None:
+            return None
+        named = {*self.spec.filter_fields}
+        fields = {
+            field.path: (number, field)
+            for number, field in enumerate(state.filters)
+            if field in named and not (self.collated and field.kind == "str")
+        }
+        return push_down(filter, fields)
+
+    async def passing(self, where: str, limit: int) -> Sequence[str]:
+        """The keys of the rows that pass a condition, at most `limit` of them. Raises ``VersionLost``."""
+        state = self.look.state
+        assert state is not None
+        assert state.table is not None
+        assert state.ver is not None
+        return await self.engine.keys(state.table, state.ver, where, limit)
+
+    async def nearest(
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+    ) -> Answer | None:
+        """The `limit` nearest keys of the table, without the pending ones, of rows that pass the condition only.
 
         None of `among` where the table is not in memory. Raises ``VersionLost``.
         """
@@ -130,6 +156,14 @@ class AsyncTableView:
         pending = self.look.pending
         left_out.update(pending)
         nearest = await self.engine.nearest(
-            state.table, state.ver, request.query, spec.metric, limit, left_out, norm=state.norm, exact=request.exact
+            state.table,
+            state.ver,
+            request.query,
+            spec.metric,
+            limit,
+            left_out,
+            norm=state.norm,
+            exact=request.exact,
+            where=where,
         )
         return Answer(nearest, pending)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -12,7 +12,7 @@ from superorm._async.vector_listing import Listing
 from superorm._async.vector_ranking import AsyncRanking
 from superorm._async.vector_view import AsyncVectorView
 from superorm.codec.keys import decode_key, encode_key
-from superorm.vectors.planning import CountMatches, Known, Rank, next_part, plan
+from superorm.vectors.planning import CountMatches, Known, ListRows, Rank, next_part, plan
 from superorm.vectors.request import Explanation, Hits, SearchRequest
 from superorm.vectors.rows import Nearest
 
@@ -48,6 +48,7 @@ class AsyncVectorSearch:
         self._ranking = AsyncRanking(backend, request, session)
         self._known = Known(engine, request.k, request.filter is not None, None)
         self._matching: Sequence[Any] = ()
+        self._where: str | None = None
         self._listing = listing
         self._calls = self._candidates = self._pending = self._seen = self._found = 0
 
@@ -55,9 +56,12 @@ class AsyncVectorSearch:
         """The hits. Raises ``VersionLost``."""
         if not documents_only:
             self._known = evolve(self._known, held=await self._view.held())
+            if self._known.held is None and self._request.filter is not None:
+                self._push_down(self._request.filter)
             while True:
                 step = await self._decide()
-                done = await self._over_fetch(step) if step.strategy == "over-fetch" else await self._rank(step)
+                all_match = step.strategy != "over-fetch" and (step.strategy != "push-down" or self._known.left is None)
+                done = await self._rank(step) if all_match else await self._over_fetch(step)
                 if done:
                     return await self._hits(step)
                 if done is None:
@@ -65,9 +69,18 @@ class AsyncVectorSearch:
         await self._ranking.rank_all()
         return await self._hits(Rank("exact", 0, _UNSERVED))
 
+    def _push_down(self, filter: Mapping[str, Any]) -> None:
+        pushed = self._view.pushed(filter)
+        if pushed is not None:
+            self._where = pushed.where
+            self._known = evolve(self._known, pushed=pushed.where is not None, left=pushed.left)
+
     async def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
         while not isinstance(step := plan(self._known), Rank):
+            if isinstance(step, ListRows):
+                await self._list_rows(step.limit)
+                continue
             if isinstance(step, CountMatches):
                 matched, listed = await self._ranking.count(step.limit), False
             else:
@@ -78,6 +91,19 @@ class AsyncVectorSearch:
             more = step.limit is not None and matched > step.limit
             self._known = evolve(self._known, matched=step.limit if more else matched, more=more, listed=listed)
         return step
+
+    async def _list_rows(self, limit: int) -> None:
+        """The rows that pass what was pushed down, and what is pending: among them is all that matches."""
+        assert self._where is not None
+        keys = await self._view.passing(self._where, limit + 1)
+        self._calls += 1
+        listed = len(keys) <= limit
+        if listed:
+            self._candidates += len(keys)
+            pending = self._view.look.pending
+            self._pending = len(pending)
+            self._matching = [*pending.values(), *(decode_key(key) for key in keys if key not in pending)]
+        self._known = evolve(self._known, passing=min(len(keys), limit), listed=listed)
 
     async def _list(self, limit: int | None) -> Sequence[Any]:
         """The ``_id`` of each document that matches; with a limit, one more at most."""
@@ -121,7 +147,7 @@ class AsyncVectorSearch:
 
     async def _ask(self, limit: int, among: Sequence[Any] | None) -> Nearest | None:
         """The engine's nearest rows, when what it has not applied was ranked; None where it cannot tell."""
-        answer = await self._view.nearest(self._request, limit, among)
+        answer = await self._view.nearest(self._request, limit, among, self._where)
         if answer is None:
             return None
         self._calls += 1
@@ -182,6 +208,8 @@ class AsyncVectorSearch:
             held=known.held,
             matched=known.matched,
             more=known.more,
+            pushed=self._where if step.strategy == "push-down" or known.passing is not None else None,
+            passing=known.passing,
             version=None if state is None else state.ver,
             pending=self._pending,
             candidates=self._candidates,

@@ -12,16 +12,15 @@ from bson import ObjectId
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
 from superorm._io import aio
-from superorm.codec.vectors import Matrix
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.mirror import TableRows, table_rows
 from superorm.vectors.records import Look, State, batch, keys_of, need_of
 from superorm.vectors.rows import Rows
-from superorm.vectors.scores import longest, prepare
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -40,6 +39,7 @@ class AsyncTableCopies(AsyncTableBuilds):
         super().__init__(backend, engine)
         self._resident = AsyncResidentTables(engine, self.records)
         self._handed: dict[str, list[Handed]] = {}
+        self._collated: dict[str, bool] = {}
 
     async def ensure(self, spec: VectorSpec) -> None:
         """Register the engine for the index, and build its table unless it can be read."""
@@ -65,7 +65,18 @@ class AsyncTableCopies(AsyncTableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        return AsyncTableView(spec, self.tables, look, usable, need, copy)
+        collated = any(field.kind == "str" for field in spec.filter_fields) and await self._is_collated(spec)
+        return AsyncTableView(spec, self.tables, look, usable, need, copy, collated)
+
+    async def _is_collated(self, spec: VectorSpec) -> bool:
+        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        collated = self._collated.get(spec.collection)
+        if collated is None:
+            options = await self.backend.collection_options(spec.collection)
+            if options is None:
+                return False
+            collated = self._collated[spec.collection] = "collation" in options
+        return collated
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
@@ -139,12 +150,13 @@ class AsyncTableCopies(AsyncTableBuilds):
             return None
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
-        known = await aio.in_thread(as_handed, look, handed, touched) if handed else {}
+        fields = look.state.filters
+        complete = {*fields} <= {*spec.filter_fields}  # what is handed over has the fields that the class names
+        known = await aio.in_thread(as_handed, look, handed, touched) if handed and complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
-        keys, rows = await self.records.vectors(spec, lacking, known.values(), session=session)
-        rows, usable = prepare(rows, spec.metric)
-        kept, rows = [key for key, use in zip(keys, usable, strict=True) if use], rows[usable]
-        return Step(look.state, [record.id for record in records], list(touched), kept, rows, longest(rows))
+        documents = await self.records.documents(spec, lacking, fields, known.values(), session=session)
+        rows = table_rows(spec, documents, fields)
+        return Step(look.state, [record.id for record in records], list(touched), rows)
 
     async def write_step(self, spec: VectorSpec, step: Step) -> int | None:
         """Write what was read to the table, from its published version on; the version made.
@@ -153,21 +165,22 @@ class AsyncTableCopies(AsyncTableBuilds):
         """
         state = step.state
         assert state.table is not None
-        return await self.tables.write(state.table, state.ver, step.touched, step.keys, step.rows)
+        rows = step.rows
+        return await self.tables.write(state.table, state.ver, step.touched, rows.keys, rows.rows, rows.columns)
 
     async def publish_step(self, spec: VectorSpec, step: Step, ver: int, lease: AsyncLease | None = None) -> bool:
         """Publish the version and stamp exactly the records read.
 
         False, and nothing done, where the state moved, or another took the lease.
         """
-        update = {"$set": {"ver": ver}, "$max": {"norm": step.norm}, "$inc": {"changed": len(step.touched)}}
+        update = {"$set": {"ver": ver}, "$max": {"norm": step.rows.norm}, "$inc": {"changed": len(step.touched)}}
         fence = None if lease is None else lease.check
         return await self.records.publish(spec.name, await self.engine(), step.state, step.ids, update, fence)
 
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents = await self.records.in_snapshot(
+        look, documents, mirrored = await self.records.in_snapshot(
             partial(self._read_all, spec, None if copy is None else copy.n)
         )
         state = look.state
@@ -175,13 +188,29 @@ class AsyncTableCopies(AsyncTableBuilds):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
         in_memory = {} if copy is None else await aio.in_thread(copy.compare, look, documents)
-        return in_memory | await aio.in_thread(documents.compare, held, look.pending)
+        misfits = await self._misfits(state, mirrored, look.pending)
+        return in_memory | misfits | await aio.in_thread(documents.compare, held, look.pending)
+
+    async def _misfits(
+        self, state: State, documents: Mapping[str, tuple[Any, ...]], leave_out: Collection[str]
+    ) -> dict[str, str]:
+        """The keys of rows whose mirrored fields differ from those of the documents."""
+        if not state.filters:
+            return {}
+        assert state.table is not None
+        assert state.ver is not None
+        rows = await self.tables.mirrored(state.table, state.ver, len(state.filters))
+        return {
+            key: "different" for key, row in rows.items() if key not in leave_out and documents.get(key, row) != row
+        }
 
     async def _read_all(
         self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None
-    ) -> tuple[Look, Rows]:
+    ) -> tuple[Look, Rows, dict[str, tuple[Any, ...]]]:
         look = await self.records.look(spec.name, await self.engine(), since=since, session=session)
-        return look, await self.records.rows(spec, session=session)
+        rows = await self.records.rows(spec, session=session)
+        fields = () if look.state is None else look.state.filters
+        return look, rows, await self.records.mirrored(spec, fields, session) if fields else {}
 
 
 @define
@@ -191,7 +220,5 @@ class Step:
     state: State
     ids: Sequence[ObjectId]
     touched: Sequence[str]
-    keys: Sequence[str]
-    rows: Matrix
-    """The rows (n, dim) of `keys`, prepared."""
-    norm: float
+    rows: TableRows
+    """Of those touched whose documents have a vector."""

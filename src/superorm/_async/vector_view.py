@@ -13,6 +13,7 @@ from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
@@ -42,9 +43,23 @@ class AsyncVectorView(Protocol):
         """
         ...
 
-    async def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """What the engine can say of a filter, where its copy is not in memory; None where it mirrors nothing."""
+        ...
+
+    async def passing(self, where: str, limit: int) -> Sequence[str]:
+        """The keys of the rows that pass a condition of `pushed`, at most `limit` of them, pending ones too.
+
+        Raises ``VersionLost``.
+        """
+        ...
+
+    async def nearest(
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+    ) -> Answer | None:
         """The `limit` nearest keys, `among` these ``_id`` values only if they are given, which is for rows in memory.
 
+        With `where`, a condition of `pushed`, only rows that pass it count.
         None where the copy cannot tell, so that the documents must be ranked.
 
         Raises ``VersionLost``.

@@ -282,6 +282,11 @@ def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:
     details: dict[str, Any] = {"rows in memory": search.held}
     if search.matched is not None:
         details["more match than" if search.more else "documents that match"] = search.matched
+    if search.pushed is not None:
+        details["pushed down"] = search.pushed
+    if search.passing is not None:
+        few = search.strategy == "gather"
+        details["rows that pass" if few else "more rows pass than"] = search.passing
     details |= {"version": search.version, "pending": search.pending, "candidates": search.candidates}
     details |= {"documents read": search.read, "engine calls": search.calls}
     return Explanation(search.strategy, [*search.reads, *reads], search.engine, details, search.why)

@@ -5,28 +5,28 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from attrs import evolve
 from bson import ObjectId
 
+from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm._sync.vector_records import READERS, VectorRecords, vectors_of
-from superorm.codec.vectors import Matrix
+from superorm._sync.vector_records import READERS, VectorRecords
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
-from superorm.schema.vector_spec import IndexSpec, VectorSpec
+from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
 from superorm.vectors import upkeep
 from superorm.vectors._sync.lease import Lease, leased
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import EngineBusy, VersionLost
-from superorm.vectors.records import Look, Made, State, keys_of
-from superorm.vectors.scores import longest, prepare
-from superorm.vectors.upkeep import index_for, is_due
+from superorm.vectors.mirror import TableRows, projection, table_rows
+from superorm.vectors.records import Coming, Look, Made, State, keys_of
+from superorm.vectors.upkeep import index_for, is_due, lacking
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -43,6 +43,9 @@ _TIDY_EVERY = 32
 _BUILDING = timedelta(days=1)
 """How long a build may take before its table counts as left behind."""
 _ATTEMPTS = 5
+_KNOWN_AFTER = timedelta(seconds=100)
+"""So long after an announcement every program has read it, and what it wrote without knowing of it is committed."""
+_A_MOMENT = 0.25
 
 
 class TableBuilds:
@@ -89,10 +92,15 @@ class TableBuilds:
         """Build the table anew from the documents, beside writers."""
         self._engine = None
         self.records.register(spec.name, self.engine())
-        self._build(spec, progress)
+        self._build(spec, spec.filter_fields, progress)
 
     def due(self, spec: VectorSpec) -> bool:
-        """Whether the table is to be copied now, as it is large; small ones are looked at when they were changed."""
+        """Whether the table is to be made anew now: it lacks fields to mirror, or is large, and to be copied.
+
+        Small ones are copied when they were changed.
+        """
+        if spec.filter_fields and lacking(spec, self.records.look(spec.name, self.engine()).state):
+            return True
         large = Count(spec.collection, {}, upkeep.INDEXED_FROM)
         if self.backend.read(large)[0]["n"] < upkeep.INDEXED_FROM:
             return False
@@ -106,7 +114,7 @@ class TableBuilds:
         index = index_for(spec, state, rows, self.tables.resident.limit)
         if index is not None and self._in_vain.get(spec.name) == index:
             return None
-        return Made(state.n, now, index) if is_due(spec, state, rows, index, now) else None
+        return Made(state.n, now, index, state.filters) if is_due(spec, state, rows, index, now) else None
 
     def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
         """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
@@ -117,6 +125,9 @@ class TableBuilds:
         try:
             with self.lock(spec, ".upkeep", patience=0):
                 state = self.records.look(spec.name, self.engine()).state
+                if state is not None and self.usable(spec, state) and lacking(spec, state):
+                    self._mirror(spec, state, go_on)
+                    state = self.records.look(spec.name, self.engine()).state
                 made = self._due(spec, state)
                 if state is not None and made is not None:
                     self._renew(spec, state, made, go_on)
@@ -139,6 +150,21 @@ class TableBuilds:
             self.records.update_state(spec.name, self.engine(), {"$unset": gone})
         self.records.prune(spec.name)
 
+    def _mirror(self, spec: VectorSpec, state: State, go_on: Callable[[], bool]) -> None:
+        """Announce the fields that the table lacks; once every program records their changes, build it with them."""
+        wanted, coming = lacking(spec, state), state.coming
+        if coming is None or not {*wanted} <= {*coming.filters}:
+            others = () if coming is None else coming.filters
+            announced = {*others, *wanted}.difference(state.filters)
+            coming = Coming(datetime.now(UTC), tuple(sorted(announced, key=lambda field: field.path)))
+            update = {"$set": {"coming": coming.as_document()}}
+            self.records.update_state(spec.name, self.engine(), update)
+        while datetime.now(UTC) < coming.at + _KNOWN_AFTER:
+            if not go_on():
+                return
+            sio.sleep(_A_MOMENT)
+        self._build(spec, [*dict.fromkeys((*state.filters, *coming.filters))], go_on=go_on)
+
     def _renew(self, spec: VectorSpec, state: State, made: Made, go_on: Callable[[], bool]) -> None:
         """Copy the published version without a lock, then, under the lock, read again what was recorded since.
 
@@ -146,7 +172,7 @@ class TableBuilds:
         """
         assert state.table is not None
         assert state.ver is not None
-        table, done, left = self._begin(spec), False, False
+        table, done, left = self._begin(spec, made.filters), False, False
         try:
             copied = self.tables.copy(state.table, state.ver, table, go_on)
             if copied and made.index is not None:
@@ -161,15 +187,15 @@ class TableBuilds:
             over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
             self.records.update_state(spec.name, self.engine(), {"$set": over})
         if done:
-            self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
+            self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made)
 
-    def _begin(self, spec: VectorSpec) -> str:
+    def _begin(self, spec: VectorSpec, fields: Sequence[FilterField]) -> str:
         """Make a table, which counts as left behind unless it is published."""
         name = str(ObjectId())
         building = {"$set": {f"drop.{name}": datetime.now(UTC) + _BUILDING}}
         self.records.update_state(spec.name, self.engine(), building)
         table = f"{self.prefix(spec)}-{name}"
-        self.tables.create(table, spec.dim)
+        self.tables.create(table, spec.dim, fields)
         return table
 
     def _give_up(self, spec: VectorSpec, table: str) -> None:
@@ -178,12 +204,12 @@ class TableBuilds:
         begun = {f"drop.{table.rpartition('-')[2]}": ""}
         self.records.update_state(spec.name, self.engine(), {"$unset": begun})
 
-    def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None) -> None:
+    def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
             for _ in range(_ATTEMPTS):
                 with self.lock(spec) as lease:
-                    if self.finish_build(spec, table, noted, norm, index, lease):
+                    if self.finish_build(spec, table, noted, norm, made, lease):
                         return
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
@@ -199,7 +225,9 @@ class TableBuilds:
         self.records.register(spec.name, self.engine())
         with self.lock(spec, ".build"):
             if not self._served(spec):
-                self._build(spec, None)
+                state = self.records.look(spec.name, self.engine()).state
+                before = () if state is None else state.filters
+                self._build(spec, [*dict.fromkeys((*before, *spec.filter_fields))])
 
     def _served(self, spec: VectorSpec) -> bool:
         state = self.records.look(spec.name, self.engine()).state
@@ -208,67 +236,83 @@ class TableBuilds:
         self.seen[spec.name] = state.n
         return self.tables.has(state.table, state.ver)
 
-    def _build(self, spec: VectorSpec, progress: Progress | None) -> None:
-        """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish."""
-        table, done = self._begin(spec), False
+    def _build(
+        self,
+        spec: VectorSpec,
+        fields: Sequence[FilterField],
+        progress: Progress | None = None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish.
+
+        Nothing is published where it was not to go on.
+        """
+        table, done = self._begin(spec, fields), False
+        noted, norm = Look(None), 0.0
         try:
             noted = self.records.everything(spec.name, self.engine())
-            norm = self.fill(spec, table, progress)
-            done = True
+            norm = self.fill(spec, table, progress, fields=fields, go_on=go_on)
+            done = go_on()
         finally:
             if not done:
                 self._give_up(spec, table)
-        self._finish(spec, table, noted, norm)
+        if done:
+            self._finish(spec, table, noted, norm, Made(0, datetime.now(UTC), None, tuple(fields)))
 
-    def fill(self, spec: VectorSpec, table: str, progress: Progress | None = None) -> float:
-        """Append the vectors of all documents to a new table; the length of the longest row."""
-        done, total, norm = 0, 0, 0.0
-        if progress is not None:
-            total = self.backend.read(Count(spec.collection))[0]["n"]
-        keys: list[str] = []
-        rows: list[Matrix] = []
-        with closing(self.backend.stream(Find(spec.collection, {}, {spec.path: 1}))) as parts:
-            for part in parts:
-                some, vectors = vectors_of(spec, part)
-                prepared, usable = prepare(vectors, spec.metric)
-                keys += [key for key, use in zip(some, usable, strict=True) if use]
-                rows.append(prepared[usable])
-                norm = max(norm, longest(rows[-1]))
-                if len(keys) >= _KEYS_PER_APPEND:
-                    self.tables.append(table, keys, np.concatenate(rows))
-                    keys, rows = [], []
-                if progress is not None:
-                    done += len(part)
-                    progress(done, max(done, total), spec.name)
-        if keys:
-            self.tables.append(table, keys, np.concatenate(rows))
-        return norm
-
-    def finish_build(
+    def fill(
         self,
         spec: VectorSpec,
         table: str,
-        noted: Look,
-        norm: float,
-        index: IndexSpec | None = None,
-        lease: Lease | None = None,
+        progress: Progress | None = None,
+        *,
+        fields: Sequence[FilterField] = (),
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> float:
+        """Append the vectors, and the fields to mirror, of all documents to a new table; the length of the longest row.
+
+        Some are left out where it is not to go on.
+        """
+        done, total, norm = 0, 0, 0.0
+        if progress is not None:
+            total = self.backend.read(Count(spec.collection))[0]["n"]
+        documents: list[Mapping[str, Any]] = []
+        with closing(self.backend.stream(Find(spec.collection, {}, projection(spec, fields)))) as parts:
+            for part in parts:
+                if not go_on():
+                    break
+                documents += part
+                if len(documents) >= _KEYS_PER_APPEND:
+                    norm = max(norm, self._append(spec, table, documents, fields))
+                    documents = []
+                if progress is not None:
+                    done += len(part)
+                    progress(done, max(done, total), spec.name)
+        return max(norm, self._append(spec, table, documents, fields))
+
+    def _append(
+        self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
+    ) -> float:
+        rows = table_rows(spec, documents, fields)
+        self.tables.append(table, rows.keys, rows.rows, rows.columns)
+        return rows.norm
+
+    def finish_build(
+        self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made, lease: Lease | None = None
     ) -> bool:
         """Read again the keys of all records that are new, and publish the table. Call it under the lock.
 
         For a table that was filled from the documents, those are new that are not `noted`;
         for a copy, those that the publication `noted.since` does not include.
-        None of the rows that it was filled with is longer than `norm`.
+        None of the rows that it was filled with is longer than `norm`; `made` says what it has.
         """
-        look, touched, found, vectors = self.records.in_snapshot(partial(self._read_news, spec, noted))
+        look, touched, news = self.records.in_snapshot(partial(self._read_news, spec, noted, made.filters))
         state = look.state
         if state is None or noted.state is None or state.floor > noted.state.n:
             raise VersionLost(f"{spec.name}: records went while its table in {self.tables.uri} was built")
         if noted.since is not None and noted.state.table != state.table:
             raise VersionLost(f"{spec.name}: its table in {self.tables.uri} was replaced while it was copied")
         self.seen[spec.name] = state.n
-        prepared, usable = prepare(vectors, spec.metric)
-        kept = [key for key, use in zip(found, usable, strict=True) if use]
-        ver = self.tables.write(table, None, touched, kept, prepared[usable])
+        ver = self.tables.write(table, None, touched, news.keys, news.rows, news.columns)
         if ver is None:
             return False
         now, name = datetime.now(UTC), table.rpartition("-")[2]
@@ -277,8 +321,8 @@ class TableBuilds:
             "table": table,
             "dim": spec.dim,
             "metric": spec.metric,
-            "norm": max(norm, longest(prepared[usable])),
-            "made": Made(state.n + 1, now, index).as_document(),
+            "norm": max(norm, news.norm),
+            "made": evolve(made, n=state.n + 1, at=now).as_document(),
             "changed": 0,
         }
         if state.ver is not None and state.table is not None:
@@ -289,16 +333,16 @@ class TableBuilds:
         return self.records.publish(spec.name, self.engine(), state, ids, update, fence)
 
     def _read_news(
-        self, spec: VectorSpec, noted: Look, session: ClientSession | None
-    ) -> tuple[Look, list[str], list[str], Matrix]:
+        self, spec: VectorSpec, noted: Look, fields: Sequence[FilterField], session: ClientSession | None
+    ) -> tuple[Look, list[str], TableRows]:
         if noted.since is None:
             look = self.records.everything(spec.name, self.engine(), session=session)
         else:
             look = self.records.look(spec.name, self.engine(), since=noted.since, session=session)
         known = {record.id for record in noted.records.values() if not record.open}
         touched = keys_of(record for record in look.records.values() if record.id not in known)
-        found, vectors = self.records.vectors(spec, touched, session=session)
-        return look, list(touched), found, vectors
+        documents = self.records.documents(spec, touched, fields, session=session)
+        return look, list(touched), table_rows(spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:
         """How the names of the index's tables begin; also the name of its lock."""

@@ -15,10 +15,12 @@ from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_view import Answer
 from superorm.codec.keys import encode_key
+from superorm.exc import UnsupportedError
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
@@ -48,7 +50,17 @@ class MemoryView:
             return None
         return self.copy.rows_seen(self.look)
 
-    def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """Nothing: all rows are in memory."""
+        return None
+
+    def passing(self, where: str, limit: int) -> Sequence[str]:
+        """Nobody asks for them."""
+        raise UnsupportedError("memory mirrors no fields")
+
+    def nearest(
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+    ) -> Answer | None:
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None

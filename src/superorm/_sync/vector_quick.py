@@ -74,6 +74,8 @@ def quick_search(
         held=len(copy),
         matched=None,
         more=False,
+        pushed=None,
+        passing=None,
         version=None if look.state is None else look.state.ver,
         pending=len(pending),
         candidates=len(nearest.keys),

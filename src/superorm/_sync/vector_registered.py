@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from superorm._io import sio
 from superorm.compile.plan import Aggregate
-from superorm.vectors.records import COLLECTION
+from superorm.vectors.records import COLLECTION, State
 
 if TYPE_CHECKING:
     from superorm.protocols._sync.parts import DataBackend
@@ -26,7 +26,7 @@ _LATE = 30.0
 
 
 class RegisteredIndexes:
-    """The names of the indexes that any program registered in one data backend; a new one is noticed late.
+    """The indexes that any program registered in one data backend; a new one is noticed late.
 
     Where there are transactions, they are read in the background from the first question on, so that no commit waits.
     `then` is called after each reading.
@@ -35,17 +35,20 @@ class RegisteredIndexes:
     def __init__(self, backend: DataBackend, then: Callable[[], None]) -> None:
         self._backend = backend
         self._then = then
-        self._names: Set[str] = frozenset()
+        self._indexes: Mapping[str, Set[str]] = {}
         self._read_at = float("-inf")
         self._reading = sio.Repeated(self._read_again, _EVERY)
 
-    def names(self) -> Set[str]:
-        """Those that were registered half a minute ago, and perhaps later ones."""
+    def indexes(self) -> Mapping[str, Set[str]]:
+        """Those that were registered half a minute ago, and perhaps later ones, by name.
+
+        Each with the stored paths beside the vector whose changes are to be recorded.
+        """
         if self._read_at + _LATE < time.monotonic():
             self._read()
         if self._backend.capabilities().transactions:
             self._reading.start()
-        return self._names
+        return self._indexes
 
     def close(self) -> None:
         """Read no more."""
@@ -54,8 +57,10 @@ class RegisteredIndexes:
     def _read(self) -> None:
         start = time.monotonic()
         states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
-        registered = Aggregate(COLLECTION, [{"$match": states}, {"$group": {"_id": "$i"}}])
-        self._names = frozenset([one["_id"] for one in self._backend.read(registered)])
+        found: dict[str, set[str]] = {}
+        for one in self._backend.read(Aggregate(COLLECTION, [{"$match": states}])):
+            found.setdefault(one["i"], set()).update(State.of(one).recorded)
+        self._indexes = found
         self._read_at = start
         self._then()
 

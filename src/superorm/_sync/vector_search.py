@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -13,7 +13,7 @@ from superorm._sync.vector_listing import Listing
 from superorm._sync.vector_ranking import Ranking
 from superorm._sync.vector_view import VectorView
 from superorm.codec.keys import decode_key, encode_key
-from superorm.vectors.planning import CountMatches, Known, Rank, next_part, plan
+from superorm.vectors.planning import CountMatches, Known, ListRows, Rank, next_part, plan
 from superorm.vectors.request import Explanation, Hits, SearchRequest
 from superorm.vectors.rows import Nearest
 
@@ -49,6 +49,7 @@ class VectorSearch:
         self._ranking = Ranking(backend, request, session)
         self._known = Known(engine, request.k, request.filter is not None, None)
         self._matching: Sequence[Any] = ()
+        self._where: str | None = None
         self._listing = listing
         self._calls = self._candidates = self._pending = self._seen = self._found = 0
 
@@ -56,9 +57,12 @@ class VectorSearch:
         """The hits. Raises ``VersionLost``."""
         if not documents_only:
             self._known = evolve(self._known, held=self._view.held())
+            if self._known.held is None and self._request.filter is not None:
+                self._push_down(self._request.filter)
             while True:
                 step = self._decide()
-                done = self._over_fetch(step) if step.strategy == "over-fetch" else self._rank(step)
+                all_match = step.strategy != "over-fetch" and (step.strategy != "push-down" or self._known.left is None)
+                done = self._rank(step) if all_match else self._over_fetch(step)
                 if done:
                     return self._hits(step)
                 if done is None:
@@ -66,9 +70,18 @@ class VectorSearch:
         self._ranking.rank_all()
         return self._hits(Rank("exact", 0, _UNSERVED))
 
+    def _push_down(self, filter: Mapping[str, Any]) -> None:
+        pushed = self._view.pushed(filter)
+        if pushed is not None:
+            self._where = pushed.where
+            self._known = evolve(self._known, pushed=pushed.where is not None, left=pushed.left)
+
     def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
         while not isinstance(step := plan(self._known), Rank):
+            if isinstance(step, ListRows):
+                self._list_rows(step.limit)
+                continue
             if isinstance(step, CountMatches):
                 matched, listed = self._ranking.count(step.limit), False
             else:
@@ -79,6 +92,19 @@ class VectorSearch:
             more = step.limit is not None and matched > step.limit
             self._known = evolve(self._known, matched=step.limit if more else matched, more=more, listed=listed)
         return step
+
+    def _list_rows(self, limit: int) -> None:
+        """The rows that pass what was pushed down, and what is pending: among them is all that matches."""
+        assert self._where is not None
+        keys = self._view.passing(self._where, limit + 1)
+        self._calls += 1
+        listed = len(keys) <= limit
+        if listed:
+            self._candidates += len(keys)
+            pending = self._view.look.pending
+            self._pending = len(pending)
+            self._matching = [*pending.values(), *(decode_key(key) for key in keys if key not in pending)]
+        self._known = evolve(self._known, passing=min(len(keys), limit), listed=listed)
 
     def _list(self, limit: int | None) -> Sequence[Any]:
         """The ``_id`` of each document that matches; with a limit, one more at most."""
@@ -122,7 +148,7 @@ class VectorSearch:
 
     def _ask(self, limit: int, among: Sequence[Any] | None) -> Nearest | None:
         """The engine's nearest rows, when what it has not applied was ranked; None where it cannot tell."""
-        answer = self._view.nearest(self._request, limit, among)
+        answer = self._view.nearest(self._request, limit, among, self._where)
         if answer is None:
             return None
         self._calls += 1
@@ -183,6 +209,8 @@ class VectorSearch:
             held=known.held,
             matched=known.matched,
             more=known.more,
+            pushed=self._where if step.strategy == "push-down" or known.passing is not None else None,
+            passing=known.passing,
             version=None if state is None else state.ver,
             pending=self._pending,
             candidates=self._candidates,

@@ -13,16 +13,15 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
-from superorm.codec.vectors import Matrix
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.lease import Lease
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
 from superorm.vectors.memory_copy import MemoryCopy
+from superorm.vectors.mirror import TableRows, table_rows
 from superorm.vectors.records import Look, State, batch, keys_of, need_of
 from superorm.vectors.rows import Rows
-from superorm.vectors.scores import longest, prepare
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -41,6 +40,7 @@ class TableCopies(TableBuilds):
         super().__init__(backend, engine)
         self._resident = ResidentTables(engine, self.records)
         self._handed: dict[str, list[Handed]] = {}
+        self._collated: dict[str, bool] = {}
 
     def ensure(self, spec: VectorSpec) -> None:
         """Register the engine for the index, and build its table unless it can be read."""
@@ -66,7 +66,18 @@ class TableCopies(TableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        return TableView(spec, self.tables, look, usable, need, copy)
+        collated = any(field.kind == "str" for field in spec.filter_fields) and self._is_collated(spec)
+        return TableView(spec, self.tables, look, usable, need, copy, collated)
+
+    def _is_collated(self, spec: VectorSpec) -> bool:
+        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        collated = self._collated.get(spec.collection)
+        if collated is None:
+            options = self.backend.collection_options(spec.collection)
+            if options is None:
+                return False
+            collated = self._collated[spec.collection] = "collation" in options
+        return collated
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
@@ -138,12 +149,13 @@ class TableCopies(TableBuilds):
             return None
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
-        known = sio.in_thread(as_handed, look, handed, touched) if handed else {}
+        fields = look.state.filters
+        complete = {*fields} <= {*spec.filter_fields}  # what is handed over has the fields that the class names
+        known = sio.in_thread(as_handed, look, handed, touched) if handed and complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
-        keys, rows = self.records.vectors(spec, lacking, known.values(), session=session)
-        rows, usable = prepare(rows, spec.metric)
-        kept, rows = [key for key, use in zip(keys, usable, strict=True) if use], rows[usable]
-        return Step(look.state, [record.id for record in records], list(touched), kept, rows, longest(rows))
+        documents = self.records.documents(spec, lacking, fields, known.values(), session=session)
+        rows = table_rows(spec, documents, fields)
+        return Step(look.state, [record.id for record in records], list(touched), rows)
 
     def write_step(self, spec: VectorSpec, step: Step) -> int | None:
         """Write what was read to the table, from its published version on; the version made.
@@ -152,31 +164,52 @@ class TableCopies(TableBuilds):
         """
         state = step.state
         assert state.table is not None
-        return self.tables.write(state.table, state.ver, step.touched, step.keys, step.rows)
+        rows = step.rows
+        return self.tables.write(state.table, state.ver, step.touched, rows.keys, rows.rows, rows.columns)
 
     def publish_step(self, spec: VectorSpec, step: Step, ver: int, lease: Lease | None = None) -> bool:
         """Publish the version and stamp exactly the records read.
 
         False, and nothing done, where the state moved, or another took the lease.
         """
-        update = {"$set": {"ver": ver}, "$max": {"norm": step.norm}, "$inc": {"changed": len(step.touched)}}
+        update = {"$set": {"ver": ver}, "$max": {"norm": step.rows.norm}, "$inc": {"changed": len(step.touched)}}
         fence = None if lease is None else lease.check
         return self.records.publish(spec.name, self.engine(), step.state, step.ids, update, fence)
 
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents = self.records.in_snapshot(partial(self._read_all, spec, None if copy is None else copy.n))
+        look, documents, mirrored = self.records.in_snapshot(
+            partial(self._read_all, spec, None if copy is None else copy.n)
+        )
         state = look.state
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = self.tables.read(state.table, state.ver, spec.dim, spec.metric)
         in_memory = {} if copy is None else sio.in_thread(copy.compare, look, documents)
-        return in_memory | sio.in_thread(documents.compare, held, look.pending)
+        misfits = self._misfits(state, mirrored, look.pending)
+        return in_memory | misfits | sio.in_thread(documents.compare, held, look.pending)
 
-    def _read_all(self, spec: VectorSpec, since: int | None, session: ClientSession | None) -> tuple[Look, Rows]:
+    def _misfits(
+        self, state: State, documents: Mapping[str, tuple[Any, ...]], leave_out: Collection[str]
+    ) -> dict[str, str]:
+        """The keys of rows whose mirrored fields differ from those of the documents."""
+        if not state.filters:
+            return {}
+        assert state.table is not None
+        assert state.ver is not None
+        rows = self.tables.mirrored(state.table, state.ver, len(state.filters))
+        return {
+            key: "different" for key, row in rows.items() if key not in leave_out and documents.get(key, row) != row
+        }
+
+    def _read_all(
+        self, spec: VectorSpec, since: int | None, session: ClientSession | None
+    ) -> tuple[Look, Rows, dict[str, tuple[Any, ...]]]:
         look = self.records.look(spec.name, self.engine(), since=since, session=session)
-        return look, self.records.rows(spec, session=session)
+        rows = self.records.rows(spec, session=session)
+        fields = () if look.state is None else look.state.filters
+        return look, rows, self.records.mirrored(spec, fields, session) if fields else {}
 
 
 @define
@@ -186,7 +219,5 @@ class Step:
     state: State
     ids: Sequence[ObjectId]
     touched: Sequence[str]
-    keys: Sequence[str]
-    rows: Matrix
-    """The rows (n, dim) of `keys`, prepared."""
-    norm: float
+    rows: TableRows
+    """Of those touched whose documents have a vector."""

@@ -286,9 +286,9 @@ def vector(
     superorm keeps it equal to the model's prediction for the source.
     `index` is the kind of index that a vector database with several is to build, or a dict of ``kind`` and parameters;
     by default that follows from the number of vectors.
-    `filter_fields` are scalar fields that such a database may mirror, for searches that filter by them:
+    `filter_fields` are scalar fields that such a database mirrors, for searches that filter by them:
     attributes of the class, dotted for those of embedded documents (``"imdb.rating"``).
-    They are checked here; no vector database of this release mirrors them yet.
+    A change of one of them is applied to the vector database as a change of the vector is.
     Settings that cannot be raise `MappingError` where the class is declared.
     """
     return VectorFieldSpec(

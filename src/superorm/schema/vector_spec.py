@@ -14,6 +14,7 @@ __all__ = [
     "FilterKind",
     "IndexSpec",
     "Metric",
+    "MirroredPath",
     "VectorIndexKind",
     "VectorIndexOptions",
     "VectorPath",
@@ -73,6 +74,10 @@ class FilterField:
     kind: FilterKind
     """The type of its values; null and missing ones stand beside."""
 
+    def as_document(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"path": self.path, "kind": self.kind}
+
 
 @frozen(slots=False)
 class VectorPath:
@@ -108,6 +113,18 @@ class VectorPath:
 
 
 @frozen(slots=False)
+class MirroredPath(VectorPath):
+    """A field beside a vector that its index mirrors, though the class that is written through does not say so."""
+
+    index: str
+    """The index's name."""
+
+    @property
+    def name(self) -> str:
+        return self.index
+
+
+@frozen(slots=False)
 class VectorSpec(VectorPath):
     """One vector index: a path that holds float32 vectors of `dim` numbers in the documents of a collection.
 
@@ -119,6 +136,7 @@ class VectorSpec(VectorPath):
     index: IndexSpec | None = field(default=None, eq=False)
     """The index asked for; None: chosen by the number of rows."""
     filter_fields: tuple[FilterField, ...] = field(default=(), eq=False)
+    """The fields that engines with tables are to mirror."""
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from bson import ObjectId
 
 from superorm.exc import ConfigurationError
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory, arrow_library, require_lancedb
+from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory, require_lancedb
+from superorm.vectors.lance_rows import arrow_library
 from superorm.vectors.s3_address import S3Address
 
 __all__ = ["LanceBucket"]

@@ -13,20 +13,21 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import frozen
 from bson import ObjectId
 
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError
-from superorm.schema.vector_spec import IndexSpec, Metric
+from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
+from superorm.vectors.lance_rows import merge, record_batches, rows_table, schema
 from superorm.vectors.leaving import leave_late
+from superorm.vectors.mirror import Columns, odd, value
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.scores import longest, prepare_query, rounding
 
-__all__ = ["INDEX_CACHE", "LanceDirectory", "arrow_library", "require_lancedb"]
+__all__ = ["INDEX_CACHE", "LanceDirectory", "require_lancedb"]
 
 _IDENTITY = "superorm.json"
 _HANDLES = 16
@@ -61,7 +62,7 @@ _users: list[int] = []
 
 
 class LanceDirectory:
-    """Tables of (key, vector) below one directory, read at exact versions.
+    """Tables of (key, vector, mirrored fields) below one directory, read at exact versions.
 
     LanceDB keeps up to `cached` bytes of indexes in memory.
     """
@@ -128,16 +129,17 @@ class LanceDirectory:
         """How many rows a version has. Raises ``VersionLost``."""
         return self._pinned(table, ver).rows
 
-    def create(self, table: str, dim: int) -> None:
-        """Make an empty table."""
+    def create(self, table: str, dim: int, fields: Sequence[FilterField]) -> None:
+        """Make an empty table that mirrors these fields."""
         with self._using():
-            self._connect().create_table(table, schema=_schema(dim))
+            self._connect().create_table(table, schema=schema(dim, fields))
 
-    def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None:
+    def append(self, table: str, keys: Sequence[str], rows: Matrix, columns: Columns) -> None:
         """Add rows (n, dim), of keys that the table does not hold."""
         if keys:
             with self._using():
-                self._connect().open_table(table).add(_arrow(keys, rows))
+                handle = self._connect().open_table(table)
+                handle.add(rows_table(handle.schema, keys, rows, columns))
 
     def write(
         self,
@@ -146,6 +148,7 @@ class LanceDirectory:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
+        columns: Columns,
     ) -> int | None:
         """Replace what the table holds of the touched keys by rows (n, dim) under `keys`; the version made.
 
@@ -162,17 +165,16 @@ class LanceDirectory:
                 handle.restore()
                 made += 1
             if touched and handle.version == made:
-                _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
+                merge(handle, sorted(set(touched).difference(keys)), keys, rows, columns)
                 made += 1
             return made if handle.version == made else None
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
-        pa = arrow_library()
         handle = self._pinned(source, ver).handle
         with self._reading(source, ver):
             batches = takewhile(lambda _: go_on(), handle.search().to_batches(_BATCH))
-            self._connect().open_table(table).add(pa.RecordBatchReader.from_batches(handle.schema, batches))
+            self._connect().open_table(table).add(record_batches(handle.schema, batches))
         return go_on()
 
     def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
@@ -205,9 +207,11 @@ class LanceDirectory:
         leave_out: Collection[str],
         norm: float,
         exact: bool,
+        where: str | None,
     ) -> Nearest:
         """The `limit` nearest rows of a version to a query (dim,), without the keys left out.
 
+        With `where`, a condition in SQL, only the rows that pass it count, before the nearest are chosen.
         Unless it is to be `exact`, an index may miss some. No row of the version is longer than `norm`.
         Raises ``VersionLost``.
         """
@@ -216,6 +220,8 @@ class LanceDirectory:
         target = prepare_query(query, metric)
         search = pinned.handle.search(target, vector_column_name="vector", query_type="vector")
         search = search.distance_type("l2" if metric == "euclidean" else "dot").select(["key", "_distance"])
+        if where is not None:
+            search = search.where(where, prefilter=True)
         found, all_compared = None, True
         with self._reading(table, ver):
             if pinned.index is not None and not exact and asked * _SHARE <= pinned.rows:
@@ -245,6 +251,23 @@ class LanceDirectory:
                 vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
                 rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim))
         return rows
+
+    def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]:
+        """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
+        pinned = self._pinned(table, ver)
+        with self._reading(table, ver):
+            found = pinned.handle.search().where(where).select(["key"]).limit(limit).to_arrow()
+        keys: list[str] = found["key"].to_pylist()
+        return keys
+
+    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
+        """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
+        names = [name(number) for number in range(fields) for name in (value, odd)]
+        pinned = self._pinned(table, ver)
+        with self._reading(table, ver):
+            found = pinned.handle.search().select(["key", *names]).to_arrow()
+        rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+        return dict(zip(found["key"].to_pylist(), rows, strict=True))
 
     def _pinned(self, table: str, ver: int) -> _Pinned:
         with self._guard():
@@ -327,24 +350,6 @@ def require_lancedb() -> None:
         ) from error
 
 
-def arrow_library() -> Any:
-    """PyArrow, which is only partly typed."""
-    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
-
-    return pyarrow
-
-
-def _schema(dim: int) -> Any:
-    pa = arrow_library()
-    return pa.schema([pa.field("key", pa.string(), False), pa.field("vector", pa.list_(pa.float32(), dim), False)])
-
-
-def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
-    pa = arrow_library()
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
-    return pa.Table.from_arrays([pa.array(keys, pa.string()), vectors], schema=_schema(rows.shape[1]))
-
-
 def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:
     """A search by a kind of index, as thorough as that can be at little cost; its distances are exact."""
     refine = 1 if index.endswith("FLAT") else 4 if index.endswith("SQ") else 40
@@ -352,12 +357,3 @@ def _thorough(search: Any, index: str, asked: int, rows: int) -> Any:
     if "HNSW" in index:
         search = search.ef(max(_EF, 2 * refine * asked))
     return search if refine == 1 else search.refine_factor(refine)
-
-
-def _merge(handle: Any, gone: Sequence[str], keys: Sequence[str], rows: Matrix) -> None:
-    """Remove the keys that are gone, and insert or replace rows (n, dim) under `keys`, in one commit."""
-    change = handle.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
-    if gone:
-        ids = ", ".join(f"'{key}'" for key in gone)
-        change = change.when_not_matched_by_source_delete(f"key IN ({ids})")
-    change.execute(_arrow(keys, rows))

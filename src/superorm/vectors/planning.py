@@ -6,6 +6,9 @@ So few matching documents are listed, and only their rows ranked;
 where many match, some of them are near, and the nearest rows are looked through;
 where many match but none of the near ones, all are listed after all,
 unless they are so many more than the rows, as those without a vector may be, that all rows are looked through instead.
+
+An engine that mirrors fields of the documents looks only among the rows that pass what the filter says of these.
+Where that is all of the filter, it also tells which rows are few, whatever indexes the server has.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ __all__ = [
     "CountMatches",
     "Known",
     "ListMatches",
+    "ListRows",
     "Rank",
     "Step",
     "Strategy",
@@ -29,9 +33,10 @@ __all__ = [
     "plan",
 ]
 
-Strategy: TypeAlias = Literal["exact", "gather", "mask", "over-fetch"]
+Strategy: TypeAlias = Literal["exact", "gather", "mask", "push-down", "over-fetch"]
 """``exact``: everything there is is ranked. ``gather``: only the rows, or the vectors, of the documents that match.
 ``mask``: all rows, of which those of the documents that match are chosen.
+``push-down``: the engine finds the nearest of the rows that pass what it can say of the filter.
 ``over-fetch``: the nearest rows are looked through for those whose documents match."""
 
 FEW = 3_000
@@ -65,6 +70,12 @@ class Known:
     """Whether more match than were counted."""
     listed: bool = False
     """Whether the keys of all that match were read."""
+    pushed: bool = False
+    """Whether the engine's copy, elsewhere, can say something of the filter."""
+    left: str | None = None
+    """Why it cannot say all of it."""
+    passing: int | None = None
+    """How many rows pass what it can say, as far as they were listed; None: they were not."""
     in_vain: int = 0
     """The nearest rows that were looked through, of which too few matched."""
 
@@ -74,6 +85,13 @@ class ListMatches:
     """Read the keys of the documents that match; with a limit, one more than that if there are so many."""
 
     limit: int | None
+
+
+@frozen
+class ListRows:
+    """Have the engine list the rows that pass the filter, one more than the limit if there are so many."""
+
+    limit: int
 
 
 @frozen
@@ -94,7 +112,7 @@ class Rank:
     """Whether no other way is left."""
 
 
-Step: TypeAlias = ListMatches | CountMatches | Rank
+Step: TypeAlias = ListMatches | ListRows | CountMatches | Rank
 
 
 def plan(known: Known) -> Step:
@@ -103,13 +121,14 @@ def plan(known: Known) -> Step:
     if not known.filtered:
         rows = f"{known.engine} finds the nearest of all" if held is None else f"all {held} rows in memory are ranked"
         return Rank("exact", k + _SLACK, f"no filter stands before the search, so {rows}")
+    if known.pushed and known.left is None:
+        return _passed(known)
     if matched is None:
         return ListMatches(FEW if held is not None else min(FEW, FEW_READ))
     if not known.more:
         return _listed(known, matched, held) if known.listed else ListMatches(None)
     if held is None:
-        why = f"more than {matched} documents match, so the nearest rows of {known.engine} are looked through for them"
-        return Rank("over-fetch", max(20 * k, 200), why, last=True)
+        return _looked_through(known, matched)
     share = math.ceil(_SHARE * held)
     if matched < share:
         return CountMatches(share)
@@ -122,6 +141,30 @@ def plan(known: Known) -> Step:
         return ListMatches(most)
     why = f"more than {matched} documents match of only {held} rows, so all rows are looked through for them"
     return Rank("over-fetch", max(limit, k + _SLACK), why, last=True)
+
+
+def _passed(known: Known) -> ListRows | Rank:
+    """Where the engine can say all of the filter."""
+    limit, rows = known.k + _SLACK, known.passing
+    if rows is None:
+        return ListRows(min(FEW, FEW_READ))
+    if known.listed:
+        why = f"{rows} rows of {known.engine} pass the filter, so few that the vectors of their documents are ranked"
+        return Rank("gather", limit, why)
+    why = f"more than {rows} rows pass the filter, which {known.engine} mirrors, so it looks among them only"
+    return Rank("push-down", limit, why, last=True)
+
+
+def _looked_through(known: Known, matched: int) -> Rank:
+    """Where many match, and the engine can say a part of the filter, or nothing."""
+    limit, why = max(20 * known.k, 200), f"more than {matched} documents match"
+    if known.pushed:
+        why += f", and {known.engine} mirrors a part of the filter, so the nearest rows that pass it are looked through"
+    else:
+        why += f", so the nearest rows of {known.engine} are looked through for them"
+    if known.left is not None:
+        why += f"; {known.left}"
+    return Rank("push-down" if known.pushed else "over-fetch", limit, why, last=True)
 
 
 def _listed(known: Known, matched: int, held: int | None) -> Rank:

@@ -2,7 +2,8 @@
 
 The collection `COLLECTION` beside the documents holds, per vector index `i` and engine, a *state*::
 
-    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, norm, made, changed, drop}
+    {_id: "<i>@<engine>", kind: "state", i, engine, n, floor, ver, table, dim, metric, norm, made, changed, drop,
+     coming}
 
 `n` counts publications, `ver` is the version of the engine's `table` that publication `n` made,
 no row of which is longer than `norm`; records stamped above `floor` are all kept.
@@ -24,12 +25,14 @@ from attrs import field, frozen
 from bson import ObjectId
 
 from superorm.codec.keys import encode_key
-from superorm.schema.vector_spec import IndexSpec
+from superorm.schema.vector_spec import FilterField, IndexSpec
 
 __all__ = [
     "COLLECTION",
     "INDEXES",
+    "Coming",
     "Look",
+    "Made",
     "Need",
     "Record",
     "State",
@@ -64,17 +67,35 @@ class Made:
     """By which publication."""
     at: datetime
     index: IndexSpec | None
+    filters: tuple[FilterField, ...] = ()
+    """The fields that it mirrors, in the order of its columns."""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Made:
         index = document["index"]
         spec = None if index is None else IndexSpec(index["kind"], index["parameters"])
-        return cls(document["n"], document["at"], spec)
+        return cls(document["n"], document["at"], spec, _fields(document.get("filters")))
 
     def as_document(self) -> dict[str, Any]:
         index = self.index
         stored = None if index is None else {"kind": index.kind, "parameters": dict(index.parameters)}
-        return {"n": self.n, "at": self.at, "index": stored}
+        return {"n": self.n, "at": self.at, "index": stored, "filters": [field.as_document() for field in self.filters]}
+
+
+@frozen
+class Coming:
+    """Fields that a table is to mirror as soon as every program knows it, and records their changes."""
+
+    at: datetime
+    """Since when that is announced."""
+    filters: tuple[FilterField, ...]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Coming:
+        return cls(document["at"], _fields(document["filters"]))
+
+    def as_document(self) -> dict[str, Any]:
+        return {"at": self.at, "filters": [field.as_document() for field in self.filters]}
 
 
 @frozen
@@ -96,10 +117,11 @@ class State:
     """The keys that were applied to the table since it was made."""
     drop: Mapping[str, datetime] = field(factory=dict[str, datetime])
     """Tables that do not serve, or not yet, by the end of their names, each with the time from which none needs it."""
+    coming: Coming | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:
-        get, made = document.get, document.get("made")
+        get, made, coming = document.get, document.get("made"), document.get("coming")
         return cls(
             document["n"],
             document["floor"],
@@ -111,7 +133,19 @@ class State:
             None if made is None else Made.of(made),
             get("changed") or 0,
             get("drop") or {},
+            None if coming is None else Coming.of(coming),
         )
+
+    @property
+    def filters(self) -> tuple[FilterField, ...]:
+        """The fields that the table mirrors, in the order of its columns."""
+        return () if self.made is None else self.made.filters
+
+    @property
+    def recorded(self) -> set[str]:
+        """The stored paths of fields beside the vector whose changes are to be recorded."""
+        coming = () if self.coming is None else self.coming.filters
+        return {field.path for field in (*self.filters, *coming)}
 
 
 @frozen
@@ -215,6 +249,10 @@ def batch(records: Iterable[Record], limit: int) -> list[Record]:
             if limit <= 0:
                 break
     return chosen
+
+
+def _fields(documents: Iterable[Mapping[str, Any]] | None) -> tuple[FilterField, ...]:
+    return tuple(FilterField(one["path"], one["kind"]) for one in documents or ())
 
 
 def _stamps(document: Mapping[str, Any]) -> Mapping[str, int]:

@@ -77,6 +77,10 @@ class Explanation:
     """How many documents the filter matches, as far as they were counted; None: there is none, or nobody counted."""
     more: bool
     """Whether it matches more than were counted."""
+    pushed: str | None
+    """What the engine was given of the filter, in SQL; None: nothing."""
+    passing: int | None
+    """How many rows pass that, as far as they were listed, one more than are few at most; None: they were not."""
     version: int | None
     """The version of the engine's table."""
     pending: int

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from superorm.schema.vector_spec import IndexSpec, VectorSpec
+from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
 from superorm.vectors.records import State
 
-__all__ = ["index_for", "is_due"]
+__all__ = ["index_for", "is_due", "lacking"]
 
 INDEXED_FROM = 20_000
 """So many rows are searched faster with an index."""
@@ -49,6 +49,11 @@ def is_due(spec: VectorSpec, state: State, rows: int, index: IndexSpec | None, n
     if made.index != index:
         return True
     return state.n - made.n >= PUBLICATIONS if index is None else state.changed > _CHANGED * rows
+
+
+def lacking(spec: VectorSpec, state: State | None) -> list[FilterField]:
+    """The fields to filter by that the table does not mirror yet."""
+    return [field for field in spec.filter_fields if state is None or field not in state.filters]
 
 
 def _size(spec: VectorSpec, rows: int) -> int:

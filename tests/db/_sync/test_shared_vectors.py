@@ -247,7 +247,7 @@ def test_indexes_of_other_programs_are_noticed_in_the_background(
     with db.begin() as session:
         session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
     for _ in range(100):
-        if f"{NAME}.sound" in other.vectors._registered.names():
+        if f"{NAME}.sound" in other.vectors._registered.indexes():
             break
         sio.sleep(0.1)
     with other.begin() as session:

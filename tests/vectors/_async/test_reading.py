@@ -33,6 +33,9 @@ class Unserved:
     async def held(self) -> None:
         """No rows."""
 
+    def pushed(self, filter: Any) -> None:
+        """No columns."""
+
     async def nearest(self, *args: Any) -> None:
         """No answer."""
 

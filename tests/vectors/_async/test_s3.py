@@ -153,14 +153,15 @@ async def test_versions_that_are_not_contiguous(
     await one.put({0: at(9)})
     zombie = await first.read_step(one.spec)
     await other.put({0: at(1)})
-    merge, made = lance_directory._merge, list[Any]()
+    merge, made = lance_directory.merge, list[Any]()
     tables = first.tables._directory
 
     def interrupted(*args: Any) -> None:
         if not made:
             made.append(None)
             if zombies == "merge":
-                made[0] = tables.write(zombie.state.table, zombie.state.ver, zombie.touched, zombie.keys, zombie.rows)
+                state, rows = zombie.state, zombie.rows
+                made[0] = tables.write(state.table, state.ver, zombie.touched, rows.keys, rows.rows, rows.columns)
             else:
                 handle = tables._connect().open_table(zombie.state.table)
                 handle.checkout(zombie.state.ver - 1)
@@ -168,7 +169,7 @@ async def test_versions_that_are_not_contiguous(
                 made[0] = handle.version
         merge(*args)
 
-    monkeypatch.setattr(lance_directory, "_merge", interrupted)
+    monkeypatch.setattr(lance_directory, "merge", interrupted)
     await other.indexes.apply(other.spec)
     (state,) = one.plain["_superorm_records"].find({"kind": "state"})
     assert zombie.state.ver + 1 == made[0]

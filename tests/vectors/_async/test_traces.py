@@ -6,6 +6,7 @@ Document 0 is at distance 3 and document 1 at 5, the lower the nearer. S searche
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest_asyncio
 from superorm._async import vector_indexes
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.errors import EngineBusy
+from superorm.vectors.records import Made
 from superorm.vectors.request import Hits
 from tests.vectors._async.world import AsyncWorld
 from tests.vectors.brute import DIM, stored
@@ -37,9 +39,18 @@ class Pause:
     async def held(self) -> Any:
         return await self._view.held()
 
-    async def nearest(self, request: Any, limit: int, among: Any = None) -> Any:
+    def pushed(self, filter: Any) -> Any:
+        return self._view.pushed(filter)
+
+    async def passing(self, where: str, limit: int) -> Any:
         await self._before()
-        answer = await self._view.nearest(request, limit, among)
+        found = await self._view.passing(where, limit)
+        await self._after()
+        return found
+
+    async def nearest(self, request: Any, limit: int, among: Any = None, where: Any = None) -> Any:
+        await self._before()
+        answer = await self._view.nearest(request, limit, among, where)
         await self._after()
         return answer
 
@@ -169,7 +180,8 @@ async def test_e(make_world: Callable[[str], AsyncWorld]) -> None:
     await world.indexes.apply(world.spec)
     await world.put({1: None})
     async with copies.tables.lock(copies.prefix(world.spec)):
-        assert await copies.finish_build(world.spec, table, noted, norm)
+        made = Made(0, datetime.now(UTC), None)
+        assert await copies.finish_build(world.spec, table, noted, norm, made)
     assert [0] == keys(await world.agrees(QUERY, 2))
     state = world.plain["_superorm_records"].find_one({"kind": "state"})
     assert table == state["table"]

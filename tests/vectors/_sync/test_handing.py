@@ -13,6 +13,7 @@ from bson import ObjectId
 from superorm.codec.keys import encode_key
 from superorm.unitofwork.writes import Insert
 from superorm.vectors import handing
+from superorm.vectors.mirror import TableRows
 from superorm.vectors.records import Look, Record, State
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, stored
@@ -26,12 +27,12 @@ class Reads:
     def __init__(self, records: Any) -> None:
         self.read: set[Any] = set()
         self.known: set[Any] = set()
-        self._vectors, records.vectors = records.vectors, self
+        self._documents, records.documents = records.documents, self
 
-    def __call__(self, spec: Any, keys: Any, known: Any = (), **names: Any) -> Any:
+    def __call__(self, spec: Any, keys: Any, fields: Any = (), known: Any = (), **names: Any) -> Any:
         self.read.update(keys.values())
         self.known.update(document["_id"] for document in known)
-        return self._vectors(spec, keys, known, **names)
+        return self._documents(spec, keys, fields, known, **names)
 
 
 @pytest.fixture
@@ -96,8 +97,8 @@ def test_a_later_record_that_is_stamped(empty: World, make_world: Callable[[str]
         look = copies.records.look(other.spec.name, copies.engine())
         (later,) = [record.id for record in look.unstamped if len(record.keys) == 1]
         step = copies.read_step(other.spec)
-        step.ids, step.touched = [later], [key for key in step.touched if key == step.keys[0]]
-        step.keys, step.rows = step.keys[:1], step.rows[:1]
+        first = TableRows(step.rows.keys[:1], step.rows.rows[:1], {}, step.rows.norm)
+        step.ids, step.touched, step.rows = [later], [key for key in step.touched if key == first.keys[0]], first
         assert copies.publish_step(other.spec, step, copies.write_step(other.spec, step))
     empty.indexes.apply(empty.spec)
     empty.agrees(VECTORS[0], 5)

@@ -34,6 +34,9 @@ class Unserved:
     def held(self) -> None:
         """No rows."""
 
+    def pushed(self, filter: Any) -> None:
+        """No columns."""
+
     def nearest(self, *args: Any) -> None:
         """No answer."""
 

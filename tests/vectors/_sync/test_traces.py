@@ -7,6 +7,7 @@ Document 0 is at distance 3 and document 1 at 5, the lower the nearer. S searche
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from superorm._sync import vector_indexes
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.errors import EngineBusy
+from superorm.vectors.records import Made
 from superorm.vectors.request import Hits
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, stored
@@ -37,9 +39,18 @@ class Pause:
     def held(self) -> Any:
         return self._view.held()
 
-    def nearest(self, request: Any, limit: int, among: Any = None) -> Any:
+    def pushed(self, filter: Any) -> Any:
+        return self._view.pushed(filter)
+
+    def passing(self, where: str, limit: int) -> Any:
         self._before()
-        answer = self._view.nearest(request, limit, among)
+        found = self._view.passing(where, limit)
+        self._after()
+        return found
+
+    def nearest(self, request: Any, limit: int, among: Any = None, where: Any = None) -> Any:
+        self._before()
+        answer = self._view.nearest(request, limit, among, where)
         self._after()
         return answer
 
@@ -167,7 +178,8 @@ def test_e(make_world: Callable[[str], World]) -> None:
     world.indexes.apply(world.spec)
     world.put({1: None})
     with copies.tables.lock(copies.prefix(world.spec)):
-        assert copies.finish_build(world.spec, table, noted, norm)
+        made = Made(0, datetime.now(UTC), None)
+        assert copies.finish_build(world.spec, table, noted, norm, made)
     assert [0] == keys(world.agrees(QUERY, 2))
     state = world.plain["_superorm_records"].find_one({"kind": "state"})
     assert table == state["table"]

@@ -237,8 +237,8 @@ leaving.PATIENCE = 0.5
 directory = LanceDirectory(Path(sys.argv[1]))
 directory.open()
 rows = np.random.default_rng(0).standard_normal((40_000, 64)).astype("f4")
-directory.create("t", 64)
-directory.append("t", [f"{key:05}" for key in range(len(rows))], rows)
+directory.create("t", 64, ())
+directory.append("t", [f"{key:05}" for key in range(len(rows))], rows, {})
 slowly = IndexSpec("hnsw_sq", {"m": 60, "ef_construction": 20_000})
 print(directory.build_index("t", "cosine", slowly, lambda: False), directory._pinned("t", 2).index)
 """

@@ -6,20 +6,24 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
-from superorm.schema.vector_spec import IndexSpec, Metric
+from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
 from superorm.vectors.lance_bucket import LanceBucket
 from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory
+from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 from superorm.vectors.s3_address import S3Address
 
 __all__ = ["AsyncLanceVectorIndex"]
+
+_NO_COLUMNS: Columns = {}
 
 
 class AsyncLanceVectorIndex:
@@ -95,13 +99,13 @@ class AsyncLanceVectorIndex:
         """How many rows that version has. Raises ``VersionLost``."""
         return await aio.in_thread(self._directory.count, table, ver)
 
-    async def create(self, table: str, dim: int) -> None:
-        """Make an empty table."""
-        await aio.in_thread(self._directory.create, table, dim)
+    async def create(self, table: str, dim: int, fields: Sequence[FilterField] = ()) -> None:
+        """Make an empty table that mirrors these fields."""
+        await aio.in_thread(self._directory.create, table, dim, fields)
 
-    async def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None:
-        """Add rows (n, dim), of keys that the table does not hold."""
-        await aio.in_thread(self._directory.append, table, keys, rows)
+    async def append(self, table: str, keys: Sequence[str], rows: Matrix, columns: Columns = _NO_COLUMNS) -> None:
+        """Add rows (n, dim), of keys that the table does not hold, with the columns of the fields that it mirrors."""
+        await aio.in_thread(self._directory.append, table, keys, rows, columns)
 
     async def write(
         self,
@@ -110,13 +114,14 @@ class AsyncLanceVectorIndex:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
+        columns: Columns = _NO_COLUMNS,
     ) -> int | None:
         """Restore `ver`, replace what the table holds of the touched keys by rows (n, dim); the version made.
 
         Call it under the lock. None where another wrote meanwhile, whose lease had expired: what was made is not
         to be published. Raises ``VersionLost``.
         """
-        return await aio.in_thread(self._directory.write, table, ver, touched, keys, rows)
+        return await aio.in_thread(self._directory.write, table, ver, touched, keys, rows, columns)
 
     async def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
@@ -141,13 +146,25 @@ class AsyncLanceVectorIndex:
         *,
         norm: float,
         exact: bool = True,
+        where: str | None = None,
     ) -> Nearest:
         """The `limit` nearest rows at exactly that version, none longer than `norm`, without the keys left out.
 
+        With `where`, a condition in SQL, only the rows that pass it count, before the nearest are chosen.
         Unless it is to be `exact`, an index may miss some.
         Raises ``VersionLost``.
         """
-        return await aio.in_thread(self._directory.nearest, table, ver, query, metric, limit, leave_out, norm, exact)
+        return await aio.in_thread(
+            self._directory.nearest, table, ver, query, metric, limit, leave_out, norm, exact, where
+        )
+
+    async def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]:
+        """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
+        return await aio.in_thread(self._directory.keys, table, ver, where, limit)
+
+    async def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
+        """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
+        return await aio.in_thread(self._directory.mirrored, table, ver, fields)
 
     async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
         """All rows of a version. Raises ``VersionLost``."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
-from superorm.schema.vector_spec import IndexSpec, Metric
+from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
@@ -18,7 +19,7 @@ __all__ = ["AsyncVectorDatabase", "AsyncVectorTables"]
 
 @runtime_checkable
 class AsyncVectorTables(Protocol):
-    """An engine of versioned tables of (key, vector), read at exact versions and written under a lock.
+    """An engine of versioned tables of (key, vector, mirrored fields), read at exact versions and written under a lock.
 
     Vectors are stored as `superorm.vectors.scores.prepare` makes them. See `AsyncLanceVectorIndex` for each method.
     """
@@ -38,9 +39,9 @@ class AsyncVectorTables(Protocol):
 
     async def count(self, table: str, ver: int) -> int: ...
 
-    async def create(self, table: str, dim: int) -> None: ...
+    async def create(self, table: str, dim: int, fields: Sequence[FilterField] = ()) -> None: ...
 
-    async def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None: ...
+    async def append(self, table: str, keys: Sequence[str], rows: Matrix, columns: Columns = ...) -> None: ...
 
     async def write(
         self,
@@ -49,6 +50,7 @@ class AsyncVectorTables(Protocol):
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
+        columns: Columns = ...,
     ) -> int | None: ...
 
     async def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
@@ -68,7 +70,12 @@ class AsyncVectorTables(Protocol):
         *,
         norm: float,
         exact: bool = True,
+        where: str | None = None,
     ) -> Nearest: ...
+
+    async def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]: ...
+
+    async def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]: ...
 
     async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
 

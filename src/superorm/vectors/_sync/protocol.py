@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
-from superorm.schema.vector_spec import IndexSpec, Metric
+from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
 
@@ -19,7 +20,7 @@ __all__ = ["VectorDatabase", "VectorTables"]
 
 @runtime_checkable
 class VectorTables(Protocol):
-    """An engine of versioned tables of (key, vector), read at exact versions and written under a lock.
+    """An engine of versioned tables of (key, vector, mirrored fields), read at exact versions and written under a lock.
 
     Vectors are stored as `superorm.vectors.scores.prepare` makes them. See `LanceVectorIndex` for each method.
     """
@@ -39,9 +40,9 @@ class VectorTables(Protocol):
 
     def count(self, table: str, ver: int) -> int: ...
 
-    def create(self, table: str, dim: int) -> None: ...
+    def create(self, table: str, dim: int, fields: Sequence[FilterField] = ()) -> None: ...
 
-    def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None: ...
+    def append(self, table: str, keys: Sequence[str], rows: Matrix, columns: Columns = ...) -> None: ...
 
     def write(
         self,
@@ -50,6 +51,7 @@ class VectorTables(Protocol):
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
+        columns: Columns = ...,
     ) -> int | None: ...
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
@@ -69,7 +71,12 @@ class VectorTables(Protocol):
         *,
         norm: float,
         exact: bool = True,
+        where: str | None = None,
     ) -> Nearest: ...
+
+    def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]: ...
+
+    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]: ...
 
     def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
 
