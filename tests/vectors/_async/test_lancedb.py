@@ -271,7 +271,7 @@ def test_the_memory_for_indexes_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     for cached in (2 << 20, 1 << 30):
         directory = LanceDirectory(tmp_path, cached)
         for query in rows[:5]:
-            found = directory.nearest("t", 3, query, "euclidean", 10, (), 100.0, False)
+            found = directory.nearest("t", 3, query, "euclidean", 10, (), 100.0, False, None)
             nearest = np.argsort(((rows - query) ** 2).sum(axis=1), kind="stable")[:10]
             assert [f"{key:05}" for key in nearest] == found.keys
     few, all_parts = (one.size_bytes for one in sessions)
