@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
+from superorm._async.vector_atlas import AsyncAtlasCopies
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_memory import AsyncMemoryCopies
 from superorm._async.vector_quick import quick_search
@@ -23,8 +24,10 @@ from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
 from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
+from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
@@ -68,12 +71,9 @@ class AsyncVectorIndexes:
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> None:
         self.backend = backend
         self.records_of = AsyncVectorRecords(backend)
-        self.copies: AsyncVectorCopies = (
-            AsyncMemoryCopies(backend, engine)
-            if isinstance(engine, AsyncMemoryVectorIndex)
-            else AsyncTableCopies(backend, engine)
-        )
+        self.copies = _copies(backend, engine)
         self._kind = engine.kind
+        self._atlas = engine if isinstance(engine, AsyncAtlasVectorIndex) else None
         self._lists = AsyncMatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._waiting: set[VectorSpec] = set()
@@ -88,17 +88,27 @@ class AsyncVectorIndexes:
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
 
+    async def open(self) -> None:
+        """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
+        if self._atlas is not None:
+            await self._atlas.server()
+
     async def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
 
         Raises ``ConfigurationError`` where the vector database cannot be used.
         """
         if spec not in self._ensured:
-            await self.copies.ensure(spec)
-            self._ensured.add(spec)
-            if await self.copies.due(spec):
-                self._kept.add(spec)
-                self._keeper.wake()
+            await self.create(spec)
+
+    async def create(self, spec: VectorSpec) -> CreateReport:
+        """The same, and a look whether it is still so; what was made in the database, and what differs there."""
+        report = await self.copies.ensure(spec)
+        self._ensured.add(spec)
+        if await self.copies.due(spec):
+            self._kept.add(spec)
+            self._keeper.wake()
+        return report
 
     async def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
         """The indexes of each collection besides those that are `known`: of other registries, or other programs.
@@ -280,7 +290,8 @@ class AsyncVectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        await self.ensure(spec)
+        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+            await self.ensure(spec)
         for record in (await self.records_of.look(name, await self.copies.engine())).records.values():
             if record.open and is_dead(record.id, record.owner):
                 await self._close_records([record.id])
@@ -355,3 +366,12 @@ class AsyncVectorIndexes:
         if ids:
             done = UpdateOp(q={"_id": {"$in": list(ids)}}, u={"$unset": {"open": "", "owner": ""}}, multi=True)
             await self.backend.write(Update(COLLECTION, [done]))
+
+
+def _copies(backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> AsyncVectorCopies:
+    """What keeps the copies of an engine."""
+    if isinstance(engine, AsyncMemoryVectorIndex):
+        return AsyncMemoryCopies(backend, engine)
+    if isinstance(engine, AsyncAtlasVectorIndex):
+        return AsyncAtlasCopies(backend, engine)
+    return AsyncTableCopies(backend, engine)

@@ -10,10 +10,11 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer
+from superorm._async.vector_view import Answer, Unfiltered
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.handing import Handed
@@ -34,7 +35,7 @@ _ALL = 1_000_000
 
 
 @define
-class AsyncMemoryView:
+class AsyncMemoryView(Unfiltered):
     """Memory as one snapshot sees it."""
 
     copy: MemoryCopy | None
@@ -73,9 +74,10 @@ class AsyncMemoryCopies:
         """The engine's id."""
         return _ENGINE
 
-    async def ensure(self, spec: VectorSpec) -> None:
+    async def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
         await self.records.register(spec.name, _ENGINE)
+        return CreateReport()
 
     async def view(
         self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool, look: Look | None = None

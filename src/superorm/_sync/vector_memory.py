@@ -13,8 +13,9 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
-from superorm._sync.vector_view import Answer
+from superorm._sync.vector_view import Answer, Unfiltered
 from superorm.codec.keys import encode_key
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.handing import Handed
@@ -35,7 +36,7 @@ _ALL = 1_000_000
 
 
 @define
-class MemoryView:
+class MemoryView(Unfiltered):
     """Memory as one snapshot sees it."""
 
     copy: MemoryCopy | None
@@ -74,9 +75,10 @@ class MemoryCopies:
         """The engine's id."""
         return _ENGINE
 
-    def ensure(self, spec: VectorSpec) -> None:
+    def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
         self.records.register(spec.name, _ENGINE)
+        return CreateReport()
 
     def view(
         self, spec: VectorSpec, session: ClientSession | None, *, outside: bool, look: Look | None = None

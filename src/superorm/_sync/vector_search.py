@@ -13,6 +13,7 @@ from superorm._sync.vector_listing import Listing
 from superorm._sync.vector_ranking import Ranking
 from superorm._sync.vector_view import VectorView
 from superorm.codec.keys import decode_key, encode_key
+from superorm.vectors.atlas_filter import Push
 from superorm.vectors.planning import CountMatches, Known, Rank, next_part, plan
 from superorm.vectors.request import Explanation, Hits, SearchRequest
 from superorm.vectors.rows import Nearest
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from superorm.protocols._sync.parts import DataBackend
 
 __all__ = ["VectorSearch"]
-
-_UNSERVED = "the engine's copy does not show the state that is searched, so the documents' own vectors are ranked"
 
 
 class VectorSearch:
@@ -49,13 +48,17 @@ class VectorSearch:
         self._ranking = Ranking(backend, request, session)
         self._known = Known(engine, request.k, request.filter is not None, None)
         self._matching: Mapping[str, Any] = {}
+        self._pushed = Push({})
         self._listing = listing
         self._calls = self._candidates = self._pending = self._seen = self._found = 0
 
     def run(self, *, documents_only: bool = False) -> Hits:
         """The hits. Raises ``VersionLost``."""
-        if not documents_only:
-            self._known = evolve(self._known, held=self._view.held())
+        why = self._view.unable if documents_only else self._view.unserved(self._request)
+        if why is None:
+            push = self._view.push(self._request)
+            self._pushed, pushed = push, bool(push.filter) and not push.rest
+            self._known = evolve(self._known, held=self._view.held(), pushed=pushed)
             while True:
                 step = self._decide()
                 done = self._over_fetch(step) if step.strategy == "over-fetch" else self._rank(step)
@@ -63,8 +66,12 @@ class VectorSearch:
                     return self._hits(step)
                 if done is None:
                     break
-        self._ranking.rank_all()
-        return self._hits(Rank("exact", 0, _UNSERVED))
+            why = self._view.unable
+        if self._view.in_server:
+            self._ranking.rank_in_server()
+        else:
+            self._ranking.rank_all()
+        return self._hits(Rank("exact", 0, why))
 
     def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
@@ -122,6 +129,8 @@ class VectorSearch:
         answer = self._view.nearest(self._request, limit, among)
         if answer is None:
             return None
+        if answer.read is not None:
+            self._ranking.reads.append(answer.read)
         self._calls += 1
         self._candidates += len(answer.nearest.keys)
         self._pending = len(answer.pending)
@@ -169,11 +178,14 @@ class VectorSearch:
 
     def _hits(self, step: Rank) -> Hits:
         known, state = self._known, self._view.look.state
+        why = step.why
+        if self._pushed.rest and self._calls:
+            why += f"; {known.engine} does not take the whole filter: {', '.join(self._pushed.rest)}"
         hits = self._ranking.hits()
         explanation = Explanation(
             engine=known.engine,
             strategy=step.strategy,
-            why=step.why,
+            why=why,
             held=known.held,
             matched=known.matched,
             more=known.more,

@@ -10,15 +10,18 @@ from attrs import frozen
 from bson import ObjectId
 
 from superorm._sync.vector_records import VectorRecords
+from superorm.compile.plan import Read
 from superorm.protocols._sync.parts import DataBackend
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors.atlas_filter import Push
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
 
-__all__ = ["Answer", "VectorCopies", "VectorView"]
+__all__ = ["Answer", "Unfiltered", "VectorCopies", "VectorView"]
 
 
 @frozen
@@ -27,6 +30,8 @@ class Answer:
 
     nearest: Nearest
     pending: Mapping[str, Any]
+    read: Read | None = None
+    """What was sent to the data backend for it."""
 
 
 class VectorView(Protocol):
@@ -35,6 +40,21 @@ class VectorView(Protocol):
     need: Need | None
     """What should be done, outside of the snapshot."""
     look: Look
+    unable: str
+    """Why the documents are ranked where the engine could not tell."""
+
+    @property
+    def in_server(self) -> bool:
+        """Whether the server ranks documents by itself."""
+        ...
+
+    def unserved(self, request: SearchRequest) -> str | None:
+        """Why the documents must be ranked for the request; None where the engine is to be asked."""
+        ...
+
+    def push(self, request: SearchRequest) -> Push:
+        """What the engine takes of the request's filter."""
+        ...
 
     def held(self) -> int | None:
         """How many rows of the copy are in this process's memory; None where it is elsewhere, or cannot be used.
@@ -53,6 +73,25 @@ class VectorView(Protocol):
         ...
 
 
+class Unfiltered:
+    """What views have in common whose engine answers every request, and knows nothing of filters."""
+
+    unable = "the engine's copy does not show the state that is searched, so the documents' own vectors are ranked"
+
+    @property
+    def in_server(self) -> bool:
+        """It is not asked for."""
+        return False
+
+    def unserved(self, request: SearchRequest) -> str | None:
+        """Nothing speaks against the engine."""
+        return None
+
+    def push(self, request: SearchRequest) -> Push:
+        """The engine takes nothing."""
+        return Push({})
+
+
 class VectorCopies(Protocol):
     """The copies that one engine keeps of a database's vectors."""
 
@@ -63,7 +102,9 @@ class VectorCopies(Protocol):
         """The engine's id."""
         ...
 
-    def ensure(self, spec: VectorSpec) -> None: ...
+    def ensure(self, spec: VectorSpec) -> CreateReport:
+        """Have the engine know the index; what was made for it in the database, and what differs there."""
+        ...
 
     def view(self, spec: VectorSpec, session: Any, *, outside: bool, look: Look | None = None) -> VectorView:
         """What a search sees; `outside` tells that the session is no transaction.

@@ -17,9 +17,10 @@ from attrs import frozen
 
 __all__ = ["FEW", "CountMatches", "Known", "ListMatches", "Rank", "Step", "Strategy", "masks", "next_part", "plan"]
 
-Strategy: TypeAlias = Literal["exact", "gather", "mask", "over-fetch"]
+Strategy: TypeAlias = Literal["exact", "gather", "mask", "push-down", "over-fetch"]
 """``exact``: everything there is is ranked. ``gather``: only the rows, or the vectors, of the documents that match.
 ``mask``: all rows, of which those of the documents that match are chosen.
+``push-down``: the engine filters by itself.
 ``over-fetch``: the nearest rows are looked through for those whose documents match."""
 
 FEW = 1_000
@@ -50,6 +51,8 @@ class Known:
     """Whether more match than were counted."""
     listed: bool = False
     """Whether the keys of all that match were read."""
+    pushed: bool = False
+    """Whether the engine takes the whole filter."""
     in_vain: int = 0
     """The nearest rows that were looked through, of which too few matched."""
 
@@ -88,6 +91,8 @@ def plan(known: Known) -> Step:
     if not known.filtered:
         rows = f"{known.engine} finds the nearest of all" if held is None else f"all {held} rows in memory are ranked"
         return Rank("exact", k + _SLACK, f"no filter stands before the search, so {rows}")
+    if known.pushed:
+        return Rank("push-down", k + _SLACK, f"{known.engine} takes the whole filter")
     if matched is None:
         return ListMatches(FEW)
     if not known.more:

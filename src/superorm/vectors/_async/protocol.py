@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import IndexSpec, Metric
+from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
@@ -73,4 +74,4 @@ class AsyncVectorTables(Protocol):
     async def close(self) -> None: ...
 
 
-AsyncVectorDatabase: TypeAlias = AsyncVectorTables | AsyncMemoryVectorIndex
+AsyncVectorDatabase: TypeAlias = AsyncVectorTables | AsyncMemoryVectorIndex | AsyncAtlasVectorIndex
