@@ -17,6 +17,7 @@ from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows, value_at
 from superorm.compile.plan import Aggregate
+from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.atlas import AsyncAtlasVectorIndex, Server
@@ -101,7 +102,8 @@ class AsyncAtlasView:
     async def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
         """The `limit` nearest keys by the search index, without the pending ones.
 
-        Raises ``VersionLost`` where the search index has gone: then the server answers with nothing at all.
+        Raises ``VersionLost`` where the search index has gone, as the server then answers with nothing at all,
+        or has been changed, as it then may refuse the filter.
         """
         if among is not None or limit >= 4 * MOST:
             return None
@@ -113,7 +115,11 @@ class AsyncAtlasView:
         asked = min(wanted, MOST)
         stages = search_stages(self.spec, request.query, asked, request.num_candidates, pushed.filter)
         read = Aggregate(self.spec.collection, stages)
-        found = await self.atlas.backend.read(read)
+        try:
+            found = await self.atlas.backend.read(read)
+        except SuperormError:
+            await self._check()
+            raise
         if not found:
             await self._check()
         documents = {key: one for one in found if (key := encode_key(one["_id"])) not in left_out}
@@ -133,10 +139,14 @@ class AsyncAtlasView:
         return Nearest(list(documents), lower, complete, 0.0)
 
     async def _check(self) -> None:
+        """Raise ``VersionLost`` unless the search index is still the one that was found."""
         name = index_name(self.spec)
+        where = f"the search index {name!r} of {self.spec.collection}"
         found = await self.atlas.find(self.spec.collection, name)
         if found is None or not found.get("queryable"):
-            raise VersionLost(f"the search index {name!r} of {self.spec.collection} is not queryable any more")
+            raise VersionLost(f"{where} is not queryable any more")
+        if self.described is None or found.get("latestDefinition") != self.described.get("latestDefinition"):
+            raise VersionLost(f"{where} has been changed")
 
 
 class AsyncAtlasCopies:
@@ -217,12 +227,13 @@ class AsyncAtlasCopies:
         return bool(self._seen.get(spec.name))
 
     async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Stamp the records when their time has come."""
-        while go_on() and (seen := self._seen.get(spec.name)):
-            if time.monotonic() < min(seen.values()) + self.atlas.lag:
-                await aio.sleep(_TICK)
-            else:
+        """Stamp the records that are known now, when the time of all of them has come."""
+        last = max(self._seen.get(spec.name, {}).values(), default=None)
+        while last is not None and go_on():
+            if time.monotonic() >= last + self.atlas.lag:
                 await self.apply(spec)
+                return
+            await aio.sleep(_TICK)
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Remove the search index, and have the server make it anew."""

@@ -18,6 +18,7 @@ from superorm._sync.vector_view import Answer
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows, value_at
 from superorm.compile.plan import Aggregate
+from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.atlas import AtlasVectorIndex, Server
@@ -102,7 +103,8 @@ class AtlasView:
     def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
         """The `limit` nearest keys by the search index, without the pending ones.
 
-        Raises ``VersionLost`` where the search index has gone: then the server answers with nothing at all.
+        Raises ``VersionLost`` where the search index has gone, as the server then answers with nothing at all,
+        or has been changed, as it then may refuse the filter.
         """
         if among is not None or limit >= 4 * MOST:
             return None
@@ -114,7 +116,11 @@ class AtlasView:
         asked = min(wanted, MOST)
         stages = search_stages(self.spec, request.query, asked, request.num_candidates, pushed.filter)
         read = Aggregate(self.spec.collection, stages)
-        found = self.atlas.backend.read(read)
+        try:
+            found = self.atlas.backend.read(read)
+        except SuperormError:
+            self._check()
+            raise
         if not found:
             self._check()
         documents = {key: one for one in found if (key := encode_key(one["_id"])) not in left_out}
@@ -134,10 +140,14 @@ class AtlasView:
         return Nearest(list(documents), lower, complete, 0.0)
 
     def _check(self) -> None:
+        """Raise ``VersionLost`` unless the search index is still the one that was found."""
         name = index_name(self.spec)
+        where = f"the search index {name!r} of {self.spec.collection}"
         found = self.atlas.find(self.spec.collection, name)
         if found is None or not found.get("queryable"):
-            raise VersionLost(f"the search index {name!r} of {self.spec.collection} is not queryable any more")
+            raise VersionLost(f"{where} is not queryable any more")
+        if self.described is None or found.get("latestDefinition") != self.described.get("latestDefinition"):
+            raise VersionLost(f"{where} has been changed")
 
 
 class AtlasCopies:
@@ -218,12 +228,13 @@ class AtlasCopies:
         return bool(self._seen.get(spec.name))
 
     def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Stamp the records when their time has come."""
-        while go_on() and (seen := self._seen.get(spec.name)):
-            if time.monotonic() < min(seen.values()) + self.atlas.lag:
-                sio.sleep(_TICK)
-            else:
+        """Stamp the records that are known now, when the time of all of them has come."""
+        last = max(self._seen.get(spec.name, {}).values(), default=None)
+        while last is not None and go_on():
+            if time.monotonic() >= last + self.atlas.lag:
                 self.apply(spec)
+                return
+            sio.sleep(_TICK)
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Remove the search index, and have the server make it anew."""

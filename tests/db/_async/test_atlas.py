@@ -12,9 +12,21 @@ import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient
 
-from superorm import AsyncDB, Document, Embedded, Mapped, VectorError, field, score, select, vector
+from superorm import (
+    AsyncAtlasVectorIndex,
+    AsyncDB,
+    ConfigurationError,
+    Document,
+    Embedded,
+    Mapped,
+    VectorError,
+    field,
+    score,
+    select,
+    vector,
+)
 from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
-from superorm.backends._async.mongodb import AsyncMongoMetaDataStore
+from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
 from superorm.schema.mapping import class_map
 from superorm.schema.registry import Registry
 from tests.vectors._async.node import AsyncNodeBackend, AsyncNodeIndex, Node
@@ -173,6 +185,23 @@ async def test_explain(db: AsyncDB) -> None:
     exact = select(Picture).like(at(0), on=Picture.embedding, k=2, exact=True)
     assert "exact" == (await db.explain(exact)).strategy
     assert db.capabilities.search_index_lag == 60
+
+
+async def test_a_server_without_any(mongodb_uri: str) -> None:
+    """A DB made by hand says so at its first use."""
+    name = f"atlas_db_{uuid4().hex[:12]}"
+    own: Any = AsyncMongoClient(mongodb_uri)
+    parts = (
+        AsyncMongoDatabackend(own, name),
+        AsyncMongoMetaDataStore(own, name),
+        AsyncMongoArtifactStore(own, name=name),
+    )
+    db = AsyncDB(*parts, AsyncAtlasVectorIndex())
+    with pytest.raises(ConfigurationError, match=r"atlas:// needs a server with a search node.*; use lancedb://"):
+        await db.create_all(Picture)
+    await db.close()
+    assert name not in await own.list_database_names()
+    await own.close()
 
 
 async def test_bad_queries(db: AsyncDB) -> None:

@@ -12,9 +12,21 @@ import pymongo
 import pytest
 from pymongo import MongoClient
 
-from superorm import DB, Document, Embedded, Mapped, VectorError, field, score, select, vector
+from superorm import (
+    DB,
+    AtlasVectorIndex,
+    ConfigurationError,
+    Document,
+    Embedded,
+    Mapped,
+    VectorError,
+    field,
+    score,
+    select,
+    vector,
+)
 from superorm.artifacts._sync.gridfs import MongoArtifactStore
-from superorm.backends._sync.mongodb import MongoMetaDataStore
+from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.schema.mapping import class_map
 from superorm.schema.registry import Registry
 from tests.vectors._sync.node import Node, NodeBackend, NodeIndex
@@ -173,6 +185,23 @@ def test_explain(db: DB) -> None:
     exact = select(Picture).like(at(0), on=Picture.embedding, k=2, exact=True)
     assert "exact" == db.explain(exact).strategy
     assert db.capabilities.search_index_lag == 60
+
+
+def test_a_server_without_any(mongodb_uri: str) -> None:
+    """A DB made by hand says so at its first use."""
+    name = f"atlas_db_{uuid4().hex[:12]}"
+    own: Any = MongoClient(mongodb_uri)
+    parts = (
+        MongoDatabackend(own, name),
+        MongoMetaDataStore(own, name),
+        MongoArtifactStore(own, name=name),
+    )
+    db = DB(*parts, AtlasVectorIndex())
+    with pytest.raises(ConfigurationError, match=r"atlas:// needs a server with a search node.*; use lancedb://"):
+        db.create_all(Picture)
+    db.close()
+    assert name not in own.list_database_names()
+    own.close()
 
 
 def test_bad_queries(db: DB) -> None:

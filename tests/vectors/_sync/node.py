@@ -16,7 +16,7 @@ from attrs import define, field
 
 from superorm.backends._sync.mongodb import MongoDatabackend
 from superorm.compile.plan import Aggregate, Read
-from superorm.exc import UnsupportedError
+from superorm.exc import StatementError, UnsupportedError
 from superorm.vectors._sync.atlas import AtlasVectorIndex
 
 __all__ = ["Node", "NodeBackend", "NodeIndex"]
@@ -58,6 +58,8 @@ class Node:
     """How often a new search index is listed before it is queryable."""
     status: str = "READY"
     indexes: dict[tuple[str, str], dict[str, Any]] = field(factory=dict[tuple[str, str], dict[str, Any]])
+    refuses: Exception | None = None
+    """What a search raises."""
     listed: int = 0
     sent: list[tuple[str, dict[str, Any]]] = field(factory=list[tuple[str, dict[str, Any]]])
     """Each ``$vectorSearch`` and each command, with the collection."""
@@ -87,10 +89,15 @@ class Node:
     def answer(self, collection: str, stage: Mapping[str, Any], last: Mapping[str, Any]) -> list[dict[str, Any]]:
         """``$vectorSearch`` and the ``$project`` after it."""
         index = self.indexes.get((collection, stage["index"]))
+        if self.refuses is not None:
+            raise self.refuses
         if index is None or index["left"] >= 0:
             return []  # silently, as the manual says
         fields = {one["path"]: one for one in index["definition"]["fields"]}
         held = fields[stage["path"]]
+        for path in stage.get("filter") or {}:
+            if path not in fields:
+                raise StatementError(f"Path '{path}' needs to be indexed as filter")
         assert 0 < stage["limit"] <= stage["numCandidates"] <= 10_000
         q = np.frombuffer(stage["queryVector"], "<f4", offset=2).astype("f8")
         assert q.size == held["numDimensions"]

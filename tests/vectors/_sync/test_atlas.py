@@ -190,7 +190,11 @@ def test_the_background_stamps(atlas: Atlas) -> None:
     brief.put({"new": VECTORS[0]})
     brief.near_agrees(VECTORS[0])
     brief.indexes.copies.apply(SPEC)
+    assert brief.indexes.copies.due(SPEC)
+    brief.indexes.copies.keep(SPEC, lambda: False)
+    assert brief.indexes.copies.due(SPEC)
     brief.indexes.copies.keep(SPEC, lambda: True)
+    assert not brief.indexes.copies.due(SPEC)
     brief.node.sync("things")
     assert brief.near_agrees(VECTORS[0]).explanation.pending == 0
     brief.indexes.close()
@@ -207,6 +211,31 @@ def test_an_old_value_never_answers(atlas: Atlas) -> None:
     assert hits.explanation.pending == 0
     assert not {3, 4} & {hit.key for hit in hits}
     assert all(abs(hit.score - dict(hasty.expected(VECTORS[3], 300))[hit.key]) < 1e-7 for hit in hits)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order(atlas: Atlas, seed: int) -> None:
+    """Writes, a search index that follows or does not, and stamps once it has: each answer is brute force's."""
+    rng = np.random.default_rng(seed)
+    stamps = again(atlas, lag=0)
+    atlas.fill(60)
+    for _ in range(25):
+        keys = [int(key) for key in rng.integers(0, 90, 4)]
+        match int(rng.integers(0, 5)):
+            case 0:
+                atlas.put({key: rng.standard_normal(DIM) for key in keys}, r=int(rng.integers(0, 9)))
+            case 1:
+                atlas.remove(*keys)
+            case 2:
+                atlas.put({keys[0]: None, keys[1]: np.zeros(DIM)})
+            case 3:
+                atlas.node.sync("things")
+                stamps.indexes.apply(SPEC)
+            case _:
+                atlas.node.sync("things")
+        filter = [None, {"r": {"$lt": 5}}, {"word": {"$regex": "^w[0-3]"}}][int(rng.integers(0, 3))]
+        atlas.near_agrees(rng.standard_normal(DIM), int(rng.integers(1, 80)), filter=filter)
+    assert atlas.searches()
 
 
 FILTERED: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
@@ -366,6 +395,27 @@ def test_a_search_index_that_has_gone_in_a_transaction(atlas: Atlas) -> None:
         hits = atlas.near(VECTORS[0], 3, session=session)
     assert [key for key, _ in atlas.expected(VECTORS[0], 3)] == [hit.key for hit in hits]
     assert len(atlas.commands()) == 1
+
+
+def test_a_search_index_that_was_changed(atlas: Atlas) -> None:
+    """The server refuses a filter that it has no field for any more: what it has is looked up, for another search."""
+    atlas.fill(1_500)
+    filter = {"r": {"$lt": 90}}
+    atlas.near_agrees(VECTORS[2], 10, filter=filter)
+    definition = atlas.node.indexes["things", NAME]["definition"]
+    atlas.node.indexes["things", NAME]["definition"] = {"fields": definition["fields"][:1]}
+    hits = atlas.near_agrees(VECTORS[2], 10, filter=filter)
+    assert hits.explanation.strategy == "over-fetch"
+    assert [filter, filter, {}] == [stage.get("filter", {}) for stage in atlas.searches()][:3]
+
+
+def test_what_the_server_refuses_is_an_error(atlas: Atlas) -> None:
+    """Where the search index is as it was, its answer is the user's."""
+    atlas.fill()
+    atlas.near_agrees(VECTORS[0])
+    atlas.node.refuses = BackendError("things: the search node is overloaded")
+    with pytest.raises(BackendError, match="overloaded"):
+        atlas.near(VECTORS[0])
 
 
 def test_no_search_index_in_a_transaction(atlas: Atlas) -> None:
