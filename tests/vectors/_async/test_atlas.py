@@ -160,6 +160,26 @@ async def test_what_the_index_lacks_is_ranked_by_the_documents(atlas: AsyncAtlas
     await atlas.near_agrees(VECTORS[9], 100)
 
 
+async def test_all_the_nearest_are_deleted(atlas: AsyncAtlas) -> None:
+    """So many more are asked for that k of those that are left come at once."""
+    atlas.fill()
+    near = np.argsort(-(VECTORS[:200] @ VECTORS[0]) / np.linalg.norm(VECTORS[:200], axis=1))[:60]
+    await atlas.remove(*near.tolist())
+    hits = await atlas.near_agrees(VECTORS[0], 5)
+    assert hits.explanation.calls == 1
+
+
+async def test_candidates_that_are_late_are_ranked_anew(atlas: AsyncAtlas) -> None:
+    """The search index ranks by what was replaced: what it gives is in no order, and all of it is looked at."""
+    hasty = again(atlas, lag=0)
+    hasty.fill(20)
+    await hasty.put({i: VECTORS[100 + i] for i in range(20)})
+    await hasty.indexes.apply(SPEC)
+    for query in VECTORS[:60]:
+        hits = await hasty.near_agrees(query, 13)
+        assert hits.explanation.pending == 0
+
+
 async def test_in_another_process_too(atlas: AsyncAtlas) -> None:
     """What is pending is in the database."""
     atlas.fill()
@@ -275,13 +295,14 @@ async def test_filters(atlas: AsyncAtlas, name: str) -> None:
 
 
 async def test_a_filter_that_none_of_the_near_ones_matches(atlas: AsyncAtlas) -> None:
-    """More and more are looked through, until k of them match."""
+    """More and more are looked through, until k of them match; that some were left out is no sign of an end."""
     atlas.fill(1_500)
-    order = np.argsort(-(VECTORS @ VECTORS[0]))
+    order = np.argsort(-(VECTORS @ VECTORS[0]) / np.linalg.norm(VECTORS, axis=1))
+    await atlas.remove(int(order[0]), int(order[1]))
     atlas.plain.things.update_many({"_id": {"$in": order[400:].tolist()}}, {"$set": {"far": True}})
     hits = await atlas.near_agrees(VECTORS[0], 10, filter={"far": True})
     assert hits.explanation.strategy == "over-fetch"
-    assert [200, 800] == [stage["limit"] for stage in atlas.searches()]
+    assert [202, 802] == [stage["limit"] for stage in atlas.searches()]
 
 
 async def test_changed_filter_fields_count(atlas: AsyncAtlas) -> None:
