@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from superorm.backends.mongod import open_mongod, wait_stopped
+from tests.sessions.servers import standalone
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
+
+
+ROOM = 6 << 30
+"""Bytes: several times what the servers of all processes of tests hold, journals and oplogs included."""
+
+
+def in_memory() -> str | None:
+    """A folder in memory for a server's data, None where there is no such thing or too little room.
+
+    To make a collection, the server waits for the disk several times: with a few servers on one disk, that is most of
+    the time of a test that makes five.
+    """
+    place = Path("/dev/shm")
+    memory = Path("/proc/meminfo")
+    if not (memory.exists() and os.access(place, os.W_OK)):
+        return None
+    (available,) = [int(line.split()[1]) << 10 for line in memory.read_text().splitlines() if "MemAvailable" in line]
+    return str(place) if min(available, shutil.disk_usage(place).free) > ROOM else None
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +42,14 @@ def mongodb_uri() -> Iterator[str]:
     if given:
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="superorm-tests-") as directory:
+    with tempfile.TemporaryDirectory(prefix="superorm-tests-", dir=in_memory()) as directory:
         with open_mongod(directory) as lease:
             yield lease.uri
         assert wait_stopped(directory)
+
+
+@pytest.fixture(scope="session")
+def alone_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a server without transactions that nobody else uses, and that fails on demand."""
+    with standalone(tmp_path_factory.mktemp("alone"), "enableTestCommands=1") as member:
+        yield f"mongodb://{member.address}/?directConnection=true&serverMonitoringMode=poll"

@@ -40,6 +40,7 @@ from superorm import (
 )
 from superorm._async.db import AsyncParts
 from superorm.backends.mongod import wait_stopped
+from tests.databases import drop_database
 from tests.mongod.processes import everything, kill, servers, until
 
 
@@ -67,8 +68,8 @@ def name(client: pymongo.MongoClient[dict[str, object]]) -> Iterator[str]:
     """The name of a database that is dropped afterwards."""
     name = f"test_{uuid4().hex[:12]}"
     yield name
-    client.drop_database(name)
-    client.drop_database(f"_filesystem:{name}")
+    drop_database(client, name)
+    drop_database(client, f"_filesystem:{name}")
 
 
 def works(db: DB) -> None:

@@ -1,6 +1,7 @@
 """`like` after filters of every selectivity against three ways by hand: ``python benchmarks/vectors [--quick]``.
 
-Then commits, large ones and many small ones beside searches: see `writes`. ``--only`` chooses.
+Then searches without a filter, and what rows take in memory: see `engines`; and commits, large ones and many small
+ones beside searches: see `writes`. ``--only`` chooses.
 
 By hand are: LanceDB with the filter pushed down to a scalar column with an index; the matching keys from MongoDB, whose
 rows numpy gathers from an array in memory; the matching documents' vectors from MongoDB, ranked by numpy.
@@ -24,7 +25,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for one query a second thr
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from bson import Binary
+from engines import plain_searches
+from items import DIM, Item, K, Rows, clustered, fetched, store
 from numpy.typing import NDArray
 from pymongo import MongoClient
 from writes import Note, beside_commits, bulk_commits
@@ -32,50 +34,23 @@ from writes import Note, beside_commits, bulk_commits
 from harness import Time, interleave, table, timed
 from superorm import (
     DB,
-    Document,
     LanceVectorIndex,
-    Mapped,
     MongoArtifactStore,
     MongoDatabackend,
     MongoMetaDataStore,
     Session,
     connect,
-    field,
     select,
-    vector,
 )
 from superorm.backends.mongod import open_mongod, wait_stopped
 
-DIM = 384
-K = 10
 AT_MOST = 1.5
 """superorm's time, as a ratio to the best by hand."""
 RECALL = 0.99
 QUERIES = 40
 
-Rows = NDArray[np.float32]
 Find = Callable[[Rows, Mapping[str, Any]], Sequence[int]]
 """The keys of the ten nearest documents to a query, among those that a filter matches."""
-
-
-class Item(Document):
-    """A document with something to filter by."""
-
-    __collection__ = "items"
-    id: Mapped[int] = field(primary_key=True)
-    share: Mapped[int] = field(index=True)
-    """Below n for n in a thousand of all."""
-    far: Mapped[bool] = field(index=True)
-    text: Mapped[str] = field(default="x" * 200)
-    embedding: Mapped[np.ndarray | None] = vector(DIM)
-
-
-def clustered(n: int, seed: int) -> Rows:
-    """Vectors of unit length in a hundred clusters, shape (n, DIM)."""
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).standard_normal((100, DIM))
-    rows = centres[rng.integers(100, size=n)] + 0.7 * rng.standard_normal((n, DIM))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 class Data:
@@ -97,30 +72,6 @@ class Data:
         """By brute force."""
         keys = np.flatnonzero(matching)
         return set(keys[np.argsort(-(self.rows[keys].astype(float) @ query), kind="stable")[:K]].tolist())
-
-
-def store(data: Data, items: Any) -> None:
-    """Write the documents as superorm would."""
-    for start in range(0, len(data.rows), 2000):
-        stop = min(start + 2000, len(data.rows))
-        items.insert_many(
-            {
-                "_id": i,
-                "share": int(data.share[i]),
-                "far": bool(data.far[i]),
-                "text": "x" * 200,
-                "embedding": Binary(b"\x27\x00" + data.rows[i].tobytes(), 9),
-            }
-            for i in range(start, stop)
-        )
-    items.create_index("share")
-    items.create_index("far")
-
-
-def fetched(items: Any, keys: Sequence[int]) -> Sequence[int]:
-    """The keys, nearest first, of those documents that are there; they are read."""
-    found = {document["_id"]: document for document in items.find({"_id": {"$in": list(keys)}})}
-    return [key for key in keys if key in found]
 
 
 def by_hand(data: Data, items: Any, folder: str) -> dict[str, Callable[[Rows, str], Sequence[int]]]:
@@ -225,7 +176,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few runs: a look, not a measurement")
     parser.add_argument("--rows", type=int, default=20_000, help="how many documents")
     parser.add_argument("--uri", help="a replica set that runs already, in place of a private one")
-    parser.add_argument("--only", choices=["filters", "bulk", "beside"], help="one part alone")
+    parser.add_argument("--only", choices=["filters", "plain", "bulk", "beside"], help="one part alone")
+    parser.add_argument("--large", type=int, default=100_000, help="how many for LanceDB without a filter")
     arguments = parser.parse_args()
     runs = 15 if arguments.quick else 60
     data, name = Data(arguments.rows), f"bench_{uuid4().hex[:8]}"
@@ -241,22 +193,25 @@ def main() -> None:
         }
         misses: list[str] = []
         if arguments.only in (None, "filters"):
-            store(data, client[name].items)
+            store(data.rows, data.share, data.far, client[name].items)
             for db in dbs.values():
                 db.create_all(Item)
             misses += measure(data, client[name].items, dbs, f"{folder}/theirs", runs)
+        if arguments.only in (None, "plain"):
+            misses += plain_searches(uri, client, f"{name}_plain", f"{folder}/plain", arguments.large, runs)
         if arguments.only in (None, "bulk", "beside"):
             notes = stack.enter_context(connect(uri, vector_database=f"lancedb://{folder}/notes", **options))
             notes.create_all(Note)
-            bulk = 1 if arguments.only == "beside" else max(5, runs // 6)
-            misses += bulk_commits(clustered(10_000, 4), client[name], notes, f"{folder}/bulk", bulk)
+            stored = clustered(10_000, 4)
+            if arguments.only != "beside":
+                misses += bulk_commits(stored, client[name], notes, f"{folder}/bulk", max(5, runs // 6))
         if arguments.only in (None, "beside"):
             scan = LanceVectorIndex(f"{folder}/notes", cache_bytes=0)
             parts = MongoDatabackend(client, name), MongoMetaDataStore(client, name), MongoArtifactStore(client, name)
             on_disk = stack.enter_context(DB(*parts, scan))
             ways = {"lancedb, in memory": notes, "lancedb, on disk": on_disk}
-            seconds = 3 if arguments.quick else 15
-            misses += beside_commits(uri, name, f"lancedb://{folder}/notes", ways, data.queries, seconds)
+            url, seconds = f"lancedb://{folder}/notes", 2 if arguments.quick else 5
+            misses += beside_commits(uri, client[name], url, ways, stored, data.queries, seconds)
     print(f"\n{arguments.rows:,} x {DIM}, k = {K}, whole documents, medians of {runs} interleaved runs.")
     print(f"Ratio to the best by hand whose recall is {RECALL} or more; at most {AT_MOST}.")
     print("superorm misses:", "; ".join(misses) or "nothing")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count, cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from bson import Binary
 from numpy.typing import NDArray
 
 from harness import Time, interleave, table, timed
-from superorm import DB, Document, Mapped, Session, connect, field, select, vector
+from superorm import DB, Document, Mapped, Session, field, select, vector
 
-__all__ = ["Note", "beside_commits", "bulk_commits"]
+__all__ = ["DIM", "RATE", "ROWS", "Note", "beside_commits", "bulk_commits"]
 
 DIM = 384
 ROWS = 10_000
@@ -47,6 +49,15 @@ def pending(database: Any) -> bool:
     return any(records.find_one({"i": "notes.embedding", "kind": "record", stamp: None}) for stamp in stamps)
 
 
+def _stored(database: Any, db: DB, first: int, rows: Rows) -> None:
+    """Commit the documents, and wait until nothing is pending."""
+    with Session(db) as session:
+        session.add_all([Note(id=first + i, embedding=row) for i, row in enumerate(rows)])
+        session.commit()
+    while pending(database):
+        time.sleep(0.02)
+
+
 def bulk_commits(rows: Rows, database: Any, db: DB, folder: str, runs: int) -> list[str]:
     """Print how long 10,000 documents take until nothing is pending, against the same by hand; what is missed."""
     import lancedb
@@ -67,12 +78,7 @@ def bulk_commits(rows: Rows, database: Any, db: DB, folder: str, runs: int) -> l
         change.execute(pa.table({"key": pa.array(keys, pa.int64()), "vector": vectors}, schema=schema))
 
     def superorm() -> None:
-        first = next(number) * ROWS
-        with Session(db) as session:
-            session.add_all([Note(id=first + i, embedding=row) for i, row in enumerate(rows)])
-            session.commit()
-        while pending(database):
-            time.sleep(0.02)
+        _stored(database, db, next(number) * ROWS, rows)
 
     ways: dict[str, Callable[[], Time]] = {"superorm": timed(superorm), "by hand": timed(by_hand)}
     times = interleave(ways, runs)
@@ -87,62 +93,60 @@ def bulk_commits(rows: Rows, database: Any, db: DB, folder: str, runs: int) -> l
     return [f"a commit of {ROWS:,}: {ratio:.2f} x"] if ratio > MOST_BULK else []
 
 
-def _commit(uri: str, name: str, url: str, begun: Any, stop: Any, done: Any) -> None:
-    """Commit one document after the other, so many a second, in a process of its own."""
-    rng = np.random.default_rng()
-    with connect(uri, database=name, vector_database=url, signing_key="a key of this benchmark") as db:
-        start, made = time.monotonic(), 0
-        while not stop.is_set():
-            with Session(db) as session:
-                session.get_one(Note, int(rng.integers(ROWS))).embedding = rng.standard_normal(DIM).astype("f4")
-                session.commit()
-            made += 1
-            begun.set()
-            time.sleep(max(0.0, start + made / RATE - time.monotonic()))
-        done.value = made / (time.monotonic() - start)
-
-
 @contextmanager
-def _commits(uri: str, name: str, url: str) -> Iterator[Any]:
-    """Commits beside what is done here; their rate, known at the end."""
-    context = multiprocessing.get_context("spawn")
-    begun, stop, done = context.Event(), context.Event(), context.Value("d", 0.0)
-    process = context.Process(target=_commit, args=(uri, name, url, begun, stop, done))
-    process.start()
-    if not begun.wait(120):
-        raise RuntimeError("the process that commits has not begun")
-    yield done
-    stop.set()
-    process.join()
+def _committer(uri: str, name: str, url: str) -> Iterator[Callable[[str], str]]:
+    """A process that commits: what it answers to a line."""
+    command = [sys.executable, str(Path(__file__).with_name("committer.py")), uri, name, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        to, answers = process.stdin, process.stdout
+
+        def tell(line: str, answered: bool = True) -> str:
+            to.write(f"{line}\n")
+            to.flush()
+            return answers.readline() if answered else ""
+
+        if answers.readline() != "ready\n":
+            raise RuntimeError("the process that commits has not begun")
+        yield tell
 
 
-def beside_commits(uri: str, name: str, url: str, dbs: dict[str, DB], queries: Rows, seconds: float) -> list[str]:
+def beside_commits(
+    uri: str, database: Any, url: str, dbs: dict[str, DB], rows: Rows, queries: Rows, seconds: float
+) -> list[str]:
     """Print the latency of searches, quiet and beside small commits of another process; what is missed.
 
-    All use the vector database of the URL. Quiet and loud stretches come by turns.
+    All use the vector database of the URL. Quiet and loud stretches of so many seconds come by turns, three of each.
     """
+    if database.notes.estimated_document_count() < ROWS:
+        _stored(database, next(iter(dbs.values())), 0, rows)
     lines = [["searches, ms", "quiet p50", "quiet p99", "beside p50", "beside p99", "ratio of p99", "commits/s"]]
     misses: list[str] = []
-    for way, db in dbs.items():
-        found: dict[bool, list[float]] = {False: [], True: []}
-        rates: list[float] = []
-        query = cycle(queries)
+    with _committer(uri, database.name, url) as tell:
+        for way, db in dbs.items():
+            found: dict[bool, list[float]] = {False: [], True: []}
+            rates: list[float] = []
+            query = cycle(queries)
 
-        def search(loud: bool, until: float, found: Any = found, query: Any = query, db: DB = db) -> None:
-            while time.monotonic() < until:
-                start = time.perf_counter()
-                with Session(db) as session:
-                    assert session.scalars(select(Note).like(next(query), k=10)).all()
-                found[loud].append(time.perf_counter() - start)
+            def search(loud: bool, found: Any = found, query: Any = query, db: DB = db) -> None:
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    start = time.perf_counter()
+                    with Session(db) as session:
+                        assert session.scalars(select(Note).like(next(query), k=10)).all()
+                    found[loud].append(time.perf_counter() - start)
 
-        for _ in range(2):
-            search(False, time.monotonic() + seconds)
-            with _commits(uri, name, url) as rate:
-                search(True, time.monotonic() + seconds)
-            rates.append(rate.value)
-        quiet, loud = (np.quantile(found[kind], (0.5, 0.99)) * 1000 for kind in (False, True))
-        ratio = loud[1] / quiet[1]
-        lines.append([way, *(f"{ms:.2f}" for ms in (*quiet, *loud)), f"{ratio:.2f}", f"{np.mean(rates):.0f}"])
-        misses += [f"{way}, p99 beside commits: {ratio:.2f} x"] if ratio > MOST_BESIDE else []
+            for _ in range(3):
+                while pending(database):
+                    time.sleep(0.02)
+                search(False)
+                tell("go", answered=False)
+                search(True)
+                rates.append(float(tell("stop")))
+            quiet, loud = (np.quantile(found[kind], (0.5, 0.99)) * 1000 for kind in (False, True))
+            ratio = loud[1] / quiet[1]
+            lines.append([way, *(f"{ms:.2f}" for ms in (*quiet, *loud)), f"{ratio:.2f}", f"{np.mean(rates):.0f}"])
+            misses += [f"{way}, p99 beside commits: {ratio:.2f} x"] if ratio > MOST_BESIDE else []
     table(lines)
     return misses

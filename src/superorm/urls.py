@@ -24,7 +24,12 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     },
     "metadata store": {"mongodb": "mongodb://host/database", "mongodb+srv": "mongodb+srv://host/database"},
     "artifact store": {"gridfs": "gridfs://", "memory": "memory://"},
-    "vector database": {"lancedb": "lancedb://path", "memory": "memory://", "atlas": "atlas://"},
+    "vector database": {
+        "lancedb": "lancedb://path",
+        "s3": "s3://bucket/prefix",
+        "memory": "memory://",
+        "atlas": "atlas://",
+    },
     "compute engine": {"local": "local://"},
 }
 LATER: Mapping[str, frozenset[str]] = {

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pymongo
 
 from superorm import AsyncDB, connect_async
+from tests.databases import drop_database
 
 __all__ = ["own_db"]
 
@@ -22,5 +23,5 @@ async def own_db(backend: str, mongodb_uri: str, vector_database: str = "memory:
         yield db
     if backend != "mongomock":
         with pymongo.MongoClient(mongodb_uri) as client:
-            client.drop_database(name)
-            client.drop_database(f"_filesystem:{name}")
+            drop_database(client, name)
+            drop_database(client, f"_filesystem:{name}")

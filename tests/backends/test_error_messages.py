@@ -32,6 +32,7 @@ from superorm.exc import (
     ValidationError,
     WriteError,
 )
+from tests.databases import drop_database
 
 SCHEMA = {
     "required": ["a", "q"],
@@ -62,7 +63,7 @@ def database(mongodb_uri: str) -> Any:
         database = client[f"test_{uuid4().hex[:12]}"]
         database.create_collection("checked", validator={"$jsonSchema": SCHEMA})
         yield database
-        client.drop_database(database.name)
+        drop_database(client, database.name)
 
 
 def test_validators_name_fields(database: Any) -> None:

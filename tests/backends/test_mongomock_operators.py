@@ -43,6 +43,7 @@ from tests.compile.test_operators import (
     _calls,
     _close,
 )
+from tests.databases import drop_database
 
 DAYS = [dt.datetime(2024, 2, day, 23, 30, tzinfo=dt.UTC) for day in (27, 28, 29)]
 
@@ -109,7 +110,7 @@ def server(mongodb_uri: str) -> Iterator[DB]:
         with db.begin() as session:
             session.add_all(orders())
         yield db
-        db.parts.data_backend.client.drop_database(name)  # type: ignore[attr-defined]
+        drop_database(db.parts.data_backend.client, name)  # type: ignore[attr-defined]
 
 
 _GUARDS = {"$type", "$mergeObjects"}

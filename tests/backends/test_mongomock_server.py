@@ -18,6 +18,7 @@ from superorm.compile.plan import Aggregate, Find, Read
 from superorm.exc import DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from tests.databases import drop_database
 
 D = Decimal128
 DOCUMENTS: list[dict[str, Any]] = [
@@ -41,7 +42,7 @@ def backends(mongodb_uri: str) -> Iterator[list[DataBackend]]:
         for backend in found:
             backend.write(Insert("c", DOCUMENTS))
         yield found
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def outcomes(backends: list[DataBackend], plan: Read) -> list[Any]:
@@ -80,6 +81,11 @@ def outcomes(backends: list[DataBackend], plan: Read) -> list[Any]:
         {"$slice": [[1], D("NaN")]},
         {"$arrayElemAt": [[1], D("NaN")]},
         {"$arrayElemAt": [[1]]},
+        *({"$indexOfArray": [[1, "a", None, D("2"), [1], {"a": 1}, 1], value]} for value in (1.0, "$v", None, 2, [1])),
+        *({"$indexOfArray": [[{"a": 1}, {"a": 1.0}], {"$literal": value}]} for value in ({"a": 1.0}, {"b": 1}, "a")),
+        *({"$indexOfArray": [[1, 2, 1, 2], 2, *places]} for places in ((2,), (2.0, 3), (1, 9), (3, 1), (9,), (0, 0))),
+        *({"$indexOfArray": [[1, 2], 2, *places]} for places in ((-1,), (0, -1), (1.5,), ("1",), (None,))),
+        *({"$indexOfArray": [items, 1]} for items in (None, "$no", "$l", "$v", 1)),
         {"$eq": [1]},
         {"$ifNull": [1]},
         {"$size": [[1], [2]]},

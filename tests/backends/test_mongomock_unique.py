@@ -19,6 +19,7 @@ from superorm.compile.plan import Find
 from superorm.exc import DuplicateKeyError, WriteError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from tests.databases import drop_database
 
 INDEXES: list[tuple[list[tuple[str, int]], dict[str, Any]]] = [
     ([("a", 1)], {}),
@@ -47,7 +48,7 @@ def server(mongodb_uri: str) -> Iterator[MongoDatabackend]:
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         backend = MongoDatabackend(client, f"test_{uuid4().hex[:12]}")
         yield backend
-        client.drop_database(backend.name)
+        drop_database(client, backend.name)
 
 
 def outcome(backend: DataBackend, write: Insert | Update) -> str:

@@ -19,6 +19,7 @@ from superorm.backends.mongomock_engine import mongomock_client
 from superorm.compile.plan import Count, Find
 from superorm.exc import DuplicateKeyError
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, WriteResult
+from tests.databases import drop_database
 
 THREADS = 8
 
@@ -34,7 +35,7 @@ def backends(request: pytest.FixtureRequest) -> Iterator[list[MongoDatabackend]]
     uri = request.getfixturevalue("mongodb_uri")
     made = [MongoDatabackend(MongoClient(uri), name, owns_client=True) for _ in range(THREADS)]
     yield made
-    made[0].client.drop_database(name)
+    drop_database(made[0].client, name)
     for backend in made:
         backend.close()
 

@@ -186,6 +186,30 @@ STATEMENTS: list[tuple[Select[Any, Any], list[dict[str, Any]]]] = [
         ],
     ),
     (select(Person).like([0.5, 1], on=Person.face), [{"$like": {"query": [0.5, 1], "path": "face", "k": 10}}]),
+    # a search before more than conditions: the score stands beside the documents' own keys
+    (
+        select(Movie).like("x").where(score() > 0.5).order_by(Movie.year, score().desc()),
+        [
+            {"$like": {"query": "x", "path": "embedding", "k": 10, "score": "__score"}},
+            {"$match": {"__score": {"$gt": 0.5}}},
+            {"$sort": {"year": 1, "__score": -1}},
+        ],
+    ),
+    (
+        select(Movie.year, func.max(score()).label("best")).where(Movie.year > 1).like("x", k=50).group_by(Movie.year),
+        [
+            {"$match": {"year": {"$gt": 1}}},
+            {"$like": {"query": "x", "path": "embedding", "k": 50, "score": "__score"}},
+            {"$group": {"_id": "$year", "best": {"$max": "$__score"}}},
+        ],
+    ),
+    (
+        select(Movie.title, score().label("s")).like("x"),
+        [
+            {"$like": {"query": "x", "path": "embedding", "k": 10, "score": "__score"}},
+            {"$project": {"title": 1, "s": "$__score", "_id": 0}},
+        ],
+    ),
 ]  # fmt: skip
 
 
@@ -227,9 +251,9 @@ Movie
             "like(on=Person.name): not a vector field; Person has face, voice",
         ),
         (
-            select(Movie).like("x").order_by(score(), Movie.year),
+            select(Movie).limit(3).like("x"),
             UnsupportedError,
-            "order_by() can name score() alone, or fields alone, for now",
+            "order_by, offset and limit before .like(...) cannot be run yet; put them after it",
         ),
     ],
 )

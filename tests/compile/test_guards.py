@@ -24,6 +24,7 @@ from superorm.compile.scope import DocumentScope
 from superorm.expr.base import Compare, ElemMatch, Logical, Matches
 from superorm.expr.functions import func
 from superorm.expr.nodes import case
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -123,7 +124,7 @@ def things(mongodb_uri: str) -> Iterator[Collection[Any]]:
         collection = client.get_database(name, codec_options=options)["things"]
         collection.insert_many([{"_id": n, **document} for n, document in enumerate(_documents())])
         yield collection
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 FIELDS: list[Any] = [

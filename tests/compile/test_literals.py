@@ -19,6 +19,7 @@ from superorm import Predicate, StatementError, ValidationError, select
 from superorm.compile.compiler import compile_select
 from superorm.unitofwork.encode import CODEC_OPTIONS
 from tests.compile.classes import Actor, Imdb, Movie
+from tests.databases import drop_database
 
 HOSTILE: list[Any] = [
     {"$ne": None},
@@ -56,7 +57,7 @@ def movies(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
         values = [{"_id": n, "meta": value, "things": [value]} for n, value in enumerate(STORED)]
         collection.insert_many([*values, {"_id": len(values)}])
         yield collection
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def found(movies: Collection[dict[str, Any]], condition: Predicate[Movie]) -> list[int]:

@@ -23,6 +23,7 @@ from superorm.expr.base import Call, Expr
 from superorm.expr.functions import func
 from superorm.expr.nodes import case
 from superorm.expr.operators import OPERATORS
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -537,7 +538,7 @@ def server(mongodb_uri: str) -> Iterator[tuple[Collection[Any], tuple[int, int]]
         films.insert_one(DOCUMENT)
         films.database["rows"].insert_many(ROWS)
         yield films, (major, minor)
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def _close(expected: Any, found: Any) -> bool:

@@ -11,6 +11,7 @@ import pymongo
 import pytest
 
 from superorm import Document, Mapped, Model, connect, connect_async, select
+from tests.databases import drop_database
 
 
 class Times:
@@ -32,8 +33,8 @@ def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[st
         return
     yield mongodb_uri, name
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 def test_threads_never_share_a_version(place: tuple[str, str]) -> None:

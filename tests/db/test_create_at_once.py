@@ -14,6 +14,7 @@ import pymongo
 import pytest
 
 from superorm import CreateReport, Document, Index, Mapped, Registry, connect, field
+from tests.databases import drop_database
 
 PROGRAM = """
 import sys
@@ -40,8 +41,8 @@ def name(mongodb_uri: str) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     yield name
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 def test_processes(mongodb_uri: str, name: str) -> None:

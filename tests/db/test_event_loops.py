@@ -15,8 +15,20 @@ from uuid import uuid4
 import pymongo
 import pytest
 
-from superorm import AsyncDB, AsyncSession, ConfigurationError, Document, Mapped, connect, connect_async, field, select
+from superorm import (
+    AsyncDB,
+    AsyncMongoDatabackend,
+    AsyncSession,
+    ConfigurationError,
+    Document,
+    Mapped,
+    connect,
+    connect_async,
+    field,
+    select,
+)
 from superorm._io.loops import run_in
+from tests.databases import drop_database
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -41,8 +53,8 @@ def name(mongodb_uri: str) -> Iterator[str]:
     name = f"loops_{uuid4().hex[:12]}"
     yield name
     with pymongo.MongoClient[Any](mongodb_uri) as client:
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 def made(uri: str, name: str) -> AsyncDB:
@@ -269,7 +281,7 @@ def test_closed_slowly(mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPa
         with pytest.raises(ConfigurationError, match="has ended before that was done"):
             closed[0].result(30)
     with pymongo.MongoClient[Any](mongodb_uri) as client:
-        client.drop_database(f"{name}_2")
+        drop_database(client, f"{name}_2")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -297,6 +309,74 @@ def test_an_event_loop_that_is_closed_meanwhile() -> None:
         with pytest.raises(ConfigurationError, match=r"^DB.close\(\) .* has ended before that was done"):
             run_in(loop, slow, "DB.close()")
         ended.result()
+
+
+async def cancelled(call: Awaitable[Any]) -> float:
+    """The seconds until a call ends that is cancelled after a moment."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(0.2)
+    start = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return time.monotonic() - start
+
+
+def test_a_cancelled_close_beside_a_running_event_loop(
+    mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at once, and what has begun goes on, in the event loop of the connections."""
+    db = made(mongodb_uri, name)
+    close, begun, ended = AsyncMongoDatabackend.close, threading.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(1)
+
+    async def noted(self: AsyncMongoDatabackend) -> None:
+        await close(self)
+        ended.set()
+
+    def elsewhere() -> float:
+        return asyncio.run(cancelled(db.close()))
+
+    async def main() -> None:
+        await write(db)
+        monkeypatch.setattr(db.vectors, "close", slow)
+        monkeypatch.setattr(AsyncMongoDatabackend, "close", noted)
+        seconds = await asyncio.to_thread(elsewhere)
+        assert seconds < 0.5
+        assert begun.is_set()
+        assert not ended.is_set()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await read(db)
+        await asyncio.wait_for(ended.wait(), 30)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_close_beside_an_event_loop_that_stands_still(
+    mongodb_uri: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends as in that event loop itself: what is under way is cut off, all else closed, and the loop free again."""
+    db = made(mongodb_uri, name)
+    close, ended = AsyncMongoDatabackend.close, threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    async def noted(self: AsyncMongoDatabackend) -> None:
+        await close(self)
+        ended.set()
+
+    loop.run_until_complete(write(db))
+    monkeypatch.setattr(db.vectors, "close", slow)
+    monkeypatch.setattr(AsyncMongoDatabackend, "close", noted)
+    assert asyncio.run(cancelled(db.close())) < 2
+    assert ended.is_set()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 def test_without_connections() -> None:

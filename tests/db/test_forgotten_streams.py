@@ -14,6 +14,7 @@ import pytest
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from superorm import DB, Document, Mapped, Registry, field, select, superduper
+from tests.databases import drop_database
 
 
 class Leaf(Document, registry=Registry()):
@@ -54,7 +55,7 @@ def db(client: pymongo.MongoClient[dict[str, Any]]) -> Iterator[DB]:
         with db.begin() as session:
             session.add_all([Leaf(id=n) for n in range(30)])
         yield db
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def open_cursors(client: pymongo.MongoClient[dict[str, Any]], db: DB) -> int:

@@ -17,6 +17,7 @@ from superorm import DB, Document, Embedded, Mapped, Registry, StaleDocumentErro
 from superorm.codec.documents import changes_of
 from superorm.compile.plan import Find
 from superorm.schema.mapping import class_map
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -166,7 +167,7 @@ def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[DB
         url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
         with connect(url, database=name, vector_database="memory://", signing_key="test-key") as db:
             yield db, client[name] if request.param == "mongodb" else None
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def read(place: tuple[DB, Any], collection: str) -> dict[str, Any]:

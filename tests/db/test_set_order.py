@@ -15,6 +15,7 @@ import pytest
 from bson import ObjectId
 
 from superorm import Document, Mapped, Registry, Session, StatementError, connect, field, select, update
+from tests.databases import drop_database
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +42,7 @@ def test_sets_are_found_under_another_seed(mongodb_uri: str) -> None:
             assert dict.fromkeys(counts, 1) == counts
             assert [stored] == list(client[name]["holders"].find())
         finally:
-            client.drop_database(name)
+            drop_database(client, name)
 
 
 class Tagged(Document, registry=Registry()):
@@ -65,7 +66,7 @@ def test_what_others_stored_in_another_order(mongodb_uri: str) -> None:
                 session.commit()
             assert {"_id": key, "tags": ["c", "a", "b"], "n": 1} == client[name]["tagged"].find_one()
         finally:
-            client.drop_database(name)
+            drop_database(client, name)
 
 
 @pytest.mark.parametrize("tags", [{"a"}, {"a", "b"}])
@@ -86,4 +87,4 @@ def test_upserts_by_sets(mongodb_uri: str, tags: set[str]) -> None:
             (stored,) = client[name]["tagged"].find({}, {"_id": 0})
             assert {"tags": sorted(tags), "n": 2} == stored
         finally:
-            client.drop_database(name)
+            drop_database(client, name)

@@ -26,6 +26,7 @@ from superorm import (
     select,
 )
 from superorm.backends.mongod import find_mongod
+from tests.databases import drop_database
 
 SETTINGS: dict[str, Any] = {"vector_database": "memory://", "signing_key": "test-key"}
 
@@ -63,7 +64,7 @@ def client(uri: str) -> Iterator[pymongo.MongoClient[dict[str, Any]]]:
     """A client; the database ``alone`` is dropped afterwards."""
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
         yield client
-        client.drop_database("alone")
+        drop_database(client, "alone")
 
 
 def stored(client: pymongo.MongoClient[dict[str, Any]]) -> list[tuple[int, str]]:

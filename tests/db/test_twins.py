@@ -29,6 +29,7 @@ from superorm import (
     select,
     superduper,
 )
+from tests.databases import drop_database
 
 SETTINGS: dict[str, Any] = {"vector_database": "memory://", "signing_key": "test-key"}
 
@@ -50,7 +51,7 @@ def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
         yield db
     if request.param == "mongodb":
         with pymongo.MongoClient[Any](mongodb_uri) as client:
-            client.drop_database(name)
+            drop_database(client, name)
 
 
 async def ids(session: AsyncSession) -> list[int]:

@@ -16,6 +16,7 @@ from superorm import Assignment, Document, Embedded, Mapped, Registry, field
 from superorm.compile.scope import DocumentScope
 from superorm.compile.updates import checked_assignments, needs_pipeline, operators, stages
 from superorm.schema.mapping import class_map
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -206,7 +207,7 @@ def collection(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
     name = f"test_{uuid4().hex[:12]}"
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         yield client[name]["things"]
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def outcome(collection: Collection[dict[str, Any]], shape: dict[str, Any], update: Any) -> Any:

@@ -19,6 +19,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from superorm.backends.mongod import open_mongod, wait_stopped
+from tests.databases import drop_database
 
 DEMO = Path(__file__).parents[2] / "examples" / "recipes" / "demo.py"
 SOUP = "lunch/586"
@@ -67,8 +68,8 @@ def place(
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         url = f"{base.rstrip('/')}/{name}?{query}"
         yield Runs(home, "--db", url, "--every", "3"), client[name].recipe, 1607
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 @pytest.fixture(scope="module")

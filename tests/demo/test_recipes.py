@@ -16,6 +16,7 @@ from rows import BadRowError, Row, read_rows
 
 from recipes import Recipe, to_recipe
 from superorm import DB, Model, Session, ValidationError, connect
+from tests.databases import drop_database
 
 NUTRITION = ("calories", "protein", "fat", "carbs")
 
@@ -34,7 +35,7 @@ def collection(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         collection = client[f"test_recipes_{uuid4().hex[:8]}"].recipe
         yield collection
-        client.drop_database(collection.database.name)
+        drop_database(client, collection.database.name)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pymongo
 
 from superorm import connect
+from tests.databases import drop_database
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/concepts/null-and-order.md"
 
@@ -25,5 +26,5 @@ def test_null_and_order(mongodb_uri: str) -> None:
         with connect(mongodb_uri, database=name, vector_database="memory://") as db, db.session() as session:
             page.globs |= {"session": session, "collection": client[name]["items"]}
             doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(page, out=problems.append)
-        client.drop_database(name)
+        drop_database(client, name)
     assert [] == problems

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from superorm import connect
+from tests.databases import drop_database
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs/how-to"
 
@@ -26,5 +27,5 @@ def test_pages(mongodb_uri: str) -> None:
             runner.run(test, out=problems.append, clear_globs=False)
             names = test.globs
         names["session"].close()
-        db.parts.data_backend.client.drop_database(name)
+        drop_database(db.parts.data_backend.client, name)
     assert [] == problems

@@ -33,6 +33,7 @@ from superorm import (
     select,
     window,
 )
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -127,7 +128,7 @@ def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
         yield db
     if request.param == "mongodb":
         with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
-            client.drop_database(name)
+            drop_database(client, name)
 
 
 def rows(db: DB, statement: Any) -> list[Any]:
@@ -218,7 +219,7 @@ def test_in_windows_facets_unions_and_lists(mongodb_uri: str) -> None:
         assert [DAYS[:2], [], DAYS[:2], []] == rows(db, items.union_all(items))
         outer = select(ANY.days).select_from(other).where(other.id == ANY.id).as_list()
         assert [DAYS[:1], DAYS[1:2]] == rows(db, select(outer).select_from(Thing).unwind(ANY.days))
-        db.parts.data_backend.client.drop_database(name)
+        drop_database(db.parts.data_backend.client, name)
 
 
 def test_enums_of_one_name_are_two_types(db: DB) -> None:
@@ -247,7 +248,7 @@ def test_windows_of_decimals(mongodb_uri: str) -> None:
             assert [(Decimal, float)] * 2 == [tuple(map(type, row)) for row in rows(db, select(*made))]
         change = window(func.derivative(ANY.price), order_by=ANY.id, documents=(-1, 0))
         assert [None, Decimal(0)] == rows(db, select(change))
-        db.parts.data_backend.client.drop_database(name)
+        drop_database(db.parts.data_backend.client, name)
 
 
 _AT = datetime(2020, 1, 1, tzinfo=UTC)

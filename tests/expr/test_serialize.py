@@ -24,6 +24,7 @@ from superorm.expr import assignments, base, nodes, options, rows, sources, stag
 from superorm.expr.operators import Operator
 from superorm.expr.stored_nodes import FORMS
 from tests.compile.classes import Actor, Movie, Person, Stamped, registry
+from tests.databases import drop_database
 from tests.expr.operators_of import unknown_operators
 from tests.expr.random_statements import LITERALS, STATEMENTS, WRITES
 
@@ -60,7 +61,7 @@ def stored(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
     name = f"stored_{uuid4().hex[:12]}"
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         yield client[name]["statements"]
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 @given(STATEMENTS)

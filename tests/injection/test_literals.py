@@ -14,6 +14,7 @@ from pymongo.errors import OperationFailure
 
 from superorm import SuperormError, case, delete, func, graph_lookup, insert, select, update, window
 from superorm.unitofwork.encode import CODEC_OPTIONS
+from tests.databases import drop_database
 from tests.expr.operators_of import unknown_operators
 from tests.injection.values import HOSTILE, REFUSED, STORED, Part, Thing, expected, same, stored
 
@@ -35,7 +36,7 @@ def things(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
         )
         things.insert_one({"_id": len(STORED), "n": len(STORED), "values": [], "parts": [{}], "meta": {}})
         yield things
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def others(found: list[int]) -> list[int]:

@@ -22,6 +22,7 @@ from pymongo.database import Database
 from superorm.codec.documents import dump, load
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.encode import CODEC_OPTIONS
+from tests.databases import drop_database
 from tests.roundtrip.kinds import Made, Unordered, document_classes
 from tests.schema.helpers import change_of, exact
 
@@ -40,7 +41,7 @@ def database(mongodb_uri: str) -> Iterator[Database[dict[str, Any]]]:
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         name = f"roundtrip_{uuid4().hex[:12]}"
         yield client.get_database(name, codec_options=CODEC_OPTIONS)
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def draw_documents(data: st.DataObject, made: Made) -> list[Any]:

@@ -23,6 +23,7 @@ from superorm.codec.documents import dump, load, possibly_changed, refresh, rest
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_binary import encode_vector
 from superorm.unitofwork.encode import CODEC_OPTIONS
+from tests.databases import drop_database
 from tests.schema.helpers import apply, change_of, exact, load_one, store, through_bson
 from tests.schema.values import Line, Point, json_like, keys, lines, moments, points, texts
 
@@ -456,7 +457,7 @@ def collection(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
     name = f"changes_{uuid4().hex[:12]}"
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         yield client[name].get_collection("films", codec_options=CODEC_OPTIONS)
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 @settings(max_examples=60, deadline=None)

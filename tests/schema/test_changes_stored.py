@@ -18,6 +18,7 @@ from superorm.codec.documents import dump, dump_all, written
 from superorm.schema.compare import diff_value
 from superorm.schema.mapping import class_map
 from superorm.schema.state import GONE, RAW
+from tests.databases import drop_database
 from tests.schema.helpers import change_of, load_one, store
 
 
@@ -66,7 +67,7 @@ def collection(mongodb_uri: str) -> Any:
     name = f"test_{ObjectId()}"
     with pymongo.MongoClient[Any](mongodb_uri) as client:
         yield client[name]["order"]
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 KEYS = st.sampled_from(["a", "b", "B", "_c", "é", "9", "10", "x1"])

@@ -23,6 +23,7 @@ from superorm.codec.documents import dump
 from superorm.schema.json_schema import json_schema
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.encode import CODEC_OPTIONS
+from tests.databases import drop_database
 from tests.schema.helpers import document_class, load_one
 from tests.schema.values import KINDS, Color, Point
 
@@ -51,7 +52,7 @@ def database(mongodb_uri: str) -> Iterator[Db]:
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         name = f"test_{uuid4().hex[:12]}"
         yield client.get_database(name, codec_options=CODEC_OPTIONS)
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def validated(database: Db, cls: type) -> pymongo.collection.Collection[dict[str, Any]]:

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pymongo
 import pytest
 
-from tests.sessions.servers import replica_set, standalone
+from tests.databases import drop_database
+from tests.sessions.servers import replica_set
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +21,6 @@ def own_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     with replica_set(tmp_path_factory.mktemp("own"), 1, "enableTestCommands=1") as (member,):
         yield f"mongodb://{member.address}/?replicaSet=tests&serverMonitoringMode=poll"
-
-
-@pytest.fixture(scope="session")
-def alone_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a server without transactions that nobody else uses, and that fails on demand."""
-    with standalone(tmp_path_factory.mktemp("alone"), "enableTestCommands=1") as member:
-        yield f"mongodb://{member.address}/?directConnection=true&serverMonitoringMode=poll"
 
 
 @pytest.fixture
@@ -41,4 +35,4 @@ def database(mongodb_uri: str) -> Iterator[str]:
     name = f"sessions_{uuid4().hex[:12]}"
     yield name
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(name)
+        drop_database(client, name)

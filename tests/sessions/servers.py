@@ -77,6 +77,19 @@ def wait_primary(members: list[Member], *, seconds: float = 40.0) -> Member:
     raise AssertionError("no member became primary")
 
 
+def wait_data(member: Member, *, seconds: float = 120.0) -> None:
+    """Until it follows a primary, or is one: after it was started again it may have to roll back first."""
+    deadline = time.monotonic() + seconds
+    with member.client() as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(PyMongoError):  # a rollback closes connections
+                hello = client.admin.command("hello")
+                if hello["secondary"] or hello["isWritablePrimary"]:
+                    return
+            time.sleep(0.05)
+    raise AssertionError(f"{member.address} holds no data to read")
+
+
 @contextmanager
 def replica_set(path: Path, size: int, *parameters: str) -> Generator[list[Member]]:
     """Members that have a primary, each in a directory under the path; they end with the block."""
@@ -126,20 +139,46 @@ def step_down(member: Member) -> None:
     raise AssertionError("the primary did not step down")
 
 
-def name_successor(members: list[Member], primary: Member) -> None:
-    """Have one member follow the primary when it is frozen, and the last one replicate from that one.
+def name_successor(members: list[Member], primary: Member) -> Member:
+    """Have one member follow the primary when it is frozen, and the last one, which is returned, replicate from that.
 
-    Otherwise the last one may hang on the frozen member for 20 s, in which no write has a majority.
+    Otherwise the last one may hang on the frozen member for 30 s, in which no write has a majority.
+    It does not replicate from one that is behind it: the one that is furthest follows.
     """
-    successor, last = [member for member in members if member is not primary]
+    others = [member for member in members if member is not primary]
+    for member in others:
+        wait_data(member)
+    with primary.client() as client:
+        optimes = {one["name"]: one["optime"]["ts"] for one in client.admin.command("replSetGetStatus")["members"]}
+    last, successor = sorted(others, key=lambda member: optimes[member.address])
     deadline = time.monotonic() + 20
+    followed = None
     with last.client() as client:
         while True:
-            with contextlib.suppress(OperationFailure):
-                client.admin.command("replSetSyncFrom", successor.address)
             found = client.admin.command("replSetGetStatus")["members"]
-            if any(member.get("self") and member.get("syncSourceHost") == successor.address for member in found):
+            own = next(member for member in found if member.get("self"))
+            if own["stateStr"] not in ("PRIMARY", "SECONDARY"):
+                wait_data(last)
+                deadline, followed = time.monotonic() + 20, None
+            elif own.get("syncSourceHost") != successor.address:
+                followed = None
+                with contextlib.suppress(OperationFailure):
+                    client.admin.command("replSetSyncFrom", successor.address)
+            elif followed is None:
+                followed = own["optime"]["ts"]
+            elif followed < own["optime"]["ts"]:  # it has read from there, and stays
                 break
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
-        client.admin.command("replSetFreeze", 10)
+        client.admin.command("replSetFreeze", 60)
+    return last
+
+
+def thaw(member: Member) -> None:
+    """Let a member that was frozen, or has stepped down, become primary again; it may be that by now."""
+    with member.client() as client:
+        try:
+            client.admin.command("replSetFreeze", 0)
+        except OperationFailure as error:
+            if error.code != 95:
+                raise

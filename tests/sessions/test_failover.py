@@ -17,7 +17,7 @@ from pymongo.read_concern import ReadConcern
 
 from superorm import AsyncSession, Session, connect, connect_async
 from superorm.exc import BackendError, WriteError
-from tests.sessions.servers import Member, name_successor, replica_set, step_down, wait_primary
+from tests.sessions.servers import Member, name_successor, replica_set, step_down, thaw, wait_primary
 from tests.sessions.taking import take, take_async
 from tests.sessions.unit_of_work import CLASSES, begun, steps, whole_units
 
@@ -162,17 +162,19 @@ def disturb(members: list[Member], how: str, load: Load) -> None:
     if how == "step down":
         step_down(primary)
         load.goes_on()
+        thaw(primary)
     elif how == "kill":
         primary.kill()
         load.goes_on()
         primary.start()
     else:
-        name_successor(members, primary)
+        last = name_successor(members, primary)
         primary.signal(signal.SIGSTOP)
         try:
             load.goes_on()
         finally:
             primary.signal(signal.SIGCONT)
+        thaw(last)
     load.goes_on()
 
 

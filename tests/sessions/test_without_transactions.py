@@ -16,6 +16,7 @@ import pytest
 
 from superorm import BackendError, DuplicateKeyError, PendingRollbackError, SuperormError, connect, connect_async
 from superorm.backends.mongomock_engine import MongomockEngine, mongomock_client
+from tests.databases import drop_database
 from tests.sessions import linked
 from tests.sessions.driven import Driven
 from tests.sessions.faults import APP, failing_write
@@ -59,7 +60,7 @@ def raw(request: pytest.FixtureRequest, server: str, name: str) -> Iterator[Any]
         return
     with pymongo.MongoClient[dict[str, Any]](request.getfixturevalue("alone_uri")) as client:
         yield client[name]
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 @pytest.fixture

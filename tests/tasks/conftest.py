@@ -11,6 +11,7 @@ from attrs import frozen
 
 import superorm
 from superorm import DB, Document, Session
+from tests.databases import drop_database
 from tests.tasks.shop import data
 
 
@@ -37,4 +38,4 @@ def shop(mongodb_uri: str) -> Iterator[Shop]:
             for several in objects.values():
                 session.add_all(several)
         yield Shop(db, data())
-        db.parts.data_backend.client.drop_database(name)
+        drop_database(db.parts.data_backend.client, name)

@@ -27,6 +27,7 @@ from superorm import (
     select,
     update,
 )
+from tests.databases import drop_database
 
 CLASSES = Registry()
 
@@ -103,7 +104,7 @@ def on_server(uri: str) -> Iterator[DB]:
     name = f"edges_{uuid4().hex[:10]}"
     with superorm.connect(uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
         yield db
-        db.parts.data_backend.client.drop_database(name)
+        drop_database(db.parts.data_backend.client, name)
 
 
 def fill(db: DB, *objects: Any) -> None:
@@ -323,4 +324,4 @@ def test_a_wildcard_beside_a_field(mongodb_uri: str) -> None:
                 keys = [index["key"] for index in backend.client[name].edges_wild.list_indexes()]
                 assert {"number": 1, "meta.$**": 1} in keys
         finally:
-            backend.client.drop_database(name)
+            drop_database(backend.client, name)

@@ -27,6 +27,7 @@ from superorm import (
     select,
     window,
 )
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -91,7 +92,7 @@ def db(mongodb_uri: str) -> Iterator[DB]:
     client[name]["pets"].insert_many(PETS)
     with superorm.connect(mongodb_uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
         yield db
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
 
 

@@ -26,6 +26,7 @@ from superorm import (
     select,
     window,
 )
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -273,7 +274,7 @@ def db(mongodb_uri: str) -> Iterator[DB]:
     client[name]["reviews"].insert_many(REVIEWS)
     with superorm.connect(mongodb_uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
         yield db
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
 
 

@@ -19,6 +19,7 @@ import superorm
 from superorm import DB, Predicate, Session, func, select, window
 from superorm.expr.base import Call
 from superorm.expr.kinds import is_call, is_field, walk
+from tests.databases import drop_database
 from tests.typing import functions
 from tests.typing.classes import Movie, Product
 
@@ -102,7 +103,7 @@ def db(mongodb_uri: str) -> Iterator[DB]:
         client[name]["product"].insert_many(PRODUCTS)
         with superorm.connect(mongodb_uri, database=name, vector_database="memory://") as db:
             yield db
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def statement(made: Any, root: Any) -> Any:

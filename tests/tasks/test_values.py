@@ -35,6 +35,7 @@ from superorm import (
     update,
     vector,
 )
+from tests.databases import drop_database
 
 registry = Registry()
 
@@ -111,7 +112,7 @@ def db(mongodb_uri: str) -> Iterator[DB]:
         with db.begin() as session:
             session.add(drawing())
         yield db
-        db.parts.data_backend.client.drop_database(name)
+        drop_database(db.parts.data_backend.client, name)
 
 
 def stored(mongodb_uri: str, db: DB) -> dict[str, Any]:
@@ -318,7 +319,7 @@ def test_a_decimal_grows_by_any_number(mongodb_uri: str) -> None:
                 "accounts"
             ].find_one()
         finally:
-            client.drop_database(name)
+            drop_database(client, name)
     with pytest.raises(StatementError, match=r"Account\.n cannot become .*: it holds int, not Decimal"):
         made.n.inc(made.balance)
 

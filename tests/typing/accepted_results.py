@@ -42,7 +42,8 @@ def results(session: Session) -> None:
     assert_type(session.execute(two).one()[1], int)
     assert_type(session.execute(two).scalars(), ScalarResult[str])
     assert_type(session.execute(two).partitions(10), Iterator[list[tuple[str, int]]])
-    assert_type(session.execute(two).mappings(), list[dict[str, Any]])
+    assert_type(session.execute(two).mappings(), ScalarResult[dict[str, Any]])
+    assert_type(session.execute(two).mappings()[0], dict[str, Any])
     assert_type(session.execute(two).keys(), tuple[str, ...])
     assert_type(len(session.execute(two)), int)
     for title, year in session.execute(two):

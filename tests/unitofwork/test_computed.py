@@ -9,7 +9,7 @@ import pytest
 
 from superorm import Document, Mapped, PredictionError, Registry, ValidationError, VectorError, field, vector
 from superorm.schema.mapping import class_map
-from superorm.unitofwork.computed import Need, accept, blame, inputs_of, needs
+from superorm.unitofwork.computed import Need, blame, checked, inputs_of, needs, put
 from tests.schema.helpers import load_one
 from tests.unitofwork.classes import Film, stored
 
@@ -60,7 +60,7 @@ def test_inputs_are_asked_once() -> None:
     films = [Film(id=n, title=title) for n, title in enumerate(["ccc", "a", "ccc", "bb"])]
     found = need(*films)
     assert ["a", "bb", "ccc"] == inputs_of(found)
-    accept(found, inputs_of(found), [[1, 0], np.array([2.0, 0]), (3, 0)])
+    put(found, checked(found, inputs_of(found), [[1, 0], np.array([2.0, 0]), (3, 0)]))
     assert [3.0, 1.0, 3.0, 2.0] == [film.embedding[0] for film in films]  # type: ignore[index]
     assert films[0].embedding is not films[2].embedding
     assert {np.dtype(np.float32)} == {film.embedding.dtype for film in films}  # type: ignore[union-attr]
@@ -78,10 +78,10 @@ def test_inputs_that_are_no_texts() -> None:
     (found,) = needs(class_map(Shape), shapes, [])
     inputs = inputs_of(found)
     assert [0, 1, 2] == [points[0] for points in inputs]
-    accept(found, inputs, np.arange(6).reshape(3, 2))
+    put(found, checked(found, inputs, np.arange(6).reshape(3, 2)))
     assert [0.0, 2.0, 4.0] == [shape.vec[0] for shape in shapes]  # type: ignore[index]
     with pytest.raises(VectorError, match="Shape 2: vec cannot be computed: model 'm' returned NaN or infinity"):
-        accept(found, inputs, [[0, 0], [0, 0], [np.nan, 0]])
+        put(found, checked(found, inputs, [[0, 0], [0, 0], [np.nan, 0]]))
 
 
 def test_a_source_that_does_not_fit() -> None:
@@ -107,7 +107,7 @@ def test_outputs_that_are_no_vectors(output: Any, message: str) -> None:
     films = [Film(id=1, title="a"), Film(id=2, title="b")]
     found = need(*films)
     with pytest.raises(VectorError, match=f"Film 2: embedding cannot be computed: model 'm' {message}") as raised:
-        accept(found, inputs_of(found), [[1, 2], output])
+        put(found, checked(found, inputs_of(found), [[1, 2], output]))
     assert (Film, 2, "embedding", "m") == (
         raised.value.document_class,
         raised.value.key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from superorm.unitofwork.encoded import Encoded, Made
+from superorm.unitofwork.encoded import Encoded, RecordedModel
 
 
 def test_outputs_are_remembered_by_version() -> None:
@@ -46,7 +46,7 @@ def test_clear() -> None:
     encoded = Encoded(room=10)
     encoded.remember("m", 0, {"a": 1}, 4)
     assert encoded.full
-    encoded.made["i"] = Made("m", 0, 0.0)
+    encoded.made["i"] = RecordedModel("m", 0, 0.0)
     encoded.clear()
     assert not encoded.full
     assert {} == encoded.made

@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError
 from superorm import ValidationError
 from superorm.unitofwork.encode import CODEC_OPTIONS
 from superorm.unitofwork.identity import identities, identity
+from tests.databases import drop_database
 
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 KEYS: list[Any] = [
@@ -74,7 +75,7 @@ def collection(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
         collection = client[name].get_collection("keys", codec_options=CODEC_OPTIONS)
         collection.create_index({"pair": 1, "key": 1}, unique=True)
         yield collection
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def test_identities_are_the_servers(collection: Collection[dict[str, Any]]) -> None:

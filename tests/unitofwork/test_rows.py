@@ -119,7 +119,12 @@ def test_results() -> None:
     found = Result(rows(select(Film.title, Film.year)))
     assert 3 == len(found)
     assert ["a", "b", ""] == found.scalars().all() == list(found.scalars())
-    assert {"title": "a", "year": 1995} == found.mappings()[0]
+    mappings = found.mappings()
+    assert {"title": "a", "year": 1995} == mappings[0] == mappings.all()[0] == mappings.first()
+    assert ["a", "b", ""] == [one["title"] for one in mappings]
+    assert ["b", ""] == [one["title"] for part in mappings.partitions(1) for one in part][1:]
+    with pytest.raises(MultipleResultsFound):
+        mappings.one()
     assert ("a", 1995) == found.first()
     assert (
         [[("a", 1995), ("b", None)], [("", None)]] == list(found.partitions(2)) == list(found.partitions(np.int64(2)))

@@ -15,8 +15,8 @@ def stored(vector: Any) -> Binary:
     return Binary(b"\x27\x00" + np.asarray(vector, "<f4").tobytes(), 9)
 
 
-def vector_of(document: dict[str, Any], name: str = "v") -> np.ndarray | None:
-    """The vector of a document at `name`, if it has one that can be ranked."""
+def _of_size(document: dict[str, Any], name: str) -> np.ndarray | None:
+    """The vector of a document at `name`, if it has one of `DIM` numbers."""
     value = document.get(name)
     if isinstance(value, bytes):
         vector = np.frombuffer(value, "<f4", offset=2)
@@ -25,25 +25,31 @@ def vector_of(document: dict[str, Any], name: str = "v") -> np.ndarray | None:
             vector = np.asarray(value, "f4")
     else:
         return None
-    return vector if vector.size == DIM and np.isfinite(vector).all() else None
+    return vector if vector.size == DIM else None
+
+
+def vector_of(document: dict[str, Any], name: str = "v") -> np.ndarray | None:
+    """The vector of a document at `name`, if it has one that can be ranked."""
+    vector = _of_size(document, name)
+    return vector if vector is not None and np.isfinite(vector).all() else None
 
 
 def brute(
     documents: list[dict[str, Any]], query: Any, k: int, metric: str = "cosine", name: str = "v"
 ) -> list[tuple[Any, float]]:
     """Keys and scores of the k nearest, nearest first; ties in the order of `documents`, which is sorted by _id."""
+    found = [(document["_id"], vector) for document in documents if (vector := _of_size(document, name)) is not None]
+    every = np.array([vector for _, vector in found], "f8").reshape(-1, DIM)
+    ranked = np.isfinite(every).all(1)
+    if metric == "cosine":
+        ranked &= every.any(1)
+    v = every[ranked]
     q = np.asarray(query, "f8")
-    ranked: list[tuple[float, int, Any]] = []
-    for position, document in enumerate(documents):
-        vector = vector_of(document, name)
-        if vector is None or (metric == "cosine" and not vector.any()):
-            continue
-        v = vector.astype("f8")
-        if metric == "cosine":
-            score = (1 + float((v * q).sum()) / (np.sqrt((v * v).sum()) * np.sqrt((q * q).sum()))) / 2
-        elif metric == "dot":
-            score = (1 + float((v * q).sum())) / 2
-        else:
-            score = 1 / (1 + float(np.sqrt(((v - q) ** 2).sum())))
-        ranked.append((-score, position, document["_id"]))
-    return [(key, -negative) for negative, _, key in sorted(ranked, key=lambda item: item[:2])[:k]]
+    if metric == "cosine":
+        scores = (1 + (v * q).sum(1) / (np.sqrt((v * v).sum(1)) * np.sqrt((q * q).sum()))) / 2
+    elif metric == "dot":
+        scores = (1 + (v * q).sum(1)) / 2
+    else:
+        scores = 1 / (1 + np.sqrt(((v - q) ** 2).sum(1)))
+    places = np.flatnonzero(ranked)
+    return [(found[places[at]][0], float(scores[at])) for at in np.argsort(-scores, kind="stable")[:k]]

@@ -39,7 +39,9 @@ from superorm import (
 from superorm.backends.errors import has_error_label
 from superorm.schema.document import class_map
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from tests.databases import drop_database
 from tests.vectors.brute import DIM, brute
+from tests.vectors.s3_server import CREDENTIALS, LEASE
 
 ENGINES = ["memory", "lancedb", "lancescan"]
 """The last is LanceDB with nothing of it in memory."""
@@ -70,7 +72,8 @@ class Place(NamedTuple):
 
     uri: str
     name: str
-    path: Path
+    path: Path | str
+    """A directory, or the URL of a bucket."""
     engine: str
 
     def client(self, app: str | None = None) -> pymongo.MongoClient[dict[str, Any]]:
@@ -80,19 +83,22 @@ class Place(NamedTuple):
     def db(self, client: Any) -> DB:
         """A DB around a client."""
         size = 0 if self.engine == "lancescan" else 1 << 20
+        bucket: dict[str, Any] = {"storage_options": CREDENTIALS, "lease_seconds": LEASE} if self.engine == "s3" else {}
         return DB(
             MongoDatabackend(client, self.name),
             MongoMetaDataStore(client, self.name),
             MongoArtifactStore(client, f"_filesystem:{self.name}"),
-            MemoryVectorIndex() if self.engine == "memory" else LanceVectorIndex(str(self.path), cache_bytes=size),
+            MemoryVectorIndex()
+            if self.engine == "memory"
+            else LanceVectorIndex(str(self.path), cache_bytes=size, **bucket),
             signing_keys=[b"test-key"],
         )
 
     def drop(self) -> None:
         """Remove the databases."""
         with self.client() as client:
-            client.drop_database(self.name)
-            client.drop_database(f"_filesystem:{self.name}")
+            drop_database(client, self.name)
+            drop_database(client, f"_filesystem:{self.name}")
 
 
 def documents(client: Any, place: Place, filter: Mapping[str, Any], session: Any = None) -> list[dict[str, Any]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
 
+from superorm._async import vector_tables
+from superorm.unitofwork.writes import Insert
+from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.rows import Rows
 from tests.vectors._async.conftest import make_world
 from tests.vectors._async.world import AsyncWorld
-from tests.vectors.brute import DIM
+from tests.vectors.brute import DIM, stored
 
 __all__ = ["make_world"]
 
@@ -58,3 +61,51 @@ async def test_rows_that_are_installed_slowly(
     assert [50] * 2 == [hits[0].key for hits in found[:2]]
     assert 0 not in {hit.key for hits in found for hit in hits[:1]}
     await world.agrees(VECTORS[0])
+
+
+async def goes_on(call: Coroutine[Any, Any, Any], begun: threading.Event, go: threading.Event) -> Any:
+    """What a call gives that comes to a point where it waits for `go`, and meanwhile lets the loop go on."""
+    waking = threading.Timer(10, go.set)  # where the loop waits, it goes on then
+    waking.start()
+    task = asyncio.create_task(call)
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    waited = go.is_set()
+    go.set()
+    waking.cancel()
+    result = await task
+    assert not waited
+    return result
+
+
+async def test_handed_documents_and_comparisons(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What many documents take is done in threads: finding those that were handed over, and comparing all rows."""
+    world = make_world("lancedb-mongod")
+    await world.indexes.ensure(world.spec)
+    monkeypatch.setattr("superorm._async.vector_tables.FROM", 1)
+    documents = [{"_id": key, "v": stored(vector)} for key, vector in enumerate(VECTORS)]
+    insert = Insert(world.spec.collection, documents)
+    records = world.indexes.records({world.spec: [one["_id"] for one in documents]})
+    handed = world.indexes.handing([world.spec], records, [insert])
+    async with world.backend.transaction() as session:
+        for write in (insert, *records):
+            await world.backend.write(write, session=session)
+    assert [world.indexes.copies.hand_over(spec, one) for spec, one in handed] == [True]
+    for owner, name, call in (
+        (vector_tables, "as_handed", world.indexes.apply(world.spec)),
+        (MemoryCopy, "compare", world.indexes.check(world.spec)),
+        (Rows, "compare", world.indexes.check(world.spec)),
+    ):
+        begun, go, function = threading.Event(), threading.Event(), getattr(owner, name)
+
+        def slow(*args: Any, begun: Any = begun, go: Any = go, function: Any = function) -> Any:
+            begun.set()
+            assert go.wait(30)
+            return function(*args)
+
+        monkeypatch.setattr(owner, name, slow)
+        assert not await goes_on(call, begun, go)
+        monkeypatch.setattr(owner, name, function)
+        await world.agrees(VECTORS[0])

@@ -13,7 +13,8 @@ from bson.binary import UuidRepresentation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superorm.codec.keys import decode_key, encode_key, sort_key
+from superorm.codec.keys import decode_key, encode_key, held_key, held_keys, key_of_held, sort_key
+from tests.databases import drop_database
 
 ONE = UUID(int=1)
 VALUES: list[Any] = [
@@ -37,7 +38,7 @@ def collection(mongodb_uri: str) -> Any:
             uuid_representation=UuidRepresentation.STANDARD, tz_aware=True
         )
         yield client[name].get_collection("c", codec_options=options)
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 def test_equal_as_on_the_server(collection: Any) -> None:
@@ -71,3 +72,14 @@ def test_round_trip(value: Any) -> None:
     assert key == encode_key(back)
     assert back == value or (value != value and back != back)
     assert (type(value) is bool) == (type(back) is bool)
+
+
+def test_keys_as_they_are_held() -> None:
+    """Held keys are equal exactly where their strings are, lead back to them, and are the same one by one or many."""
+    keys = [encode_key(value) for value in VALUES]
+    held = [held_key(key) for key in keys]
+    assert keys == [key_of_held(one) for one in held]
+    assert len(set(keys)) == len(set(held))
+    ids = [ObjectId(b"a" * 12), ObjectId(b"b" * 12)]
+    for values in (VALUES, [1, -5, 1 << 53], [Int64(1), 2, -(1 << 63)], ids, [*ids, 1], [True, 1], [1.0, 2], []):
+        assert [held_key(encode_key(value)) for value in values] == list(held_keys(values))

@@ -23,6 +23,7 @@ from superorm._sync.vector_indexes import VectorIndexes
 from superorm.backends._sync.mongodb import MongoDatabackend
 from superorm.exc import ConfigurationError
 from superorm.vectors._sync.lancedb import LanceVectorIndex
+from tests.databases import drop_database
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, brute, vector_of
 from tests.vectors.peer import METRICS, Peer, Place, Question, Song, documents
@@ -66,7 +67,7 @@ def database(mongodb_uri: str) -> Iterator[str]:
     name = f"vectors_{uuid4().hex[:12]}"
     yield name
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 @pytest.mark.parametrize("point", ["committed", "read", "writing", "written"])

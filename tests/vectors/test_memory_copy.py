@@ -212,13 +212,16 @@ class Copies(RuleBasedStateMachine):
     @rule(pick=PICK, among=st.none() | st.sets(KEYS))
     def rank(self, pick: int, among: set[int] | None) -> None:
         """Searches answer as brute force over the documents of their snapshots does, or not at all; one ends."""
-        names = None if among is None else [encode_key(key) for key in among]
         for search in self.searches:
             if search.ranked is not None:
                 found = search.copy.seen(search.ranked, search.look)
                 Copies.confirmed += found is not None and bool(search.installed)
                 self.compare(search, found, None)
-            self.compare(search, search.copy.nearest(search.look, QUERY, 100, [], among=names), among)
+            self.compare(
+                search,
+                search.copy.nearest(search.look, QUERY, 100, [], among=None if among is None else [*among]),
+                among,
+            )
         self.searches.pop(pick % len(self.searches))
 
     def compare(self, search: Search, found: Any, among: set[int] | None) -> None:
@@ -422,7 +425,7 @@ def test_rows_that_came_in_many_parts(metric: Any) -> None:
         distance = {key: float(((row - query) ** 2).sum()) for key, row in wide.items()}
     for among in (None, [*held][::20], [*held][::2]):
         best = sorted(among or held, key=lambda key: (distance[key], key))[:10]
-        nearest = rows.nearest(query, 10, [best[0]], among)
+        nearest = rows.nearest(query, 10, [best[0]], None if among is None else [decode_key(key) for key in among])
         assert best[1:] == list(nearest.keys)[:9]
         assert np.allclose([distance[key] for key in nearest.keys], nearest.distances, atol=1e-4)
     again = Rows(4, metric)

@@ -94,13 +94,15 @@ def as_handed(w: World, key: int, broken: frozenset[str]) -> int | None:
 
 
 def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
-    """Lock, read, restore, write, publish; may die after each."""
+    """Lock, read, restore, write, publish; may die after each. A lease may expire, and be taken, at any moment."""
     pc, rounds, *rest = at
+    leased = "lease" in broken
     if pc == "lock":
-        if w.lock is None or "lock" in broken:
+        if w.lock is None or broken & {"lock", "lease"}:
             yield w._replace(lock=me), ("read", rounds)
         return
-    free = w._replace(lock=None)
+    free = w._replace(lock=None) if w.lock == me or not leased else w
+    back = ("read", rounds) if w.lock == me else None
     if w.crashes:
         yield free._replace(crashes=0), None
     if pc == "read":
@@ -113,16 +115,26 @@ def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> S
             values = tuple((k, as_handed(w, k, broken)) for k in sorted({k for _, k in some}))
             yield w, ("restore", rounds, w.n, w.ver, frozenset(i for i, _ in some), values)
         return
-    n, ver, ids, values = rest
-    if pc == "restore":
-        restored = w if w.ver == len(w.table) - 1 else w._replace(table=(*w.table, w.table[ver]))
-        yield restored, ("write", rounds, *rest)
+    n, ver, ids, values, *newest = rest
+    if pc == "restore" and leased:
+        yield w, ("restoring", rounds, *rest, len(w.table))
+    elif pc in ("restore", "restoring"):
+        versions = newest[0] if newest else len(w.table)
+        if ver != versions - 1:
+            w, versions = w._replace(table=(*w.table, w.table[ver])), versions + 1
+        gap = leased and "gaps" not in broken and len(w.table) != versions
+        yield w, back if gap else ("write", rounds, n, ver, ids, values, versions)
     elif pc == "write":
         content = list(w.table[-1])
         for k, value in values:
             content[k] = value
-        yield w._replace(table=(*w.table, tuple(content))), ("publish", rounds, n, len(w.table), ids, values)
+        gap = leased and "gaps" not in broken and len(w.table) != newest[0]
+        written = w._replace(table=(*w.table, tuple(content)))
+        yield written, back if gap else ("publish", rounds, n, len(w.table), ids, values)
     elif pc == "publish":
+        if leased and w.lock != me:
+            yield w, None
+            return
         if w.n != n and "fence" not in broken:
             yield free, None
             return
@@ -272,6 +284,14 @@ def test_protocol_without_transactions() -> None:
         assert explore(actors, frozenset({"standalone"})) > 200
 
 
+LEASED = {"W1": ("id", ((0, 9), (0, 1), (1, 2))), "A1": ("lock", 1), "A2": ("lock", 2), "S": ("look",)}
+
+
+def test_protocol_under_a_lease() -> None:
+    """Appliers that lose their lease at any moment, and go on, do no harm."""
+    assert explore(LEASED, frozenset({"lease"})) > 5000
+
+
 HANDED = {"W1": ("id", ((0, 9),)), "W2": ("id", ((0, 1),)), "A1": ("lock", 2), "A2": ("lock", 1), "S": ("look",)}
 
 
@@ -289,6 +309,7 @@ def test_protocol_with_documents_handed_over() -> None:
         ("B: not pinned", APPLIED, {"pin"}),
         ("B: version and stamps apart", APPLIED, {"together"}),
         ("C", APPLIED, {"lock", "fence"}),
+        ("C: versions of a zombie in between", LEASED, {"lease", "gaps"}),
         ("D", APPLIED, {"order"}),
         ("E", REBUILT, {"rescan"}),
         ("s1", APPLIED, {"standalone", "s1"}),

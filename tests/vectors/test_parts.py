@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import bson
 import numpy as np
 import pytest
-from bson import Binary, ObjectId
+from bson import Binary, Int64, ObjectId
 
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows
@@ -32,6 +33,15 @@ from superorm.vectors.records import (
 from superorm.vectors.rows import Rows
 from superorm.vectors.scores import distance_of, exact_distances, longest, prepare, score_of
 from superorm.vectors.shared_lock import SharedLock
+
+KINDS_OF_KEYS: dict[str, Callable[[int], Any]] = {
+    "int": lambda n: n - 150,
+    "Int64": lambda n: Int64((n << 40) - (1 << 47)) if n % 2 else n,
+    "ObjectId": lambda n: ObjectId(n.to_bytes(12, "big")),
+    "str": str,
+    "mixed": lambda n: (n, float(n), n + 0.5, str(n), {"n": n}, ObjectId(bytes(8) + bytes([n % 256] * 4)))[n % 6],
+}  # fmt: skip
+"""Makes keys of a kind that the server tells apart."""
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
@@ -62,21 +72,24 @@ def test_rows(metric: Any) -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.3, 1.0])
-def test_rows_among_keys(metric: Any, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS_OF_KEYS)
+def test_rows_among_keys(metric: Any, share: float, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the rows of some keys, gathered in parts or masked, the nearest are found, and no other."""
     monkeypatch.setattr(module, "_PART", 40)
     rng = np.random.default_rng(4)
-    names = [encode_key(n) for n in range(300)]
+    ids = [KINDS_OF_KEYS[kind](n) for n in range(300)]
+    names = [encode_key(id) for id in ids]
     vectors = rng.standard_normal((300, 4)).astype("f4")
     rows = Rows(4, metric)
     rows.replace((), names, vectors)
     rows.drop(names[::10])
-    among = [name for name in names if rng.random() < share] + [encode_key("not there")]
+    asked = [id for id in ids if rng.random() < share]
+    among = {encode_key(id) for id in asked}
     left_out = [names[1], names[7], encode_key("nor there")]
     query = rng.standard_normal(4).astype("f4")
     exact = dict(zip(names, exact_distances(vectors, query, metric), strict=True))
     chosen = [n for n in names if n in among and n not in left_out and n not in names[::10]]
-    found = rows.nearest(query, 5, left_out, among)
+    found = rows.nearest(query, 5, left_out, [*asked, KINDS_OF_KEYS[kind](300)])
     assert sorted(chosen, key=exact.__getitem__)[:5] == found.keys
     assert np.allclose([exact[name] for name in found.keys], found.distances, atol=found.tolerance)
     assert (len(chosen) <= 5) == found.complete

@@ -20,6 +20,7 @@ from superorm.compile.plan import Find
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.request import Hits, SearchRequest
+from tests.databases import drop_database
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, brute
 
@@ -104,7 +105,7 @@ def soak(uri: str, make_engine: Callable[[], Any], seconds: float) -> int:
     for _, own in jobs:
         own.indexes.close()
     assert [] == first.indexes.check(first.spec)
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
     return len(searches)
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from tests.vectors.brute import DIM
 from tests.vectors.peer import ENGINES, METRICS, Peer, Place, Question
 from tests.vectors.processes import Died, RemotePeer
+from tests.vectors.s3_server import S3Server
 
 _RANDOM = np.random.default_rng(6).standard_normal((10, DIM)).astype("f4")
 VECTORS = [*_RANDOM, -_RANDOM[0], 3 * _RANDOM[1], np.zeros(DIM, "f4")]
@@ -124,20 +125,25 @@ class VectorsMachine(RuleBasedStateMachine):
                 self.search(0, question)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, "s3"])
 @pytest.mark.parametrize("soak", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["short", "long"])
-def test_two_processes(mongodb_uri: str, tmp_path: Path, engine: str, soak: bool) -> None:
+def test_two_processes(
+    mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest, engine: str, soak: bool
+) -> None:
     """No search of either process is wrong, and nothing is lost."""
     numbers = count()
+    server: S3Server | None = request.getfixturevalue("s3") if engine == "s3" else None
+    bucket = "" if server is None else server.bucket()
 
     def make() -> VectorsMachine:
-        name = f"vectors_{uuid4().hex[:12]}"
-        return VectorsMachine(Place(mongodb_uri, name, tmp_path / str(next(numbers)), engine))
+        name, number = f"vectors_{uuid4().hex[:12]}", str(next(numbers))
+        path = tmp_path / number if server is None else server.url(bucket, number)
+        return VectorsMachine(Place(mongodb_uri, name, path, engine))
 
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=200 if soak else 4,
+            max_examples=200 if soak else 4 if server is None else 2,
             stateful_step_count=60 if soak else 20,
             deadline=None,
             derandomize=not soak,

@@ -221,6 +221,8 @@ class AsyncDB:
     async def close(self) -> None:
         """Bring the vector database up to date and let go of the parts, in the event loop that they belong to.
 
+        A cancellation in another event loop takes effect at once; where that one is running, the closing goes on there.
+
         Raises `ConfigurationError` where another thread runs that event loop, and it is blocked.
         """
         await aio.in_loop(self._home, self._close, "AsyncDB.close()")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from superorm._io.progress import Progress
 from superorm.compile.writes import UpdatePlan
 from superorm.schema.document import Document
-from superorm.schema.mapping import ClassMap
+from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.vector_fields import VectorField, vector_fields
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.sources_ahead import sources_after
@@ -19,19 +19,18 @@ from superorm.unitofwork.tracking import by_class
 if TYPE_CHECKING:
     from superorm._async.unit_of_work import AsyncUnitOfWork
 
-__all__ = ["encode_objects", "encode_sources"]
+__all__ = ["SOURCES", "encode_objects", "encode_sources"]
 
-_SOURCES = 4_000
+SOURCES = 4_000
 """How many documents' sources are read at once."""
 
 
 async def encode_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> None:
     """Have the texts of new objects encoded, where the flush that goes before them would begin the transaction."""
-    if work.server_session is None:
-        groups = [(mapping, group) for mapping, group in by_class(objects).items() if _computes(mapping)]
-        if groups and work.has_changes():
-            computed = [need for mapping, group in groups for need in needs(mapping, group, ())]
-            await work.db.vector_models.encode(computed, work.encoded, report)
+    kinds = set(map(type, objects))
+    if work.server_session is None and any(_computes(class_map(kind)) for kind in kinds) and work.has_changes():
+        computed = [need for mapping, group in by_class(objects).items() for need in needs(mapping, group, ())]
+        await work.db.vector_models.encode(computed, work.encoded, report)
 
 
 def _computes(mapping: ClassMap) -> bool:
@@ -50,7 +49,7 @@ async def encode_sources(work: AsyncUnitOfWork, plan: UpdatePlan, new: Mapping[s
         if new is not None and isinstance(plan.update, dict):  # it has what the update gives to others too
             await _encode(work, field, [new])
             continue
-        batches = work.backend.stream(read, session=work.read_session, batch_size=_SOURCES)
+        batches = work.backend.stream(read, session=work.read_session, batch_size=SOURCES)
         async with aclosing(batches) as parts:
             async for found in parts:
                 await _encode(work, field, found)

@@ -12,8 +12,9 @@ from attrs import evolve, frozen
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
-from superorm.compile.compiler import CompiledSelect, LikePlan
+from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.searched import LikePlan, found_stages
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
@@ -45,8 +46,10 @@ class Found:
 
     documents: Sequence[dict[str, Any]]
     scores: Sequence[float] | None = None
-    explanation: Explanation | None = None
-    """How a vector search went."""
+    hits: Hits | None = None
+    """What that found, with how it went."""
+    reads: Sequence[Read] = ()
+    """What was read after it."""
 
 
 @frozen(eq=False)
@@ -114,8 +117,9 @@ class AsyncQueries:
         if compiled.like is None:
             strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
             return Explanation(strategy, (compiled.read,), details=await self._backend.explain(compiled.read))
-        found = (await self.run(compiled, None)).explanation
-        assert found is not None
+        ran = await self.run(compiled, None)
+        assert ran.hits is not None
+        found = _explanation(ran.hits, ran.reads)
         if not found.reads:
             return found
         try:
@@ -161,8 +165,10 @@ class AsyncQueries:
         return error
 
     def _request(self, compiled: CompiledSelect, plan: LikePlan, query: _Query) -> SearchRequest:
-        projection = None
-        if compiled.find.projection is not None:
+        projection: dict[str, Any] | None = None
+        if compiled.score is not None:
+            projection = {"_id": 1}
+        elif compiled.find.projection is not None:
             projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
         return SearchRequest(
             spec=plan.spec,
@@ -219,6 +225,11 @@ class AsyncQueries:
 
     async def _finish(self, compiled: CompiledSelect, found: Hits, session: AsyncClientSession | None) -> Found:
         """What follows the search in the statement, over the documents that it found."""
+        if compiled.score is not None:
+            assert isinstance(compiled.read, Aggregate)
+            first = found_stages(compiled.score, [hit.key for hit in found], [hit.score for hit in found])
+            whole = evolve(compiled.read, pipeline=[*first, *compiled.read.pipeline])
+            return Found(await self._backend.read(whole, session=session), None, found, [whole])
         find = compiled.find
         hits: Sequence[Hit] = found
         reads: list[Read] = []
@@ -238,7 +249,7 @@ class AsyncQueries:
             hits = sorted(hits, key=lambda hit: hit.score, reverse=compiled.by_score[0] < 0)
         stop = find.skip + find.limit if find.limit else None
         hits = hits[find.skip : stop]
-        return Found([hit.document for hit in hits], [hit.score for hit in hits], _explanation(found, reads))
+        return Found([hit.document for hit in hits], [hit.score for hit in hits], found, reads)
 
 
 def _with_key(read: Read) -> Read | None:

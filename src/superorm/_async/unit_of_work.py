@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from superorm._async.alone import AsyncAlone
 from superorm._async.events import ROUNDS, AsyncEvents, Pending
+from superorm._async.recomputing import computed_of, recompute_outdated, refresh
 from superorm._async.related import AsyncRelated
 from superorm._async.transaction import AsyncTransaction
 from superorm._io import aio
@@ -201,10 +202,17 @@ class AsyncUnitOfWork(AsyncTransaction):
                 raise
 
     async def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
+        computed = computed_of((mapping for mapping, *_ in (*plan.inserted, *plan.updated)), plan.touched)
         async with self.recorded(plan.touched, plan.writes):
-            await self._write(plan)
+            try:
+                await self._write(plan)
+            finally:  # some may be written
+                recomputed = await recompute_outdated(self, computed)
         if tracker is not None:
             tracker.flushed(plan)
+        if recomputed:
+            for field, keys in computed.items():
+                await refresh(self, field.mapping.collection, keys)
 
     async def _write(self, plan: FlushPlan) -> None:
         backend = self.backend

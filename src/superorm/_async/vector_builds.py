@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from superorm._async.vector_records import READERS, AsyncVectorRecords, vectors_
 from superorm._io.progress import Progress
 from superorm.codec.vectors import Matrix
 from superorm.compile.plan import Count, Find
+from superorm.exc import UnsupportedError
 from superorm.schema.vector_spec import IndexSpec, VectorSpec
 from superorm.vectors import upkeep
+from superorm.vectors._async.lease import AsyncLease, leased
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.records import Look, Made, State, keys_of
@@ -59,8 +61,30 @@ class AsyncTableBuilds:
     async def engine(self) -> str:
         """The engine's id; opens the engine."""
         if self._engine is None:
+            if self.tables.lease is not None and (await self.backend.capabilities()).backend == "mongomock":
+                raise UnsupportedError(
+                    f"{self.tables.uri} is shared by all machines, and documents in mongomock are not: "
+                    "use memory://, or a local lancedb:// directory"
+                )
             self._engine = await self.tables.open()
         return self._engine
+
+    @asynccontextmanager
+    async def lock(
+        self, spec: VectorSpec, work: str = "", *, patience: float | None = None
+    ) -> AsyncGenerator[AsyncLease | None]:
+        """Hold the index's writer lock, or that of other work, with the lease of an engine that all machines share.
+
+        Raises ``EngineBusy`` after `patience` seconds of waiting.
+        """
+        name = f"{self.prefix(spec)}{work}"
+        if self.tables.lease is None:
+            async with self.tables.lock(name, patience=patience):
+                yield None
+        else:
+            name = f"{name}@{await self.engine()}"
+            async with leased(self.backend, name, self.tables.lease, patience) as lease:
+                yield lease
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the table anew from the documents, beside writers."""
@@ -89,10 +113,10 @@ class AsyncTableBuilds:
         """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
 
         Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
-        Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
+        Once it is not to `go_on` it ends soon; an index that takes long to be finished is left, and not published.
         """
         try:
-            async with self.tables.lock(f"{self.prefix(spec)}.upkeep", patience=0):
+            async with self.lock(spec, ".upkeep", patience=0):
                 state = (await self.records.look(spec.name, await self.engine())).state
                 made = await self._due(spec, state)
                 if state is not None and made is not None:
@@ -123,17 +147,20 @@ class AsyncTableBuilds:
         """
         assert state.table is not None
         assert state.ver is not None
-        table, done = await self._begin(spec), False
+        table, done, left = await self._begin(spec), False, False
         try:
             copied = await self.tables.copy(state.table, state.ver, table, go_on)
             if copied and made.index is not None:
                 self._in_vain[spec.name] = made.index
-                await self.tables.build_index(table, spec.metric, made.index)
+                left = not await self.tables.build_index(table, spec.metric, made.index, go_on)
                 del self._in_vain[spec.name]
-            done = copied and go_on()
+            done = copied and not left and go_on()
         finally:
-            if not done:
+            if not done and not left:
                 await self._give_up(spec, table)
+        if left:  # it is still being written, and is removed when that is done, or later
+            over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
+            await self.records.update_state(spec.name, await self.engine(), {"$set": over})
         if done:
             await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
 
@@ -157,9 +184,9 @@ class AsyncTableBuilds:
     ) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
-            async with self.tables.lock(self.prefix(spec)):
-                for _ in range(_ATTEMPTS):
-                    if await self.finish_build(spec, table, noted, norm, index):
+            for _ in range(_ATTEMPTS):
+                async with self.lock(spec) as lease:
+                    if await self.finish_build(spec, table, noted, norm, index, lease):
                         return
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
@@ -173,7 +200,7 @@ class AsyncTableBuilds:
             return
         self._engine = None
         await self.records.register(spec.name, await self.engine())
-        async with self.tables.lock(f"{self.prefix(spec)}.build"):
+        async with self.lock(spec, ".build"):
             if not await self._served(spec):
                 await self._build(spec, None)
 
@@ -221,7 +248,13 @@ class AsyncTableBuilds:
         return norm
 
     async def finish_build(
-        self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None
+        self,
+        spec: VectorSpec,
+        table: str,
+        noted: Look,
+        norm: float,
+        index: IndexSpec | None = None,
+        lease: AsyncLease | None = None,
     ) -> bool:
         """Read again the keys of all records that are new, and publish the table. Call it under the lock.
 
@@ -239,6 +272,8 @@ class AsyncTableBuilds:
         prepared, usable = prepare(vectors, spec.metric)
         kept = [key for key, use in zip(found, usable, strict=True) if use]
         ver = await self.tables.write(table, None, touched, kept, prepared[usable])
+        if ver is None:
+            return False
         now, name = datetime.now(UTC), table.rpartition("-")[2]
         served: dict[str, Any] = {
             "ver": ver,
@@ -252,9 +287,9 @@ class AsyncTableBuilds:
         if state.ver is not None and state.table is not None:
             served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
         ids = [record.id for record in look.unstamped if not record.open]
-        return await self.records.publish(
-            spec.name, await self.engine(), state, ids, {"$set": served, "$unset": {f"drop.{name}": ""}}
-        )
+        update = {"$set": served, "$unset": {f"drop.{name}": ""}}
+        fence = None if lease is None else lease.check
+        return await self.records.publish(spec.name, await self.engine(), state, ids, update, fence)
 
     async def _read_news(
         self, spec: VectorSpec, noted: Look, session: AsyncClientSession | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,13 +15,13 @@ from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_memory import AsyncMemoryCopies
 from superorm._async.vector_quick import quick_search
 from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_registered import AsyncRegisteredIndexes
 from superorm._async.vector_search import AsyncVectorSearch
 from superorm._async.vector_tables import AsyncTableCopies
 from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
-from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorPath, VectorSpec
@@ -52,8 +51,6 @@ _KEEPING = 5.0
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
-_REGISTERED = 30.0
-"""Seconds after which the indexes that other programs registered are read again."""
 
 T = TypeVar("T")
 
@@ -81,8 +78,7 @@ class AsyncVectorIndexes:
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._keeper = aio.Background(self._keep, _KEEPING)
-        self._registered: set[str] = set()
-        self._registered_at = -_REGISTERED
+        self._registered = AsyncRegisteredIndexes(backend, self._let_go)
         self._noted: set[str] = set()
         """Indexes that records were written for, but that nobody here applies."""
         self._pruned: set[str] = set()
@@ -111,22 +107,12 @@ class AsyncVectorIndexes:
         return report
 
     async def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
-        """The indexes of each collection besides those that are `known`: of other registries, or other programs.
-
-        Those that other programs registered are read from time to time, so that a new one is noticed late.
-        """
-        if self._registered_at + _REGISTERED < time.monotonic():
-            states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
-            registered = Aggregate(COLLECTION, [{"$match": states}, {"$group": {"_id": "$i"}}])
-            self._registered = {one["_id"] for one in await self.backend.read(registered)}
-            self._registered_at = time.monotonic()
-            if self._noted:
-                self._pruned, self._noted = self._noted, set()
-                self._keeper.wake()
-        if not (self._registered or self._ensured):
+        """The indexes of each collection besides those that are `known`: of other registries, or other programs."""
+        registered = await self._registered.names()
+        if not (registered or self._ensured):
             return {}
         ensured = {spec.name: spec for spec in self._ensured}
-        names = (self._registered | ensured.keys()) - {spec.name for spec in known}
+        names = (registered | ensured.keys()) - {spec.name for spec in known}
         if not names:
             return {}
         return {
@@ -310,6 +296,7 @@ class AsyncVectorIndexes:
 
     async def close(self) -> None:
         """Apply what is pending and stop the applier."""
+        await self._registered.close()
         await self._applier.stop()
         await self._keeper.stop()
         await self._apply_waiting()
@@ -356,6 +343,12 @@ class AsyncVectorIndexes:
 
     def _note(self, touched: Iterable[VectorPath]) -> None:
         self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
+
+    def _let_go(self) -> None:
+        """From time to time: remove old records that were written for indexes that nobody here applies."""
+        if self._noted:
+            self._pruned, self._noted = self._noted, set()
+            self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:
         """Keep an error that must not fail the caller: nothing is lost, as searches rank what is not applied."""

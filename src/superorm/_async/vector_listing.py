@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -63,11 +62,8 @@ class AsyncMatchingLists:
             whole_if_small(spec.path) if at_once else {"$project": {"_id": 1}},
             with_look(spec.name, engine, since),
         ]
-        read = Aggregate(spec.collection, stages)
-        together, size = Together(), limit + 1 + _RECORDS
-        async with aclosing(self._copies.backend.stream(read, session=session, batch_size=size)) as batches:
-            async for found in batches:
-                together.add(found)
+        read = Aggregate(spec.collection, stages, limit + 1 + _RECORDS)
+        together = Together().add(await self._copies.backend.read(read, session=session))
         look, ids = together.look(engine, since), together.ids()
         if len(ids) <= _VERY_FEW:
             self._very_few.add(spec)

@@ -48,7 +48,7 @@ class AsyncMemoryView(Unfiltered):
             return None
         return self.copy.rows_seen(self.look)
 
-    async def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
+    async def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None

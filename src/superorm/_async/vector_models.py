@@ -16,7 +16,7 @@ from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import Need, Vector, as_vectors, blame, checked, in_batches, inputs_of, put
-from superorm.unitofwork.encoded import Encoded, Made
+from superorm.unitofwork.encoded import Encoded, RecordedModel
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.records import INDEXES
 
@@ -41,7 +41,7 @@ class AsyncVectorModels:
     def __init__(self, backend: AsyncDataBackend, components: AsyncComponents) -> None:
         self._backend = backend
         self._components = components
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, RecordedModel] = {}
         self._models: dict[tuple[str, int], Model] = {}
 
     async def query_model(self, spec: VectorSpec, name: str, version: int | None) -> tuple[Model, int | None]:
@@ -94,15 +94,15 @@ class AsyncVectorModels:
             )
         return _check(spec, name, made).version
 
-    async def _holds(self, made: Made) -> bool:
+    async def _holds(self, made: RecordedModel) -> bool:
         """Whether what was read is still so: without transactions it may change without having been announced."""
         if made.switching or made.overdue or not (await self._backend.capabilities()).transactions:
             return False
         return time.monotonic() - made.at < LEASE
 
-    async def _recorded(self, fields: Sequence[tuple[VectorSpec, str]]) -> dict[str, Made]:
+    async def _recorded(self, fields: Sequence[tuple[VectorSpec, str]]) -> dict[str, RecordedModel]:
         """What the vectors of each index are made with, by index; left out where there are none yet."""
-        found: dict[str, Made] = {}
+        found: dict[str, RecordedModel] = {}
         unknown: list[str] = []
         for spec, _ in fields:
             made = self._made.get(spec.name)
@@ -117,20 +117,22 @@ class AsyncVectorModels:
                 _check(spec, name, found[spec.name])
         return found
 
-    async def read(self, indexes: Iterable[str]) -> dict[str, Made]:
+    async def read(self, indexes: Iterable[str]) -> dict[str, RecordedModel]:
         """What is recorded now."""
         found = await self._read(list(dict.fromkeys(indexes)), None)
         self._made |= found
         return found
 
-    async def _read(self, indexes: Sequence[str], session: AsyncClientSession | None) -> dict[str, Made]:
+    async def _read(self, indexes: Sequence[str], session: AsyncClientSession | None) -> dict[str, RecordedModel]:
         at, now = time.monotonic(), time.time()
         plan = Find(INDEXES, {"_id": {"$in": list(indexes)}})
-        found: dict[str, Made] = {}
+        found: dict[str, RecordedModel] = {}
         for one in await self._backend.read(plan, session=session):
             until = one.get("switching")
             switching = until is not None and until > now
-            found[one["_id"]] = Made(one["model"], one["version"], at, switching, until is not None and not switching)
+            found[one["_id"]] = RecordedModel(
+                one["model"], one["version"], at, switching, until is not None and not switching
+            )
         return found
 
     async def _record(self, spec: VectorSpec, name: str, version: int) -> int:
@@ -181,7 +183,7 @@ class AsyncVectorModels:
 
     async def _versions(
         self, needs: Sequence[Need], *, wait: bool = False
-    ) -> tuple[dict[str, Made], list[tuple[str, int]]]:
+    ) -> tuple[dict[str, RecordedModel], list[tuple[str, int]]]:
         """What is recorded of the indexes, and for each need the model and version to ask."""
         need = needs[0]
         try:
@@ -288,7 +290,7 @@ class AsyncVectorModels:
         return before != {index: (made.model, made.version) for index, made in now.items()}
 
 
-def _check(spec: VectorSpec, name: str, made: Made) -> Made:
+def _check(spec: VectorSpec, name: str, made: RecordedModel) -> RecordedModel:
     if made.model != name:
         raise ConfigurationError(
             f"{spec.name} holds vectors of the model {made.model!r}, but its class now names {name!r}; put them "

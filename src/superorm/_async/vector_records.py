@@ -115,19 +115,25 @@ class AsyncVectorRecords:
         await self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
     async def publish(
-        self, index: str, engine: str, state: State, ids: Sequence[ObjectId], update: Mapping[str, Any]
+        self,
+        index: str,
+        engine: str,
+        state: State,
+        ids: Sequence[ObjectId],
+        update: Mapping[str, Any],
+        fence: Find | None = None,
     ) -> bool:
         """Make publication ``n + 1``: the state, and the stamps of exactly these records, at once.
 
-        False where the state is not the one that was read any more: nothing is changed then.
-        Without transactions the state comes first, then the stamps.
+        False where the state is not the one that was read any more, or the `fence` finds nothing:
+        nothing is changed then. Without transactions the state comes first, then the stamps.
         """
         n = state.n + 1
         changed = {**update, "$set": {**update.get("$set", {}), "n": n}}
         first = Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine), "n": state.n}, u=changed)])
         stamp = {"$set": {f"seq.{engine}": n}}
         second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in _split(ids)])
-        return await self._together([(first, True), (second, False)])
+        return await self._together([(first, True), (second, False)], fence)
 
     async def prune(self, index: str) -> None:
         """Remove records that no reader needs, and states of engines that did not come for a long time."""
@@ -148,14 +154,17 @@ class AsyncVectorRecords:
         writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         await self._together(writes)
 
-    async def _together(self, writes: Sequence[tuple[Update | Delete, bool]]) -> bool:
-        """Write in one transaction where there are any; False as soon as a write that must match matches nothing."""
+    async def _together(self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None) -> bool:
+        """Write in one transaction where there are any.
+
+        False where the fence finds nothing, and as soon as a write that must match matches nothing.
+        """
         if not (await self.backend.capabilities()).transactions:
-            return await self._in_order(writes, None)
+            return await self._in_order(writes, fence, None)
         for attempt in range(_ATTEMPTS):
             try:
                 async with self.backend.transaction() as session:
-                    if not await self._in_order(writes, session):
+                    if not await self._in_order(writes, fence, session):
                         raise _Moved
                 return True
             except _Moved:
@@ -167,8 +176,10 @@ class AsyncVectorRecords:
         raise AssertionError("unreachable")
 
     async def _in_order(
-        self, writes: Sequence[tuple[Update | Delete, bool]], session: AsyncClientSession | None
+        self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None, session: AsyncClientSession | None
     ) -> bool:
+        if fence is not None and not await self.backend.read(fence, session=session):
+            return False
         for write, must in writes:
             result = await self.backend.write(write, session=session)
             if must and not result.matched:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import bson
 from attrs import evolve, frozen
 
+from superorm._async.transaction_room import transaction_room
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import LEASE, AsyncVectorModels
 from superorm._io import aio
@@ -39,6 +40,8 @@ _STAGED = "_superorm_encoded"
 """Vectors that wait until all are there: ``{_id: {i: index, k: key}, m: model, v: version, h: hash, d: [vector]}``,
 where the hash is that of the source."""
 _BATCH = 1_000
+_OVERHEAD = 200
+"""Bytes that the change of a document takes beside those of its vector."""
 _INSIDE = 100
 """So many sources that changed in the meantime are encoded within the transaction; of more a new attempt is made."""
 _ATTEMPTS = 10
@@ -109,6 +112,7 @@ class AsyncReencoding:
         await self._backend.create_collection(_STAGED)
         await self._vectors.ensure(self._spec)
         if (await self._backend.capabilities()).transactions:
+            await self._check_room()
             await self._in_transaction(progress)
         else:
             await self._stage(progress)
@@ -116,6 +120,20 @@ class AsyncReencoding:
         await self._models.read([self._spec.name])
         await self._vectors.rebuild(self._spec, progress)
         await self._backend.write(Delete(_STAGED, [{"_id.i": self._spec.name}]))
+
+    async def _check_room(self) -> None:
+        """Raise `BackendError` where the server cannot put all vectors in place in one transaction."""
+        filters = [field.mapping.type_filter() for field, _ in self._fields]
+        counts = [(await self._backend.read(Count(self._spec.collection, one)))[0]["n"] for one in filters]
+        needed, room = sum(counts) * (4 * self._spec.dim + _OVERHEAD), await transaction_room(self._backend)
+        if room is not None and needed > room:
+            raise BackendError(
+                f"{self._spec.name}: the vectors of {sum(counts)} documents take {needed >> 20} MiB, and the server "
+                f"holds about {room >> 20} MiB of what one transaction changes, a tenth of its cache "
+                "(storage.wiredTiger.engineConfig.cacheSizeGB): nothing is encoded; give it a cache of "
+                f"{(10 * needed >> 30) + 1} GiB for as long as this takes, or put the vectors of the new model "
+                "into a field of another name"
+            )
 
     async def _documents(self, session: AsyncClientSession | None = None) -> AsyncGenerator[_Batch]:
         """Keys and sources, in batches, with the field that is computed from them."""
@@ -203,7 +221,8 @@ class AsyncReencoding:
             await aio.sleep(random.random() * 0.1 * 2**attempt)
         raise BackendError(
             f"{self._spec.name}: others changed its documents in each of {_ATTEMPTS} attempts to put the new vectors "
-            "in place; what was encoded is kept: do it again when fewer write"
+            "in place, or the server had no room for all of them in one transaction; "
+            "what was encoded is kept: do it again when fewer write, or with a larger cache of the server"
         )
 
     async def _announce(self, filter: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
@@ -243,7 +262,10 @@ class AsyncReencoding:
             await self._backend.write(record, session=session)
 
     async def _in_place(self) -> None:
-        """Without transactions: one document after the other, of the version that is written from then on."""
+        """Without transactions: one document after the other, of the version that is written from then on.
+
+        Who stored a vector of the old version before that is found here, and who does so later notices it.
+        """
         await self._backend.write(self._recorded())
         await self._models.read([self._spec.name])
         async with aclosing(self._documents()) as batches:
@@ -259,6 +281,8 @@ class AsyncReencoding:
             key = encode_key(document["_id"])
             if vectors.get(key):
                 filter = {"_id": document["_id"], **self._there}
+                if session is None:  # who has changed the source stores the vector of the new one
+                    filter[batch.source] = {"$eq": value_at(document, batch.source)}
                 ops.append(UpdateOp(q=filter, u={"$set": {self._spec.path: vectors[key][0]}}))
         if ops:
             await self._backend.write(Update(self._spec.collection, ops), session=session)
@@ -273,9 +297,8 @@ class AsyncReencoding:
 
 def _fields(field: VectorField) -> list[tuple[VectorField, MappedField]]:
     """The field, with its source, in each class of the collection; not again in classes of the same documents."""
-    mapping, found = field.mapping, list[tuple[VectorField, MappedField]]()
-    classes = dict.fromkeys([mapping, *(one for one in mapping.registry if one.collection == mapping.collection)])
-    for one in sorted(classes, key=lambda one: len(one.cls.__mro__)):
+    found = list[tuple[VectorField, MappedField]]()
+    for one in field.mapping.sharing:
         for other in one.vectors:
             if other.spec.path != field.spec.path or other.source is None:
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -46,7 +46,7 @@ class AsyncVectorSearch:
         self._request = request
         self._ranking = AsyncRanking(backend, request, session)
         self._known = Known(engine, request.k, request.filter is not None, None)
-        self._matching: Mapping[str, Any] = {}
+        self._matching: Sequence[Any] = ()
         self._pushed = Push({})
         self._listing = listing
         self._calls = self._candidates = self._pending = self._seen = self._found = 0
@@ -81,7 +81,7 @@ class AsyncVectorSearch:
                 ids = await self._list(step.limit)
                 matched, listed = len(ids), step.limit is None or len(ids) <= step.limit
                 if listed:
-                    self._matching = {encode_key(id): id for id in ids}
+                    self._matching = ids
             more = step.limit is not None and matched > step.limit
             self._known = evolve(self._known, matched=step.limit if more else matched, more=more, listed=listed)
         return step
@@ -92,15 +92,18 @@ class AsyncVectorSearch:
         if listing is None:
             return await self._ranking.matching(limit)
         self._ranking.reads.append(listing.read)
-        self._ranking.take(listing.documents, listing.large)
+        if listing.documents or listing.large:
+            self._ranking.take(listing.documents, listing.large)
         return await self._ranking.matching(limit) if listing.ids is None else listing.ids
 
     async def _rank(self, step: Rank) -> bool | None:
         """Rank all rows, or those of the documents that match; None where the engine cannot tell."""
         listed = self._known.listed
-        if listed and (self._known.held is None or self._matching.keys() <= self._ranking.asked):
-            await self._ranking.rank(self._matching, hits=len(self._matching))
-            return True
+        if listed and (self._known.held is None or len(self._matching) <= len(self._ranking.asked)):
+            matching = {encode_key(id): id for id in self._matching}
+            if self._known.held is None or matching.keys() <= self._ranking.asked:
+                await self._ranking.rank(matching, hits=len(matching))
+                return True
         limit = step.limit
         while (nearest := await self._ask(limit, self._matching if listed else None)) is not None:
             if await self._walk(nearest):
@@ -123,7 +126,7 @@ class AsyncVectorSearch:
             limit *= 4
         return None
 
-    async def _ask(self, limit: int, among: Mapping[str, Any] | None) -> Nearest | None:
+    async def _ask(self, limit: int, among: Sequence[Any] | None) -> Nearest | None:
         """The engine's nearest rows, when what it has not applied was ranked; None where it cannot tell."""
         answer = await self._view.nearest(self._request, limit, among)
         if answer is None:
@@ -133,7 +136,10 @@ class AsyncVectorSearch:
         self._calls += 1
         self._candidates += len(answer.nearest.keys)
         self._pending = len(answer.pending)
-        pending = {key: id for key, id in answer.pending.items() if among is None or key in among}
+        pending = answer.pending
+        if pending and among is not None:
+            chosen = set(map(encode_key, among))
+            pending = {key: id for key, id in pending.items() if key in chosen}
         await self._ranking.rank(pending, hits=0)
         return answer.nearest
 

@@ -11,9 +11,11 @@ from bson import ObjectId
 
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._io import aio
 from superorm.codec.vectors import Matrix
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
@@ -103,17 +105,20 @@ class AsyncTableCopies(AsyncTableBuilds):
             await self._apply_all(spec, patience)
 
     async def _apply_all(self, spec: VectorSpec, patience: float | None) -> None:
-        async with self.tables.lock(self.prefix(spec), patience=patience):
-            while await self.apply_some(spec):
-                pass
+        left = True
+        while left:
+            async with self.lock(spec, patience=patience) as lease:
+                while left and (lease is None or not lease.lost):
+                    left = await self.apply_some(spec, lease)
 
-    async def apply_some(self, spec: VectorSpec) -> bool:
+    async def apply_some(self, spec: VectorSpec, lease: AsyncLease | None = None) -> bool:
         """Apply some of the records, in one publication; False where none was left. Call it under the lock."""
         step = await self.read_step(spec)
         if step is None:
             return False
         ver = await self.write_step(spec, step)
-        await self.publish_step(spec, step, ver)
+        if (ver is None or not await self.publish_step(spec, step, ver, lease)) and lease is not None:
+            await lease.renew()
         return True
 
     async def read_step(self, spec: VectorSpec) -> Step | None:
@@ -136,23 +141,30 @@ class AsyncTableCopies(AsyncTableBuilds):
             return None
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
-        known = as_handed(look, handed, touched)
+        known = await aio.in_thread(as_handed, look, handed, touched) if handed else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         keys, rows = await self.records.vectors(spec, lacking, known.values(), session=session)
         rows, usable = prepare(rows, spec.metric)
         kept, rows = [key for key, use in zip(keys, usable, strict=True) if use], rows[usable]
         return Step(look.state, [record.id for record in records], list(touched), kept, rows, longest(rows))
 
-    async def write_step(self, spec: VectorSpec, step: Step) -> int:
-        """Write what was read to the table, from its published version on; the version made."""
+    async def write_step(self, spec: VectorSpec, step: Step) -> int | None:
+        """Write what was read to the table, from its published version on; the version made.
+
+        None where that is not to be published, as another wrote to the table meanwhile.
+        """
         state = step.state
         assert state.table is not None
         return await self.tables.write(state.table, state.ver, step.touched, step.keys, step.rows)
 
-    async def publish_step(self, spec: VectorSpec, step: Step, ver: int) -> bool:
-        """Publish the version and stamp exactly the records read; False, and nothing done, where the state moved."""
+    async def publish_step(self, spec: VectorSpec, step: Step, ver: int, lease: AsyncLease | None = None) -> bool:
+        """Publish the version and stamp exactly the records read.
+
+        False, and nothing done, where the state moved, or another took the lease.
+        """
         update = {"$set": {"ver": ver}, "$max": {"norm": step.norm}, "$inc": {"changed": len(step.touched)}}
-        return await self.records.publish(spec.name, await self.engine(), step.state, step.ids, update)
+        fence = None if lease is None else lease.check
+        return await self.records.publish(spec.name, await self.engine(), step.state, step.ids, update, fence)
 
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
@@ -164,8 +176,8 @@ class AsyncTableCopies(AsyncTableBuilds):
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
-        in_memory = {} if copy is None else copy.compare(look, documents)
-        return in_memory | documents.compare(held, look.pending)
+        in_memory = {} if copy is None else await aio.in_thread(copy.compare, look, documents)
+        return in_memory | await aio.in_thread(documents.compare, held, look.pending)
 
     async def _read_all(
         self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None

@@ -11,14 +11,15 @@ from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
-from superorm._io.loops import run_in
+from superorm._io.loops import await_in
 from superorm.exc import SessionError
 
 __all__ = [
     "Background",
     "Lock",
+    "Repeated",
     "call",
     "caller",
     "collecting",
@@ -68,13 +69,26 @@ async def in_loop(
 ) -> T:
     """Await the function in an event loop that may be another than the running one; here where that one is closed.
 
+    A cancellation takes effect at once. Where the event loop is running, the function goes on there;
+    where it stands still, the function is cancelled, and the event loop left to its owner when it has ended.
+
     Raises `ConfigurationError`, which names the `call`, where that event loop is blocked.
     """
     if loop is None or loop is here() or loop.is_closed():
         return await function()
     if loop.is_running():
-        return await in_thread(run_in, loop, function, call)
-    return await in_thread(loop.run_until_complete, function())
+        return await await_in(loop, function, call)
+    task = loop.create_task(function())
+    running = asyncio.create_task(in_thread(loop.run_until_complete, task))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        loop.call_soon_threadsafe(task.cancel)
+        running.cancel()
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        raise
 
 
 async def settled(result: object, function: object) -> None:
@@ -180,3 +194,46 @@ class Background:
                 await self._work()
         finally:
             self._task = None
+
+
+class Repeated:
+    """Calls `work`, a method, in so many seconds after `start`, and so on until it gives False.
+
+    It ends with `stop` too, with its event loop, and with the method's object, which it does not keep alive.
+    `work` must not raise.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, bool]], every: float) -> None:
+        self._work = WeakMethod(work)
+        self._every = every
+        self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Have it called from now on, unless it is already."""
+        if self._timer is None and self._task is None and not self._stopped:
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._call)
+
+    async def stop(self) -> None:
+        """No further call begins, and one under way is cut off."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None and self._task.get_loop() is here():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _call(self) -> None:
+        self._timer = None
+        work = self._work()
+        if work is not None:
+            self._task = asyncio.get_running_loop().create_task(self._run(work))
+
+    async def _run(self, work: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            again = await work()
+        finally:
+            self._task = None
+        if again:
+            self.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import os
@@ -10,12 +11,14 @@ import time
 from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import ParamSpec, TypeVar
+from weakref import WeakMethod
 
 from superorm.exc import SessionError
 
 __all__ = [
     "Background",
     "Lock",
+    "Repeated",
     "call",
     "caller",
     "collecting",
@@ -155,3 +158,46 @@ class Background:
                     return
                 self._woken = False
             self._work()
+
+
+class Repeated:
+    """Calls `work`, a method, in so many seconds after `start`, and so on until it gives False, in a daemon thread.
+
+    It ends with `stop` too, and with the method's object, which it does not keep alive. `work` must not raise.
+    """
+
+    def __init__(self, work: Callable[[], bool], every: float) -> None:
+        self._work = WeakMethod(work)
+        self._every = every
+        self._stopped = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._running = False
+
+    def start(self) -> None:
+        """Have it called from now on, unless it is already, or no thread can be started, as when the process ends."""
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            if not (self._running or self._stopped):
+                with contextlib.suppress(RuntimeError):
+                    threading.Thread(target=self._run, name="superorm-repeated", daemon=True).start()
+                    self._running = True
+
+    def stop(self) -> None:
+        """No further call begins; one under way is not waited for."""
+        self._stopped = True
+        self._end.set()
+
+    def _run(self) -> None:
+        while not self._end.wait(self._every):
+            work = self._work()
+            if work is None or not work():
+                break
+            del work  # the object may go before the next call
+        with self._lock:
+            self._running = False

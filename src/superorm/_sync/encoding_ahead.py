@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from superorm._io.progress import Progress
 from superorm.compile.writes import UpdatePlan
 from superorm.schema.document import Document
-from superorm.schema.mapping import ClassMap
+from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.vector_fields import VectorField, vector_fields
 from superorm.unitofwork.computed import needs
 from superorm.unitofwork.sources_ahead import sources_after
@@ -20,19 +20,18 @@ from superorm.unitofwork.tracking import by_class
 if TYPE_CHECKING:
     from superorm._sync.unit_of_work import UnitOfWork
 
-__all__ = ["encode_objects", "encode_sources"]
+__all__ = ["SOURCES", "encode_objects", "encode_sources"]
 
-_SOURCES = 4_000
+SOURCES = 4_000
 """How many documents' sources are read at once."""
 
 
 def encode_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> None:
     """Have the texts of new objects encoded, where the flush that goes before them would begin the transaction."""
-    if work.server_session is None:
-        groups = [(mapping, group) for mapping, group in by_class(objects).items() if _computes(mapping)]
-        if groups and work.has_changes():
-            computed = [need for mapping, group in groups for need in needs(mapping, group, ())]
-            work.db.vector_models.encode(computed, work.encoded, report)
+    kinds = set(map(type, objects))
+    if work.server_session is None and any(_computes(class_map(kind)) for kind in kinds) and work.has_changes():
+        computed = [need for mapping, group in by_class(objects).items() for need in needs(mapping, group, ())]
+        work.db.vector_models.encode(computed, work.encoded, report)
 
 
 def _computes(mapping: ClassMap) -> bool:
@@ -51,7 +50,7 @@ def encode_sources(work: UnitOfWork, plan: UpdatePlan, new: Mapping[str, Any] | 
         if new is not None and isinstance(plan.update, dict):  # it has what the update gives to others too
             _encode(work, field, [new])
             continue
-        batches = work.backend.stream(read, session=work.read_session, batch_size=_SOURCES)
+        batches = work.backend.stream(read, session=work.read_session, batch_size=SOURCES)
         with closing(batches) as parts:
             for found in parts:
                 _encode(work, field, found)

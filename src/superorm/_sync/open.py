@@ -19,7 +19,7 @@ from superorm.artifacts._sync.gridfs import MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.config import Settings, data_dir, hide_password
-from superorm.exc import BackendError, ConfigurationError
+from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
 from superorm.vectors._sync.atlas import AtlasVectorIndex
@@ -65,7 +65,7 @@ def _check_schemes(settings: Settings) -> None:
     if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
         _database_name(_bucket(settings, "x"))
     vectors = settings.vector_database
-    if vectors is not None and scheme_of(vectors) not in ("lancedb", "memory", "atlas"):
+    if vectors is not None and scheme_of(vectors) not in ("lancedb", "s3", "memory", "atlas"):
         unknown_scheme("vector database", vectors)
     if vectors is not None and scheme_of(vectors) == "atlas":
         _atlas(vectors)
@@ -73,6 +73,10 @@ def _check_schemes(settings: Settings) -> None:
             raise ConfigurationError(
                 "atlas:// is the search of a MongoDB server, and mongomock has none; use memory://"
             )
+    if (uri := _store_of(settings)) is not None:
+        LanceVectorIndex(uri)  # raises where it names no bucket
+        if scheme_of(settings.data_backend) == "mongomock":
+            raise UnsupportedError(f"{hide_password(uri)} is for all machines, and mongomock is not; use memory://")
     if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
         unknown_scheme("metadata store", settings.metadata)
 
@@ -189,6 +193,8 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> Vector
         return _atlas(vectors)
     if find_spec("lancedb") is None:
         raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
+    if (uri := _store_of(settings)) is not None:
+        return LanceVectorIndex(uri)
     if vectors.partition("://")[2]:
         return LanceVectorIndex(str(path_of_url(vectors)))
     return LanceVectorIndex(str(lance_directory(data_dir(), url, name)))
@@ -196,6 +202,12 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> Vector
 
 def _atlas(url: str) -> AtlasVectorIndex:
     return AtlasVectorIndex(**numbers_of_url(url, ("lag", "timeout")))
+
+
+def _store_of(settings: Settings) -> str | None:
+    """The URI of the store that the vector database is in, unless that is a directory: ``s3://bucket/prefix``."""
+    uri = (settings.vector_database or "").removeprefix("lancedb://")
+    return uri if "://" in uri and scheme_of(uri) not in ("memory", "atlas") else None
 
 
 def _database_of(url: str) -> str:

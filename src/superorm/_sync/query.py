@@ -13,8 +13,9 @@ from attrs import evolve, frozen
 from superorm._io import sio
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
-from superorm.compile.compiler import CompiledSelect, LikePlan
+from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.searched import LikePlan, found_stages
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import Explanation
@@ -46,8 +47,10 @@ class Found:
 
     documents: Sequence[dict[str, Any]]
     scores: Sequence[float] | None = None
-    explanation: Explanation | None = None
-    """How a vector search went."""
+    hits: Hits | None = None
+    """What that found, with how it went."""
+    reads: Sequence[Read] = ()
+    """What was read after it."""
 
 
 @frozen(eq=False)
@@ -113,8 +116,9 @@ class Queries:
         if compiled.like is None:
             strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
             return Explanation(strategy, (compiled.read,), details=self._backend.explain(compiled.read))
-        found = self.run(compiled, None).explanation
-        assert found is not None
+        ran = self.run(compiled, None)
+        assert ran.hits is not None
+        found = _explanation(ran.hits, ran.reads)
         if not found.reads:
             return found
         try:
@@ -156,8 +160,10 @@ class Queries:
         return error
 
     def _request(self, compiled: CompiledSelect, plan: LikePlan, query: _Query) -> SearchRequest:
-        projection = None
-        if compiled.find.projection is not None:
+        projection: dict[str, Any] | None = None
+        if compiled.score is not None:
+            projection = {"_id": 1}
+        elif compiled.find.projection is not None:
             projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
         return SearchRequest(
             spec=plan.spec,
@@ -214,6 +220,11 @@ class Queries:
 
     def _finish(self, compiled: CompiledSelect, found: Hits, session: ClientSession | None) -> Found:
         """What follows the search in the statement, over the documents that it found."""
+        if compiled.score is not None:
+            assert isinstance(compiled.read, Aggregate)
+            first = found_stages(compiled.score, [hit.key for hit in found], [hit.score for hit in found])
+            whole = evolve(compiled.read, pipeline=[*first, *compiled.read.pipeline])
+            return Found(self._backend.read(whole, session=session), None, found, [whole])
         find = compiled.find
         hits: Sequence[Hit] = found
         reads: list[Read] = []
@@ -233,7 +244,7 @@ class Queries:
             hits = sorted(hits, key=lambda hit: hit.score, reverse=compiled.by_score[0] < 0)
         stop = find.skip + find.limit if find.limit else None
         hits = hits[find.skip : stop]
-        return Found([hit.document for hit in hits], [hit.score for hit in hits], _explanation(found, reads))
+        return Found([hit.document for hit in hits], [hit.score for hit in hits], found, reads)
 
 
 def _with_key(read: Read) -> Read | None:

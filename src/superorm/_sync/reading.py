@@ -180,7 +180,8 @@ class Reading:
     def _before(self, compiled: CompiledSelect) -> None:
         self._work.autoflush()
         if self._work.server_session is not None:
-            check_capabilities(compiled.read, NOT_IN_TRANSACTIONS, "a transaction")
+            advice = "; commit() or rollback() first, or run the select in a session of its own"
+            check_capabilities(compiled.read, NOT_IN_TRANSACTIONS, "a transaction", advice)
 
 
 def _joined(compiled: CompiledSelect) -> list[str]:

@@ -13,6 +13,7 @@ from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.alone import Alone
 from superorm._sync.events import ROUNDS, Events, Pending
+from superorm._sync.recomputing import computed_of, recompute_outdated, refresh
 from superorm._sync.related import Related
 from superorm._sync.transaction import Transaction
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
@@ -202,10 +203,17 @@ class UnitOfWork(Transaction):
                 raise
 
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
+        computed = computed_of((mapping for mapping, *_ in (*plan.inserted, *plan.updated)), plan.touched)
         with self.recorded(plan.touched, plan.writes):
-            self._write(plan)
+            try:
+                self._write(plan)
+            finally:  # some may be written
+                recomputed = recompute_outdated(self, computed)
         if tracker is not None:
             tracker.flushed(plan)
+        if recomputed:
+            for field, keys in computed.items():
+                refresh(self, field.mapping.collection, keys)
 
     def _write(self, plan: FlushPlan) -> None:
         backend = self.backend

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from superorm._io.progress import Progress
 from superorm._sync.vector_records import READERS, VectorRecords, vectors_of
 from superorm.codec.vectors import Matrix
 from superorm.compile.plan import Count, Find
+from superorm.exc import UnsupportedError
 from superorm.schema.vector_spec import IndexSpec, VectorSpec
 from superorm.vectors import upkeep
+from superorm.vectors._sync.lease import Lease, leased
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.records import Look, Made, State, keys_of
@@ -60,8 +62,28 @@ class TableBuilds:
     def engine(self) -> str:
         """The engine's id; opens the engine."""
         if self._engine is None:
+            if self.tables.lease is not None and self.backend.capabilities().backend == "mongomock":
+                raise UnsupportedError(
+                    f"{self.tables.uri} is shared by all machines, and documents in mongomock are not: "
+                    "use memory://, or a local lancedb:// directory"
+                )
             self._engine = self.tables.open()
         return self._engine
+
+    @contextmanager
+    def lock(self, spec: VectorSpec, work: str = "", *, patience: float | None = None) -> Generator[Lease | None]:
+        """Hold the index's writer lock, or that of other work, with the lease of an engine that all machines share.
+
+        Raises ``EngineBusy`` after `patience` seconds of waiting.
+        """
+        name = f"{self.prefix(spec)}{work}"
+        if self.tables.lease is None:
+            with self.tables.lock(name, patience=patience):
+                yield None
+        else:
+            name = f"{name}@{self.engine()}"
+            with leased(self.backend, name, self.tables.lease, patience) as lease:
+                yield lease
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Build the table anew from the documents, beside writers."""
@@ -90,10 +112,10 @@ class TableBuilds:
         """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
 
         Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
-        Once it is not to `go_on` it ends soon, save that an index that is being built is finished.
+        Once it is not to `go_on` it ends soon; an index that takes long to be finished is left, and not published.
         """
         try:
-            with self.tables.lock(f"{self.prefix(spec)}.upkeep", patience=0):
+            with self.lock(spec, ".upkeep", patience=0):
                 state = self.records.look(spec.name, self.engine()).state
                 made = self._due(spec, state)
                 if state is not None and made is not None:
@@ -124,17 +146,20 @@ class TableBuilds:
         """
         assert state.table is not None
         assert state.ver is not None
-        table, done = self._begin(spec), False
+        table, done, left = self._begin(spec), False, False
         try:
             copied = self.tables.copy(state.table, state.ver, table, go_on)
             if copied and made.index is not None:
                 self._in_vain[spec.name] = made.index
-                self.tables.build_index(table, spec.metric, made.index)
+                left = not self.tables.build_index(table, spec.metric, made.index, go_on)
                 del self._in_vain[spec.name]
-            done = copied and go_on()
+            done = copied and not left and go_on()
         finally:
-            if not done:
+            if not done and not left:
                 self._give_up(spec, table)
+        if left:  # it is still being written, and is removed when that is done, or later
+            over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
+            self.records.update_state(spec.name, self.engine(), {"$set": over})
         if done:
             self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made.index)
 
@@ -156,9 +181,9 @@ class TableBuilds:
     def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
-            with self.tables.lock(self.prefix(spec)):
-                for _ in range(_ATTEMPTS):
-                    if self.finish_build(spec, table, noted, norm, index):
+            for _ in range(_ATTEMPTS):
+                with self.lock(spec) as lease:
+                    if self.finish_build(spec, table, noted, norm, index, lease):
                         return
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
@@ -172,7 +197,7 @@ class TableBuilds:
             return
         self._engine = None
         self.records.register(spec.name, self.engine())
-        with self.tables.lock(f"{self.prefix(spec)}.build"):
+        with self.lock(spec, ".build"):
             if not self._served(spec):
                 self._build(spec, None)
 
@@ -220,7 +245,13 @@ class TableBuilds:
         return norm
 
     def finish_build(
-        self, spec: VectorSpec, table: str, noted: Look, norm: float, index: IndexSpec | None = None
+        self,
+        spec: VectorSpec,
+        table: str,
+        noted: Look,
+        norm: float,
+        index: IndexSpec | None = None,
+        lease: Lease | None = None,
     ) -> bool:
         """Read again the keys of all records that are new, and publish the table. Call it under the lock.
 
@@ -238,6 +269,8 @@ class TableBuilds:
         prepared, usable = prepare(vectors, spec.metric)
         kept = [key for key, use in zip(found, usable, strict=True) if use]
         ver = self.tables.write(table, None, touched, kept, prepared[usable])
+        if ver is None:
+            return False
         now, name = datetime.now(UTC), table.rpartition("-")[2]
         served: dict[str, Any] = {
             "ver": ver,
@@ -251,9 +284,9 @@ class TableBuilds:
         if state.ver is not None and state.table is not None:
             served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
         ids = [record.id for record in look.unstamped if not record.open]
-        return self.records.publish(
-            spec.name, self.engine(), state, ids, {"$set": served, "$unset": {f"drop.{name}": ""}}
-        )
+        update = {"$set": served, "$unset": {f"drop.{name}": ""}}
+        fence = None if lease is None else lease.check
+        return self.records.publish(spec.name, self.engine(), state, ids, update, fence)
 
     def _read_news(
         self, spec: VectorSpec, noted: Look, session: ClientSession | None

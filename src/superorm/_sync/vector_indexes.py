@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,11 +18,11 @@ from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_memory import MemoryCopies
 from superorm._sync.vector_quick import quick_search
 from superorm._sync.vector_records import VectorRecords
+from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
 from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
-from superorm.compile.plan import Aggregate
 from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorPath, VectorSpec
@@ -53,8 +52,6 @@ _KEEPING = 5.0
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
-_REGISTERED = 30.0
-"""Seconds after which the indexes that other programs registered are read again."""
 
 T = TypeVar("T")
 
@@ -82,8 +79,7 @@ class VectorIndexes:
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._keeper = sio.Background(self._keep, _KEEPING)
-        self._registered: set[str] = set()
-        self._registered_at = -_REGISTERED
+        self._registered = RegisteredIndexes(backend, self._let_go)
         self._noted: set[str] = set()
         """Indexes that records were written for, but that nobody here applies."""
         self._pruned: set[str] = set()
@@ -112,22 +108,12 @@ class VectorIndexes:
         return report
 
     def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
-        """The indexes of each collection besides those that are `known`: of other registries, or other programs.
-
-        Those that other programs registered are read from time to time, so that a new one is noticed late.
-        """
-        if self._registered_at + _REGISTERED < time.monotonic():
-            states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
-            registered = Aggregate(COLLECTION, [{"$match": states}, {"$group": {"_id": "$i"}}])
-            self._registered = {one["_id"] for one in self.backend.read(registered)}
-            self._registered_at = time.monotonic()
-            if self._noted:
-                self._pruned, self._noted = self._noted, set()
-                self._keeper.wake()
-        if not (self._registered or self._ensured):
+        """The indexes of each collection besides those that are `known`: of other registries, or other programs."""
+        registered = self._registered.names()
+        if not (registered or self._ensured):
             return {}
         ensured = {spec.name: spec for spec in self._ensured}
-        names = (self._registered | ensured.keys()) - {spec.name for spec in known}
+        names = (registered | ensured.keys()) - {spec.name for spec in known}
         if not names:
             return {}
         return {
@@ -311,6 +297,7 @@ class VectorIndexes:
 
     def close(self) -> None:
         """Apply what is pending and stop the applier."""
+        self._registered.close()
         self._applier.stop()
         self._keeper.stop()
         self._apply_waiting()
@@ -357,6 +344,12 @@ class VectorIndexes:
 
     def _note(self, touched: Iterable[VectorPath]) -> None:
         self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
+
+    def _let_go(self) -> None:
+        """From time to time: remove old records that were written for indexes that nobody here applies."""
+        if self._noted:
+            self._pruned, self._noted = self._noted, set()
+            self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:
         """Keep an error that must not fail the caller: nothing is lost, as searches rank what is not applied."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -64,11 +63,8 @@ class MatchingLists:
             whole_if_small(spec.path) if at_once else {"$project": {"_id": 1}},
             with_look(spec.name, engine, since),
         ]
-        read = Aggregate(spec.collection, stages)
-        together, size = Together(), limit + 1 + _RECORDS
-        with closing(self._copies.backend.stream(read, session=session, batch_size=size)) as batches:
-            for found in batches:
-                together.add(found)
+        read = Aggregate(spec.collection, stages, limit + 1 + _RECORDS)
+        together = Together().add(self._copies.backend.read(read, session=session))
         look, ids = together.look(engine, since), together.ids()
         if len(ids) <= _VERY_FEW:
             self._very_few.add(spec)

@@ -49,7 +49,7 @@ class MemoryView(Unfiltered):
             return None
         return self.copy.rows_seen(self.look)
 
-    def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
+    def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None

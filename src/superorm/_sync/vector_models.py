@@ -17,7 +17,7 @@ from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import Need, Vector, as_vectors, blame, checked, in_batches, inputs_of, put
-from superorm.unitofwork.encoded import Encoded, Made
+from superorm.unitofwork.encoded import Encoded, RecordedModel
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.records import INDEXES
 
@@ -42,7 +42,7 @@ class VectorModels:
     def __init__(self, backend: DataBackend, components: Components) -> None:
         self._backend = backend
         self._components = components
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, RecordedModel] = {}
         self._models: dict[tuple[str, int], Model] = {}
 
     def query_model(self, spec: VectorSpec, name: str, version: int | None) -> tuple[Model, int | None]:
@@ -95,15 +95,15 @@ class VectorModels:
             )
         return _check(spec, name, made).version
 
-    def _holds(self, made: Made) -> bool:
+    def _holds(self, made: RecordedModel) -> bool:
         """Whether what was read is still so: without transactions it may change without having been announced."""
         if made.switching or made.overdue or not self._backend.capabilities().transactions:
             return False
         return time.monotonic() - made.at < LEASE
 
-    def _recorded(self, fields: Sequence[tuple[VectorSpec, str]]) -> dict[str, Made]:
+    def _recorded(self, fields: Sequence[tuple[VectorSpec, str]]) -> dict[str, RecordedModel]:
         """What the vectors of each index are made with, by index; left out where there are none yet."""
-        found: dict[str, Made] = {}
+        found: dict[str, RecordedModel] = {}
         unknown: list[str] = []
         for spec, _ in fields:
             made = self._made.get(spec.name)
@@ -118,20 +118,22 @@ class VectorModels:
                 _check(spec, name, found[spec.name])
         return found
 
-    def read(self, indexes: Iterable[str]) -> dict[str, Made]:
+    def read(self, indexes: Iterable[str]) -> dict[str, RecordedModel]:
         """What is recorded now."""
         found = self._read(list(dict.fromkeys(indexes)), None)
         self._made |= found
         return found
 
-    def _read(self, indexes: Sequence[str], session: ClientSession | None) -> dict[str, Made]:
+    def _read(self, indexes: Sequence[str], session: ClientSession | None) -> dict[str, RecordedModel]:
         at, now = time.monotonic(), time.time()
         plan = Find(INDEXES, {"_id": {"$in": list(indexes)}})
-        found: dict[str, Made] = {}
+        found: dict[str, RecordedModel] = {}
         for one in self._backend.read(plan, session=session):
             until = one.get("switching")
             switching = until is not None and until > now
-            found[one["_id"]] = Made(one["model"], one["version"], at, switching, until is not None and not switching)
+            found[one["_id"]] = RecordedModel(
+                one["model"], one["version"], at, switching, until is not None and not switching
+            )
         return found
 
     def _record(self, spec: VectorSpec, name: str, version: int) -> int:
@@ -180,7 +182,9 @@ class VectorModels:
                     inputs = [text for text in inputs_of(need) if text in known]
                     as_vectors(need, inputs, [known[text] for text in inputs])
 
-    def _versions(self, needs: Sequence[Need], *, wait: bool = False) -> tuple[dict[str, Made], list[tuple[str, int]]]:
+    def _versions(
+        self, needs: Sequence[Need], *, wait: bool = False
+    ) -> tuple[dict[str, RecordedModel], list[tuple[str, int]]]:
         """What is recorded of the indexes, and for each need the model and version to ask."""
         need = needs[0]
         try:
@@ -287,7 +291,7 @@ class VectorModels:
         return before != {index: (made.model, made.version) for index, made in now.items()}
 
 
-def _check(spec: VectorSpec, name: str, made: Made) -> Made:
+def _check(spec: VectorSpec, name: str, made: RecordedModel) -> RecordedModel:
     if made.model != name:
         raise ConfigurationError(
             f"{spec.name} holds vectors of the model {made.model!r}, but its class now names {name!r}; put them "

@@ -93,11 +93,11 @@ class Ranking:
 
     def take(self, documents: Sequence[dict[str, Any]], large: Sequence[dict[str, Any]]) -> None:
         """Rank documents that were read whole, and large ones of which ``_id`` and vector were read."""
-        whole = {encode_key(document["_id"]): document for document in documents}
-        self.documents |= whole
-        self.asked.update(whole)
-        self.asked.update(encode_key(document["_id"]) for document in large)
-        self._take([*documents, *large])
+        read = [*documents, *large]
+        keys = [encode_key(document["_id"]) for document in read]
+        self.documents.update(zip(keys, documents, strict=False))
+        self.asked.update(keys)
+        self._take(keys, read)
 
     def rank_all(self) -> None:
         """Rank all documents that match, of which only the k nearest are kept."""
@@ -108,7 +108,7 @@ class Ranking:
         self.reads.append(plan)
         with closing(self._backend.stream(plan, session=self._session)) as batches:
             for documents in batches:
-                self._take(documents)
+                self._take([encode_key(document["_id"]) for document in documents], documents)
                 if len(self.ranked) > 4 * request.k + 1000:
                     self.ranked = dict(self._best())
 
@@ -168,17 +168,16 @@ class Ranking:
         chosen: dict[str, Any] = {"_id": {"$in": ids}}
         return {"$and": [chosen, self._request.filter]} if self._request.filter else chosen
 
-    def _take(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Rank documents by their own vectors; those without one are left out."""
+    def _take(self, keys: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
+        """Rank documents of these keys by their own vectors; those without one are left out."""
         self.read += len(documents)
         spec = self._request.spec
         rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
         distances: list[float] = exact_distances(rows, self._request.query, spec.metric).tolist()
         for position, distance in zip(positions, distances, strict=True):
-            id = documents[position]["_id"]
-            key = encode_key(id)
+            key = keys[position]
             if not math.isnan(distance) and key != self._leave_out:
-                self.ranked[key] = distance, id
+                self.ranked[key] = distance, documents[position]["_id"]
 
     def _best(self) -> list[tuple[str, tuple[float, Any]]]:
         """The k nearest, ties by ``_id``."""

@@ -114,19 +114,25 @@ class VectorRecords:
         self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
     def publish(
-        self, index: str, engine: str, state: State, ids: Sequence[ObjectId], update: Mapping[str, Any]
+        self,
+        index: str,
+        engine: str,
+        state: State,
+        ids: Sequence[ObjectId],
+        update: Mapping[str, Any],
+        fence: Find | None = None,
     ) -> bool:
         """Make publication ``n + 1``: the state, and the stamps of exactly these records, at once.
 
-        False where the state is not the one that was read any more: nothing is changed then.
-        Without transactions the state comes first, then the stamps.
+        False where the state is not the one that was read any more, or the `fence` finds nothing:
+        nothing is changed then. Without transactions the state comes first, then the stamps.
         """
         n = state.n + 1
         changed = {**update, "$set": {**update.get("$set", {}), "n": n}}
         first = Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine), "n": state.n}, u=changed)])
         stamp = {"$set": {f"seq.{engine}": n}}
         second = Update(COLLECTION, [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in _split(ids)])
-        return self._together([(first, True), (second, False)])
+        return self._together([(first, True), (second, False)], fence)
 
     def prune(self, index: str) -> None:
         """Remove records that no reader needs, and states of engines that did not come for a long time."""
@@ -147,14 +153,17 @@ class VectorRecords:
         writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         self._together(writes)
 
-    def _together(self, writes: Sequence[tuple[Update | Delete, bool]]) -> bool:
-        """Write in one transaction where there are any; False as soon as a write that must match matches nothing."""
+    def _together(self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None) -> bool:
+        """Write in one transaction where there are any.
+
+        False where the fence finds nothing, and as soon as a write that must match matches nothing.
+        """
         if not self.backend.capabilities().transactions:
-            return self._in_order(writes, None)
+            return self._in_order(writes, fence, None)
         for attempt in range(_ATTEMPTS):
             try:
                 with self.backend.transaction() as session:
-                    if not self._in_order(writes, session):
+                    if not self._in_order(writes, fence, session):
                         raise _Moved
                 return True
             except _Moved:
@@ -165,7 +174,11 @@ class VectorRecords:
             sio.sleep(random.random() * 0.01 * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _in_order(self, writes: Sequence[tuple[Update | Delete, bool]], session: ClientSession | None) -> bool:
+    def _in_order(
+        self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None, session: ClientSession | None
+    ) -> bool:
+        if fence is not None and not self.backend.read(fence, session=session):
+            return False
         for write, must in writes:
             result = self.backend.write(write, session=session)
             if must and not result.matched:

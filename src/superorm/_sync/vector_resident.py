@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -113,7 +113,7 @@ class TableView(Unfiltered):
         """The rows in memory; None where there are none that show the snapshot."""
         return None if self.copy is None else self.copy.rows_seen(self.look)
 
-    def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
+    def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
         """The `limit` nearest keys of the table, without the pending ones.
 
         None of `among` where the table is not in memory. Raises ``VersionLost``.

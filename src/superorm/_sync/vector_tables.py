@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 from bson import ObjectId
 
+from superorm._io import sio
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
 from superorm.codec.vectors import Matrix
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
+from superorm.vectors._sync.lease import Lease
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
@@ -104,17 +106,20 @@ class TableCopies(TableBuilds):
             self._apply_all(spec, patience)
 
     def _apply_all(self, spec: VectorSpec, patience: float | None) -> None:
-        with self.tables.lock(self.prefix(spec), patience=patience):
-            while self.apply_some(spec):
-                pass
+        left = True
+        while left:
+            with self.lock(spec, patience=patience) as lease:
+                while left and (lease is None or not lease.lost):
+                    left = self.apply_some(spec, lease)
 
-    def apply_some(self, spec: VectorSpec) -> bool:
+    def apply_some(self, spec: VectorSpec, lease: Lease | None = None) -> bool:
         """Apply some of the records, in one publication; False where none was left. Call it under the lock."""
         step = self.read_step(spec)
         if step is None:
             return False
         ver = self.write_step(spec, step)
-        self.publish_step(spec, step, ver)
+        if (ver is None or not self.publish_step(spec, step, ver, lease)) and lease is not None:
+            lease.renew()
         return True
 
     def read_step(self, spec: VectorSpec) -> Step | None:
@@ -135,23 +140,30 @@ class TableCopies(TableBuilds):
             return None
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
-        known = as_handed(look, handed, touched)
+        known = sio.in_thread(as_handed, look, handed, touched) if handed else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         keys, rows = self.records.vectors(spec, lacking, known.values(), session=session)
         rows, usable = prepare(rows, spec.metric)
         kept, rows = [key for key, use in zip(keys, usable, strict=True) if use], rows[usable]
         return Step(look.state, [record.id for record in records], list(touched), kept, rows, longest(rows))
 
-    def write_step(self, spec: VectorSpec, step: Step) -> int:
-        """Write what was read to the table, from its published version on; the version made."""
+    def write_step(self, spec: VectorSpec, step: Step) -> int | None:
+        """Write what was read to the table, from its published version on; the version made.
+
+        None where that is not to be published, as another wrote to the table meanwhile.
+        """
         state = step.state
         assert state.table is not None
         return self.tables.write(state.table, state.ver, step.touched, step.keys, step.rows)
 
-    def publish_step(self, spec: VectorSpec, step: Step, ver: int) -> bool:
-        """Publish the version and stamp exactly the records read; False, and nothing done, where the state moved."""
+    def publish_step(self, spec: VectorSpec, step: Step, ver: int, lease: Lease | None = None) -> bool:
+        """Publish the version and stamp exactly the records read.
+
+        False, and nothing done, where the state moved, or another took the lease.
+        """
         update = {"$set": {"ver": ver}, "$max": {"norm": step.norm}, "$inc": {"changed": len(step.touched)}}
-        return self.records.publish(spec.name, self.engine(), step.state, step.ids, update)
+        fence = None if lease is None else lease.check
+        return self.records.publish(spec.name, self.engine(), step.state, step.ids, update, fence)
 
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
@@ -161,8 +173,8 @@ class TableCopies(TableBuilds):
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         held = self.tables.read(state.table, state.ver, spec.dim, spec.metric)
-        in_memory = {} if copy is None else copy.compare(look, documents)
-        return in_memory | documents.compare(held, look.pending)
+        in_memory = {} if copy is None else sio.in_thread(copy.compare, look, documents)
+        return in_memory | sio.in_thread(documents.compare, held, look.pending)
 
     def _read_all(self, spec: VectorSpec, since: int | None, session: ClientSession | None) -> tuple[Look, Rows]:
         look = self.records.look(spec.name, self.engine(), since=since, session=session)

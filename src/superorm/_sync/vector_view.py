@@ -63,8 +63,8 @@ class VectorView(Protocol):
         """
         ...
 
-    def nearest(self, request: SearchRequest, limit: int, among: Collection[str] | None = None) -> Answer | None:
-        """The `limit` nearest keys, of those `among` only if they are given, which is for rows in memory.
+    def nearest(self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None) -> Answer | None:
+        """The `limit` nearest keys, `among` these ``_id`` values only if they are given, which is for rows in memory.
 
         None where the copy cannot tell, so that the documents must be ranked.
 

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, cast
 
 from superorm._io.progress import Progress
 from superorm._sync.encoding_ahead import encode_objects, encode_sources
 from superorm._sync.reading import Reading
+from superorm._sync.recomputing import computed_of, recompute, recompute_outdated, refresh
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.codec import documents
 from superorm.compile.compiler import CompiledSelect
@@ -29,7 +29,7 @@ from superorm.expr.base import Compare
 from superorm.expr.writes import Insert, MergeInto, Returning, is_delete, is_insert, is_update
 from superorm.schema.document import Document
 from superorm.schema.mapping import ClassMap, class_map
-from superorm.schema.vector_fields import VectorField, vector_fields
+from superorm.schema.vector_fields import vector_fields
 from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork import writes
 from superorm.unitofwork.arguments import no_statement
@@ -47,18 +47,13 @@ from superorm.unitofwork.statement_writes import (
     build_objects,
     identity_of,
     inserted_document,
-    need_of,
     on_insert,
     reads_of,
     upsert_of,
-    vector_updates,
 )
 from superorm.unitofwork.tracking import by_class
 
 __all__ = ["Writing", "insert_objects"]
-
-_SOURCES = 4_000
-"""How many documents' sources are read, and their vectors computed, at once."""
 
 
 class Writing:
@@ -182,9 +177,13 @@ class Writing:
             there = self._keys_of(upserts)
         keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
         with self._work.recorded({spec: _once(keys) for spec in specs}):
-            result = self._write(mapping, writes.Update(cast("str", mapping.collection), [u.op for u in upserts]))
+            try:
+                update = writes.Update(cast("str", mapping.collection), [upsert.op for upsert in upserts])
+                result = self._write(mapping, update)
+            finally:  # some may be written
+                recompute_outdated(self._work, computed_of([mapping], dict.fromkeys(specs, keys)))
         _inserted(self._work, mapping, result.upserted)
-        self._refresh(mapping, list(there.values()))
+        refresh(self._work, mapping.collection, list(there.values()))
         if self._returned is not None:
             there = self._keys_of(upserts)
             self._read_rows([there[upsert.identity] for upsert in upserts])
@@ -228,8 +227,9 @@ class Writing:
             done = self._send(plan, keys)
             for field in computed:
                 if done.upserted_keys or field.follows(plan.paths):
-                    self._recompute(field, keys or [])
-        self._refresh(mapping, keys or [])
+                    recompute(self._work, field, keys or [])
+            recompute_outdated(self._work, dict.fromkeys(computed, keys or []))
+        refresh(self._work, mapping.collection, keys or [])
         if self._returned is not None:
             self._read_rows(keys or [])
         return done
@@ -291,15 +291,13 @@ class Writing:
             self._backend.read(plan.read, session=self._work.read_session)
             if plan.on != ("_id",):
                 keys = self._merged_keys(plan)
-            while True:
-                for field in fields:
-                    if field.source is not None:
-                        self._recompute(field, keys)
-                if not self._db.vector_models.outdated(self._work.encoded):
-                    break
+            computed = [field for field in fields if field.source is not None]
+            for field in computed:
+                recompute(self._work, field, keys)
+            recompute_outdated(self._work, dict.fromkeys(computed, keys))
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
         if mapping is not None:
-            self._refresh(mapping, keys)
+            refresh(self._work, mapping.collection, keys)
         if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good
             self._work.tracker.committed()
             self._work.history.committed()
@@ -341,32 +339,6 @@ class Writing:
             return self._backend.write(write, session=self._work.server_session)
         except SuperormError as error:
             raise of_class(error, mapping) from error
-
-    def _recompute(self, field: VectorField, keys: Sequence[Any]) -> None:
-        """Compute the vectors of stored documents from their sources."""
-        assert field.source is not None
-        collection = cast("str", field.mapping.collection)
-        for part in key_batches(keys, _SOURCES):
-            filter = {"_id": {"$in": list(part)}, **field.mapping.type_filter()}
-            plan = Find(collection, filter, dict.fromkeys(field.needed_of(field.source), 1))
-            found = self._backend.read(plan, session=self._work.server_session)
-            need, without = need_of(field, found)
-            if need.objects:
-                self._db.vector_models.compute([need], self._work.encoded)
-            updates = vector_updates(field, need, without, in_transaction=self._work.server_session is not None)
-            if updates:
-                self._write(field.mapping, writes.Update(collection, updates))
-
-    def _refresh(self, mapping: ClassMap, keys: Sequence[Any]) -> None:
-        """Let the session's objects show what is stored now."""
-        tracked = self._work.tracker.of_collection(mapping.collection)
-        wanted = [key for key in keys if identity(key) in tracked] if tracked else []
-        for part in key_batches(wanted):
-            plan = Find(cast("str", mapping.collection), {"_id": {"$in": list(part)}})
-            found = self._backend.read(plan, session=self._work.read_session)
-            pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
-            self._work.tracker.undo.refreshed(pairs)
-            self._work.events.loads.refreshed([instance for instance, _ in pairs])
 
     def _read_rows(self, keys: Sequence[Any]) -> None:
         """The rows of the documents with these keys, in their order."""
@@ -424,9 +396,8 @@ def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progre
     works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
     plan = plan_flush(works, others=work.others(groups))
     work.carry_out(plan)
-    for mapping, _, snapshots in plan.inserted:
-        _inserted(work, mapping, (snapshot["_id"] for snapshot in snapshots))
-    attributes = {mapping.key.attribute for mapping in groups}
-    if len(attributes) == 1:
-        return Written(inserted_keys=list(map(attrgetter(attributes.pop()), objects)))
+    for one in works:
+        _inserted(work, one.mapping, one.keys)
+    if len(works) == 1 and works[0].mapping.key.type.plain:
+        return Written(inserted_keys=works[0].keys)
     return Written(inserted_keys=[getattr(instance, class_map(type(instance)).key.attribute) for instance in objects])

@@ -255,6 +255,14 @@ def _in(value: Any, items: Any) -> bool:
     return any(order_key(item) == key for item in items_of("$in", items))
 
 
+def _index_of(items: Any, value: Any, start: Any = 0, end: Any = 2**31 - 1) -> int | None:
+    if is_nothing(items):
+        return None
+    found, first = items_of("$indexOfArray", items), whole("$indexOfArray", start, 0)
+    key, last = order_key(value), min(len(found), whole("$indexOfArray", end, 0))
+    return next((at for at in range(first, last) if order_key(found[at]) == key), -1)
+
+
 def _size(items: Any) -> int:
     return len(items_of("$size", items))
 
@@ -344,6 +352,7 @@ OPERATORS_OF_VALUES: dict[str, Callable[..., Any]] = {
     "$gt": partial(_compared, operator.gt),
     "$gte": partial(_compared, operator.ge),
     "$in": _in,
+    "$indexOfArray": _index_of,
     "$isArray": is_list,
     "$isNumber": is_number,
     "$last": partial(_end, "$last", -1),

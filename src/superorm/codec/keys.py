@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import bson
 from bson import DBRef, Decimal128, Int64, ObjectId
@@ -13,7 +13,12 @@ from bson.decimal128 import create_decimal128_context
 
 from superorm.expr.order import BSON_OPTIONS, sort_key
 
-__all__ = ["decode_key", "encode_key", "sort_key"]
+__all__ = ["HeldKey", "decode_key", "encode_key", "held_key", "held_keys", "key_of_held", "sort_key"]
+
+HeldKey: TypeAlias = int | bytes
+"""An encoded key as it is held in memory: whole numbers as they are, others as the bytes of their digits."""
+
+_WHOLE = frozenset({int, Int64})
 
 
 def encode_key(value: Any) -> str:
@@ -40,6 +45,27 @@ def decode_key(key: str) -> Any:
 
 
 _decode = cast("Any", bson).decode
+
+
+def held_key(key: str) -> HeldKey:
+    """An encoded key as it is held."""
+    raw = bytes.fromhex(key)
+    return int.from_bytes(raw[1:], "little", signed=True) if raw[0] == 0x12 else raw
+
+
+def key_of_held(held: HeldKey) -> str:
+    """The key that was held."""
+    return held.hex() if isinstance(held, bytes) else "12" + held.to_bytes(8, "little", signed=True).hex()
+
+
+def held_keys(ids: Sequence[Any]) -> Sequence[HeldKey]:
+    """The same as `held_key` of each encoded ``_id``, in less time for numbers and ObjectIds."""
+    kinds = set(map(type, ids))
+    if kinds <= _WHOLE:
+        return ids
+    if kinds == {ObjectId}:
+        return [b"\7" + id.binary for id in ids]
+    return [held_key(encode_key(id)) for id in ids]
 
 
 def _canonical(value: Any) -> Any:

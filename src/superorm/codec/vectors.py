@@ -9,14 +9,12 @@ import numpy as np
 from bson import Binary
 from numpy.typing import NDArray
 
-from superorm.schema.vector_binary import Vector, decode_vector, encode_vector
+from superorm.schema.vector_binary import FLOAT32, NATIVE, STORED, SUBTYPE, Vector, decode_vector, encode_vector
 
-__all__ = ["Matrix", "Vector", "decode_rows", "decode_vector", "encode_vector", "value_at"]
+__all__ = ["Matrix", "Vector", "as_float32", "decode_rows", "decode_vector", "encode_vector", "value_at"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 """Rows of float32, shape (n, dim)."""
-
-_SUBTYPE = 9
 
 
 def value_at(document: Mapping[str, Any], path: str) -> Any:
@@ -29,16 +27,26 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def as_float32(numbers: Any) -> NDArray[np.float32] | None:
+    """An array of any shape, as it is where it is one of float32; None for what is no array of numbers."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(numbers, np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
+        return None
+
+
 def decode_rows(values: Sequence[Any], dim: int) -> tuple[Matrix, list[int]]:
     """The vectors of `dim` numbers among stored values: rows of shape (m, dim), and the position of each in `values`.
 
     What is no vector, or has another dimension, is left out.
     """
-    size = 2 + 4 * dim
-    if values and all(type(v) is Binary and v.subtype == _SUBTYPE and len(v) == size for v in values):
-        raw = np.frombuffer(b"".join(cast("Sequence[bytes]", values)), np.uint8).reshape(len(values), size)
-        if bool((raw[:, 0] == 0x27).all() and (raw[:, 1] == 0).all()):
-            return np.ascontiguousarray(raw[:, 2:]).view("<f4").astype(np.float32, copy=False), list(range(len(values)))
+    size = len(FLOAT32) + 4 * dim
+    if values and all(
+        type(v) is Binary and len(v) == size and v[:2] == FLOAT32 and v.subtype == SUBTYPE for v in values
+    ):
+        raw = b"".join([value[2:] for value in values])
+        return np.frombuffer(raw, STORED).astype(NATIVE, copy=False).reshape(-1, dim), list(range(len(values)))
     rows: list[Vector] = []
     positions: list[int] = []
     for position, value in enumerate(values):

@@ -15,7 +15,7 @@ NOT_IN_TRANSACTIONS = frozenset({"$merge", "$out", "$unionWith"})
 """Stages that the server refuses inside a transaction, which it then aborts."""
 
 
-def check_capabilities(plan: Read, unsupported: frozenset[str], backend: str) -> None:
+def check_capabilities(plan: Read, unsupported: frozenset[str], backend: str, advice: str = "") -> None:
     """Raise `UnsupportedError` where a plan names a stage or an operator of `unsupported`."""
     if not unsupported:
         return
@@ -24,7 +24,7 @@ def check_capabilities(plan: Read, unsupported: frozenset[str], backend: str) ->
         stages.append({"$project": dict(plan.projection)})
     for name in _operators(stages):
         if name in unsupported:
-            raise UnsupportedError(f"{backend} has no {name}")
+            raise UnsupportedError(f"{backend} has no {name}{advice}")
 
 
 def _operators(value: Any) -> Iterator[str]:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field
 
 from superorm.compile.capable import check_capabilities
 from superorm.compile.depth import check_depth
@@ -18,48 +17,27 @@ from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.related import Column, with_related
 from superorm.compile.rewrites import as_read, optimized
 from superorm.compile.scope import DocumentScope, RootScope, Scope, StagesNeededError
+from superorm.compile.searched import LikePlan, filter_of, found_stages, is_plain_after, like_plan, like_stage
 from superorm.compile.select import Builder
 from superorm.compile.state import mapping_of
-from superorm.exc import StatementError, UnsupportedError
-from superorm.expr.base import Predicate
+from superorm.exc import StatementError
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
 from superorm.expr.nesting import too_deep
 from superorm.expr.nodes import Field, Score
 from superorm.expr.relations import Load
 from superorm.expr.sources import Alias
-from superorm.expr.stages import Block, Like, Unwind
+from superorm.expr.stages import Like, Unwind
 from superorm.expr.statements import Select
 from superorm.expr.values import own_copy
 from superorm.schema.dates import reads_naive
-from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.vector_fields import VectorField
-from superorm.schema.vector_spec import VectorSpec
 
-__all__ = ["CompiledSelect", "LikePlan", "compile_select", "filter_of", "parts_of", "path_of", "pipeline"]
+__all__ = ["CompiledSelect", "compile_select", "parts_of", "path_of", "pipeline"]
 
 
 _Source: TypeAlias = tuple[ClassMap, RootScope, tuple[Output, ...]]
 """A mapping, where its fields stand, and the only column of a select of its whole documents."""
-
-
-@frozen
-class LikePlan:
-    """The vector search of a statement."""
-
-    like: Like
-    field: VectorField
-    filter: Mapping[str, Any]
-    """What chooses the documents that are searched."""
-
-    @property
-    def declared(self) -> VectorFieldSpec:
-        return self.field.declared
-
-    @property
-    def spec(self) -> VectorSpec:
-        return self.field.spec
 
 
 @define  # made by each execution: a frozen one takes three times as long
@@ -73,6 +51,8 @@ class CompiledSelect:
     like: LikePlan | None = None
     by_score: tuple[int, ...] = field(default=())
     """With `like`, the direction of ``score()`` where it is what the rows are sorted by."""
+    score: str | None = None
+    """With `like` before a pipeline: the key under which this finds the score."""
     related: tuple[Column, ...] = ()
     """The relationships to load of documents."""
     default_row: tuple[Any, ...] | None = None
@@ -116,20 +96,24 @@ def compile_select(
                     check_capabilities(compiled.read, unsupported, backend)
                 return compiled
         elif any(isinstance(step, Like) for step in statement._closed):
-            return _compile_like(statement)
+            return _compile_like(statement, unsupported, backend)
         return _compile_stages(statement, unsupported, backend)
     except RecursionError:
         raise too_deep() from None
 
 
-def _compile_stages(statement: Select[Any, Any], unsupported: frozenset[str], backend: str) -> CompiledSelect:
-    builder = Builder(statement)
+def _compile_stages(
+    statement: Select[Any, Any], unsupported: frozenset[str], backend: str, builder: Builder | None = None
+) -> CompiledSelect:
+    builder = Builder(statement) if builder is None else builder
     outputs = builder.build()
     for output in outputs:
         output.check()
     assert builder.mapping.collection is not None
     check_depth(builder.stages)
-    read = as_read(builder.mapping.collection, optimized(builder.stages, _flat(builder)))
+    stages = optimized(builder.stages, _flat(builder))
+    collection = builder.mapping.collection
+    read = as_read(collection, stages) if builder.score is None else Aggregate(collection, stages)
     check_capabilities(read, unsupported, backend)
     default_row = tuple([output.nothing for output in outputs]) if builder.total else None
     return CompiledSelect(builder.mapping, outputs, read, default_row=default_row)
@@ -220,15 +204,6 @@ def _columns(
     return tuple(outputs), None if paths is None else _projection(paths)
 
 
-def filter_of(mapping: ClassMap, conditions: Sequence[Predicate[Any]], scope: Scope) -> dict[str, Any]:
-    """The filter of the class's documents that meet the conditions."""
-    filter = match(conditions, scope) if conditions else {}
-    if mapping.parent is None:
-        return filter
-    only = mapping.type_filter()
-    return {"$and": [only, filter]} if only.keys() & filter.keys() else {**only, **filter}
-
-
 def _projection(paths: list[str]) -> dict[str, int]:
     """Only the selected fields."""
     kept = dict.fromkeys((path for path in paths if not any(path.startswith(f"{other}.") for other in paths)), 1)
@@ -245,22 +220,23 @@ def parts_of(entity: Field[Any, Any]) -> tuple[MappedField, ...]:
     return cast("tuple[MappedField, ...]", entity._parts)
 
 
-def _compile_like(statement: Select[Any, Any]) -> CompiledSelect:
-    """A vector search between two blocks of conditions, order, offset and limit."""
-    steps, root = statement._steps, statement._root
-    before, like, after = steps if len(steps) == 3 else (None, None, None)
-    if not (isinstance(before, Block) and isinstance(like, Like) and isinstance(after, Block)):
-        raise UnsupportedError(".like(...) cannot stand with further stages yet")
-    for block in before, after:
-        if block.joins or block.group_by or block.having or block.distinct or statement._options:
-            raise UnsupportedError(".like(...) cannot stand with joins, groups, distinct and options yet")
-    if before.order_by or before.offset or before.limit is not None:
-        raise UnsupportedError("order_by, offset and limit before .like(...) cannot be run yet; put them after it")
-    if isinstance(root, Alias):
-        raise UnsupportedError(".like(...) works on a class itself, not on an alias")
-    mapping = mapping_of(root)
-    scope = DocumentScope(root)
-    plan = _like_plan(mapping, like, filter_of(mapping, before.where, scope))
+def _compile_like(statement: Select[Any, Any], unsupported: frozenset[str], backend: str) -> CompiledSelect:
+    """A vector search, and what follows it: over the documents found, or where that is not enough a pipeline."""
+    plan = like_plan(statement)
+    if is_plain_after(statement):
+        return _plain_after_like(statement, plan)
+    builder = Builder(statement, searched=True)
+    compiled = _compile_stages(statement, unsupported, backend, builder)
+    score = builder.score
+    assert score is not None
+    check_capabilities(Aggregate("", found_stages(score, (), ())), unsupported, backend)
+    return evolve(compiled, like=plan, score=score)
+
+
+def _plain_after_like(statement: Select[Any, Any], plan: LikePlan) -> CompiledSelect:
+    root = statement._root
+    mapping, scope = mapping_of(root), DocumentScope(root)
+    after: Any = statement._steps[-1]
     outputs: list[Output] = []
     for entity in statement._entities:
         if isinstance(entity, Score):
@@ -268,38 +244,18 @@ def _compile_like(statement: Select[Any, Any]) -> CompiledSelect:
         elif isinstance(entity, Field):
             keys = tuple(scope.path(entity).split("."))
             outputs.append(Output(entity_name(entity), entity, "value", keys, stored=True))
-        elif entity is root:
-            outputs.append(Output(mapping.name, entity, "document", (), mapping))
         else:
-            raise UnsupportedError(f"{entity!r} cannot be selected with .like(...) yet, only fields and score()")
+            outputs.append(Output(mapping.name, entity, "document", (), mapping))
     by_score = tuple(order.direction for order in after.order_by if isinstance(order.expr, Score))
     sort: dict[str, int] = {}
-    for order in after.order_by:
-        if isinstance(order.expr, Field):
-            sort.setdefault(scope.path(order.expr), order.direction)
-        elif not isinstance(order.expr, Score):
-            raise UnsupportedError(f"order_by({order.expr!r}) cannot follow .like(...) yet, only fields and score()")
-    if by_score and (sort or len(by_score) > 1):
-        raise UnsupportedError("order_by() can name score() alone, or fields alone, for now")
+    for order in () if by_score else after.order_by:
+        sort.setdefault(scope.path(order.expr), order.direction)
     whole = any(output.kind == "document" for output in outputs)
     projection = None if whole else _projection([path for one in outputs if one.kind == "value" for path in one.reads])
     assert mapping.collection is not None
     filter = match(after.where, scope)
     find = Find(mapping.collection, filter, projection, list(sort.items()), after.offset, after.limit or 0)
     return CompiledSelect(mapping, tuple(outputs), find, plan, by_score)
-
-
-def _like_plan(mapping: ClassMap, like: Like, filter: Mapping[str, Any]) -> LikePlan:
-    vectors = mapping.vectors
-    names = ", ".join(field.attribute for field in vectors)
-    if not vectors:
-        raise StatementError(f"{mapping.name} has no vector field to search", document_class=mapping.cls)
-    found = [field for field in vectors if like.on is None or field.spec.path == path_of(like.on)]
-    if not found:
-        raise StatementError(f"like(on={like.on!r}): not a vector field; {mapping.name} has {names}")
-    if len(found) > 1:
-        raise StatementError(f"like() needs on=: {mapping.name} has the vector fields {names}")
-    return LikePlan(like, found[0], filter)
 
 
 def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
@@ -310,14 +266,7 @@ def pipeline(statement: Select[Any, Any]) -> list[dict[str, Any]]:
         plan = compiled.like
         if plan.filter:
             stages.append({"$match": own_copy(plan.filter)})
-        stage: dict[str, Any] = {"query": own_copy(plan.like.query), "path": plan.spec.path, "k": plan.like.k}
-        if plan.like.exact:
-            stage["exact"] = True
-        if plan.like.num_candidates is not None:
-            stage["numCandidates"] = plan.like.num_candidates
-        if plan.like.min_score is not None:
-            stage["minScore"] = plan.like.min_score
-        stages.append({"$like": stage})
+        stages.append(own_copy(like_stage(plan, compiled.score)))
     read = compiled.read
     if isinstance(read, Aggregate):
         return [*stages, *map(own_copy, read.pipeline)]

@@ -16,8 +16,8 @@ from superorm.schema.expression_types import type_of
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap
 from superorm.schema.types.base import BsonType
-from superorm.schema.types.computed import surely_differ
 from superorm.schema.types.containers import AnyType, ListType
+from superorm.schema.types.fitting import surely_differ
 
 __all__ = ["check_rows", "sets_in", "stored_key"]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 from attrs import evolve, frozen
@@ -63,15 +64,21 @@ class Output:
             selected = None if selected is None else unwound(selected)
         return selected
 
+    @cached_property
+    def types(self) -> list[BsonType | None]:
+        """The types of its values: of a field as it stands in the documents that of each of their classes."""
+        stored = self.stored and is_field(self.entity)
+        kinds = [one.type for one in declared(self.entity)] if stored else [type_of(self.entity)]
+        return [*map(self.kind_of, kinds)]
+
     def check(self) -> None:
         """Raise `StatementError` where the rows do not tell which of some types, stored alike, a value is of."""
         for output in self.outputs:
             output.check()
         if self.kind != "value":
             return
-        stored = self.stored and is_field(self.entity)
-        for kind in [one.type for one in declared(self.entity)] if stored else [type_of(self.entity)]:
-            unclear = untold(self.kind_of(kind))
+        for kind in self.types:
+            unclear = untold(kind)
             if unclear is not None:
                 raise StatementError(
                     f"{self.name!r}: {' and '.join(unclear.names)} are stored alike, and the rows do not tell which a "

@@ -31,6 +31,8 @@ class Aggregate:
 
     collection: str
     pipeline: Sequence[Mapping[str, Any]]
+    batch_size: int = 0
+    """Documents that the first answer holds (0: as many as the server chooses)."""
 
 
 @frozen

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from superorm.exc import StatementError
 from superorm.expr.base import Expr, Label
-from superorm.expr.nodes import Column, Field
+from superorm.expr.nodes import Column, Field, Score
 from superorm.expr.rows import GraphLookup, ListOf
 from superorm.expr.sources import Source
 
@@ -107,6 +107,8 @@ class DocumentScope:
     later: frozenset[str] | None = frozenset()
     """The labels of what is selected: where one is not among `labels` yet, no column has its name.
     None where raw stages made columns of which nothing is known."""
+    score: str | None = None
+    """The key of what a vector search gave each document."""
 
     def path(self, field: Field[Any, Any]) -> str:
         owner = field._owner
@@ -145,6 +147,8 @@ class DocumentScope:
                     )
                 return node.name
             return found
+        if isinstance(node, Score):
+            return self.score
         return self.nodes.get(id(node))
 
     def _unknown(self, field: Field[Any, Any]) -> StatementError:

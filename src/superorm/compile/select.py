@@ -83,7 +83,13 @@ class Builder(Grouping):
                     self._documents.later = None
                     self.total = self.unique = False
                 case Like():
-                    raise UnsupportedError(".like(...) cannot stand with joins, groups and further stages yet")
+                    if not self.searched:
+                        raise UnsupportedError(
+                            ".like(...) stands in a statement of its own yet, not in one inside another; "
+                            "run it, and give the other the keys that it found"
+                        )
+                    self.stages.clear()  # they chose what is searched
+                    self._documents.score = self._key("score")
         if united is not None and self.names is None and self._is_plain_after_union():
             selects, outputs = united
             if len(selects) == len(entities) and all(
@@ -176,7 +182,7 @@ class Builder(Grouping):
             if is_call(node) and node.operator.op == "$meta":
                 sort.setdefault(self._key(), emit(node, self.scope))
                 continue
-            if isinstance(node, Score):
+            if isinstance(node, Score) and self.scope.computed(node) is None:
                 raise StatementError("score() can be sorted by only after .like(...)")
             path = self._sort_path(node)
             if path is None or path.startswith("$"):  # the latter is of outer rows
@@ -253,6 +259,7 @@ class Builder(Grouping):
         for name, select in step.facets:
             here = self._documents
             inside = DocumentScope(here.root, dict(here.joined), dict(here.labels), dict(here.nodes))
+            inside.score = here.score
             inner = Builder(
                 select,
                 inside=inside,

@@ -74,6 +74,8 @@ class State:
     """Whether the rows are the one row of accumulators over everything."""
     made: set[str] = field(factory=set[str])
     """The keys that stages made beside the documents' own."""
+    searched: bool = False
+    """Whether a vector search may stand in the statement: what it finds comes before the stages."""
     _documents: DocumentScope = field(init=False)
     _count: int = 0
 
@@ -89,6 +91,11 @@ class State:
         if root is None:
             raise StatementError(f"{self.select!r} does not tell its class; add .select_from(...)")
         return root
+
+    @property
+    def score(self) -> str | None:
+        """The key of the score that a vector search gives each document."""
+        return self._documents.score
 
     @property
     def mapping(self) -> ClassMap:
@@ -136,7 +143,7 @@ class State:
     def _compute_lists(self, nodes: Iterable[Any]) -> None:
         """Look up what the expressions name of other collections."""
         nodes = [*nodes]
-        if not any(True for _ in lists_in(nodes)):
+        if not _has_list(nodes):
             return
         for label, node in lists_in(nodes, self._known):
             if self._known(node):
@@ -242,6 +249,9 @@ class State:
             raise StatementError(f"{field!r}: an item is what stands in a row after unwind()")
 
 
+_LOOKED_UP = (ListOf, GraphLookup)
+
+
 def _labels(select: Select[Any, Any]) -> frozenset[str]:
     """The labels of all that is selected, but of columns that keep their names."""
     lists = [select._entities, *(step.entities for step in select._closed if isinstance(step, Then))]
@@ -288,9 +298,13 @@ def columns_in(select: Select[Any, Any]) -> set[str]:
     return found
 
 
+def _has_list(nodes: Iterable[Any]) -> bool:
+    """Whether a lookup is in expressions: asked of each block, where most have none."""
+    return any(is_expr(node) and (isinstance(node, _LOOKED_UP) or _has_list(node.children())) for node in nodes)
+
+
 def lists_in(nodes: Iterable[Any], known: Callable[[Any], bool] = lambda _: False) -> Iterator[tuple[str | None, Any]]:
     """The lookups in expressions, with the label of one that is the whole of it; none in what is `known`."""
-    looked_up = (ListOf, GraphLookup)
-    for label, node in walk(nodes, lambda node: isinstance(node, looked_up) or known(node)):
-        if isinstance(node, looked_up):
+    for label, node in walk(nodes, lambda node: isinstance(node, _LOOKED_UP) or known(node)):
+        if isinstance(node, _LOOKED_UP):
             yield label, node

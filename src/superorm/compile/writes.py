@@ -9,7 +9,6 @@ from typing import Any, cast
 from attrs import frozen
 
 from superorm.compile.capable import check_capabilities
-from superorm.compile.compiler import filter_of
 from superorm.compile.depth import check_depth
 from superorm.compile.expressions import has_accumulator
 from superorm.compile.merges import check_rows, sets_in, stored_key
@@ -17,6 +16,7 @@ from superorm.compile.output import Output
 from superorm.compile.plan import Aggregate
 from superorm.compile.rewrites import optimized
 from superorm.compile.scope import DocumentScope, ListPath, value_at
+from superorm.compile.searched import filter_of
 from superorm.compile.select import Builder
 from superorm.compile.state import mapping_of
 from superorm.compile.updates import checked_assignments, elements_there, fails, needs_pipeline, operators, stages

@@ -32,6 +32,7 @@ __all__ = [
     "Order",
     "Predicate",
     "annotations_in",
+    "equal",
     "is_expr",
     "joined",
     "negated",
@@ -50,6 +51,7 @@ CompareOp: TypeAlias = Literal[
 
 _NO_BOOL = "an expression has no truth value: combine conditions with & | ~, and write .between(low, high) for a range"
 _JOINING = "put each comparison in parentheses, (a > 1) & (b < 2), and write == True for a value that is true or false"
+_ONE_OF: dict[CompareOp, CompareOp] = {"$eq": "$in", "$ne": "$nin"}
 _OF_LISTS = {"in_": "==", "not_in": "!="}
 """How a list of the database is compared instead, by its elements."""
 _END = r"(?![\s\S])"  # as ``\z``, which Python's expressions, and so mongomock's, do not have
@@ -62,6 +64,8 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
         if not (kind in PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii())):
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
+            if op in _ONE_OF and not isinstance(right, Expr):
+                return equal(left, op, value)
             value = left._operand(right)
             if left._annotations and is_expr(value):
                 left = types().fitted(left, value)
@@ -73,6 +77,12 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
         return made
 
     return compare
+
+
+def equal(left: Any, op: CompareOp, value: object) -> Predicate[Any]:
+    """Equal to a value, or not, in whichever of its forms it is stored."""
+    forms: list[Any] = left._forms()(value)
+    return Compare(left, op, forms[0]) if len(forms) == 1 else Compare(left, _ONE_OF[op], forms)
 
 
 def _same_set(left: Any, op: str, values: list[Any]) -> Predicate[Any]:
@@ -198,7 +208,10 @@ class Expr(Arithmetic[M_contra, T_co]):
         if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             given = f"{typed_repr(values)}"  # pyright: ignore[reportUnknownArgumentType]
             raise StatementError(f"{self!r}.{name}() takes a list of values, not {given}")
-        found = [self._literal(value) for value in values]
+        forms = self._forms()
+        found: list[Any] = []
+        for value in values:
+            found += forms(value) if name in _OF_LISTS else (self._only(value, forms(value)),)
         return in_order(found) if isinstance(values, (set, frozenset)) else found
 
     def _operand(self, value: object) -> Any:
@@ -208,7 +221,28 @@ class Expr(Arithmetic[M_contra, T_co]):
 
     def _literal(self, value: object) -> Any:
         """The BSON literal that stands for a value beside this expression."""
-        return literal(value) if is_scalar(value) else types().beside(self, value)
+        return literal(value) if is_scalar(value) else self._only(value, types().forms(self)(value))
+
+    def _only(self, value: object, forms: list[Any]) -> Any:
+        if len(forms) > 1:
+            raise StatementError(
+                f"{value!r:.80} beside {self!r} may be stored as {' or as '.join(map(repr, forms))}: "
+                "only ==, !=, in_(), not_in() and contains() find all of them"
+            )
+        return forms[0]
+
+    def _forms(self) -> Callable[[object], list[Any]]:
+        """A function: the literals that stand for a value, several where classes store it differently."""
+        of_types: list[Callable[[object], list[Any]]] = []
+
+        def forms(value: object) -> list[Any]:
+            if is_scalar(value):
+                return [literal(value)]
+            if not of_types:
+                of_types.append(types().forms(self))
+            return of_types[0](value)
+
+        return forms
 
 
 @frozen(eq=False)

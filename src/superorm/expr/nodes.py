@@ -21,6 +21,7 @@ from superorm.expr.base import (
     Expr,
     Predicate,
     annotations_in,
+    equal,
     is_expr,
     only_expressions,
     operand,
@@ -30,7 +31,7 @@ from superorm.expr.literals import literal
 from superorm.expr.narrow import is_tuple
 from superorm.expr.operators import SIZE
 from superorm.expr.sources import Alias, FieldType, Source, Variable, class_of
-from superorm.expr.typed import is_scalar, types
+from superorm.expr.typed import types
 from superorm.expr.values import checked_name, checked_number, text_literal
 
 if TYPE_CHECKING:
@@ -213,7 +214,10 @@ class Field(Expr[M_contra, T_co]):
         if isinstance(part, str):
             return self._with(self._type.value(cast("str", literal(part))))
         if not _is_field(part):
-            raise StatementError(f"{self!r}[{part!r}]: a position, a key or a field of {self._type.embedded} is needed")
+            inner = self._type.embedded
+            of_class = "" if inner is None else f", or a field of {inner.__name__},"
+            advice = f"; func.slice({self!r}, ...) gives some of a list's elements" if isinstance(part, slice) else ""
+            raise StatementError(f"{self!r}[{part!r}]: a position or a key{of_class} is needed{advice}")
         if not self._type.holds(part._owner):
             raise StatementError(f"{self!r} has no {part!r}: it does not hold such documents")
         found: Field[M, Any] = self
@@ -249,7 +253,7 @@ class Field(Expr[M_contra, T_co]):
             raise StatementError(f"{self!r}.contains({value!r}) takes a Python value: write {self!r} == {value!r}")
         if value is None or isinstance(value, (list, tuple, set, frozenset)):  # alone it would match the list itself
             return Compare(self, "$elemMatch", {"$eq": self._literal(cast("object", value))})
-        return Compare(self, "$eq", self._literal(value))
+        return equal(self, "$eq", value)
 
     def all_(
         self: Field[M, list[E] | set[E] | frozenset[E] | tuple[E, ...] | None], values: Iterable[E]
@@ -347,9 +351,6 @@ class Field(Expr[M_contra, T_co]):
         if end not in ("first", "last"):
             raise StatementError(f'{self!r}.pop() takes "first" or "last", not {end!r}')
         return Assignment(self, "pop", 1 if end == "last" else -1)
-
-    def _literal(self, value: object) -> Any:
-        return literal(value) if is_scalar(value) else self._type.beside(value)
 
     def _stored(self, value: object) -> Any:
         """The BSON value to store for a value. Raises `ValidationError`."""

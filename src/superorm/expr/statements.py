@@ -128,7 +128,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         if not is_document(target):
             raise StatementError(f"join() takes a document class, not {target!r}")
         if not on:
-            raise StatementError(f"join({target!r}) needs a condition, such as Movie.author_id == Author.id")
+            raise StatementError(f"join({name_of(target)}) needs a condition, such as Movie.author_id == Author.id")
         join = Join(target, checked_conditions(on, "join()"), outer)
         return self._with("_joins", (*self._joins, join))
 
@@ -188,6 +188,9 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         """
         if any(isinstance(step, Like) for step in self._steps):
             raise UnsupportedError("a statement can have one .like(...) for now")
+        if self._root is None:
+            known = name_of(on._owner) if isinstance(on, Field) else "..."  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
+            raise StatementError(f"like(): {self!r} does not tell its class; add .select_from({known}) before")
         if on is not None and not (isinstance(on, Field) and is_part_of(self._root, on._owner)):  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
             raise StatementError(f"like(on=...) takes a vector field of {name_of(self._root)}, not {on!r}")
         return self._close(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -29,8 +29,11 @@ class Types(Protocol):
         """The type of the values of a call or `case`; None where it is not known."""
         ...
 
-    def beside(self, node: Expr[Any, Any], value: object) -> Any:
-        """The BSON value of a value that is compared with an expression. Raises `StatementError`."""
+    def forms(self, node: Expr[Any, Any]) -> Callable[[object], list[Any]]:
+        """A function: the BSON values of a value that is compared with an expression.
+
+        They are several where documents of different classes store it differently. It raises `StatementError`.
+        """
         ...
 
     def literal(self, value: object) -> Expr[Any, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from attrs import evolve, frozen
 
 from superorm.exc import MappingError, StatementError
 from superorm.expr.nodes import Predicate
-from superorm.schema.indexes import WILDCARD, Index, IndexKey, is_condition, ttl_seconds
+from superorm.schema.indexes import Index, IndexKey, is_condition, ttl_seconds
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.base import BsonType
 from superorm.schema.types.containers import ListType, TupleType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.schema.types.typed_dict import TypedDictType
+from superorm.schema.wildcards import WILDCARD, wildcard_problem
 
 __all__ = ["DeclaredIndex", "check_indexes", "declared_indexes"]
 
@@ -79,6 +81,8 @@ def check_indexes(mapping: ClassMap) -> None:
             if (first := path.split(".")[0]) != WILDCARD:
                 _first(mapping, first, where)
         _check_lists(mapping, index, where)
+        if not any(key.field is not None for key in index.keys):
+            _check_wildcard(index, where, partial(_begun, mapping, where))
     for part in mapping.fields:
         kind = part.resolved()
         if part.spec.ttl is not None and kind is not None:
@@ -141,6 +145,8 @@ def _embedded(
 def _resolved(mapping: ClassMap, index: Index, where: str) -> DeclaredIndex:
     parts = {key.path: _stored(mapping, key, where) for key in index.keys}
     _check_lists(mapping, index, where)
+    projected = {path: _stored(mapping, IndexKey(path, 1), where)[0] for path in (*index.include, *index.exclude)}
+    _check_wildcard(index, where, lambda path: parts[path][0] if path in parts else projected[path])
     projection = {path: int(path in index.include) for path in (*index.include, *index.exclude)}
     options: dict[str, Any] = {
         "unique": index.unique,
@@ -150,9 +156,7 @@ def _resolved(mapping: ClassMap, index: Index, where: str) -> DeclaredIndex:
         "weights": {parts[path][0]: weight for path, weight in index.weights.items()},
         "default_language": index.default_language,
         "language_override": index.language_override,
-        "wildcardProjection": {
-            _stored(mapping, IndexKey(path, 1), where)[0]: flag for path, flag in projection.items()
-        },
+        "wildcardProjection": {projected[path]: flag for path, flag in projection.items()},
         "name": index.name,
     }
     options = {name: value for name, value in options.items() if value}
@@ -182,6 +186,20 @@ def _stored(mapping: ClassMap, key: IndexKey, where: str) -> tuple[str, BsonType
         part = _first(mapping, name, where) if part is None else _part(part, name, where)
         stored.append(part.stored)
     return ".".join(stored), part.type
+
+
+def _begun(mapping: ClassMap, where: str, path: str) -> str:
+    """A path of attributes with the stored name of the first, the type of which need not be known."""
+    first, dot, rest = path.partition(".")
+    return path if first == WILDCARD else f"{_first(mapping, first, where).stored}{dot}{rest}"
+
+
+def _check_wildcard(index: Index, where: str, stored: Callable[[str], str]) -> None:
+    """Raise `MappingError` for fields in and beside a wildcard that the server refuses."""
+    paths = [stored(key.path) for key in index.keys]
+    problem = wildcard_problem(paths, [*map(stored, index.include)], [*map(stored, index.exclude)])
+    if problem is not None:
+        raise MappingError(f"{where}: {problem}")
 
 
 def _check_lists(mapping: ClassMap, index: Index, where: str) -> None:

@@ -154,7 +154,7 @@ class MappedMeta(type):
             if name in related:
                 return Related(cls, AbstractRelationship(cls, name, *related[name]))
             if name not in declared:
-                raise AttributeError(f"{cls.__name__} has no attribute {name!r}")
+                raise AttributeError(f"{cls.__name__} has no attribute {name!r}{_known(cls, name)}")
             part = _mapped_field(cls.__name__, name, *declared[name])
             return Field(cls, part.stored, (part,))
 
@@ -220,6 +220,15 @@ class _ClassSide(dict[type, Field[Any, Any]]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by the attribute's name."""
         return _ClassSide, (self._part if isinstance(self._part, str) else self._part.attribute, self._owner)
+
+
+def _known(cls: Any, name: str) -> str:
+    """The fields and relationships of a class, for the message of a name that it does not have."""
+    mapping: ClassMap | None = cls.__dict__.get("__superorm__")
+    fields = cls.__dict__.get("__superorm_declared__", {}) if mapping is None else mapping.by_attribute
+    related = cls.__dict__.get("__superorm_relationships__", {}) if mapping is None else mapping.relationships
+    known = ", ".join((*fields, *related))
+    return "" if name.startswith("_") or not known else f"; it has {known}"
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Expr, Label
-from superorm.expr.kinds import is_call, is_case, is_expr, is_label
+from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label
 from superorm.expr.literals import literal
 from superorm.expr.narrow import is_dict
 from superorm.expr.nesting import not_too_deep
@@ -24,9 +24,11 @@ from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.typed import is_told_by_bson
 from superorm.schema.expression_types import Given, computed, known_types, lettered, resolved, type_of
 from superorm.schema.mapping import MappedField
-from superorm.schema.parts import Part, compared, element_part
+from superorm.schema.members import declared
+from superorm.schema.parts import Part, compared, compared_forms, element_part
 from superorm.schema.types.base import BsonType, Misfit
-from superorm.schema.types.computed import item_of, list_of, same_kind, surely_differ, widest
+from superorm.schema.types.computed import item_of, list_of, same_kind, widest
+from superorm.schema.types.fitting import lacks_name, surely_differ
 
 __all__ = ["ExpressionTypes"]
 
@@ -116,27 +118,28 @@ def _holds_values(node: object) -> bool:
 def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, check: Check | None = None) -> Expr[Any, Any]:
     """The expression with the Python values that it gives as the type stores them.
 
-    With the `annotation` of the type these remember it. `check` is called with each literal and its type.
+    With the `annotation` of the type these remember it.
+    `check` is called with each literal and each expression that becomes the value, and its type.
     """
     if check is None and node._annotations in ((), (annotation,)):
         return node
+    if check is not None and not node._annotations:  # of Python values each is fitted first
+        check(node, kind)
     if is_label(node):
         return Label(_fitted(node.expr, kind, annotation, check), node.name)
     if is_case(node):
         values = [_fitted_value(value, kind, annotation, check) for value in branches(node)]
         conditions = [condition for condition, _ in node.whens]
         return Case(tuple(zip(conditions, values[:-1], strict=True)), values[-1])
-    if not is_call(node):
+    shared = _shared(node, kind) if is_call(node) else None
+    if not is_call(node) or (shared is None and node.operator is not LITERAL):
         return node
-    if node.operator is LITERAL:
+    if shared is None:
         stored = node.args[0]
         if node._annotations not in ((), (annotation,)) and (own := resolved(node.annotation)) is not None:
-            stored = kind.beside(own.from_bson(stored))
+            stored = compared(kind, "a value", own.from_bson(stored))
             node = Call(LITERAL, (stored,), (), annotation)
         _fitted_value(stored, kind, annotation, check)
-        return node
-    shared = _shared(node, kind)
-    if shared is None:
         return node
     options = dict(node.options)
     given = lettered(node.operator, node.args, options)
@@ -177,9 +180,12 @@ def _shared(call: Call[Any, Any], kind: BsonType) -> BsonType | None:
 
 
 def _check(field: Any, node: Expr[Any, Any]) -> Check:
-    """What raises `StatementError` for a literal of an expression that the field could not be read with."""
+    """What raises `StatementError` for values of an expression that the field could not be read with."""
 
     def check(value: Any, kind: BsonType) -> None:
+        if is_expr(value):
+            _check_type(field, value, type_of(value), kind)
+            return
         try:
             kind.from_bson(value)
         except Misfit as misfit:
@@ -193,6 +199,14 @@ def _check(field: Any, node: Expr[Any, Any]) -> Check:
     return check
 
 
+def _check_type(field: Any, node: Expr[Any, Any], found: BsonType | None, kind: BsonType) -> None:
+    if found is not None and surely_differ(found, kind):
+        advice = ", whose documents do not name their class as these have to" if lacks_name(found, kind) else ""
+        raise StatementError(
+            f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}{advice}", field=field._path
+        )
+
+
 class ExpressionTypes:
     """What expressions ask of types."""
 
@@ -200,12 +214,12 @@ class ExpressionTypes:
         return computed(node)
 
     @not_too_deep
-    def beside(self, node: Expr[Any, Any], value: object) -> Any:
+    def forms(self, node: Expr[Any, Any]) -> Callable[[object], list[Any]]:
+        if is_field(node):
+            parts: Any = declared(node) or (node._type,)
+            return compared_forms([part.type for part in parts], parts[0].where)
         kind = type_of(node)
-        try:
-            return literal(value) if kind is None else kind.beside(value)
-        except Misfit:
-            return compared(cast("BsonType", kind), repr(node), value)  # raises, and says where
+        return (lambda value: [literal(value)]) if kind is None else compared_forms([kind], repr(node))
 
     def literal(self, value: object) -> Expr[Any, Any]:
         found = _literal(value)
@@ -239,14 +253,11 @@ class ExpressionTypes:
     @not_too_deep
     def assigned(self, field: Any, node: Expr[Any, Any], *, adds: bool = False) -> Expr[Any, Any]:
         kind: BsonType = field._type.type
-        found = type_of(node)
         if adds:  # a Decimal stays one, whatever number is added
-            found = widest((kind, found)) or found
-        if found is not None and surely_differ(found, kind):
-            raise StatementError(
-                f"{field!r} cannot become {node!r:.80}: it holds {kind.name}, not {found.name}", field=field._path
-            )
-        return _fitted(node, kind, check=None if adds else _check(field, node))
+            found = type_of(node)
+            _check_type(field, node, widest((kind, found)) or found, kind)
+            return _fitted(node, kind)
+        return _fitted(node, kind, check=_check(field, node))
 
     def are_items(self, node: object, items: object) -> bool:
         kind = type_of(items)

@@ -11,6 +11,7 @@ from attrs import frozen
 from superorm.exc import MappingError
 from superorm.expr.base import Order
 from superorm.expr.nodes import Field, Predicate
+from superorm.schema.wildcards import WILDCARD
 
 __all__ = ["KINDS", "WILDCARD", "Index", "IndexKey", "IndexKind", "Partial", "is_condition", "ttl_seconds"]
 
@@ -21,7 +22,6 @@ Partial: TypeAlias = Predicate[Any] | Callable[[Any], Predicate[Any]]
 """A condition, or a function that makes it of the class."""
 
 KINDS: tuple[str, ...] = get_args(IndexKind)
-WILDCARD = "$**"
 _MAX_WEIGHT = 99_999
 _MAX_TTL = 2**31 - 1
 _FORM = 'a field of an index is written "title", "-year", "imdb.rating", "plot:text" (:hashed, :2dsphere) or "$**"'
@@ -73,7 +73,8 @@ class Index:
     `sparse` keeps documents out that have none of the fields, `hidden` the index from the server's planner.
     `collation` is the server's document, such as ``{"locale": "en", "strength": 2}``.
     `weights` (by field), `default_language` and `language_override` belong to text indexes,
-    `include` or `exclude` (fields) to ``"$**"``.
+    `include` or `exclude` (fields) to ``"$**"``: one of them is needed where the index has other fields,
+    which have to be excluded then, or not to be included. The primary key is never in it but where it is included.
     `name` is needed only where two indexes have the same fields.
 
     Raises `MappingError` for settings that contradict one another.
@@ -137,18 +138,21 @@ class Index:
         """What is wrong with the settings."""
         paths = [key.path for key in self.keys]
         text, hashed, wild = self._having("text"), self._having("hashed"), [key for key in self.keys if key.wildcard]
+        everything = any(key.path == WILDCARD and key.kind == 1 for key in wild)
         problems = {
             "it needs a field": not paths,
             "a field stands in it twice": len(set(paths)) < len(paths),
             "a wildcard is ascending, and there is one in an index": any(key.kind not in (1, "text") for key in wild)
             or len(wild) > 1,
-            'a wildcard over everything has no other field; name what it is over, such as "meta.$**"': len(paths) > 1
-            and any(key.path == WILDCARD and key.kind == 1 for key in wild),
+            "a wildcard over everything beside other fields needs include= or exclude=, "
+            'or name what it is over, such as "meta.$**"': len(paths) > 1
+            and everything
+            and not (self.include or self.exclude),
             'only "$**" can be a wildcard for text': any(key.kind == "text" and key.path != WILDCARD for key in wild),
             "a wildcard index cannot be unique, sparse or have a ttl": any(key.kind == 1 for key in wild)
             and (self.unique or self.sparse or self.ttl is not None),
             'include= and exclude= are for "$**", one of them at a time': (self.include or self.exclude)
-            and (paths != [WILDCARD] or text or (self.include and self.exclude)),
+            and (not everything or (len(self.include) > 1 and len(self.exclude) > 1)),
             "only one of its fields can be hashed": len(hashed) > 1,
             'a text or hashed index is not unique; add another one for that, such as Index("title", unique=True)': (
                 self.unique and (text or hashed)

@@ -287,6 +287,12 @@ class ClassMap:
         return tuple(member for member in self.family.values() if member is not self)
 
     @property
+    def sharing(self) -> list[ClassMap]:
+        """The classes of its registry that have its collection, itself among them, bases before their subclasses."""
+        others = (one for one in self.registry if one.collection == self.collection)
+        return sorted(dict.fromkeys([self, *others]), key=lambda one: len(one.cls.__mro__))
+
+    @property
     def related(self) -> bool:
         """Whether it or a subclass has relationships."""
         return bool(self.relationships) or any(below.relationships for below in self.family.values())

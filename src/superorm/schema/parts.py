@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -13,10 +13,21 @@ from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import unwound
 from superorm.schema.types.containers import AnyType, DictType, ListType, TupleType, UnionType
+from superorm.schema.types.fitting import forms_of
 from superorm.schema.types.typed_dict import TypedDictType
 from superorm.schema.types.walk import each, each_item
 
-__all__ = ["Part", "compared", "element_part", "is_vector", "item_part", "refused", "storable", "value_part"]
+__all__ = [
+    "Part",
+    "compared",
+    "compared_forms",
+    "element_part",
+    "is_vector",
+    "item_part",
+    "refused",
+    "storable",
+    "value_part",
+]
 
 
 @frozen(eq=False)
@@ -106,11 +117,24 @@ def refused(kind: BsonType, where: str, misfit: Misfit, holder: Any) -> Validati
 
 def compared(kind: BsonType, where: str, value: object) -> Any:
     """The BSON value of a value beside a field in a condition. Raises `StatementError`."""
-    try:
-        return kind.beside(value)
-    except Misfit as misfit:
-        path = ".".join([where, *misfit.path])
-        raise StatementError(f"{path} cannot be compared: {misfit.describe()}", field=path) from misfit.error
+    forms = compared_forms([kind], where)(value)
+    if len(forms) > 1:
+        raise StatementError(f"{where}: {value!r:.80} may be stored as {' or as '.join(map(repr, forms))}", field=where)
+    return forms[0]
+
+
+def compared_forms(kinds: Sequence[BsonType], where: str) -> Callable[[object], list[Any]]:
+    """A function: the same for a field of one of some types, each of the values that these store for it."""
+    forms_beside = forms_of(kinds)
+
+    def forms(value: object) -> list[Any]:
+        try:
+            return forms_beside(value)
+        except Misfit as misfit:
+            path = ".".join([where, *misfit.path])
+            raise StatementError(f"{path} cannot be compared: {misfit.describe()}", field=path) from misfit.error
+
+    return forms
 
 
 def element_part(where: str, kind: BsonType, position: int | None) -> Part:

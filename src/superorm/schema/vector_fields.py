@@ -161,9 +161,8 @@ def _remembered(mapping: ClassMap, name: str, find: Callable[[], tuple[VectorFie
 
 
 def _of_collection(mapping: ClassMap) -> tuple[VectorField, ...]:
-    classes = dict.fromkeys([mapping, *(one for one in mapping.registry if one.collection == mapping.collection)])
     found: dict[str, VectorField] = {}
-    for one in sorted(classes, key=lambda one: len(one.cls.__mro__)):
+    for one in mapping.sharing:
         for field in one.vectors:
             other = found.setdefault(field.spec.path, field)
             if other.spec != field.spec:

@@ -10,13 +10,14 @@ import numpy as np
 from attrs import frozen
 
 from superorm.codec.documents import key_of
+from superorm.codec.vectors import as_float32
 from superorm.exc import SuperormError, VectorError
 from superorm.schema.mapping import ClassMap
 from superorm.schema.vector_fields import VectorField
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.sources import sources_of
 
-__all__ = ["Need", "Vector", "accept", "as_vectors", "blame", "checked", "in_batches", "inputs_of", "needs", "put"]
+__all__ = ["Need", "Vector", "as_vectors", "blame", "checked", "in_batches", "inputs_of", "needs", "put"]
 
 
 Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
@@ -80,17 +81,11 @@ def in_batches(texts: Iterable[str]) -> list[str]:
     return sorted(texts, key=lambda text: (len(text), text))
 
 
-def accept(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-    """Put the model's outputs into the objects.
-
-    Raises `VectorError` naming class, key and field for an output of the wrong shape or not finite;
-    no object is changed then.
-    """
-    put(need, checked(need, inputs, outputs))
-
-
 def checked(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Vector]:
-    """The vector of each object. Raises `VectorError` as `accept` does; no object is changed."""
+    """The vector of each object, of a model's outputs.
+
+    Raises `VectorError` naming class, key and field for an output of the wrong shape or not finite.
+    """
     vectors = as_vectors(need, inputs, outputs)
     if need.texts is None:
         return vectors
@@ -99,7 +94,7 @@ def checked(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[V
 
 
 def as_vectors(need: Need, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Vector]:
-    """The vector of each input. Raises `VectorError` as `accept` does."""
+    """The vector of each input. Raises `VectorError` as `checked` does."""
     return [_vector(need, value, output) for value, output in zip(inputs, outputs, strict=True)]
 
 
@@ -110,11 +105,9 @@ def put(need: Need, vectors: Sequence[Vector]) -> None:
 
 
 def _vector(need: Need, value: Any, output: Any) -> Vector:
-    try:
-        with np.errstate(over="ignore"):
-            vector = np.asarray(output, np.float32)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
-        raise _refused(need, value, f"a {type(output).__name__}, no vector") from None
+    vector = as_float32(output)
+    if vector is None:
+        raise _refused(need, value, f"a {type(output).__name__}, no vector")
     if vector.shape != (need.spec.dim,):
         raise _refused(need, value, f"an output of shape {vector.shape}, expected ({need.spec.dim},)")
     if not np.isfinite(vector).all():

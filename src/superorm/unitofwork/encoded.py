@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from attrs import define, field, frozen
 
-__all__ = ["Encoded", "Made"]
+from superorm.codec.vectors import as_float32
+
+__all__ = ["Encoded", "RecordedModel"]
 
 _ROOM = 64 << 20
 """Bytes of texts and vectors that are remembered."""
@@ -17,7 +18,7 @@ _OVERHEAD = 200
 
 
 @frozen
-class Made:
+class RecordedModel:
     """The model in whose version the vectors of an index are made, as it was last read."""
 
     model: str
@@ -35,7 +36,7 @@ class Encoded:
     """Texts with the outputs of models, so that none is asked twice in a unit of work; and the versions used."""
 
     room: int = _ROOM
-    made: dict[str, Made] = field(factory=dict[str, Made])
+    made: dict[str, RecordedModel] = field(factory=dict[str, RecordedModel])
     """By index, as it was first read."""
     full: bool = False
     """Whether there was no room for something."""
@@ -73,11 +74,8 @@ class Encoded:
 
 def _compact(output: Any) -> Any:
     """As numbers of four bytes each, apart from others of its batch; what is no array of numbers as it is."""
-    try:
-        with np.errstate(over="ignore"):
-            return np.array(output, np.float32)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
-        return output
+    numbers = as_float32(output)
+    return output if numbers is None else numbers.copy()
 
 
 def _size(text: str, dim: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from superorm.exc import StatementError, SuperormError, ValidationError
 from superorm.expr.narrow import is_dict
 from superorm.expr.reprs import short_repr
-from superorm.schema.mapping import ClassMap
+from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.parts import storable
 from superorm.schema.types.base import Misfit
 
@@ -31,8 +31,21 @@ def too_large(where: str) -> StatementError:
 
 
 def of_class(error: SuperormError, mapping: ClassMap) -> SuperormError:
-    """The same error, naming the class."""
-    return type(error)(f"{mapping.name}: {error}", document_class=mapping.cls, key=error.key, field=error.field)
+    """The same error, naming the class and, for the keys of the stored document, its attributes."""
+    field = error.field and ", ".join(_attributes(path, mapping) for path in error.field.split(", "))
+    return type(error)(f"{mapping.name}: {error}", document_class=mapping.cls, key=error.key, field=field)
+
+
+def _attributes(path: str, mapping: ClassMap) -> str:
+    """The path of a field by the names of attributes, as far as the class declares it."""
+    fields, names = mapping.fields, list[str]()
+    for name in path.split("."):
+        part = next((part for part in fields if part.stored == name), None)
+        names.append(name if part is None else part.attribute)
+        if part is not None or not name.isdigit():  # a position in a list
+            embedded = None if part is None else part.embedded
+            fields = () if embedded is None else class_map(embedded).fields
+    return ".".join(names)
 
 
 def key_value(mapping: ClassMap, key: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from attrs import Factory, define, frozen
@@ -38,6 +39,11 @@ class Work:
     documents: Sequence[dict[str, Any]] = ()
     changed: Changes = Factory(Changes)
     deleted: Sequence[Document] = ()
+
+    @cached_property
+    def keys(self) -> list[Any]:
+        """Those of the new documents, as stored."""
+        return [document.get("_id") for document in self.documents]
 
 
 @define
@@ -219,12 +225,11 @@ def _new_keys(works: Iterable[Work]) -> dict[str, set[Any]]:
     found: dict[str, set[Any]] = {}
     for work in works:
         keys = found.setdefault(_collection(work), set())
-        added = [document.get("_id") for document in work.documents]
-        fresh = distinct(added)
-        if len(fresh) == len(added) and keys.isdisjoint(fresh):
+        fresh = distinct(work.keys)
+        if len(fresh) == len(work.keys) and keys.isdisjoint(fresh):
             found[_collection(work)] = keys | fresh if keys else fresh
             continue
-        for key in added:
+        for key in work.keys:
             place = identity(key)
             problem = None
             if key is None:

@@ -76,6 +76,9 @@ class ScalarResult(Generic[T]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __getitem__(self, position: int) -> T:
+        return self._values[position]
+
     def all(self) -> list[T]:
         """Every value."""
         return list(self._values)
@@ -119,6 +122,7 @@ class Result(ScalarResult[T]):
         """The first column."""
         return ScalarResult([cast("Any", row)[0] for row in self._values])
 
-    def mappings(self) -> list[dict[str, Any]]:
+    def mappings(self) -> ScalarResult[dict[str, Any]]:
         """Each row as a dict."""
-        return [dict(zip(cast("Row", row)._names, cast("Row", row), strict=True)) for row in self._values]  # pyright: ignore[reportPrivateUsage]
+        rows = [cast("Row", row) for row in self._values]
+        return ScalarResult([dict(zip(row._names, row, strict=True)) for row in rows])  # pyright: ignore[reportPrivateUsage]

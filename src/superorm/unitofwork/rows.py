@@ -12,7 +12,6 @@ from superorm.compile.compiler import CompiledSelect
 from superorm.compile.output import Output
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.nodes import Field
-from superorm.schema.expression_types import type_of
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.members import class_of, first_part, is_by_class, part_in, stepped
@@ -209,7 +208,7 @@ def _inside(value: Any, keys: Sequence[str], read: Callable[[Any], Any]) -> Any:
 
 
 def _reader(output: Output) -> Callable[[Any], Any]:
-    kind = output.kind_of(type_of(output.entity))
+    (kind,) = output.types
     if kind is None:
         return _natural
     read = kind.from_bson

@@ -6,7 +6,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,18 @@ from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.file_lock import FileLock
+from superorm.vectors.leaving import leave_late
 from superorm.vectors.rows import Nearest, Rows
-from superorm.vectors.scores import longest, prepare, rounding
+from superorm.vectors.scores import longest, prepare_query, rounding
 
-__all__ = ["LanceDirectory"]
+__all__ = ["INDEX_CACHE", "LanceDirectory", "arrow_library", "require_lancedb"]
 
 _IDENTITY = "superorm.json"
 _HANDLES = 16
+INDEX_CACHE = 1 << 30
+"""Bytes of indexes that LanceDB keeps in memory: all of the vectors of a million rows of 256 numbers."""
+_METADATA = 128 << 20
+"""Bytes of what else it keeps: where the tables' files have what."""
 _NEXT_TO_ONE = 2.0**-23
 """How far LanceDB may be off where it takes a product from 1."""
 _BATCH = 8192
@@ -54,10 +61,14 @@ _users: list[int] = []
 
 
 class LanceDirectory:
-    """Tables of (key, vector) below one directory, read at exact versions."""
+    """Tables of (key, vector) below one directory, read at exact versions.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    LanceDB keeps up to `cached` bytes of indexes in memory.
+    """
+
+    def __init__(self, where: Path | str, cached: int = INDEX_CACHE) -> None:
+        self.where = str(where)
+        self._cached = cached
         self._engine: str | None = None
         self._forget()
 
@@ -67,6 +78,11 @@ class LanceDirectory:
         self._connection: Any = None
         self._handles: dict[tuple[str, int], _Pinned] = {}
 
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return Path(self.where)
+
     def open(self) -> str:
         """Make the directory if need be; its engine id.
 
@@ -74,12 +90,7 @@ class LanceDirectory:
         a copy of the directory is another engine.
         Raises ``ConfigurationError`` where lancedb is missing or the directory cannot be used.
         """
-        try:
-            import lancedb  # noqa: F401  # pyright: ignore[reportUnusedImport]
-        except ImportError as error:
-            raise ConfigurationError(
-                'the vector database lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"'
-            ) from error
+        require_lancedb()
         file, lock = self.path / _IDENTITY, FileLock(self.path / "superorm.lock")
         try:
             while not lock.acquire():
@@ -119,12 +130,14 @@ class LanceDirectory:
 
     def create(self, table: str, dim: int) -> None:
         """Make an empty table."""
-        self._connect().create_table(table, schema=_schema(dim))
+        with self._using():
+            self._connect().create_table(table, schema=_schema(dim))
 
     def append(self, table: str, keys: Sequence[str], rows: Matrix) -> None:
         """Add rows (n, dim), of keys that the table does not hold."""
         if keys:
-            self._connect().open_table(table).add(_arrow(keys, rows))
+            with self._using():
+                self._connect().open_table(table).add(_arrow(keys, rows))
 
     def write(
         self,
@@ -133,46 +146,54 @@ class LanceDirectory:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-    ) -> int:
+    ) -> int | None:
         """Replace what the table holds of the touched keys by rows (n, dim) under `keys`; the version made.
 
         Where the latest version is not `ver`, somebody died in the middle: `ver` is restored first.
-        Call it under the writer's lock. Raises ``VersionLost``.
+        Call it under the writer's lock. None where another writer, whose lock expired, made a version meanwhile:
+        LanceDB puts one writer's rows upon the other's, so the version made holds his as well.
+        Raises ``VersionLost``.
         """
-        try:
+        with self._reading(table, ver):
             handle = self._connect().open_table(table)
-            if ver is not None and handle.version != ver:
+            made = int(handle.version)
+            if ver is not None and made != ver:
                 handle.checkout(ver)
                 handle.restore()
-            if touched:
+                made += 1
+            if touched and handle.version == made:
                 _merge(handle, sorted(set(touched).difference(keys)), keys, rows)
-            return int(handle.version)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
+                made += 1
+            return made if handle.version == made else None
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
-        pa = _arrow_library()
+        pa = arrow_library()
         handle = self._pinned(source, ver).handle
-        try:
+        with self._reading(source, ver):
             batches = takewhile(lambda _: go_on(), handle.search().to_batches(_BATCH))
             self._connect().open_table(table).add(pa.RecordBatchReader.from_batches(handle.schema, batches))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(source, ver, error) from error
         return go_on()
 
-    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
-        """Give the latest version of a table an index of its vectors."""
+    def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
+        """Give the latest version of a table an index of its vectors; False where it was not to go on for a while.
+
+        LanceDB cannot be stopped in the middle: the work goes on then in a thread that the process does not wait for,
+        and that removes the table at last.
+        """
         import lancedb.index
 
         config = getattr(lancedb.index, _CLASSES[index.kind])
         distance = "l2" if metric == "euclidean" else "dot"
-        handle = self._connect().open_table(table)
-        handle.create_index("vector", config=config(distance_type=distance, **index.parameters))
+        with self._using():
+            handle = self._connect().open_table(table)
+            build = partial(handle.create_index, "vector", config=config(distance_type=distance, **index.parameters))
+            return leave_late(build, partial(self.drop, table), go_on)
 
     def drop(self, table: str) -> None:
         """Remove the table, if it is there."""
-        self._connect().drop_table(table, ignore_missing=True)
+        with self._using():
+            self._connect().drop_table(table, ignore_missing=True)
 
     def nearest(
         self,
@@ -192,18 +213,16 @@ class LanceDirectory:
         """
         pinned = self._pinned(table, ver)
         asked = limit + len(leave_out)
-        target = prepare(query[None], metric)[0][0]
+        target = prepare_query(query, metric)
         search = pinned.handle.search(target, vector_column_name="vector", query_type="vector")
         search = search.distance_type("l2" if metric == "euclidean" else "dot").select(["key", "_distance"])
         found, all_compared = None, True
-        try:
+        with self._reading(table, ver):
             if pinned.index is not None and not exact and asked * _SHARE <= pinned.rows:
                 found = _thorough(search.limit(asked), pinned.index, asked, pinned.rows).to_arrow()
                 all_compared = found.num_rows < asked
             if all_compared:
                 found = search.bypass_vector_index().limit(asked).to_arrow()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
         assert found is not None
         keys: list[str] = found["key"].to_pylist()
         distances = found["_distance"].to_numpy() - (1 if metric == "dot" else 0)
@@ -221,25 +240,21 @@ class LanceDirectory:
         """All rows of a version. Raises ``VersionLost``."""
         pinned = self._pinned(table, ver)
         rows = Rows(dim, metric, pinned.rows)
-        try:
+        with self._reading(table, ver):
             for batch in pinned.handle.to_arrow().to_batches():
                 vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
                 rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._lost(table, ver, error) from error
         return rows
 
     def _pinned(self, table: str, ver: int) -> _Pinned:
         with self._guard():
             pinned = self._handles.get((table, ver))
             if pinned is None:
-                try:
+                with self._reading(table, ver):
                     handle = self._connect().open_table(table)
                     handle.checkout(ver)
                     kinds = [str(index.index_type).upper() for index in handle.list_indices()]
                     pinned = _Pinned(handle, int(handle.count_rows()), kinds[0] if kinds else None)
-                except (OSError, RuntimeError, ValueError) as error:
-                    raise self._lost(table, ver, error) from error
                 self._handles[table, ver] = pinned
                 while len(self._handles) > _HANDLES:
                     del self._handles[next(iter(self._handles))]
@@ -255,21 +270,41 @@ class LanceDirectory:
         """The connection. Raises ``ConfigurationError`` in a forked process whose parent has used LanceDB."""
         with self._guard():
             if self._connection is None:
-                import lancedb
-
                 if not _users:
                     _users.append(os.getpid())
                 elif _users[0] != os.getpid():
                     raise ConfigurationError(
-                        f"{self.path}: LanceDB was used before this process was forked, and does not survive that; "
+                        f"{self.where}: LanceDB was used before this process was forked, and does not survive that; "
                         "start processes by spawn or forkserver, or use the vector database only after the fork"
                     )
-                self._connection = lancedb.connect(str(self.path))
+                self._connection = self._connected()
             return self._connection
 
-    def _lost(self, table: str, ver: int | None, error: Exception) -> VersionLost:
-        self.close()
-        return VersionLost(f"{self.path}: table {table} cannot be read at version {ver}: {error}")
+    def _connected(self) -> Any:
+        """A new connection."""
+        import lancedb
+
+        return lancedb.connect(self.where, session=self._session())
+
+    def _session(self) -> Any:
+        """What bounds the memory of a connection."""
+        import lancedb
+
+        return lancedb.Session(index_cache_size_bytes=self._cached, metadata_cache_size_bytes=_METADATA)
+
+    @contextmanager
+    def _using(self) -> Generator[None]:
+        """Around what makes and removes tables."""
+        yield
+
+    @contextmanager
+    def _reading(self, table: str, ver: int | None) -> Generator[None]:
+        """Around what needs a version of a table. Raises ``VersionLost``."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            self.close()
+            raise VersionLost(f"{self.where}: table {table} cannot be read at version {ver}: {error}") from error
 
 
 @frozen
@@ -282,19 +317,30 @@ class _Pinned:
     """The kind of index, as LanceDB names it."""
 
 
-def _arrow_library() -> Any:
+def require_lancedb() -> None:
+    """Raise ``ConfigurationError`` where the extra is not installed."""
+    try:
+        import lancedb  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise ConfigurationError(
+            'the vector database lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"'
+        ) from error
+
+
+def arrow_library() -> Any:
+    """PyArrow, which is only partly typed."""
     import pyarrow  # pyright: ignore[reportMissingTypeStubs]
 
     return pyarrow
 
 
 def _schema(dim: int) -> Any:
-    pa = _arrow_library()
+    pa = arrow_library()
     return pa.schema([pa.field("key", pa.string(), False), pa.field("vector", pa.list_(pa.float32(), dim), False)])
 
 
 def _arrow(keys: Sequence[str], rows: Matrix) -> Any:
-    pa = _arrow_library()
+    pa = arrow_library()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
     return pa.Table.from_arrays([pa.array(keys, pa.string()), vectors], schema=_schema(rows.shape[1]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -147,11 +147,12 @@ class MemoryCopy:
         query: Vector,
         limit: int,
         leave_out: Iterable[str],
-        among: Collection[str] | None = None,
+        among: Sequence[Any] | None = None,
     ) -> tuple[Nearest, dict[str, Any]] | None:
         """The nearest rows to the query (dim,) as a snapshot sees them, and the keys to rank from its documents.
 
-        With `among`, only the rows of these keys. None where the snapshot is older than what memory remembers.
+        With `among`, only the rows of these ``_id`` values.
+        None where the snapshot is older than what memory remembers.
         """
         with self._lock.reading():
             pending = self._difference(look)

@@ -5,20 +5,24 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import pairwise
-from math import sqrt
+from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from superorm.codec.keys import HeldKey, held_key, held_keys, key_of_held
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 from superorm.vectors.planning import masks
-from superorm.vectors.scores import prepare, rounding
+from superorm.vectors.scores import prepare, prepare_query, rounding
 
 __all__ = ["Nearest", "Rows", "bytes_of", "roomy"]
 
 _FAR = float(np.finfo(np.float32).max)
+_FEW = 512
+"""So many distances are sorted at once; of more the least are chosen first."""
 _PART = 200_000
 """So many numbers are gathered at once: more would not stay in the processor's cache."""
 
@@ -58,7 +62,7 @@ class Rows:
     """Float32 rows as `prepare` makes them, with a free list and a map from key to row.
 
     There is room for `size` rows; more is made as they come, without moving those that are there.
-    Keys are held as bytes, half as long as their digits.
+    Keys are held as `superorm.codec.keys.held_key` makes them, smaller than their digits.
     Not safe for threads by itself.
     """
 
@@ -68,8 +72,8 @@ class Rows:
         self._parts: list[_Part] = []
         self.size = 0
         """There is room for so many rows."""
-        self._keys: list[bytes] = []
-        self._where: dict[bytes, int] = {}
+        self._keys: list[HeldKey] = []
+        self._where: dict[HeldKey, int] = {}
         self._free: list[int] = []
         self.reserve(size)
 
@@ -83,9 +87,9 @@ class Rows:
 
     def needed(self, keys: Iterable[str]) -> int:
         """For how many rows there must be room when all these keys have one."""
-        return self._needed(map(bytes.fromhex, keys))
+        return self._needed(map(held_key, keys))
 
-    def _needed(self, keys: Iterable[bytes]) -> int:
+    def _needed(self, keys: Iterable[HeldKey]) -> int:
         fresh = sum(key not in self._where for key in keys)
         return len(self._keys) + max(0, fresh - len(self._free))
 
@@ -99,16 +103,17 @@ class Rows:
 
     def compare(self, other: Rows, leave_out: Container[str] = ()) -> dict[str, str]:
         """Where an engine's rows, `other`, differ from these of the documents: missing, extra or different."""
-        problems: dict[bytes, str] = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
+        problems: dict[HeldKey, str] = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
         problems |= dict.fromkeys(other._where.keys() - self._where.keys(), "extra")
         for key in self._where.keys() & other._where.keys():
             if not np.array_equal(self._row(key), other._row(key)):
                 problems[key] = "different"
-        return {key.hex(): problem for key, problem in problems.items() if key.hex() not in leave_out}
+        named = {key_of_held(key): problem for key, problem in problems.items()}
+        return {key: problem for key, problem in named.items() if key not in leave_out}
 
     def put(self, keys: Sequence[str], rows: Matrix) -> None:
         """Insert or replace rows (n, dim) that are prepared already."""
-        held = [*map(bytes.fromhex, keys)]
+        held = [*map(held_key, keys)]
         needed = self._needed(held)
         if needed > self.size:
             self.reserve(max(needed, roomy(self.size)))
@@ -133,7 +138,7 @@ class Rows:
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove the rows of those keys that are there."""
-        for key in map(bytes.fromhex, keys):
+        for key in map(held_key, keys):
             slot = self._where.pop(key, None)
             if slot is not None:
                 self._free.append(slot)
@@ -146,55 +151,53 @@ class Rows:
         self.put(kept, prepared[usable])
 
     def nearest(
-        self, query: Vector, limit: int, leave_out: Iterable[str] = (), among: Iterable[str] | None = None
+        self, query: Vector, limit: int, leave_out: Iterable[str] = (), among: Sequence[Any] | None = None
     ) -> Nearest:
         """The `limit` nearest rows to a query (dim,) that is not prepared, without the keys left out.
 
-        With `among`, only the rows of these keys count.
+        With `among`, only the rows of these ``_id`` values count, each of which stands there once.
         """
-        target = prepare(query[None], self.metric)[0][0]
+        target = prepare_query(query, self.metric)
         if among is not None:
             return self._nearest_among(target, limit, among, leave_out)
         used = len(self._keys)
-        left_out = map(self._where.get, map(bytes.fromhex, leave_out))
+        left_out = map(self._where.get, map(held_key, leave_out))
         hidden: list[int] = [*self._free, *(slot for slot in left_out if slot is not None)]
         distances = self._all(target)
         distances[hidden] = np.inf
         alive = used - len(set(hidden))
-        count = min(limit, alive)
-        order = np.argpartition(distances, count - 1)[:count] if 0 < count < used else np.arange(used)
-        order = order[np.argsort(distances[order], kind="stable")][:count]
-        slots: list[int] = order.tolist()
-        return Nearest(
-            [self._keys[slot].hex() for slot in slots],
-            distances[order],
-            count == alive,
-            rounding(self.dim, self._scale(target)),
-        )
+        return self._best(target, distances, None, min(limit, alive), limit >= alive)
 
-    def _nearest_among(self, target: Vector, limit: int, among: Iterable[str], leave_out: Iterable[str]) -> Nearest:
+    def _nearest_among(self, target: Vector, limit: int, among: Sequence[Any], leave_out: Iterable[str]) -> Nearest:
         """The nearest of the rows of some keys: few are gathered, of many all rows are ranked, which is faster."""
-        slot_of, raw = self._where.get, bytes.fromhex
-        chosen = {slot for key in among if (slot := slot_of(raw(key))) is not None}
-        chosen.difference_update(slot for key in leave_out if (slot := slot_of(raw(key))) is not None)
-        slots = np.sort(np.fromiter(chosen, np.intp, len(chosen)))
+        slot_of = self._where.get
+        chosen = [slot for slot in map(slot_of, held_keys(among)) if slot is not None]
+        if hidden := {*map(slot_of, map(held_key, leave_out))}:
+            chosen = [slot for slot in chosen if slot not in hidden]
+        slots = np.array(chosen, np.intp)
+        slots.sort()
         if masks(len(slots), len(self)):
             distances = self._all(target)[slots]
+        elif (parts := 1 + len(slots) * self.dim // _PART) == 1:
+            distances = self._gathered(target, slots)
         else:
-            parts = np.array_split(slots, 1 + len(slots) * self.dim // _PART)
-            distances = np.concatenate([self._gathered(target, part) for part in parts])
-        count = min(limit, len(slots))
-        order = np.argpartition(distances, count - 1)[:count] if 0 < count < len(slots) else np.arange(len(slots))
-        order = order[np.argsort(distances[order], kind="stable")][:count]
-        found: list[int] = slots[order].tolist()
-        return Nearest(
-            [self._keys[slot].hex() for slot in found],
-            distances[order],
-            count == len(slots),
-            rounding(self.dim, self._scale(target)),
-        )
+            distances = np.concatenate([self._gathered(target, part) for part in np.array_split(slots, parts)])
+        return self._best(target, distances, slots, min(limit, len(slots)), limit >= len(slots))
 
-    def _row(self, key: bytes) -> Vector:
+    def _best(
+        self, target: Vector, distances: NDArray[np.float32], slots: NDArray[np.intp] | None, count: int, complete: bool
+    ) -> Nearest:
+        """So many of the least distances (n,), which are those of these slots (n,), or of all rows."""
+        if 0 < count and _FEW < len(distances) and count < len(distances):
+            order = np.argpartition(distances, count - 1)[:count]
+            order = order[np.argsort(distances[order], kind="stable")]
+        else:
+            order = np.argsort(distances, kind="stable")[:count]
+        found: list[int] = (order if slots is None else slots[order]).tolist()
+        keys = [key_of_held(self._keys[slot]) for slot in found]
+        return Nearest(keys, distances[order], complete, rounding(self.dim, self._scale(target)))
+
+    def _row(self, key: HeldKey) -> Vector:
         slot = self._where[key]
         part = next(part for part in reversed(self._parts) if part.start <= slot)
         row: Vector = part.matrix[slot - part.start]
@@ -220,6 +223,7 @@ class Rows:
 
     def _distances(self, target: Vector, parts: Sequence[tuple[Matrix, NDArray[np.float32]]]) -> NDArray[np.float32]:
         """The distance of each row (n, dim), with at least n squared lengths, to the prepared query; finite."""
+        distances: NDArray[np.float32]
         with np.errstate(all="ignore"):
             products = _joined([matrix @ target for matrix, _ in parts])
             if self.metric == "euclidean":
@@ -227,8 +231,9 @@ class Rows:
                 distances = np.maximum(squares + np.dot(target, target) - 2 * products, 0)
             else:
                 distances = 1 - products if self.metric == "cosine" else -products
-        finite: NDArray[np.float32] = np.nan_to_num(distances, copy=False, nan=_FAR, posinf=_FAR, neginf=-_FAR)
-        return finite
+            if not isfinite(float(distances.sum())):
+                np.nan_to_num(distances, copy=False, nan=_FAR, posinf=_FAR, neginf=-_FAR)
+        return distances
 
     def _scale(self, target: Vector) -> float:
         if self.metric == "cosine":

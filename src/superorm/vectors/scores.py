@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import Metric
 
-__all__ = ["distance_of", "exact_distances", "longest", "prepare", "rounding", "score_of"]
+__all__ = ["distance_of", "exact_distances", "longest", "prepare", "prepare_query", "rounding", "score_of"]
 
 _ROWS = 256
 """So many rows are widened at once: more would not stay in the processor's cache."""
@@ -37,21 +37,32 @@ def prepare(rows: Matrix, metric: Metric) -> tuple[Matrix, NDArray[np.bool_]]:
     return result, np.isfinite(norms) & (norms > 0)  # no sum of squares of finite float32 overflows
 
 
+def prepare_query(query: Vector, metric: Metric) -> Vector:
+    """A finite query (dim,) as rows are prepared; under cosine it is not zero."""
+    if metric != "cosine":
+        return query
+    wide = query.astype(np.float64)
+    return (wide / math.sqrt(float(np.dot(wide, wide)))).astype(np.float32)
+
+
 def exact_distances(rows: Matrix, query: Vector, metric: Metric) -> NDArray[np.float64]:
     """The distance of each row (n, dim) of a document to the query (dim,), in float64.
 
     Each row is summed by itself, so that equal vectors get equal distances. NaN where a row cannot be ranked.
     """
+    result: NDArray[np.float64]
     with np.errstate(all="ignore"):
         wide, q = rows.astype(np.float64), query.astype(np.float64)
         if metric == "euclidean":
-            result: NDArray[np.float64] = ((wide - q) ** 2).sum(axis=1)
+            wide -= q
+            result = (wide * wide).sum(axis=1)
         elif metric == "dot":
             result = -(wide * q).sum(axis=1)
         else:
-            norms = np.sqrt((wide * wide).sum(axis=1)) * math.sqrt(float((q * q).sum()))
-            result = 1 - np.clip((wide * q).sum(axis=1) / norms, -1, 1)
-        result[~np.logical_and.reduce(np.isfinite(rows), axis=1)] = np.nan
+            norms = np.sqrt((wide * wide).sum(axis=1)) * math.sqrt(float(np.dot(q, q)))
+            result = 1 - np.minimum(np.maximum((wide * q).sum(axis=1) / norms, -1), 1)
+            return result
+        result[~np.isfinite(result)] = np.nan  # the sums of finite float32 are finite, and of others none is
         return result
 
 

@@ -42,6 +42,8 @@ def is_due(spec: VectorSpec, state: State, rows: int, index: IndexSpec | None, n
     made = state.made
     if made is None:
         return state.n >= PUBLICATIONS or index is not None
+    if made.index is None and index is not None:  # once in a table's life
+        return True
     if (now - made.at).total_seconds() < _size(spec, rows) / BYTES_A_SECOND:
         return False
     if made.index != index:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import mongomock
+import pymongo
 import pytest
 import pytest_asyncio
 from attrs import evolve, frozen
@@ -36,6 +37,7 @@ from superorm.exc import (
 )
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from tests.databases import drop_database
 
 OWNER = ("model", "m", 0)
 REGISTRY = "_superorm_blobs"
@@ -81,16 +83,18 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         mock = mongomock.MongoClient()
         yield World(AsyncMongomockMetaDataStore(mock, name), AsyncMongomockArtifactStore(mock, files))
         return
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(request.getfixturevalue("mongodb_uri"))
+    uri = request.getfixturevalue("mongodb_uri")
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri)
     metadata = AsyncMongoMetaDataStore(client, name)
     gridfs = AsyncMongoArtifactStore(client, files)
     world = World(metadata, gridfs if request.param == "gridfs" else AsyncMemoryArtifactStore(name))
     await world.blobs().prepare()
     await metadata.create_collection("things")
     yield world
-    await client.drop_database(name)
-    await client.drop_database(files)
     await client.close()
+    with pymongo.MongoClient[dict[str, Any]](uri) as plain:
+        drop_database(plain, name)
+        drop_database(plain, files)
 
 
 async def tamper(world: World, data: bytes) -> None:

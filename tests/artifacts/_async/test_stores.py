@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import gridfs
 import mongomock
+import pymongo
 import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient, MongoClient
@@ -19,6 +20,7 @@ from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
 from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._async.parts import AsyncArtifactStore
+from tests.databases import drop_database
 
 DATA = os.urandom(3_000_000)
 
@@ -32,10 +34,12 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[AsyncArtifactSt
     elif request.param == "mongomock":
         yield AsyncMongomockArtifactStore(mongomock.MongoClient(), name)
     else:
-        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(request.getfixturevalue("mongodb_uri"))
+        uri = request.getfixturevalue("mongodb_uri")
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri)
         yield AsyncMongoArtifactStore(client, name)
-        await client.drop_database(name)
         await client.close()
+        with pymongo.MongoClient[dict[str, Any]](uri) as plain:
+            drop_database(plain, name)
 
 
 async def read(store: AsyncArtifactStore, key: str) -> bytes:

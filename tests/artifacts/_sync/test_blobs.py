@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import mongomock
+import pymongo
 import pytest
 from attrs import evolve, frozen
 from pymongo import MongoClient
@@ -36,6 +37,7 @@ from superorm.exc import (
 )
 from superorm.protocols._sync.parts import ArtifactStore, MetaDataStore
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from tests.databases import drop_database
 
 OWNER = ("model", "m", 0)
 REGISTRY = "_superorm_blobs"
@@ -81,16 +83,18 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         mock = mongomock.MongoClient()
         yield World(MongomockMetaDataStore(mock, name), MongomockArtifactStore(mock, files))
         return
-    client: MongoClient[dict[str, Any]] = MongoClient(request.getfixturevalue("mongodb_uri"))
+    uri = request.getfixturevalue("mongodb_uri")
+    client: MongoClient[dict[str, Any]] = MongoClient(uri)
     metadata = MongoMetaDataStore(client, name)
     gridfs = MongoArtifactStore(client, files)
     world = World(metadata, gridfs if request.param == "gridfs" else MemoryArtifactStore(name))
     world.blobs().prepare()
     metadata.create_collection("things")
     yield world
-    client.drop_database(name)
-    client.drop_database(files)
     client.close()
+    with pymongo.MongoClient[dict[str, Any]](uri) as plain:
+        drop_database(plain, name)
+        drop_database(plain, files)
 
 
 def tamper(world: World, data: bytes) -> None:

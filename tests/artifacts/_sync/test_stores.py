@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import gridfs
 import mongomock
+import pymongo
 import pytest
 from pymongo import MongoClient
 
@@ -19,6 +20,7 @@ from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.artifacts._sync.mongomock_gridfs import MongomockArtifactStore
 from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._sync.parts import ArtifactStore
+from tests.databases import drop_database
 
 DATA = os.urandom(3_000_000)
 
@@ -32,10 +34,12 @@ def store(request: pytest.FixtureRequest) -> Iterator[ArtifactStore]:
     elif request.param == "mongomock":
         yield MongomockArtifactStore(mongomock.MongoClient(), name)
     else:
-        client: MongoClient[dict[str, Any]] = MongoClient(request.getfixturevalue("mongodb_uri"))
+        uri = request.getfixturevalue("mongodb_uri")
+        client: MongoClient[dict[str, Any]] = MongoClient(uri)
         yield MongoArtifactStore(client, name)
-        client.drop_database(name)
         client.close()
+        with pymongo.MongoClient[dict[str, Any]](uri) as plain:
+            drop_database(plain, name)
 
 
 def read(store: ArtifactStore, key: str) -> bytes:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import mongomock
 import numpy as np
+import pymongo
 import pytest
 import pytest_asyncio
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
@@ -21,6 +22,7 @@ from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import DuplicateKeyError, StatementError, UnsupportedError, ValidationError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend, AsyncMetaDataStore
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, WriteResult
+from tests.databases import drop_database
 
 
 @pytest_asyncio.fixture(params=["mongomock", "mongodb"])
@@ -30,10 +32,12 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[AsyncMongoMet
     if request.param == "mongomock":
         yield AsyncMongomockMetaDataStore(mongomock.MongoClient(), name)
         return
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(request.getfixturevalue("mongodb_uri"), tz_aware=False)
+    uri = request.getfixturevalue("mongodb_uri")
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri, tz_aware=False)
     yield AsyncMongoMetaDataStore(client, name)
-    await client.drop_database(name)
     await client.close()
+    with pymongo.MongoClient[dict[str, Any]](uri) as plain:
+        drop_database(plain, name)
 
 
 async def everything(backend: AsyncDataBackend, collection: str = "c") -> list[dict[str, Any]]:

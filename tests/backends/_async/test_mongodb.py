@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import bson
+import pymongo
 import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
@@ -22,6 +23,7 @@ from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMe
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, UnsupportedError, ValidationError, WriteError
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write, WriteResult
+from tests.databases import drop_database
 
 
 class Commands(CommandListener):
@@ -53,11 +55,12 @@ async def client(mongodb_uri: str, commands: Commands) -> AsyncIterator[AsyncMon
 
 
 @pytest_asyncio.fixture
-async def backend(client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[AsyncMongoDatabackend]:
+async def backend(mongodb_uri: str, client: AsyncMongoClient[dict[str, Any]]) -> AsyncIterator[AsyncMongoDatabackend]:
     backend = AsyncMongoDatabackend(client, f"superorm_test_{uuid4().hex}")
     await backend.create_collection("c")
     yield backend
-    await client.drop_database(backend.name)
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+        drop_database(plain, backend.name)
 
 
 async def test_capabilities(backend: AsyncMongoDatabackend) -> None:

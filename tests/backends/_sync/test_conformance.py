@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import mongomock
 import numpy as np
+import pymongo
 import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import BinaryVectorDtype
@@ -21,6 +22,7 @@ from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import DuplicateKeyError, StatementError, UnsupportedError, ValidationError, WriteError
 from superorm.protocols._sync.parts import DataBackend, MetaDataStore
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, WriteResult
+from tests.databases import drop_database
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
@@ -30,10 +32,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[MongoMetaDataStore]:
     if request.param == "mongomock":
         yield MongomockMetaDataStore(mongomock.MongoClient(), name)
         return
-    client: MongoClient[dict[str, Any]] = MongoClient(request.getfixturevalue("mongodb_uri"), tz_aware=False)
+    uri = request.getfixturevalue("mongodb_uri")
+    client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=False)
     yield MongoMetaDataStore(client, name)
-    client.drop_database(name)
     client.close()
+    with pymongo.MongoClient[dict[str, Any]](uri) as plain:
+        drop_database(plain, name)
 
 
 def everything(backend: DataBackend, collection: str = "c") -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import bson
+import pymongo
 import pytest
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.errors import AutoReconnect, OperationFailure
@@ -22,6 +23,7 @@ from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, UnsupportedError, ValidationError, WriteError
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write, WriteResult
+from tests.databases import drop_database
 
 
 class Commands(CommandListener):
@@ -53,11 +55,12 @@ def client(mongodb_uri: str, commands: Commands) -> Iterator[MongoClient[dict[st
 
 
 @pytest.fixture
-def backend(client: MongoClient[dict[str, Any]]) -> Iterator[MongoDatabackend]:
+def backend(mongodb_uri: str, client: MongoClient[dict[str, Any]]) -> Iterator[MongoDatabackend]:
     backend = MongoDatabackend(client, f"superorm_test_{uuid4().hex}")
     backend.create_collection("c")
     yield backend
-    client.drop_database(backend.name)
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+        drop_database(plain, backend.name)
 
 
 def test_capabilities(backend: MongoDatabackend) -> None:

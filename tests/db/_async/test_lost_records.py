@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from superorm import AsyncDB, ConfigurationError, Document, Mapped, Model, field, select, vector
+from superorm._async import vector_reencode
 from superorm.unitofwork.writes import Delete
 from superorm.vectors.records import COLLECTION, INDEXES
 
@@ -21,6 +22,12 @@ class Encoder:
     def encode(self, texts: list[str]) -> np.ndarray:
         """Shape (n, 2)."""
         return np.array([[self.factor * len(text), 1] for text in texts], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else writes: an announcement is not waited for as long."""
+    monkeypatch.setattr(vector_reencode, "GRACE", 0.1)
 
 
 class Letter(Document):

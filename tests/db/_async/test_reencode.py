@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pymongo
 import pytest
 
 from superorm import (
     AsyncDB,
+    BackendError,
     ComponentNotFoundError,
     ConfigurationError,
     Document,
@@ -303,6 +305,26 @@ async def test_beside_writers(db: AsyncDB, real: bool, monkeypatch: pytest.Monke
     assert nearest(texts, second) == await search(db)
     report = await db.check(Bird)
     assert report.ok, report.problems
+
+
+async def test_vectors_that_one_transaction_cannot_hold(
+    db: AsyncDB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused before any is encoded, with the limit, which is a tenth of the server's cache."""
+    if not real:
+        return
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        cache = client.admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"]
+    texts = await fill(db)
+    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11)
+    with pytest.raises(BackendError, match=rf"reencode_birds\.vec.* 11 documents .* {cache // 10 >> 20} MiB"):
+        await db.rebuild(Bird.vec, reencode=True)
+    assert [] == Second.texts
+    assert rows(texts, first) == await stored(db)
+    assert nearest(texts, first) == await search(db)
+    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
+    await db.rebuild(Bird.vec, reencode=True)
+    assert rows(texts, second) == await stored(db)
 
 
 async def test_a_session_that_computed_by_the_old_version(

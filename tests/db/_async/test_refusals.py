@@ -34,6 +34,7 @@ from superorm import (
 )
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Insert
+from tests.databases import drop_database
 
 
 class Coin(Document):
@@ -91,7 +92,7 @@ async def test_statements_over_16_mib(mongodb_uri: str) -> None:
         with pytest.raises(ValidationError, match="document 1, field 'name': takes the document over 16 MiB"):
             await session.execute(update(Coin).where(Coin.id == 1).values(name="x" * 17_000_000))
     with pymongo.MongoClient[Any](mongodb_uri) as client:
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 async def test_what_nests_too_deep(db: AsyncDB) -> None:

@@ -227,8 +227,9 @@ async def test_duplicate_key(db: AsyncDB, real: bool) -> None:
         session.add(Keyed(id="a"))
     async with db.session() as session:
         session.add_all([Keyed(id="b"), Keyed(id="a")])
-        with pytest.raises(DuplicateKeyError):
+        with pytest.raises(DuplicateKeyError) as caught:
             await session.commit()
+        assert (Keyed, "a", "id") == (caught.value.document_class, caught.value.key, caught.value.field)
         await session.rollback()
     keys = [document["_id"] for document in await stored(db, "keyed")]
     assert (["a"] if real else ["a", "b"]) == keys

@@ -12,10 +12,22 @@ import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient
 
-from superorm import AsyncDB, Document, Mapped, connect_async, delete, field, insert, select, update, vector
-from superorm._async import vector_indexes, vector_records
+from superorm import (
+    AsyncDB,
+    BackendError,
+    Document,
+    Mapped,
+    connect_async,
+    delete,
+    field,
+    insert,
+    select,
+    update,
+    vector,
+)
+from superorm._async import vector_records, vector_registered
 from superorm._io import aio
-from superorm.compile.plan import Find
+from superorm.compile.plan import Aggregate, Find
 from superorm.schema.registry import Registry
 from superorm.vectors.records import COLLECTION
 
@@ -146,11 +158,12 @@ async def test_looking_for_the_indexes_of_others_reads_no_record(
         sent.append(plan)
         return await read(plan, **settings)
 
-    monkeypatch.setattr(vector_indexes, "_REGISTERED", -1.0)
+    monkeypatch.setattr(vector_registered, "_LATE", -1.0)
     monkeypatch.setattr(backend, "read", reads)
     async with db.begin() as session:
         session.add(Song(id=20))
-    (plan,) = [one for one in sent if one.collection == COLLECTION]
+    # upkeep in the background reads with Find
+    (plan,) = [one for one in sent if isinstance(one, Aggregate) and one.collection == COLLECTION]
     async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as client:
         command: dict[str, Any] = {"aggregate": COLLECTION, "pipeline": list(plan.pipeline), "cursor": {}}
         explained = await client[backend.name].command("explain", command, verbosity="executionStats")
@@ -217,11 +230,68 @@ async def test_indexes_of_other_programs_are_read_again(
     async with db.begin() as session:
         session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
     assert [1, 2, 3] == await near(db, Song.sound)
-    monkeypatch.setattr(vector_indexes, "_REGISTERED", 0.0)
+    monkeypatch.setattr(vector_registered, "_LATE", 0.0)
     for key in (1, 2):
         async with other.begin() as session:
             await session.execute(delete(Plain).where(Plain.id == key))
     assert [3] == await near(db, Song.sound)
+
+
+async def test_indexes_of_other_programs_are_noticed_in_the_background(
+    db: AsyncDB, other: AsyncDB, real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before what was read last is too old."""
+    if not real:
+        return
+    monkeypatch.setattr(other.vectors._registered._reading, "_every", 0.1)
+    async with other.begin() as session:
+        session.add(Plain(id=100))
+    async with db.begin() as session:
+        session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
+    for _ in range(100):
+        if f"{NAME}.sound" in await other.vectors._registered.names():
+            break
+        await aio.sleep(0.1)
+    async with other.begin() as session:
+        await session.execute(delete(Plain).where(Plain.id == 1))
+    assert [2, 3] == await near(db, Song.sound)
+
+
+async def test_indexes_of_other_programs_are_read_where_that_failed_in_the_background(
+    db: AsyncDB, other: AsyncDB, real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first commit after what was read last is too old, which has the error if it fails again."""
+    if not real:
+        return
+    registered, failed = other.vectors._registered, list[int]()
+
+    async def fails(plan: Any, **settings: Any) -> Any:
+        if plan.collection == COLLECTION:
+            failed.append(1)
+            raise BackendError("no connection")
+        return await read(plan, **settings)
+
+    read = other.parts.data_backend.read
+    monkeypatch.setattr(registered._reading, "_every", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(other.parts.data_backend, "read", fails)
+        registered._reading.start()
+        for _ in range(100):
+            if failed:
+                break
+            await aio.sleep(0.05)
+        await aio.sleep(0.3)
+        assert [1] == failed  # not again and again
+        patch.setattr(vector_registered, "_LATE", 0.0)
+        with pytest.raises(BackendError, match="no connection"):
+            async with other.begin() as session:
+                session.add(Plain(id=100))
+    monkeypatch.setattr(vector_registered, "_LATE", 0.0)
+    async with db.begin() as session:
+        session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
+    async with other.begin() as session:
+        await session.execute(delete(Plain).where(Plain.id == 1))
+    assert [2, 3] == await near(db, Song.sound)
 
 
 async def test_old_records_of_indexes_that_nobody_applies_are_let_go(
@@ -237,7 +307,7 @@ async def test_old_records_of_indexes_that_nobody_applies_are_let_go(
         return
     for name in ("READERS", "_LATE"):
         monkeypatch.setattr(vector_records, name, timedelta(seconds=-5))
-    monkeypatch.setattr(vector_indexes, "_REGISTERED", 0.0)
+    monkeypatch.setattr(vector_registered, "_LATE", 0.0)
     monkeypatch.setattr(other.vectors._keeper, "_pause", 0.1)
     for key in (2, 3):
         async with other.begin() as session:

@@ -198,9 +198,13 @@ async def test_what_a_transaction_does_not_have(db: AsyncDB) -> None:
             return
         assert [0, 0, 1, 1, 2, 2] == (await session.scalars(both)).all()
         session.add(Note(id=3, text="new"))
-        with pytest.raises(UnsupportedError, match=r"a transaction has no \$unionWith"):
+        with pytest.raises(
+            UnsupportedError, match=r"a transaction has no \$unionWith; commit\(\) or rollback\(\) first"
+        ):
             await session.execute(both)
-        with pytest.raises(UnsupportedError, match=r"a transaction has no \$unionWith"):
+        with pytest.raises(
+            UnsupportedError, match=r"a transaction has no \$unionWith; commit\(\) or rollback\(\) first"
+        ):
             [row async for row in session.stream(both)]
         assert 4 == await session.scalar(select(func.count(Note)))
         await session.commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
@@ -43,9 +44,11 @@ from superorm import (
     update,
     vector,
 )
-from superorm._async import vector_models
+from superorm._async import vector_models, vector_registered
+from superorm._io import aio
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
+from tests.databases import drop_database
 
 
 class Account(Document):
@@ -133,7 +136,7 @@ async def watched(mongodb_uri: str) -> AsyncIterator[Watched]:
     async with AsyncMongoClient[dict[str, Any]](mongodb_uri, event_listeners=[commands]) as client:
         yield Watched(mongodb_uri, client, name, commands)
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(name)
+        drop_database(client, name)
 
 
 async def stored(db: AsyncDB, collection: str = "accounts") -> list[dict[str, Any]]:
@@ -545,6 +548,51 @@ async def test_round_trips_of_a_commit(watched: Watched) -> None:
     async with watched.client.start_session() as raw, await raw.start_transaction():
         await watched.client[watched.name].notes.update_one({"_id": 1}, {"$set": {"text": "raw"}}, session=raw)
     assert ["update", "commitTransaction"] == watched.commands.names
+
+
+DURING: ContextVar[int] = ContextVar("DURING", default=0)
+"""The number of the commit that is under way, for all that happens on its behalf."""
+
+
+class Attributed(Commands):
+    """The names of the commands of each numbered commit, under 0 those of the background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_commit: dict[int, list[str]] = {}
+
+    def started(self, event: Any) -> None:
+        super().started(event)
+        self.by_commit.setdefault(DURING.get(), []).append(event.command_name)
+
+
+async def test_round_trips_of_later_commits(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They send nothing more: which indexes others registered is read in the background, also while nobody commits."""
+    monkeypatch.setattr(vector_registered, "_EVERY", 0.1)
+    monkeypatch.setattr(vector_registered, "_LATE", 1.0)
+    commands = Attributed()
+    name = f"test_{uuid4().hex[:12]}"
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri, event_listeners=[commands]) as client:
+        db = Watched(mongodb_uri, client, name, commands).db()
+        async with db.begin() as session:
+            session.add(Note(id=1))
+        commands.by_commit.clear()
+        async with db.session() as session:
+            note = await session.get_one(Note, 1)
+            for number in (1, 2):
+                note.text = f"changed {number}"
+                await aio.sleep(1.3)
+                token = DURING.set(number)
+                await session.commit()
+                DURING.reset(token)
+        in_background = [one for one in commands.by_commit.pop(0) if one == "aggregate"]
+        assert {number: ["update", "commitTransaction"] for number in (1, 2)} == commands.by_commit
+        assert len(in_background) > 2
+        await db.close()
+        commands.by_commit.clear()
+        await aio.sleep(0.3)
+        assert {} == commands.by_commit
+        await client.drop_database(name)
 
 
 async def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

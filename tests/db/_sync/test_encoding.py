@@ -37,6 +37,7 @@ from superorm._sync import vector_reencode
 from superorm._sync.vector_models import VectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
+from tests.databases import drop_database
 from tests.db.letters import Letters
 
 
@@ -329,8 +330,8 @@ def watched(mongodb_uri: str) -> Iterator[tuple[DB, list[bool]]]:
             Seen.asked = lambda: within.append(bool(commands.open))
             yield db, within
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 @pytest.mark.parametrize("way", UPDATES)

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pymongo
 import pytest
 
 from superorm import (
     DB,
+    BackendError,
     ComponentNotFoundError,
     ConfigurationError,
     Document,
@@ -300,6 +302,26 @@ def test_beside_writers(db: DB, real: bool, monkeypatch: pytest.MonkeyPatch) -> 
     assert nearest(texts, second) == search(db)
     report = db.check(Bird)
     assert report.ok, report.problems
+
+
+def test_vectors_that_one_transaction_cannot_hold(
+    db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused before any is encoded, with the limit, which is a tenth of the server's cache."""
+    if not real:
+        return
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        cache = client.admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"]
+    texts = fill(db)
+    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11)
+    with pytest.raises(BackendError, match=rf"reencode_birds\.vec.* 11 documents .* {cache // 10 >> 20} MiB"):
+        db.rebuild(Bird.vec, reencode=True)
+    assert [] == Second.texts
+    assert rows(texts, first) == stored(db)
+    assert nearest(texts, first) == search(db)
+    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
+    db.rebuild(Bird.vec, reencode=True)
+    assert rows(texts, second) == stored(db)
 
 
 def test_a_session_that_computed_by_the_old_version(

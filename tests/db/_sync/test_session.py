@@ -228,8 +228,9 @@ def test_duplicate_key(db: DB, real: bool) -> None:
         session.add(Keyed(id="a"))
     with db.session() as session:
         session.add_all([Keyed(id="b"), Keyed(id="a")])
-        with pytest.raises(DuplicateKeyError):
+        with pytest.raises(DuplicateKeyError) as caught:
             session.commit()
+        assert (Keyed, "a", "id") == (caught.value.document_class, caught.value.key, caught.value.field)
         session.rollback()
     keys = [document["_id"] for document in stored(db, "keyed")]
     assert (["a"] if real else ["a", "b"]) == keys

@@ -12,10 +12,22 @@ import numpy as np
 import pytest
 from pymongo import MongoClient
 
-from superorm import DB, Document, Mapped, connect, delete, field, insert, select, update, vector
+from superorm import (
+    DB,
+    BackendError,
+    Document,
+    Mapped,
+    connect,
+    delete,
+    field,
+    insert,
+    select,
+    update,
+    vector,
+)
 from superorm._io import sio
-from superorm._sync import vector_indexes, vector_records
-from superorm.compile.plan import Find
+from superorm._sync import vector_records, vector_registered
+from superorm.compile.plan import Aggregate, Find
 from superorm.schema.registry import Registry
 from superorm.vectors.records import COLLECTION
 
@@ -146,11 +158,12 @@ def test_looking_for_the_indexes_of_others_reads_no_record(
         sent.append(plan)
         return read(plan, **settings)
 
-    monkeypatch.setattr(vector_indexes, "_REGISTERED", -1.0)
+    monkeypatch.setattr(vector_registered, "_LATE", -1.0)
     monkeypatch.setattr(backend, "read", reads)
     with db.begin() as session:
         session.add(Song(id=20))
-    (plan,) = [one for one in sent if one.collection == COLLECTION]
+    # upkeep in the background reads with Find
+    (plan,) = [one for one in sent if isinstance(one, Aggregate) and one.collection == COLLECTION]
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         command: dict[str, Any] = {"aggregate": COLLECTION, "pipeline": list(plan.pipeline), "cursor": {}}
         explained = client[backend.name].command("explain", command, verbosity="executionStats")
@@ -215,11 +228,68 @@ def test_indexes_of_other_programs_are_read_again(db: DB, other: DB, monkeypatch
     with db.begin() as session:
         session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
     assert [1, 2, 3] == near(db, Song.sound)
-    monkeypatch.setattr(vector_indexes, "_REGISTERED", 0.0)
+    monkeypatch.setattr(vector_registered, "_LATE", 0.0)
     for key in (1, 2):
         with other.begin() as session:
             session.execute(delete(Plain).where(Plain.id == key))
     assert [3] == near(db, Song.sound)
+
+
+def test_indexes_of_other_programs_are_noticed_in_the_background(
+    db: DB, other: DB, real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before what was read last is too old."""
+    if not real:
+        return
+    monkeypatch.setattr(other.vectors._registered._reading, "_every", 0.1)
+    with other.begin() as session:
+        session.add(Plain(id=100))
+    with db.begin() as session:
+        session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
+    for _ in range(100):
+        if f"{NAME}.sound" in other.vectors._registered.names():
+            break
+        sio.sleep(0.1)
+    with other.begin() as session:
+        session.execute(delete(Plain).where(Plain.id == 1))
+    assert [2, 3] == near(db, Song.sound)
+
+
+def test_indexes_of_other_programs_are_read_where_that_failed_in_the_background(
+    db: DB, other: DB, real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first commit after what was read last is too old, which has the error if it fails again."""
+    if not real:
+        return
+    registered, failed = other.vectors._registered, list[int]()
+
+    def fails(plan: Any, **settings: Any) -> Any:
+        if plan.collection == COLLECTION:
+            failed.append(1)
+            raise BackendError("no connection")
+        return read(plan, **settings)
+
+    read = other.parts.data_backend.read
+    monkeypatch.setattr(registered._reading, "_every", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(other.parts.data_backend, "read", fails)
+        registered._reading.start()
+        for _ in range(100):
+            if failed:
+                break
+            sio.sleep(0.05)
+        sio.sleep(0.3)
+        assert [1] == failed  # not again and again
+        patch.setattr(vector_registered, "_LATE", 0.0)
+        with pytest.raises(BackendError, match="no connection"):
+            with other.begin() as session:
+                session.add(Plain(id=100))
+    monkeypatch.setattr(vector_registered, "_LATE", 0.0)
+    with db.begin() as session:
+        session.add_all(Song(id=n, sound=at(n)) for n in range(1, 4))
+    with other.begin() as session:
+        session.execute(delete(Plain).where(Plain.id == 1))
+    assert [2, 3] == near(db, Song.sound)
 
 
 def test_old_records_of_indexes_that_nobody_applies_are_let_go(
@@ -235,7 +305,7 @@ def test_old_records_of_indexes_that_nobody_applies_are_let_go(
         return
     for name in ("READERS", "_LATE"):
         monkeypatch.setattr(vector_records, name, timedelta(seconds=-5))
-    monkeypatch.setattr(vector_indexes, "_REGISTERED", 0.0)
+    monkeypatch.setattr(vector_registered, "_LATE", 0.0)
     monkeypatch.setattr(other.vectors._keeper, "_pause", 0.1)
     for key in (2, 3):
         with other.begin() as session:

@@ -199,9 +199,13 @@ def test_what_a_transaction_does_not_have(db: DB) -> None:
             return
         assert [0, 0, 1, 1, 2, 2] == session.scalars(both).all()
         session.add(Note(id=3, text="new"))
-        with pytest.raises(UnsupportedError, match=r"a transaction has no \$unionWith"):
+        with pytest.raises(
+            UnsupportedError, match=r"a transaction has no \$unionWith; commit\(\) or rollback\(\) first"
+        ):
             session.execute(both)
-        with pytest.raises(UnsupportedError, match=r"a transaction has no \$unionWith"):
+        with pytest.raises(
+            UnsupportedError, match=r"a transaction has no \$unionWith; commit\(\) or rollback\(\) first"
+        ):
             [row for row in session.stream(both)]
         assert 4 == session.scalar(select(func.count(Note)))
         session.commit()

@@ -12,6 +12,7 @@ import pytest_asyncio
 from pymongo.database import Database
 
 from superorm import connect_async
+from tests.databases import drop_database
 from tests.differential._async.world import AsyncWorld
 
 
@@ -21,7 +22,7 @@ def database(mongodb_uri: str) -> Iterator[Database[dict[str, Any]]]:
     with pymongo.MongoClient(mongodb_uri) as client:
         database = client[f"test_{uuid4().hex[:12]}"]
         yield database
-        client.drop_database(database.name)
+        drop_database(client, database.name)
 
 
 @pytest_asyncio.fixture

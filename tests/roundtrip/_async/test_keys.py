@@ -32,6 +32,7 @@ from superorm import (
     register_type,
 )
 from superorm.unitofwork.encode import CODEC_OPTIONS
+from tests.databases import drop_database
 from tests.schema.helpers import exact
 
 COLLECTION = "kept"
@@ -160,8 +161,8 @@ def kept(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
     name = f"test_{uuid4().hex[:12]}"
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         yield client[name].get_collection(COLLECTION, codec_options=CODEC_OPTIONS)
-        client.drop_database(name)
-        client.drop_database(f"_filesystem:{name}")
+        drop_database(client, name)
+        drop_database(client, f"_filesystem:{name}")
 
 
 @pytest_asyncio.fixture

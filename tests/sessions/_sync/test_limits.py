@@ -35,6 +35,7 @@ from superorm import (
     update,
 )
 from superorm.backends.errors import has_error_label
+from tests.databases import drop_database
 
 registry = Registry()
 MANY = 100_001
@@ -133,7 +134,7 @@ def place(mongodb_uri: str) -> Iterator[Place]:
     for place in places(mongodb_uri):
         yield place
         with pymongo.MongoClient(mongodb_uri) as client:
-            client.drop_database(place.name)
+            drop_database(client, place.name)
 
 
 @pytest.fixture

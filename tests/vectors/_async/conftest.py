@@ -18,15 +18,19 @@ from superorm.backends._async.mongomock import AsyncMongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+from tests.databases import drop_database
 from tests.vectors._async.world import AsyncWorld
+from tests.vectors.s3_server import LEASE, S3Server
 
-PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock"]
+PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock", "s3-mongod"]
 
 
 @pytest_asyncio.fixture
-async def make_world(mongodb_uri: str, tmp_path: Path) -> AsyncIterator[Callable[[str], AsyncWorld]]:
+async def make_world(
+    mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Callable[[str], AsyncWorld]]:
     """Makes a world for a pair of engine and backend; called again, another process's view of the same database."""
-    name = f"vectors_{uuid4().hex[:12]}"
+    name, bucket = f"vectors_{uuid4().hex[:12]}", ""
     client: Any = pymongo.MongoClient(mongodb_uri)
     opened: list[Any] = []
 
@@ -41,15 +45,22 @@ async def make_world(mongodb_uri: str, tmp_path: Path) -> AsyncIterator[Callable
             mock = mongomock_client(name)
             backend, plain = AsyncMongomockDatabackend(mock, name), mock[name]
         engine: Any = AsyncMemoryVectorIndex()
-        if engine_name != "memory":
-            cache_bytes = 0 if engine_name == "lancescan" else 1 << 20
+        cache_bytes = 0 if engine_name.endswith("scan") else 1 << 20
+        if engine_name.startswith("s3"):
+            nonlocal bucket
+            server: S3Server = request.getfixturevalue("s3")
+            bucket = bucket or server.bucket()
+            engine = AsyncLanceVectorIndex(
+                f"s3://{bucket}/lance", storage_options=server.options, cache_bytes=cache_bytes, lease_seconds=LEASE
+            )
+        elif engine_name != "memory":
             engine = AsyncLanceVectorIndex(str(tmp_path / "lance"), cache_bytes=cache_bytes)
         return AsyncWorld(backend, plain, AsyncVectorIndexes(backend, engine))
 
     yield make
     for own in opened:
         await own.close()
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
 
 

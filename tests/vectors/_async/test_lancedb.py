@@ -9,13 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
 import pytest
 import pytest_asyncio
 
 from superorm._async import vector_builds, vector_records
 from superorm._io import aio
-from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.exc import ConfigurationError
+from superorm.schema.vector_spec import IndexSpec
 from superorm.vectors import upkeep
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors.errors import VersionLost
@@ -183,9 +185,7 @@ async def test_another_kind_of_vector(filled: AsyncWorld) -> None:
 
 
 async def test_bad_directories(make_world: Callable[[str], AsyncWorld], tmp_path: Path) -> None:
-    """A remote URI is unsupported, a path that is no directory a configuration error that names it."""
-    with pytest.raises(UnsupportedError, match="s3://"):
-        AsyncLanceVectorIndex("s3://bucket/vectors")
+    """A path that is no directory is a configuration error that names it."""
     (tmp_path / "lance").write_text("a file")
     world = make_world("lancedb-mongod")
     with pytest.raises(ConfigurationError, match="lance"):
@@ -256,3 +256,24 @@ async def test_a_table_of_before_lengths_were_recorded_is_built_anew(
     hits = await make_world("lancedb-mongod").agrees(VECTORS[0], 5)
     assert 1 == hits.explanation.calls
     assert np.isclose(1, records.find_one({"kind": "state"})["norm"])
+
+
+def test_the_memory_for_indexes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search reads those parts of an index again that LanceDB does not keep; the answers are the same."""
+    rows = np.random.default_rng(0).standard_normal((20_000, 64)).astype("f4")
+    directory = LanceDirectory(tmp_path)
+    directory.open()
+    directory.create("t", 64)
+    directory.append("t", [f"{key:05}" for key in range(len(rows))], rows)
+    assert directory.build_index("t", "euclidean", IndexSpec("ivf_flat", {"num_partitions": 20}), lambda: True)
+    session, sessions = lancedb.Session, list[Any]()
+    monkeypatch.setattr(lancedb, "Session", lambda **sizes: sessions.append(session(**sizes)) or sessions[-1])
+    for cached in (2 << 20, 1 << 30):
+        directory = LanceDirectory(tmp_path, cached)
+        for query in rows[:5]:
+            found = directory.nearest("t", 3, query, "euclidean", 10, (), 100.0, False)
+            nearest = np.argsort(((rows - query) ** 2).sum(axis=1), kind="stable")[:10]
+            assert [f"{key:05}" for key in nearest] == found.keys
+    few, all_parts = (one.size_bytes for one in sessions)
+    assert few < 3 << 20
+    assert all_parts > rows.nbytes

@@ -11,6 +11,7 @@ import pytest
 from superorm._async.vector_view import Unfiltered
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Insert
+from superorm.vectors import planning
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors.one_read import SMALL
 from tests.vectors._async.world import AsyncWorld
@@ -121,8 +122,11 @@ async def test_projections_of_large_fields(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-async def test_many_that_match_have_no_vector(make_world: MakeWorld, pair: str) -> None:
+async def test_many_that_match_have_no_vector(
+    make_world: MakeWorld, pair: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Keys are listed up to three for each row; where even more match, the rows are looked through instead."""
+    monkeypatch.setattr(planning, "FEW", 1_000)
     world = await filled(make_world(pair), 0)
     bare = [{"_id": i, "r": 1} for i in range(1_000, 3_500)]
     await world.write([Insert("things", bare)], [])

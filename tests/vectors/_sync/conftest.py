@@ -18,15 +18,17 @@ from superorm.backends._sync.mongomock import MongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
+from tests.databases import drop_database
 from tests.vectors._sync.world import World
+from tests.vectors.s3_server import LEASE, S3Server
 
-PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock"]
+PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongod", "lancedb-mongomock", "s3-mongod"]
 
 
 @pytest.fixture
-def make_world(mongodb_uri: str, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+def make_world(mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], World]]:
     """Makes a world for a pair of engine and backend; called again, another process's view of the same database."""
-    name = f"vectors_{uuid4().hex[:12]}"
+    name, bucket = f"vectors_{uuid4().hex[:12]}", ""
     client: Any = pymongo.MongoClient(mongodb_uri)
     opened: list[Any] = []
 
@@ -41,15 +43,22 @@ def make_world(mongodb_uri: str, tmp_path: Path) -> Iterator[Callable[[str], Wor
             mock = mongomock_client(name)
             backend, plain = MongomockDatabackend(mock, name), mock[name]
         engine: Any = MemoryVectorIndex()
-        if engine_name != "memory":
-            cache_bytes = 0 if engine_name == "lancescan" else 1 << 20
+        cache_bytes = 0 if engine_name.endswith("scan") else 1 << 20
+        if engine_name.startswith("s3"):
+            nonlocal bucket
+            server: S3Server = request.getfixturevalue("s3")
+            bucket = bucket or server.bucket()
+            engine = LanceVectorIndex(
+                f"s3://{bucket}/lance", storage_options=server.options, cache_bytes=cache_bytes, lease_seconds=LEASE
+            )
+        elif engine_name != "memory":
             engine = LanceVectorIndex(str(tmp_path / "lance"), cache_bytes=cache_bytes)
         return World(backend, plain, VectorIndexes(backend, engine))
 
     yield make
     for own in opened:
         own.close()
-    client.drop_database(name)
+    drop_database(client, name)
     client.close()
 
 

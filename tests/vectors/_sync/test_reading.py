@@ -12,6 +12,7 @@ import pytest
 from superorm._sync.vector_view import Unfiltered
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Insert
+from superorm.vectors import planning
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors.one_read import SMALL
 from tests.vectors._sync.world import World
@@ -122,8 +123,9 @@ def test_projections_of_large_fields(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_many_that_match_have_no_vector(make_world: MakeWorld, pair: str) -> None:
+def test_many_that_match_have_no_vector(make_world: MakeWorld, pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are listed up to three for each row; where even more match, the rows are looked through instead."""
+    monkeypatch.setattr(planning, "FEW", 1_000)
     world = filled(make_world(pair), 0)
     bare = [{"_id": i, "r": 1} for i in range(1_000, 3_500)]
     world.write([Insert("things", bare)], [])

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from attrs import evolve
+from lancedb.table import LanceTable
 
 from superorm._io import sio
 from superorm._sync import vector_indexes
 from superorm.exc import BackendError
 from superorm.schema.vector_spec import IndexSpec
-from superorm.vectors import lance_directory, upkeep
+from superorm.vectors import lance_directory, leaving, upkeep
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.records import Made, State
 from superorm.vectors.request import SearchRequest
@@ -179,6 +185,71 @@ def test_it_ends_when_it_is_not_to_go_on(large: World) -> None:
         copies.tables.copy(before, 99, before, lambda: True)
 
 
+def test_closing_while_an_index_is_built(large: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for, and never published; it goes when it is finished, and who comes later builds another."""
+    monkeypatch.setattr(leaving, "PATIENCE", 0.3)
+    begun, go, create = list[str](), threading.Event(), LanceTable.create_index
+
+    def slow(self: LanceTable, *args: Any, **options: Any) -> None:
+        begun.append(self.name)
+        assert go.wait(100)
+        create(self, *args, **options)
+
+    monkeypatch.setattr(LanceTable, "create_index", slow)
+    indexes = vector_indexes.VectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
+    indexes._keeper._pause = 0.01
+    before = state_of(large)["table"]
+    indexes.ensure(large.spec)
+    for _ in range(1_000):
+        if begun:
+            break
+        sio.sleep(0.01)
+    start = time.monotonic()
+    indexes.close()
+    assert time.monotonic() - start < 30
+    copies: Any = large.indexes.copies
+    path = copies.tables._directory.path
+    assert {before, begun[0]} == {table.stem for table in path.glob("*.lance")}
+    state = state_of(large)
+    assert (before, [begun[0].rpartition("-")[2]]) == (state["table"], list(state["drop"]))
+    large.agrees(VECTORS[0], 5)
+    go.set()
+    for _ in range(1_000):
+        if [before] == [table.stem for table in path.glob("*.lance")]:
+            break
+        sio.sleep(0.01)
+    else:
+        pytest.fail("what was left is not removed")
+    always_keep(copies, large.spec)
+    assert "ivf_flat" == state_of(large)["made"]["index"]["kind"]
+    large.agrees(VECTORS[0], 5)
+
+
+LEAVES = """
+import sys, time
+import numpy as np
+from superorm.schema.vector_spec import IndexSpec
+from superorm.vectors import leaving
+from superorm.vectors.lance_directory import LanceDirectory
+from pathlib import Path
+
+leaving.PATIENCE = 0.5
+directory = LanceDirectory(Path(sys.argv[1]))
+directory.open()
+rows = np.random.default_rng(0).standard_normal((40_000, 64)).astype("f4")
+directory.create("t", 64)
+directory.append("t", [f"{key:05}" for key in range(len(rows))], rows)
+slowly = IndexSpec("hnsw_sq", {"m": 60, "ef_construction": 20_000})
+print(directory.build_index("t", "cosine", slowly, lambda: False), directory._pinned("t", 2).index)
+"""
+
+
+def test_a_process_ends_while_an_index_is_built(tmp_path: Path) -> None:
+    """It does not wait for LanceDB, whose work would take minutes."""
+    done = subprocess.run([sys.executable, "-c", LEAVES, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert (0, "False None\n") == (done.returncode, done.stdout), done.stderr
+
+
 def test_a_publication_in_doubt(large: World) -> None:
     """A table whose publication was committed, though nobody could say so, is not removed."""
     copies: Any = large.indexes.copies
@@ -310,6 +381,10 @@ def test_when() -> None:
     assert is_due(spec, table(age=1.01), 1024, None, NOW)  # a megabyte
     assert not is_due(spec, table(age=0.99), 1024, None, NOW)
     assert is_due(spec, table(n=100), 1024, flat, NOW)
+    assert is_due(spec, table(n=36, age=0), 1024, flat, NOW)  # its first index
+    other = IndexSpec("ivf_pq", {})
+    assert not is_due(spec, table(age=0.99, index=other), 1024, flat, NOW)
+    assert is_due(spec, table(age=1.01, index=other), 1024, flat, NOW)
     assert not is_due(spec, table(index=flat, changed=102), 1024, flat, NOW)
     assert is_due(spec, table(index=flat, changed=103), 1024, flat, NOW)
     assert is_due(spec, State(64, 0, 1, "t"), 1024, None, NOW)

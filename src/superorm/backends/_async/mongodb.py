@@ -153,7 +153,7 @@ class AsyncMongoDatabackend:
     ) -> AsyncCursor[dict[str, Any]] | AsyncCommandCursor[dict[str, Any]]:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
-            return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or None)
+            return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or plan.batch_size or None)
         if plan.naive:
             collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(

@@ -154,7 +154,7 @@ class MongoDatabackend:
     ) -> Cursor[dict[str, Any]] | CommandCursor[dict[str, Any]]:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
-            return collection.aggregate(plan.pipeline, session, batchSize=batch_size or None)
+            return collection.aggregate(plan.pipeline, session, batchSize=batch_size or plan.batch_size or None)
         if plan.naive:
             collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(

@@ -22,12 +22,12 @@ __all__ = [
     "NumberType",
     "SpreadType",
     "UntoldType",
+    "WrapperType",
     "bare",
     "item_of",
     "list_of",
     "one_of",
     "same_kind",
-    "surely_differ",
     "untold",
     "unwound",
     "widest",
@@ -58,7 +58,9 @@ def _class(value: object) -> type:
     return type(value)
 
 
-class _Wrapper(BsonType):
+class WrapperType(BsonType):
+    """Values of another type, which may be read otherwise."""
+
     def __init__(self, inner: BsonType) -> None:
         self.inner = inner
         self.name = inner.name
@@ -84,7 +86,7 @@ class _Wrapper(BsonType):
         return self.inner.member(name)
 
 
-class KeptType(_Wrapper):
+class KeptType(WrapperType):
     """A type of which wrong values are read as they are."""
 
     reads = AnyType.reads
@@ -96,7 +98,7 @@ class KeptType(_Wrapper):
             return deepcopy(value)
 
 
-class SpreadType(_Wrapper):
+class SpreadType(WrapperType):
     """Values whose path leads through a list, so that there may be a list of such."""
 
     def __init__(self, inner: BsonType) -> None:
@@ -126,7 +128,7 @@ def untold(kind: BsonType | None) -> UntoldType | None:
     match kind:
         case UntoldType():
             return kind
-        case _Wrapper(inner=inner) | ListType(element=inner):
+        case WrapperType(inner=inner) | ListType(element=inner):
             return untold(inner)
         case UnionType(members=members):
             return next(filter(None, map(untold, members)), None)
@@ -142,7 +144,7 @@ def one_of(kinds: Sequence[BsonType], names: Sequence[str]) -> BsonType:
     if len(kinds) == 1:
         return kinds[0]
     if len({_identity(bare(kind)) for kind in kinds}) == 1:
-        return max(kinds, key=lambda kind: (isinstance(kind, _Wrapper), type(None) in kind.reads))
+        return max(kinds, key=lambda kind: (isinstance(kind, WrapperType), type(None) in kind.reads))
     for wrapper in KeptType, SpreadType:
         if any(isinstance(kind, wrapper) for kind in kinds):
             return wrapper(one_of([kind.inner if isinstance(kind, wrapper) else kind for kind in kinds], names))
@@ -245,14 +247,14 @@ def same_kind(kinds: Iterable[BsonType | None]) -> BsonType | None:
         return unclear
     first, *others = known
     if all(other is first or _identity(other) == _identity(first) for other in others):
-        return next((kind for kind in known if isinstance(kind, _Wrapper)), first)
+        return next((kind for kind in known if isinstance(kind, WrapperType)), first)
     return widest(found)
 
 
 def _identity(kind: BsonType, seen: tuple[BsonType, ...] = ()) -> Any:
     """What is equal of types that read alike: the classes of their values. TypedDicts in `seen` hold themselves."""
     match kind:
-        case _Wrapper(inner=inner):
+        case WrapperType(inner=inner):
             return _identity(inner, seen)
         case EnumType(enum=cls) | RegisteredType(cls=cls) | EmbeddedType(mapping=cls):
             return cls
@@ -290,13 +292,3 @@ def widest(kinds: Iterable[BsonType | None], least: type[int | float] = int) -> 
         if found is Decimal or python is int:
             python = found
     return NumberType(python)
-
-
-def surely_differ(stored: BsonType, kind: BsonType) -> bool:
-    """Whether no value that the one type stores, null aside, can be read as the other."""
-    null = {type(None)}
-    reads = set(kind.reads - null)
-    if reads & {int, float}:
-        reads |= {int, Int64, float}
-    given = stored.reads - null
-    return bool(given and reads) and not given & reads

@@ -1,9 +1,9 @@
-"""Vectors in a local LanceDB directory."""
+"""Vectors in LanceDB, in a local directory or in a bucket."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,29 +13,54 @@ from superorm.exc import ConfigurationError, UnsupportedError
 from superorm.schema.vector_spec import IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
-from superorm.vectors.lance_directory import LanceDirectory
+from superorm.vectors.lance_bucket import LanceBucket
+from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
+from superorm.vectors.s3_address import S3Address
 
 __all__ = ["AsyncLanceVectorIndex"]
 
 
 class AsyncLanceVectorIndex:
-    """The vector database of a DB in a directory: one LanceDB table an index, a copy that can always be rebuilt.
+    """The vector database of a DB: one LanceDB table an index, a copy that can always be rebuilt.
 
+    `uri` is a local directory, or ``s3://bucket/prefix`` for one that all machines share, in Amazon S3 or
+    a store that speaks its protocol and honours conditional writes. Credentials, endpoint and region come from
+    the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``AWS_REGION``...), or from `storage_options`,
+    which are LanceDB's; `endpoint`, `region` and `allow_http` may also stand in the URI: ``s3://bucket?region=...``.
+    A writer of a bucket that dies or sleeps for `lease_seconds` gives way to another.
     Tables whose vectors take up to `cache_bytes` together are held in memory as well, and ranked there.
-    Raises ``UnsupportedError`` for a directory that is not local.
+    Of the indexes of larger ones, which hold the vectors again, LanceDB keeps up to `index_cache_bytes` in memory.
+    Raises ``ConfigurationError`` for a URI that cannot be, ``UnsupportedError`` for one of another kind.
     """
 
     kind = "lancedb"
 
-    def __init__(self, uri: str = "~/.lancedb", *, cache_bytes: int = 128 << 20) -> None:
-        if "://" in uri:
-            raise UnsupportedError(
-                f"LanceDB at {uri.partition('://')[0]}://: this release opens local directories only"
-            )
-        self.uri = str(Path(uri).expanduser().absolute())
-        self._directory = LanceDirectory(Path(self.uri))
+    def __init__(
+        self,
+        uri: str = "~/.lancedb",
+        *,
+        storage_options: Mapping[str, str] | None = None,
+        cache_bytes: int = 128 << 20,
+        index_cache_bytes: int = INDEX_CACHE,
+        lease_seconds: float = 20.0,
+    ) -> None:
+        scheme, there, _ = uri.partition("://")
+        if there and scheme != "s3":
+            raise UnsupportedError(f"LanceDB at {scheme}://: this release opens local directories and s3:// only")
+        self.lease: float | None = None
+        if there:
+            if lease_seconds <= 0:
+                raise ConfigurationError(f"lease_seconds={lease_seconds}: a lease lasts for some seconds")
+            address = S3Address.of(uri, storage_options)
+            self.uri, self.lease = address.uri, lease_seconds
+            self._directory: LanceDirectory = LanceBucket(address, index_cache_bytes)
+        else:
+            if storage_options:
+                raise ConfigurationError("storage_options are for an s3:// URI; a local directory has none")
+            self.uri = str(Path(uri).expanduser().absolute())
+            self._directory = LanceDirectory(Path(self.uri), index_cache_bytes)
         self.resident = Resident(aio.Lock, cache_bytes)
 
     def __repr__(self) -> str:
@@ -47,7 +72,7 @@ class AsyncLanceVectorIndex:
 
     @asynccontextmanager
     async def lock(self, name: str, *, patience: float | None = None) -> AsyncGenerator[None]:
-        """Hold an index's writer lock. Raises ``EngineBusy`` after `patience` seconds of waiting."""
+        """Hold an index's writer lock, that of a local directory. Raises ``EngineBusy`` after `patience` seconds."""
         lock, start, pause = FileLock(self._directory.path / f"{name}.lock"), time.monotonic(), 0.002
         try:
             while not lock.acquire():
@@ -85,10 +110,11 @@ class AsyncLanceVectorIndex:
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-    ) -> int:
+    ) -> int | None:
         """Restore `ver`, replace what the table holds of the touched keys by rows (n, dim); the version made.
 
-        Call it under the lock. Raises ``VersionLost``.
+        Call it under the lock. None where another wrote meanwhile, whose lease had expired: what was made is not
+        to be published. Raises ``VersionLost``.
         """
         return await aio.in_thread(self._directory.write, table, ver, touched, keys, rows)
 
@@ -96,9 +122,9 @@ class AsyncLanceVectorIndex:
         """Put all rows of a version into an empty table; False where it was not to go on. Raises ``VersionLost``."""
         return await aio.in_thread(self._directory.copy, source, ver, table, go_on)
 
-    async def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None:
-        """Give a table an index of its vectors."""
-        await aio.in_thread(self._directory.build_index, table, metric, index)
+    async def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool:
+        """Give a table an index of its vectors; False where it was not to go on: the table goes when it is finished."""
+        return await aio.in_thread(self._directory.build_index, table, metric, index, go_on)
 
     async def drop(self, table: str) -> None:
         """Remove the table, if it is there."""

@@ -26,6 +26,8 @@ class AsyncVectorTables(Protocol):
 
     kind: str
     uri: str
+    lease: float | None
+    """Of an engine that all machines share: the seconds for which a writer's lease lasts. None: `lock` is used."""
     resident: Resident[aio.Lock]
     """Tables held in process memory, in the place of which memory is searched."""
 
@@ -48,11 +50,11 @@ class AsyncVectorTables(Protocol):
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-    ) -> int: ...
+    ) -> int | None: ...
 
     async def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
 
-    async def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None: ...
+    async def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool: ...
 
     async def drop(self, table: str) -> None: ...
 

@@ -27,6 +27,8 @@ class VectorTables(Protocol):
 
     kind: str
     uri: str
+    lease: float | None
+    """Of an engine that all machines share: the seconds for which a writer's lease lasts. None: `lock` is used."""
     resident: Resident[sio.Lock]
     """Tables held in process memory, in the place of which memory is searched."""
 
@@ -49,11 +51,11 @@ class VectorTables(Protocol):
         touched: Sequence[str],
         keys: Sequence[str],
         rows: Matrix,
-    ) -> int: ...
+    ) -> int | None: ...
 
     def copy(self, source: str, ver: int, table: str, go_on: Callable[[], bool]) -> bool: ...
 
-    def build_index(self, table: str, metric: Metric, index: IndexSpec) -> None: ...
+    def build_index(self, table: str, metric: Metric, index: IndexSpec, go_on: Callable[[], bool]) -> bool: ...
 
     def drop(self, table: str) -> None: ...
 

@@ -1,0 +1,129 @@
+"""Python values in conditions on fields that several classes declare, and that these store differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import superorm
+from superorm import DB, Document, Embedded, Mapped, Registry, Session, StatementError, case, field, func, select
+
+registry = Registry()
+
+
+class Pin(Embedded):
+    size: Mapped[int] = field(default=1)
+
+
+class Nail(Embedded):
+    length: Mapped[int] = field(default=1)
+
+
+class Fixed(Embedded):
+    """Pins are all that it has, so that their documents need not name their class."""
+
+    part: Mapped[Pin] = field(factory=Pin)
+    parts: Mapped[list[Pin]] = field(factory=lambda: [Pin()])
+    named: Mapped[dict[str, Pin]] = field(factory=lambda: {"a": Pin()})
+
+
+class Loose(Embedded):
+    part: Mapped[Pin | Nail] = field(factory=Pin)
+    parts: Mapped[list[Pin | Nail]] = field(factory=lambda: [Pin()])
+    named: Mapped[dict[str, Pin | Nail]] = field(factory=lambda: {"a": Pin()})
+
+
+class Shelf(Document, registry=registry):
+    __collection__ = "shelves_of_values_by_class"
+    id: Mapped[int] = field(primary_key=True)
+    held: Mapped[Fixed | Loose]
+    mixed: Mapped[list[Pin] | Pin | Nail | None] = field(default=None)
+    several: Mapped[list[Pin | Nail] | Fixed | None] = field(default=None)
+    pin: Mapped[Pin] = field(factory=Pin)
+
+
+class Wide(Shelf):
+    pin: Mapped[Pin | Nail] = field(factory=Pin)  # type: ignore[assignment]
+
+
+SHELF: Any = Shelf
+PIN = {"size": 1}
+NAMED = {"_type": "Pin", "size": 1}
+
+
+@pytest.fixture(scope="module", params=["mongomock", "mongodb"])
+def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
+    """A shelf of each kind, twice with what is looked for and twice with something else."""
+    name = f"by_{uuid4().hex[:10]}"
+    url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
+    where: Any = {} if request.param == "mongomock" else {"database": name}
+    other: dict[str, Any] = {"part": Pin(size=2), "parts": [Pin(size=2)], "named": {"a": Pin(size=2)}}
+    with superorm.connect(url, **where, vector_database="memory://", artifact_store="memory://") as db:
+        with db.begin() as session:
+            session.add(Shelf(id=1, held=Fixed(), mixed=[Pin()], several=[Pin()]))
+            session.add(Wide(id=2, held=Loose(), mixed=Pin(), several=[Nail()]))
+            session.add(Shelf(id=3, held=Fixed(**other), mixed=[Pin(size=2)], pin=Pin(size=2)))
+            session.add(Wide(id=4, held=Loose(**other), mixed=Nail(), pin=Nail()))
+        yield db
+        backend: Any = db.parts.data_backend
+        backend.client.drop_database(name)
+
+
+@pytest.mark.parametrize(
+    ("expected", "condition"),
+    [
+        ([1, 2], SHELF.held.part == Pin()),
+        ([1, 2], SHELF.held[Loose.part] == Pin()),
+        ([3, 4], SHELF.held.part != Pin()),
+        ([1, 2], SHELF.held.part.in_([Pin(), Nail()])),
+        ([3, 4], SHELF.held.part.not_in([Pin(), Nail()])),
+        ([1, 2], SHELF.held.parts == [Pin()]),
+        ([1, 2], SHELF.held.parts == Pin()),
+        ([1, 2], SHELF.held.parts.contains(Pin())),
+        ([1, 2], SHELF.held.parts[0] == Pin()),
+        ([1, 2], SHELF.held.named == {"a": Pin()}),
+        ([1, 2], SHELF.held.named["a"] == Pin()),
+        ([1, 2], func.if_null(SHELF.held.part, None) == Pin()),
+        ([1, 2], case((Shelf.id > 0, SHELF.held.part), else_=None) == Pin()),
+        ([1, 2], SHELF.mixed == Pin()),
+        ([1, 2], SHELF.mixed.contains(Pin())),
+        ([1], SHELF.mixed == [Pin()]),
+        ([4], SHELF.mixed == Nail()),
+        ([1], SHELF.several.contains(Pin())),
+        ([2], SHELF.several == Nail()),
+        ([1, 2], SHELF.pin == Pin()),
+        ([4], SHELF.pin == Nail()),
+    ],
+)
+def test_equal_in_each_class(db: DB, expected: list[int], condition: Any) -> None:
+    """A value is found as documents of each of the classes store it."""
+    with Session(db) as session:
+        assert expected == session.scalars(select(Shelf.id).where(condition).order_by(Shelf.id)).all()
+
+
+def test_what_is_sent() -> None:
+    """Both forms, or the only one where all the classes store it alike."""
+    (stage,) = select(Shelf).where(SHELF.held.part == Pin()).pipeline()
+    assert {"$match": {"held.part": {"$in": [PIN, NAMED]}}} == stage
+    (stage,) = select(Shelf).where(SHELF.held.part == Nail()).pipeline()
+    assert {"$match": {"held.part": {"$eq": {"_type": "Nail", "length": 1}}}} == stage
+    (stage,) = select(Shelf).where(SHELF.several == Pin()).pipeline()
+    assert {"$match": {"several": {"$eq": NAMED}}} == stage
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: SHELF.held.part > Pin(),
+        lambda: SHELF.held.part.between(Pin(), Nail()),
+        lambda: SHELF.held.parts.all_([Pin()]),
+        lambda: func.eq(SHELF.held.part, Pin()),
+    ],
+)
+def test_one_value_is_refused(made: Any) -> None:
+    """Where there is place for one of the forms only, the statement shows both."""
+    with pytest.raises(StatementError, match=r"Pin\(size=1\).* may be stored as \{'size': 1\} or as \{'_type': 'Pin'"):
+        made()
