@@ -200,7 +200,6 @@ def test_build_datalayer_reads_the_file(tmp_path: Path) -> None:
     [
         ({"artifact_store": "s3://bucket/prefix"}, "artifact store s3"),
         ({"artifact_store": "file://somewhere"}, "artifact store file"),
-        ({"vector_database": "atlas://"}, "vector database atlas"),
         ({"vector_database": "http://localhost:8000"}, "vector database http"),
         ({"compute": "dask://tcp://host:8786"}, "compute engine dask"),
     ],

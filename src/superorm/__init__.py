@@ -68,14 +68,17 @@ if TYPE_CHECKING:
     from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
     from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
     from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+    from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
     from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
     from superorm.vectors._async.memory import AsyncMemoryVectorIndex
+    from superorm.vectors._sync.atlas import AtlasVectorIndex
     from superorm.vectors._sync.lancedb import LanceVectorIndex
     from superorm.vectors._sync.memory import MemoryVectorIndex
 
     Datalayer = DB
 
 _MODULES = {
+    "AsyncAtlasVectorIndex": "superorm.vectors._async.atlas",
     "AsyncDB": "superorm._async.db",
     "AsyncLanceVectorIndex": "superorm.vectors._async.lancedb",
     "AsyncMemoryVectorIndex": "superorm.vectors._async.memory",
@@ -83,6 +86,7 @@ _MODULES = {
     "AsyncMongoDatabackend": "superorm.backends._async.mongodb",
     "AsyncMongoMetaDataStore": "superorm.backends._async.mongodb",
     "AsyncSession": "superorm._async.session",
+    "AtlasVectorIndex": "superorm.vectors._sync.atlas",
     "CheckReport": "superorm.protocols.reports",
     "CreateReport": "superorm.protocols.reports",
     "DB": "superorm._sync.db",
@@ -117,6 +121,7 @@ __all__ = [
     "ArtifactNotFoundError",
     "ArtifactSavingError",
     "Assignment",
+    "AsyncAtlasVectorIndex",
     "AsyncDB",
     "AsyncLanceVectorIndex",
     "AsyncMemoryVectorIndex",
@@ -124,6 +129,7 @@ __all__ = [
     "AsyncMongoDatabackend",
     "AsyncMongoMetaDataStore",
     "AsyncSession",
+    "AtlasVectorIndex",
     "BackendError",
     "CheckReport",
     "ComponentError",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import parse_qsl
 
 from superorm.exc import ConfigurationError, UnsupportedError
 
-__all__ = ["cluster_name", "lance_directory", "path_of_url", "scheme_of", "unknown_scheme"]
+__all__ = ["cluster_name", "lance_directory", "numbers_of_url", "path_of_url", "scheme_of", "unknown_scheme"]
 
 KNOWN: Mapping[str, Mapping[str, str]] = {
     "data backend": {
@@ -21,12 +24,17 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     },
     "metadata store": {"mongodb": "mongodb://host/database", "mongodb+srv": "mongodb+srv://host/database"},
     "artifact store": {"gridfs": "gridfs://", "memory": "memory://"},
-    "vector database": {"lancedb": "lancedb://path", "s3": "s3://bucket/prefix", "memory": "memory://"},
+    "vector database": {
+        "lancedb": "lancedb://path",
+        "s3": "s3://bucket/prefix",
+        "memory": "memory://",
+        "atlas": "atlas://",
+    },
     "compute engine": {"local": "local://"},
 }
 LATER: Mapping[str, frozenset[str]] = {
     "artifact store": frozenset({"s3", "file"}),
-    "vector database": frozenset({"atlas", "http", "https"}),
+    "vector database": frozenset({"http", "https"}),
     "compute engine": frozenset({"dask"}),
 }
 
@@ -44,6 +52,24 @@ def path_of_url(url: str) -> Path:
     if "\0" in path:
         raise ConfigurationError(f"{url!r} is no path: it has a NUL character")
     return Path(path).expanduser()
+
+
+def numbers_of_url(url: str, names: Collection[str]) -> dict[str, float]:
+    """The options of a ``scheme://?name=number`` URL, which names no place.
+
+    Raises `ConfigurationError` for anything else in it.
+    """
+    place, _, query = url.partition("://")[2].partition("?")
+    found: dict[str, float] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        with suppress(ValueError):
+            found[name] = float(value)
+        if name not in names or not math.isfinite(found.get(name, math.nan)):
+            options = " and ".join(f"{one}=seconds" for one in names)
+            raise ConfigurationError(f"{url!r} has {name}={value!r}; its options are {options}")
+    if place:
+        raise ConfigurationError(f"{url!r} names {place!r}, but {scheme_of(url)}:// is where the documents are")
+    return found
 
 
 def unknown_scheme(part: str, url: str) -> NoReturn:

@@ -18,9 +18,13 @@ def stored(vector: Any) -> Binary:
 def _of_size(document: dict[str, Any], name: str) -> np.ndarray | None:
     """The vector of a document at `name`, if it has one of `DIM` numbers."""
     value = document.get(name)
-    if value is None:
+    if isinstance(value, bytes):
+        vector = np.frombuffer(value, "<f4", offset=2)
+    elif isinstance(value, list) and not any(isinstance(number, str) for number in value):
+        with np.errstate(over="ignore"):
+            vector = np.asarray(value, "f4")
+    else:
         return None
-    vector = np.frombuffer(value, "<f4", offset=2) if isinstance(value, bytes) else np.asarray(value, "f4")
     return vector if vector.size == DIM else None
 
 

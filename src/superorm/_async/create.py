@@ -59,7 +59,9 @@ async def create_all(backend: AsyncDataBackend, vectors: AsyncVectorIndexes, cla
     for declared in declared_collections(mappings):
         await _create(backend, declared, created, differences)
     for spec in vector_specs(mappings):
-        await vectors.ensure(spec)
+        report = await vectors.create(spec)
+        created += report.created
+        differences += report.differences
     return CreateReport(created, differences)
 
 

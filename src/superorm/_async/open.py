@@ -20,7 +20,8 @@ from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMe
 from superorm.config import Settings, data_dir, hide_password
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
-from superorm.urls import cluster_name, lance_directory, path_of_url, scheme_of, unknown_scheme
+from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
+from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 
@@ -62,8 +63,15 @@ def _check_schemes(settings: Settings) -> None:
         unknown_scheme("artifact store", settings.artifact_store)
     if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
         _database_name(_bucket(settings, "x"))
-    if settings.vector_database is not None and scheme_of(settings.vector_database) not in ("lancedb", "s3", "memory"):
-        unknown_scheme("vector database", settings.vector_database)
+    vectors = settings.vector_database
+    if vectors is not None and scheme_of(vectors) not in ("lancedb", "s3", "memory", "atlas"):
+        unknown_scheme("vector database", vectors)
+    if vectors is not None and scheme_of(vectors) == "atlas":
+        _atlas(vectors)
+        if scheme_of(settings.data_backend) == "mongomock":
+            raise ConfigurationError(
+                "atlas:// is the search of a MongoDB server, and mongomock has none; use memory://"
+            )
     if (uri := _store_of(settings)) is not None:
         AsyncLanceVectorIndex(uri)  # raises where it names no bucket
         if scheme_of(settings.data_backend) == "mongomock":
@@ -108,7 +116,11 @@ async def _server_parts(settings: Settings, url: str, database: str | None, open
         artifacts = _in_memory(settings, url, name)
     else:
         artifacts = AsyncMongoArtifactStore(client, name=_bucket(settings, name))
-    return AsyncParts(backend, metadata, artifacts, _vectors(settings, url, name), closers)
+    vectors = _vectors(settings, url, name)
+    if isinstance(vectors, AsyncAtlasVectorIndex):
+        vectors.serve(backend)
+        await vectors.server()
+    return AsyncParts(backend, metadata, artifacts, vectors, closers)
 
 
 def _client(url: str) -> AsyncMongoClient[dict[str, Any]]:
@@ -180,6 +192,8 @@ def _vectors(settings: Settings, url: str, name: str) -> AsyncVectorDatabase:
 def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> AsyncVectorDatabase:
     if scheme_of(vectors) == "memory":
         return AsyncMemoryVectorIndex()
+    if scheme_of(vectors) == "atlas":
+        return _atlas(vectors)
     if find_spec("lancedb") is None:
         raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
     if (uri := _store_of(settings)) is not None:
@@ -189,10 +203,14 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> AsyncV
     return AsyncLanceVectorIndex(str(lance_directory(data_dir(), url, name)))
 
 
+def _atlas(url: str) -> AsyncAtlasVectorIndex:
+    return AsyncAtlasVectorIndex(**numbers_of_url(url, ("lag", "timeout")))
+
+
 def _store_of(settings: Settings) -> str | None:
     """The URI of the store that the vector database is in, unless that is a directory: ``s3://bucket/prefix``."""
     uri = (settings.vector_database or "").removeprefix("lancedb://")
-    return uri if "://" in uri and scheme_of(uri) != "memory" else None
+    return uri if "://" in uri and scheme_of(uri) not in ("memory", "atlas") else None
 
 
 def _database_of(url: str) -> str:

@@ -179,6 +179,7 @@ class AsyncQueries:
             min_score=plan.like.min_score,
             leave_out=query.leave_out,
             projection=projection,
+            num_candidates=plan.like.num_candidates,
         )
 
     async def _query(self, compiled: CompiledSelect, plan: LikePlan, version: int | None) -> _Query:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
+from superorm._async.vector_atlas import AsyncAtlasCopies
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_memory import AsyncMemoryCopies
 from superorm._async.vector_quick import quick_search
@@ -22,8 +23,10 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
+from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
@@ -65,12 +68,9 @@ class AsyncVectorIndexes:
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> None:
         self.backend = backend
         self.records_of = AsyncVectorRecords(backend)
-        self.copies: AsyncVectorCopies = (
-            AsyncMemoryCopies(backend, engine)
-            if isinstance(engine, AsyncMemoryVectorIndex)
-            else AsyncTableCopies(backend, engine)
-        )
+        self.copies = _copies(backend, engine)
         self._kind = engine.kind
+        self._atlas = engine if isinstance(engine, AsyncAtlasVectorIndex) else None
         self._lists = AsyncMatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
@@ -86,19 +86,28 @@ class AsyncVectorIndexes:
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
 
+    async def open(self) -> None:
+        """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
+        if self._atlas is not None:
+            await self._atlas.server()
+
     async def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
 
         Raises ``ConfigurationError`` where the vector database cannot be used.
         """
-        mirrored = self._mirrored.setdefault(spec.name, set())
-        if spec not in self._ensured or not mirrored.issuperset(spec.paths):
-            mirrored.update(spec.paths)
-            await self.copies.ensure(spec)
-            self._ensured.add(spec)
-            if await self.copies.due(spec):
-                self._kept.add(spec)
-                self._keeper.wake()
+        if spec not in self._ensured or not self._mirrored.get(spec.name, set()).issuperset(spec.paths):
+            await self.create(spec)
+
+    async def create(self, spec: VectorSpec) -> CreateReport:
+        """The same, and a look whether it is still so; what was made in the database, and what differs there."""
+        self._mirrored.setdefault(spec.name, set()).update(spec.paths)
+        report = await self.copies.ensure(spec)
+        self._ensured.add(spec)
+        if await self.copies.due(spec):
+            self._kept.add(spec)
+            self._keeper.wake()
+        return report
 
     async def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
         """The indexes of each collection besides those that are `known`: of other registries, or other programs.
@@ -280,7 +289,8 @@ class AsyncVectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        await self.ensure(spec)
+        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+            await self.ensure(spec)
         for record in (await self.records_of.look(name, await self.copies.engine())).records.values():
             if record.open and is_dead(record.id, record.owner):
                 await self._close_records([record.id])
@@ -362,3 +372,12 @@ class AsyncVectorIndexes:
         if ids:
             done = UpdateOp(q={"_id": {"$in": list(ids)}}, u={"$unset": {"open": "", "owner": ""}}, multi=True)
             await self.backend.write(Update(COLLECTION, [done]))
+
+
+def _copies(backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> AsyncVectorCopies:
+    """What keeps the copies of an engine."""
+    if isinstance(engine, AsyncMemoryVectorIndex):
+        return AsyncMemoryCopies(backend, engine)
+    if isinstance(engine, AsyncAtlasVectorIndex):
+        return AsyncAtlasCopies(backend, engine)
+    return AsyncTableCopies(backend, engine)

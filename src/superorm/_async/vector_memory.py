@@ -10,16 +10,15 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer
+from superorm._async.vector_view import Answer, Unfiltered
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
-from superorm.exc import UnsupportedError
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
@@ -36,7 +35,7 @@ _ALL = 1_000_000
 
 
 @define
-class AsyncMemoryView:
+class AsyncMemoryView(Unfiltered):
     """Memory as one snapshot sees it."""
 
     copy: MemoryCopy | None
@@ -48,14 +47,6 @@ class AsyncMemoryView:
         if self.copy is None or self.look.state is None:
             return None
         return self.copy.rows_seen(self.look)
-
-    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """Nothing: all rows are in memory."""
-        return None
-
-    async def passing(self, where: str, limit: int) -> Sequence[str]:
-        """Nobody asks for them."""
-        raise UnsupportedError("memory mirrors no fields")
 
     async def nearest(
         self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
@@ -85,9 +76,10 @@ class AsyncMemoryCopies:
         """The engine's id."""
         return _ENGINE
 
-    async def ensure(self, spec: VectorSpec) -> None:
+    async def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
         await self.records.register(spec.name, _ENGINE)
+        return CreateReport()
 
     async def view(
         self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool, look: Look | None = None

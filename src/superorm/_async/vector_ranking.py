@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from superorm.codec.keys import encode_key, sort_key
 from superorm.codec.vectors import decode_rows, value_at
 from superorm.compile.plan import Aggregate, Count, Find, Read
+from superorm.vectors.atlas_stages import similarity_stages
 from superorm.vectors.one_read import Together, whole_if_small
 from superorm.vectors.records import in_parts
 from superorm.vectors.request import Hit, SearchRequest
@@ -26,6 +27,8 @@ _IDS = 4_000
 _MOST_WHOLE = 64
 """Documents of which more than this number may be hits are first read without the rest of them."""
 _KEYS_A_BATCH = 20_000
+_SLACK = 8
+"""So many more are asked for than are needed: one may be left out, and the server may round otherwise."""
 
 
 class AsyncRanking:
@@ -107,6 +110,18 @@ class AsyncRanking:
                 self._take([encode_key(document["_id"]) for document in documents], documents)
                 if len(self.ranked) > 4 * request.k + 1000:
                     self.ranked = dict(self._best())
+
+    async def rank_in_server(self) -> None:
+        """The same by the server's own expressions, so that the documents of the nearest alone are read."""
+        request = self._request
+        limit = request.k + _SLACK
+        while True:
+            stages = similarity_stages(request.spec, request.query, limit, self._filter)
+            found = await self._read(Aggregate(request.spec.collection, stages))
+            await self.rank({encode_key(one["_id"]): one["_id"] for one in found}, hits=len(found))
+            if len(found) < limit or len(self.ranked) >= request.k:
+                return
+            limit *= 4
 
     def bound(self, tolerance: float) -> float:
         """The distance beyond which no candidate can be among the hits."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer
+from superorm._async.vector_view import Answer, Unfiltered
 from superorm._io import aio
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import VectorSpec
@@ -99,7 +99,7 @@ class AsyncResidentTables:
 
 
 @define
-class AsyncTableView:
+class AsyncTableView(Unfiltered):
     """A table at exactly the version that the snapshot's state names, in memory or in the engine."""
 
     spec: VectorSpec

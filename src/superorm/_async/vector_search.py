@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncVectorSearch"]
 
-_UNSERVED = "the engine's copy does not show the state that is searched, so the documents' own vectors are ranked"
-
 
 class AsyncVectorSearch:
     """Finds the k nearest documents that match, and ranks them by their own vectors.
@@ -54,7 +52,8 @@ class AsyncVectorSearch:
 
     async def run(self, *, documents_only: bool = False) -> Hits:
         """The hits. Raises ``VersionLost``."""
-        if not documents_only:
+        why = self._view.unable if documents_only else self._view.unserved(self._request)
+        if why is None:
             self._known = evolve(self._known, held=await self._view.held())
             if self._known.held is None and self._request.filter is not None:
                 self._push_down(self._request.filter)
@@ -66,14 +65,19 @@ class AsyncVectorSearch:
                     return await self._hits(step)
                 if done is None:
                     break
-        await self._ranking.rank_all()
-        return await self._hits(Rank("exact", 0, _UNSERVED))
+            why = self._view.unable
+        if self._view.in_server:
+            await self._ranking.rank_in_server()
+        else:
+            await self._ranking.rank_all()
+        return await self._hits(Rank("exact", 0, why))
 
     def _push_down(self, filter: Mapping[str, Any]) -> None:
         pushed = self._view.pushed(filter)
         if pushed is not None:
             self._where = pushed.where
-            self._known = evolve(self._known, pushed=pushed.where is not None, left=pushed.left)
+            can = pushed.where is not None
+            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists)
 
     async def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
@@ -150,6 +154,8 @@ class AsyncVectorSearch:
         answer = await self._view.nearest(self._request, limit, among, self._where)
         if answer is None:
             return None
+        if answer.read is not None:
+            self._ranking.reads.append(answer.read)
         self._calls += 1
         self._candidates += len(answer.nearest.keys)
         self._pending = len(answer.pending)

@@ -12,6 +12,7 @@ from bson import ObjectId
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
 from superorm._io import aio
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors._async.protocol import AsyncVectorTables
@@ -41,10 +42,11 @@ class AsyncTableCopies(AsyncTableBuilds):
         self._handed: dict[str, list[Handed]] = {}
         self._collated: dict[str, bool] = {}
 
-    async def ensure(self, spec: VectorSpec) -> None:
+    async def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the engine for the index, and build its table unless it can be read."""
         await self.records.register(spec.name, await self.engine())
         await self.build_unless(spec)
+        return CreateReport()
 
     async def view(
         self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool, look: Look | None = None

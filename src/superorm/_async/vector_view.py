@@ -9,7 +9,10 @@ from attrs import frozen
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
+from superorm.compile.plan import Read
+from superorm.exc import UnsupportedError
 from superorm.protocols._async.parts import AsyncDataBackend
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
@@ -18,7 +21,7 @@ from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
 
-__all__ = ["Answer", "AsyncVectorCopies", "AsyncVectorView"]
+__all__ = ["Answer", "AsyncVectorCopies", "AsyncVectorView", "Unfiltered"]
 
 
 @frozen
@@ -27,6 +30,8 @@ class Answer:
 
     nearest: Nearest
     pending: Mapping[str, Any]
+    read: Read | None = None
+    """What was sent to the data backend for it."""
 
 
 class AsyncVectorView(Protocol):
@@ -35,6 +40,17 @@ class AsyncVectorView(Protocol):
     need: Need | None
     """What should be done, outside of the snapshot."""
     look: Look
+    unable: str
+    """Why the documents are ranked where the engine could not tell."""
+
+    @property
+    def in_server(self) -> bool:
+        """Whether the server ranks documents by itself."""
+        ...
+
+    def unserved(self, request: SearchRequest) -> str | None:
+        """Why the documents must be ranked for the request; None where the engine is to be asked."""
+        ...
 
     async def held(self) -> int | None:
         """How many rows of the copy are in this process's memory; None where it is elsewhere, or cannot be used.
@@ -67,6 +83,29 @@ class AsyncVectorView(Protocol):
         ...
 
 
+class Unfiltered:
+    """What views have in common whose engine answers every request, and knows nothing of filters."""
+
+    unable = "the engine's copy does not show the state that is searched, so the documents' own vectors are ranked"
+
+    @property
+    def in_server(self) -> bool:
+        """It is not asked for."""
+        return False
+
+    def unserved(self, request: SearchRequest) -> str | None:
+        """Nothing speaks against the engine."""
+        return None
+
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """The engine takes nothing."""
+        return None
+
+    async def passing(self, where: str, limit: int) -> Sequence[str]:
+        """Nobody asks for them."""
+        raise UnsupportedError("the engine takes no filter")
+
+
 class AsyncVectorCopies(Protocol):
     """The copies that one engine keeps of a database's vectors."""
 
@@ -77,7 +116,9 @@ class AsyncVectorCopies(Protocol):
         """The engine's id."""
         ...
 
-    async def ensure(self, spec: VectorSpec) -> None: ...
+    async def ensure(self, spec: VectorSpec) -> CreateReport:
+        """Have the engine know the index; what was made for it in the database, and what differs there."""
+        ...
 
     async def view(self, spec: VectorSpec, session: Any, *, outside: bool, look: Look | None = None) -> AsyncVectorView:
         """What a search sees; `outside` tells that the session is no transaction.

@@ -60,7 +60,9 @@ def create_all(backend: DataBackend, vectors: VectorIndexes, classes: Sequence[t
     for declared in declared_collections(mappings):
         _create(backend, declared, created, differences)
     for spec in vector_specs(mappings):
-        vectors.ensure(spec)
+        report = vectors.create(spec)
+        created += report.created
+        differences += report.differences
     return CreateReport(created, differences)
 
 

@@ -174,6 +174,7 @@ class Queries:
             min_score=plan.like.min_score,
             leave_out=query.leave_out,
             projection=projection,
+            num_candidates=plan.like.num_candidates,
         )
 
     def _query(self, compiled: CompiledSelect, plan: LikePlan, version: int | None) -> _Query:

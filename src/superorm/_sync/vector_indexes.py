@@ -13,6 +13,7 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
+from superorm._sync.vector_atlas import AtlasCopies
 from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_memory import MemoryCopies
 from superorm._sync.vector_quick import quick_search
@@ -23,8 +24,10 @@ from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
+from superorm.vectors._sync.atlas import AtlasVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
@@ -66,10 +69,9 @@ class VectorIndexes:
     def __init__(self, backend: DataBackend, engine: VectorDatabase) -> None:
         self.backend = backend
         self.records_of = VectorRecords(backend)
-        self.copies: VectorCopies = (
-            MemoryCopies(backend, engine) if isinstance(engine, MemoryVectorIndex) else TableCopies(backend, engine)
-        )
+        self.copies = _copies(backend, engine)
         self._kind = engine.kind
+        self._atlas = engine if isinstance(engine, AtlasVectorIndex) else None
         self._lists = MatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
@@ -85,19 +87,28 @@ class VectorIndexes:
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
 
+    def open(self) -> None:
+        """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
+        if self._atlas is not None:
+            self._atlas.server()
+
     def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
 
         Raises ``ConfigurationError`` where the vector database cannot be used.
         """
-        mirrored = self._mirrored.setdefault(spec.name, set())
-        if spec not in self._ensured or not mirrored.issuperset(spec.paths):
-            mirrored.update(spec.paths)
-            self.copies.ensure(spec)
-            self._ensured.add(spec)
-            if self.copies.due(spec):
-                self._kept.add(spec)
-                self._keeper.wake()
+        if spec not in self._ensured or not self._mirrored.get(spec.name, set()).issuperset(spec.paths):
+            self.create(spec)
+
+    def create(self, spec: VectorSpec) -> CreateReport:
+        """The same, and a look whether it is still so; what was made in the database, and what differs there."""
+        self._mirrored.setdefault(spec.name, set()).update(spec.paths)
+        report = self.copies.ensure(spec)
+        self._ensured.add(spec)
+        if self.copies.due(spec):
+            self._kept.add(spec)
+            self._keeper.wake()
+        return report
 
     def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
         """The indexes of each collection besides those that are `known`: of other registries, or other programs.
@@ -279,7 +290,8 @@ class VectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        self.ensure(spec)
+        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+            self.ensure(spec)
         for record in self.records_of.look(name, self.copies.engine()).records.values():
             if record.open and is_dead(record.id, record.owner):
                 self._close_records([record.id])
@@ -361,3 +373,12 @@ class VectorIndexes:
         if ids:
             done = UpdateOp(q={"_id": {"$in": list(ids)}}, u={"$unset": {"open": "", "owner": ""}}, multi=True)
             self.backend.write(Update(COLLECTION, [done]))
+
+
+def _copies(backend: DataBackend, engine: VectorDatabase) -> VectorCopies:
+    """What keeps the copies of an engine."""
+    if isinstance(engine, MemoryVectorIndex):
+        return MemoryCopies(backend, engine)
+    if isinstance(engine, AtlasVectorIndex):
+        return AtlasCopies(backend, engine)
+    return TableCopies(backend, engine)

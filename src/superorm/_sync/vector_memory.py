@@ -13,14 +13,13 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
-from superorm._sync.vector_view import Answer
+from superorm._sync.vector_view import Answer, Unfiltered
 from superorm.codec.keys import encode_key
-from superorm.exc import UnsupportedError
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
@@ -37,7 +36,7 @@ _ALL = 1_000_000
 
 
 @define
-class MemoryView:
+class MemoryView(Unfiltered):
     """Memory as one snapshot sees it."""
 
     copy: MemoryCopy | None
@@ -49,14 +48,6 @@ class MemoryView:
         if self.copy is None or self.look.state is None:
             return None
         return self.copy.rows_seen(self.look)
-
-    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """Nothing: all rows are in memory."""
-        return None
-
-    def passing(self, where: str, limit: int) -> Sequence[str]:
-        """Nobody asks for them."""
-        raise UnsupportedError("memory mirrors no fields")
 
     def nearest(
         self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
@@ -86,9 +77,10 @@ class MemoryCopies:
         """The engine's id."""
         return _ENGINE
 
-    def ensure(self, spec: VectorSpec) -> None:
+    def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
         self.records.register(spec.name, _ENGINE)
+        return CreateReport()
 
     def view(
         self, spec: VectorSpec, session: ClientSession | None, *, outside: bool, look: Look | None = None

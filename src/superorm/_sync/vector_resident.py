@@ -11,7 +11,7 @@ from attrs import define
 
 from superorm._io import sio
 from superorm._sync.vector_records import VectorRecords
-from superorm._sync.vector_view import Answer
+from superorm._sync.vector_view import Answer, Unfiltered
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.protocol import VectorTables
@@ -100,7 +100,7 @@ class ResidentTables:
 
 
 @define
-class TableView:
+class TableView(Unfiltered):
     """A table at exactly the version that the snapshot's state names, in memory or in the engine."""
 
     spec: VectorSpec

@@ -13,6 +13,7 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.lease import Lease
 from superorm.vectors._sync.protocol import VectorTables
@@ -42,10 +43,11 @@ class TableCopies(TableBuilds):
         self._handed: dict[str, list[Handed]] = {}
         self._collated: dict[str, bool] = {}
 
-    def ensure(self, spec: VectorSpec) -> None:
+    def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the engine for the index, and build its table unless it can be read."""
         self.records.register(spec.name, self.engine())
         self.build_unless(spec)
+        return CreateReport()
 
     def view(
         self, spec: VectorSpec, session: ClientSession | None, *, outside: bool, look: Look | None = None

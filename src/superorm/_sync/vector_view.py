@@ -10,7 +10,10 @@ from attrs import frozen
 from bson import ObjectId
 
 from superorm._sync.vector_records import VectorRecords
+from superorm.compile.plan import Read
+from superorm.exc import UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
+from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
@@ -19,7 +22,7 @@ from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
 
-__all__ = ["Answer", "VectorCopies", "VectorView"]
+__all__ = ["Answer", "Unfiltered", "VectorCopies", "VectorView"]
 
 
 @frozen
@@ -28,6 +31,8 @@ class Answer:
 
     nearest: Nearest
     pending: Mapping[str, Any]
+    read: Read | None = None
+    """What was sent to the data backend for it."""
 
 
 class VectorView(Protocol):
@@ -36,6 +41,17 @@ class VectorView(Protocol):
     need: Need | None
     """What should be done, outside of the snapshot."""
     look: Look
+    unable: str
+    """Why the documents are ranked where the engine could not tell."""
+
+    @property
+    def in_server(self) -> bool:
+        """Whether the server ranks documents by itself."""
+        ...
+
+    def unserved(self, request: SearchRequest) -> str | None:
+        """Why the documents must be ranked for the request; None where the engine is to be asked."""
+        ...
 
     def held(self) -> int | None:
         """How many rows of the copy are in this process's memory; None where it is elsewhere, or cannot be used.
@@ -68,6 +84,29 @@ class VectorView(Protocol):
         ...
 
 
+class Unfiltered:
+    """What views have in common whose engine answers every request, and knows nothing of filters."""
+
+    unable = "the engine's copy does not show the state that is searched, so the documents' own vectors are ranked"
+
+    @property
+    def in_server(self) -> bool:
+        """It is not asked for."""
+        return False
+
+    def unserved(self, request: SearchRequest) -> str | None:
+        """Nothing speaks against the engine."""
+        return None
+
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """The engine takes nothing."""
+        return None
+
+    def passing(self, where: str, limit: int) -> Sequence[str]:
+        """Nobody asks for them."""
+        raise UnsupportedError("the engine takes no filter")
+
+
 class VectorCopies(Protocol):
     """The copies that one engine keeps of a database's vectors."""
 
@@ -78,7 +117,9 @@ class VectorCopies(Protocol):
         """The engine's id."""
         ...
 
-    def ensure(self, spec: VectorSpec) -> None: ...
+    def ensure(self, spec: VectorSpec) -> CreateReport:
+        """Have the engine know the index; what was made for it in the database, and what differs there."""
+        ...
 
     def view(self, spec: VectorSpec, session: Any, *, outside: bool, look: Look | None = None) -> VectorView:
         """What a search sees; `outside` tells that the session is no transaction.

@@ -18,6 +18,11 @@ class Capabilities:
     change_streams: bool = False
     shared_metadata_transaction: bool = True
     """Whether metadata takes part in the documents' transaction: False where it lives on another cluster."""
+    search_index_lag: float | None = None
+    """Seconds after which the server's own search indexes are taken to have what was committed, where they are used.
+
+    A search ranks what is newer by the documents; None where no such index is used.
+    """
     one_event_loop: bool = False
     """Whether its asynchronous connections work only in the event loop that they were first used in."""
     unsupported_stages: frozenset[str] = frozenset()

@@ -58,7 +58,10 @@ class Explanation:
     """How a statement runs."""
 
     strategy: str
-    """``find`` or ``aggregate``; of a vector search ``exact``, ``gather``, ``mask`` or ``over-fetch``."""
+    """``find`` or ``aggregate``.
+
+    Of a vector search ``exact``, ``gather``, ``mask``, ``push-down`` or ``over-fetch``.
+    """
     reads: Sequence[Read]
     """The reads that were sent, in order."""
     engine: str | None = None

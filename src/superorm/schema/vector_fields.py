@@ -195,7 +195,10 @@ def _walk(
             path = ".".join(one.stored for one in (*parents, part))
             above = ".".join(one.stored for one in parents)
             filters = tuple(_filter_fields(holder, part, part.spec, above, type_of))
-            spec = VectorSpec(root.collection, path, part.spec.dim, part.spec.metric, part.spec.index_spec, filters)
+            kind = part.spec
+            spec = VectorSpec(
+                root.collection, path, kind.dim, kind.metric, kind.index_spec, filters, root.discriminator
+            )
             yield VectorField(root, holder, parents, part, part.spec, spec)
         elif _Known.embedded:
             yield from _walk_below(root, part, (*parents, part), type_of)

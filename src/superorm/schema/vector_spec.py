@@ -136,7 +136,9 @@ class VectorSpec(VectorPath):
     index: IndexSpec | None = field(default=None, eq=False)
     """The index asked for; None: chosen by the number of rows."""
     filter_fields: tuple[FilterField, ...] = field(default=(), eq=False)
-    """The fields that engines with tables are to mirror."""
+    """The fields that engines with tables are to mirror, and others to filter by."""
+    discriminator: str | None = field(default=None, eq=False)
+    """The key under which documents hold the name of their class."""
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -74,6 +74,8 @@ class Known:
     """Whether the engine's copy, elsewhere, can say something of the filter."""
     left: str | None = None
     """Why it cannot say all of it."""
+    lists: bool = True
+    """Whether it can list the rows that pass."""
     passing: int | None = None
     """How many rows pass what it can say, as far as they were listed; None: they were not."""
     in_vain: int = 0
@@ -146,6 +148,8 @@ def plan(known: Known) -> Step:
 def _passed(known: Known) -> ListRows | Rank:
     """Where the engine can say all of the filter."""
     limit, rows = known.k + _SLACK, known.passing
+    if not known.lists:
+        return Rank("push-down", limit, f"{known.engine} takes the whole filter", last=True)
     if rows is None:
         return ListRows(min(FEW, FEW_READ))
     if known.listed:

@@ -28,12 +28,15 @@ _DEEPEST = 8
 
 @frozen
 class PushDown:
-    """What a table can say of a filter."""
+    """What an engine can say of a filter."""
 
     where: str | None
-    """A condition in SQL that holds for all rows whose documents match; None where nothing can be said."""
+    """A condition as the engine has it, which holds for all rows whose documents match; None where nothing can be said.
+    """
     left: str | None
     """Why it holds for others too; None where only the documents of rows that are marked may not match."""
+    lists: bool = True
+    """Whether the rows that pass can be listed."""
 
 
 def push_down(filter: Mapping[str, Any] | None, fields: Mapping[str, tuple[int, FilterField]]) -> PushDown:

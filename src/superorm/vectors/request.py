@@ -41,6 +41,8 @@ class SearchRequest:
     """The ``_id`` of a document that is not to be found; None: none."""
     projection: Mapping[str, Any] | None = None
     """Of the documents found; None: whole."""
+    num_candidates: int | None = None
+    """How many neighbours an engine that asks for their number looks at; None: chosen by `k`."""
 
     def __attrs_post_init__(self) -> None:
         name, dim = self.spec.name, self.spec.dim

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from superorm._async import vector_indexes
+from superorm._async.vector_view import Unfiltered
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.records import Made
@@ -29,7 +30,7 @@ def at(distance: float) -> np.ndarray:
     return np.array([1.0, distance, *[0.0] * (DIM - 2)])
 
 
-class Pause:
+class Pause(Unfiltered):
     """A view of an index that does something before, and after, the engine is asked."""
 
     def __init__(self, view: Any, before: Callable[[], Awaitable[Any]], after: Callable[[], Awaitable[Any]]) -> None:

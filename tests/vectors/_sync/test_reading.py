@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from superorm._sync.vector_view import Unfiltered
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Insert
 from superorm.vectors import planning
@@ -23,7 +24,7 @@ PAIRS = ["memory-mongod", "lancedb-mongod"]
 MakeWorld = Callable[[str], World]
 
 
-class Unserved:
+class Unserved(Unfiltered):
     """A view of an index that no copy can answer for."""
 
     need = None

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
+from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
@@ -82,4 +83,4 @@ class AsyncVectorTables(Protocol):
     async def close(self) -> None: ...
 
 
-AsyncVectorDatabase: TypeAlias = AsyncVectorTables | AsyncMemoryVectorIndex
+AsyncVectorDatabase: TypeAlias = AsyncVectorTables | AsyncMemoryVectorIndex | AsyncAtlasVectorIndex

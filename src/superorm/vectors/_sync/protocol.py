@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
+from superorm.vectors._sync.atlas import AtlasVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
@@ -83,4 +84,4 @@ class VectorTables(Protocol):
     def close(self) -> None: ...
 
 
-VectorDatabase: TypeAlias = VectorTables | MemoryVectorIndex
+VectorDatabase: TypeAlias = VectorTables | MemoryVectorIndex | AtlasVectorIndex
