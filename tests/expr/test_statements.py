@@ -269,7 +269,7 @@ def test_what_may_be_meant(allowed: Callable[[], object]) -> None:
         (lambda: select(ANY).where(Imdb.rating > 1), StatementError, "Imdb.rating: the statement is about Movie"),
         (lambda: select(ANY).join(Person, Person.id == Actor.name), StatementError, "Actor.name: the statement is"),
         (lambda: select(ANY).where(ANY.cast.any_(Imdb.rating > 7)), StatementError, "on Imdb, but is about Actor"),
-        (lambda: select(ANY).order_by(score()), StatementError, "score() can be sorted by only after .like(...)"),
+        (lambda: select(ANY).order_by(score()), StatementError, "score() can be used only after .like(...)"),
         (lambda: select(ANY, score()), StatementError, "score() can be selected only after .like(...)"),
         (lambda: select(ANY).where(score() > 0.5), StatementError, "score() can be used only after .like(...)"),
         (lambda: select(ANY).limit(5).like("x"), UnsupportedError, "before .like(...) cannot be run yet"),

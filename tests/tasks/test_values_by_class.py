@@ -9,7 +9,21 @@ from uuid import uuid4
 import pytest
 
 import superorm
-from superorm import DB, Document, Embedded, Mapped, Registry, Session, StatementError, case, field, func, select
+from superorm import (
+    DB,
+    Document,
+    Embedded,
+    Mapped,
+    Registry,
+    Session,
+    StatementError,
+    case,
+    delete,
+    field,
+    func,
+    select,
+    update,
+)
 
 registry = Registry()
 
@@ -102,6 +116,21 @@ def test_equal_in_each_class(db: DB, expected: list[int], condition: Any) -> Non
     """A value is found as documents of each of the classes store it."""
     with Session(db) as session:
         assert expected == session.scalars(select(Shelf.id).where(condition).order_by(Shelf.id)).all()
+
+
+def test_pulled_in_each_class(db: DB) -> None:
+    """A value is removed from lists as each of the classes stores it."""
+    two = [Pin(), Pin(size=5)]
+    with Session(db) as session:
+        session.add(Shelf(id=11, held=Fixed(parts=two), mixed=two))
+        session.add(Wide(id=12, held=Loose(parts=[Nail(), *two])))
+        session.commit()
+        both = Shelf.id.in_([11, 12])
+        session.execute(update(Shelf).where(both).set(SHELF.held.parts.pull(Pin(), Pin(size=9))))
+        left = session.scalars(select(SHELF.held).where(both).order_by(Shelf.id)).all()
+        assert [[Pin(size=5)], [Nail(), Pin(size=5)]] == [held.parts for held in left]
+        session.execute(delete(Shelf).where(both))
+        session.commit()
 
 
 def test_what_is_sent() -> None:

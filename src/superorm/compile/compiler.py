@@ -19,6 +19,7 @@ from superorm.compile.rewrites import as_read, optimized
 from superorm.compile.scope import DocumentScope, RootScope, Scope, StagesNeededError
 from superorm.compile.searched import LikePlan, filter_of, found_stages, is_plain_after, like_plan, like_stage
 from superorm.compile.select import Builder
+from superorm.compile.select_list import unique
 from superorm.compile.state import mapping_of
 from superorm.exc import StatementError
 from superorm.expr.entities import entity_name
@@ -238,14 +239,14 @@ def _plain_after_like(statement: Select[Any, Any], plan: LikePlan) -> CompiledSe
     mapping, scope = mapping_of(root), DocumentScope(root)
     after: Any = statement._steps[-1]
     outputs: list[Output] = []
-    for entity in statement._entities:
+    for name, entity in zip(unique(map(entity_name, statement._entities)), statement._entities, strict=True):
         if isinstance(entity, Score):
-            outputs.append(Output("score", entity, "score"))
+            outputs.append(Output(name, entity, "score"))
         elif isinstance(entity, Field):
             keys = tuple(scope.path(entity).split("."))
-            outputs.append(Output(entity_name(entity), entity, "value", keys, stored=True))
+            outputs.append(Output(name, entity, "value", keys, stored=True))
         else:
-            outputs.append(Output(mapping.name, entity, "document", (), mapping))
+            outputs.append(Output(name, entity, "document", (), mapping))
     by_score = tuple(order.direction for order in after.order_by if isinstance(order.expr, Score))
     sort: dict[str, int] = {}
     for order in () if by_score else after.order_by:

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _STANDS: dict[type, str] = {
-    Score: "can be used only after .like(...)",
+    Score: "can be used only after .like(...); of grouped rows func.max(score()) can, or group_by() it",
     Window: "stands in the select list and in order_by()",
     ListOf: "stands in the select list, under a label",
     GraphLookup: "stands in the select list, under a label",

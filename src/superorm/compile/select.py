@@ -29,7 +29,6 @@ from superorm.expr.kinds import (
     is_label,
     is_list_of,
 )
-from superorm.expr.nodes import Score
 from superorm.expr.stages import Block, Facet, Like, Raw, Sample, Then, UnionAll, Unwind
 from superorm.schema.expression_types import type_of
 from superorm.schema.mapping import ClassMap
@@ -182,8 +181,6 @@ class Builder(Grouping):
             if is_call(node) and node.operator.op == "$meta":
                 sort.setdefault(self._key(), emit(node, self.scope))
                 continue
-            if isinstance(node, Score) and self.scope.computed(node) is None:
-                raise StatementError("score() can be sorted by only after .like(...)")
             path = self._sort_path(node)
             if path is None or path.startswith("$"):  # the latter is of outer rows
                 path = self._key(label_of(node))

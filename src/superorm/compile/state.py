@@ -135,7 +135,9 @@ class State:
         if name is None:
             self._count += 1
         key = f"__{self._count if name is None else name}"
-        while key in self.made or key in self.mapping.stored_names:
+        classes = self.mapping, *self.mapping.subclasses
+        stored = {self.mapping.discriminator}.union(*(one.stored_names for one in classes))
+        while key in self.made or key in stored:
             key += "_"
         self.made.add(key)
         return key

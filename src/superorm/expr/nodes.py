@@ -342,7 +342,10 @@ class Field(Expr[M_contra, T_co]):
         """Remove the values from the list, or the embedded documents that meet all the conditions."""
         if any(isinstance(value, Predicate) for value in values):
             return Assignment(self, "pull", checked_conditions(values, f"{self!r}.pull()"))
-        return Assignment(self, "pull", self._elements(values))
+        removed, forms = self._elements(values), self._forms()
+        for value in values:  # in each form in which classes store it
+            removed += [form for form in forms(value) if form not in removed]
+        return Assignment(self, "pull", removed)
 
     def pop(
         self: Field[M, list[Any] | tuple[Any, ...] | None], end: Literal["first", "last"] = "last"

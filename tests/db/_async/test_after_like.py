@@ -63,6 +63,18 @@ class Poster(Print):
     paper: Mapped[str]
 
 
+class Shot(Document):
+    __collection__ = "after_like_shots"
+    __discriminator__ = "__kind"
+    id: Mapped[int] = field(primary_key=True)
+    score: Mapped[int]
+    e: Mapped[np.ndarray] = vector(3)
+
+
+class Still(Shot):
+    points: Mapped[int] = field(name="__score")
+
+
 KEYS: list[Any] = [1, "$id", "$$ROOT", {"a": 1, "b": "x"}, 2.5, *range(10, 50)]
 """Of several types, some of which would be a path or an operator where no literal was expected."""
 
@@ -166,6 +178,28 @@ async def test_documents_are_whole(db: AsyncDB, prints: list[dict[str, Any]]) ->
         assert near[0]["year"] + 1 == stored.year
     raw = await db.parts.data_backend.read(Find("after_like_prints"))
     assert {"_id", "year", "tags", "house_id", "made", "e"} == set().union(*raw) - {"_type", "paper"}
+
+
+async def test_keys_beside_those_of_subclasses(db: AsyncDB) -> None:
+    """What is computed beside a document takes no key of a class that it may be of, nor the one that names it."""
+    async with db.begin() as session:
+        session.add(Still(id=1, score=3, points=5, e=np.array(QUERY)))
+    async with db.session() as session:
+        statement = select(Shot, score(), (Shot.score + 1).label("kind")).like(QUERY, k=1)
+        ((still, similarity, kind),) = (await session.execute(statement)).all()
+        assert isinstance(still, Still)
+        assert [5, 3, pytest.approx(1.0), 4] == [still.points, still.score, similarity, kind]
+
+
+async def test_columns_of_one_name(db: AsyncDB) -> None:
+    """They are told apart, whether a pipeline follows or not."""
+    async with db.begin() as session:
+        session.add(Shot(id=1, score=3, e=np.array(QUERY)))
+    async with db.session() as session:
+        plain = select(Shot.score, score(), Shot.id, Shot.id).like(QUERY, k=1)
+        for statement in plain, plain.where(score() > 0):
+            (found,) = (await session.execute(statement)).mappings().all()
+            assert {"score": 3, "score_2": pytest.approx(1.0), "id": 1, "id_2": 1} == found
 
 
 async def test_groups(db: AsyncDB, prints: list[dict[str, Any]]) -> None:
@@ -293,6 +327,11 @@ async def test_explain_names_both(db: AsyncDB, prints: list[dict[str, Any]]) -> 
         ),
         (select(aliased(Print, "p")).like(QUERY), UnsupportedError, "on a class itself, not on an alias"),
         (like(select(Print.id)).group_by(Print.year), StatementError, r"Print\.id is not in the grouped rows"),
+        (
+            like(select(Print.year, score())).group_by(Print.year),
+            StatementError,
+            r"score\(\) can be .*; of grouped rows func\.max\(score\(\)\) can",
+        ),
     ],
 )
 async def test_what_cannot_stand_there(db: AsyncDB, statement: Any, error: type[Exception], message: str) -> None:

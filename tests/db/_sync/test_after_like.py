@@ -64,6 +64,18 @@ class Poster(Print):
     paper: Mapped[str]
 
 
+class Shot(Document):
+    __collection__ = "after_like_shots"
+    __discriminator__ = "__kind"
+    id: Mapped[int] = field(primary_key=True)
+    score: Mapped[int]
+    e: Mapped[np.ndarray] = vector(3)
+
+
+class Still(Shot):
+    points: Mapped[int] = field(name="__score")
+
+
 KEYS: list[Any] = [1, "$id", "$$ROOT", {"a": 1, "b": "x"}, 2.5, *range(10, 50)]
 """Of several types, some of which would be a path or an operator where no literal was expected."""
 
@@ -167,6 +179,28 @@ def test_documents_are_whole(db: DB, prints: list[dict[str, Any]]) -> None:
         assert near[0]["year"] + 1 == stored.year
     raw = db.parts.data_backend.read(Find("after_like_prints"))
     assert {"_id", "year", "tags", "house_id", "made", "e"} == set().union(*raw) - {"_type", "paper"}
+
+
+def test_keys_beside_those_of_subclasses(db: DB) -> None:
+    """What is computed beside a document takes no key of a class that it may be of, nor the one that names it."""
+    with db.begin() as session:
+        session.add(Still(id=1, score=3, points=5, e=np.array(QUERY)))
+    with db.session() as session:
+        statement = select(Shot, score(), (Shot.score + 1).label("kind")).like(QUERY, k=1)
+        ((still, similarity, kind),) = session.execute(statement).all()
+        assert isinstance(still, Still)
+        assert [5, 3, pytest.approx(1.0), 4] == [still.points, still.score, similarity, kind]
+
+
+def test_columns_of_one_name(db: DB) -> None:
+    """They are told apart, whether a pipeline follows or not."""
+    with db.begin() as session:
+        session.add(Shot(id=1, score=3, e=np.array(QUERY)))
+    with db.session() as session:
+        plain = select(Shot.score, score(), Shot.id, Shot.id).like(QUERY, k=1)
+        for statement in plain, plain.where(score() > 0):
+            (found,) = session.execute(statement).mappings().all()
+            assert {"score": 3, "score_2": pytest.approx(1.0), "id": 1, "id_2": 1} == found
 
 
 def test_groups(db: DB, prints: list[dict[str, Any]]) -> None:
@@ -294,6 +328,11 @@ def test_explain_names_both(db: DB, prints: list[dict[str, Any]]) -> None:
         ),
         (select(aliased(Print, "p")).like(QUERY), UnsupportedError, "on a class itself, not on an alias"),
         (like(select(Print.id)).group_by(Print.year), StatementError, r"Print\.id is not in the grouped rows"),
+        (
+            like(select(Print.year, score())).group_by(Print.year),
+            StatementError,
+            r"score\(\) can be .*; of grouped rows func\.max\(score\(\)\) can",
+        ),
     ],
 )
 def test_what_cannot_stand_there(db: DB, statement: Any, error: type[Exception], message: str) -> None:
