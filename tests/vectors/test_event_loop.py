@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from superorm._async import vector_tables
 from superorm.unitofwork.writes import Insert
+from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.rows import Rows
 from tests.vectors._async.conftest import make_world
@@ -109,3 +111,34 @@ async def test_handed_documents_and_comparisons(
         assert not await goes_on(call, begun, go)
         monkeypatch.setattr(owner, name, function)
         await world.agrees(VECTORS[0])
+
+
+async def test_closing_while_a_table_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a bucket that does not answer."""
+    tables = AsyncLanceVectorIndex(str(tmp_path))
+    await tables.open()
+    await tables.create("t", DIM)
+    await tables.close()
+    directory: Any = tables._directory
+    begun, go, connected = threading.Event(), threading.Event(), directory._connected
+
+    def slow() -> Any:
+        begun.set()
+        assert go.wait(30)
+        return connected()
+
+    monkeypatch.setattr(directory, "_connected", slow)
+    opening = asyncio.create_task(tables.count("t", 1))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    waking = threading.Timer(2, go.set)  # where the loop waits, it goes on then
+    waking.start()
+    closing = asyncio.create_task(tables.close())
+    for _ in range(10):
+        await asyncio.sleep(0.01)
+    waited = go.is_set()
+    go.set()
+    waking.cancel()
+    assert 0 == await opening
+    await closing
+    assert not waited

@@ -180,7 +180,7 @@ class AsyncTableBuilds:
                 self._in_vain[spec.name] = made.index
                 left = not await self.tables.build_index(table, spec.metric, made.index, go_on)
                 del self._in_vain[spec.name]
-            done = copied and not left and go_on()
+            done = copied and not left
         finally:
             if not done and not left:
                 await self._give_up(spec, table)

@@ -80,6 +80,7 @@ class AsyncVectorIndexes:
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._keeper = aio.Background(self._keep, _KEEPING)
+        self._closing = False
         self._registered = AsyncRegisteredIndexes(backend, self._let_go)
         self._noted: set[str] = set()
         """Indexes that records were written for, but that nobody here applies."""
@@ -309,6 +310,7 @@ class AsyncVectorIndexes:
 
     async def close(self) -> None:
         """Apply what is pending and stop the applier."""
+        self._closing = True  # what is being built ends soon, also where a cancellation cuts this off
         await self._registered.close()
         await self._applier.stop()
         await self._keeper.stop()
@@ -341,10 +343,10 @@ class AsyncVectorIndexes:
 
     async def _keep(self) -> None:
         """Put the copies in order that were changed, or are due."""
-        while self._kept and not self._keeper.stopped:
+        while self._kept and not self._closing:
             spec = self._kept.pop()
             try:
-                await self.copies.keep(spec, lambda: not self._keeper.stopped)
+                await self.copies.keep(spec, lambda: not self._closing)
             except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
                 _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
         while self._pruned:
@@ -360,7 +362,8 @@ class AsyncVectorIndexes:
     def _let_go(self) -> None:
         """From time to time: remove old records that were written for indexes that nobody here applies."""
         if self._noted:
-            self._pruned, self._noted = self._noted, set()
+            noted, self._noted = self._noted, set()
+            self._pruned |= noted
             self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:

@@ -170,11 +170,6 @@ class Background:
         if self._task is None and not self._stopped:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    @property
-    def stopped(self) -> bool:
-        """Whether a call under way should end soon."""
-        return self._stopped
-
     async def stop(self) -> None:
         """Wait for a call under way; no further one begins."""
         self._stopped = True

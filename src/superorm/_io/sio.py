@@ -133,11 +133,6 @@ class Background:
                 self._thread = threading.Thread(target=self._run, name="superorm-background", daemon=True)
                 self._thread.start()
 
-    @property
-    def stopped(self) -> bool:
-        """Whether a call under way should end soon."""
-        return self._stopped
-
     def stop(self) -> None:
         """Wait for a call under way; no further one begins."""
         self._stopped = True

@@ -18,24 +18,21 @@ __all__ = ["transaction_room"]
 _SHARE = 0.1
 """The part of its cache that the server fills with what is changed before it ends the oldest transaction:
 WiredTiger's ``eviction_updates_trigger``, half of ``eviction_dirty_trigger``."""
-_UNAUTHORIZED = 13
 _LEFT_OUT = ("repl", "metrics", "locks", "opLatencies", "tcmalloc", "mirroredReads", "sharding")
 
 
 def transaction_room(backend: DataBackend) -> int | None:
     """How many bytes of documents one transaction may change; None where the server does not say.
 
-    The user may have no right to ask (``serverStatus``, which the role ``clusterMonitor`` has), and the routers of
-    sharded clusters have no cache. Raises `BackendError`.
+    The user may have no right to ask (``serverStatus``, which the role ``clusterMonitor`` has), a hosted server may
+    refuse it to everybody, and the routers of sharded clusters have no cache. Raises `BackendError`.
     """
     with backend.snapshot() as session:
         with reading(backend.name):
             try:
                 command = {"serverStatus": 1, **dict.fromkeys(_LEFT_OUT, 0)}
                 status: Mapping[str, Any] = session.client.admin.command(command)
-            except OperationFailure as error:
-                if error.code == _UNAUTHORIZED:
-                    return None
-                raise
+            except OperationFailure:
+                return None
     cache = status.get("wiredTiger", {}).get("cache", {}).get("maximum bytes configured")
     return None if cache is None else int(cache * _SHARE)

@@ -179,7 +179,7 @@ class TableBuilds:
                 self._in_vain[spec.name] = made.index
                 left = not self.tables.build_index(table, spec.metric, made.index, go_on)
                 del self._in_vain[spec.name]
-            done = copied and not left and go_on()
+            done = copied and not left
         finally:
             if not done and not left:
                 self._give_up(spec, table)

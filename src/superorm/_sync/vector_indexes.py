@@ -81,6 +81,7 @@ class VectorIndexes:
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._keeper = sio.Background(self._keep, _KEEPING)
+        self._closing = False
         self._registered = RegisteredIndexes(backend, self._let_go)
         self._noted: set[str] = set()
         """Indexes that records were written for, but that nobody here applies."""
@@ -310,6 +311,7 @@ class VectorIndexes:
 
     def close(self) -> None:
         """Apply what is pending and stop the applier."""
+        self._closing = True  # what is being built ends soon, also where a cancellation cuts this off
         self._registered.close()
         self._applier.stop()
         self._keeper.stop()
@@ -342,10 +344,10 @@ class VectorIndexes:
 
     def _keep(self) -> None:
         """Put the copies in order that were changed, or are due."""
-        while self._kept and not self._keeper.stopped:
+        while self._kept and not self._closing:
             spec = self._kept.pop()
             try:
-                self.copies.keep(spec, lambda: not self._keeper.stopped)
+                self.copies.keep(spec, lambda: not self._closing)
             except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
                 _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
         while self._pruned:
@@ -361,7 +363,8 @@ class VectorIndexes:
     def _let_go(self) -> None:
         """From time to time: remove old records that were written for indexes that nobody here applies."""
         if self._noted:
-            self._pruned, self._noted = self._noted, set()
+            noted, self._noted = self._noted, set()
+            self._pruned |= noted
             self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:

@@ -42,15 +42,16 @@ class LanceBucket(LanceDirectory):
         self.close()
         place = f"{self._address.endpoint(os.environ) or ''} {self.where}"
         table = f"superorm-{hashlib.sha256(place.encode()).hexdigest()[:24]}"
+        refused: Exception | None = None
         with self._using():
             for attempt in range(_ATTEMPTS):
                 try:
                     self._engine = self._identity(table)
                     return self._engine
-                except (OSError, RuntimeError, ValueError):
+                except (OSError, RuntimeError, ValueError) as error:
                     if attempt + 1 == _ATTEMPTS:
-                        raise
-                self._identify(table)
+                        raise (refused if refused is not None and "was not found" in str(error) else error) from None
+                refused = self._identify(table)
         raise AssertionError("unreachable")
 
     def _identity(self, table: str) -> str:
@@ -59,14 +60,15 @@ class LanceBucket(LanceDirectory):
         handle.checkout(1)
         return str(handle.schema.metadata[_IDENTITY], "ascii")
 
-    def _identify(self, table: str) -> None:
-        """Make the table of the engine id."""
+    def _identify(self, table: str) -> Exception | None:
+        """Make the table of the engine id; why it could not be made, as where another has made it meanwhile."""
         pa, engine = arrow_library(), self._engine or f"lance_{ObjectId()}"
         schema = pa.schema([pa.field("key", pa.string())], metadata={_IDENTITY: engine.encode()})
         try:
             self._connect().create_table(table, schema=schema)
-        except (OSError, RuntimeError, ValueError):
-            return  # it is there now, or reading it tells what is wrong
+        except (OSError, RuntimeError, ValueError) as error:
+            return error
+        return None
 
     def _connected(self) -> Any:
         """A new connection, for which LanceDB lists the prefix once."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pymongo
 import pytest
+from pymongo.errors import OperationFailure
 
 from superorm import (
     AsyncDB,
@@ -32,6 +34,7 @@ from superorm import (
     vector,
 )
 from superorm._async import vector_models, vector_reencode
+from superorm._async.transaction_room import transaction_room
 from superorm._async.vector_reencode import AsyncReencoding
 from superorm._io import aio
 from superorm.backends.errors import has_error_label
@@ -325,6 +328,30 @@ async def test_vectors_that_one_transaction_cannot_hold(
     monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
     await db.rebuild(Bird.vec, reencode=True)
     assert rows(texts, second) == await stored(db)
+
+
+class Refuses:
+    """A server that refuses commands, with this code."""
+
+    name = "refuses"
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.client = self.admin = self
+
+    async def command(self, command: Any) -> Any:
+        raise OperationFailure(f"{next(iter(command))} is refused", self.code)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Any]:
+        yield self
+
+
+@pytest.mark.parametrize("code", [13, 323, 8000], ids=["Unauthorized", "APIStrictError", "AtlasError"])
+async def test_a_server_that_does_not_say_how_much_it_holds(code: int) -> None:
+    """Nothing is known of its room then, and so nothing refused."""
+    backend: Any = Refuses(code)
+    assert await transaction_room(backend) is None
 
 
 async def test_a_session_that_computed_by_the_old_version(

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pymongo
 import pytest
+from pymongo.errors import OperationFailure
 
 from superorm import (
     DB,
@@ -34,6 +36,7 @@ from superorm import (
 )
 from superorm._io import sio
 from superorm._sync import vector_models, vector_reencode
+from superorm._sync.transaction_room import transaction_room
 from superorm._sync.vector_reencode import Reencoding
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
@@ -322,6 +325,30 @@ def test_vectors_that_one_transaction_cannot_hold(
     monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
     db.rebuild(Bird.vec, reencode=True)
     assert rows(texts, second) == stored(db)
+
+
+class Refuses:
+    """A server that refuses commands, with this code."""
+
+    name = "refuses"
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.client = self.admin = self
+
+    def command(self, command: Any) -> Any:
+        raise OperationFailure(f"{next(iter(command))} is refused", self.code)
+
+    @contextmanager
+    def snapshot(self) -> Generator[Any]:
+        yield self
+
+
+@pytest.mark.parametrize("code", [13, 323, 8000], ids=["Unauthorized", "APIStrictError", "AtlasError"])
+def test_a_server_that_does_not_say_how_much_it_holds(code: int) -> None:
+    """Nothing is known of its room then, and so nothing refused."""
+    backend: Any = Refuses(code)
+    assert transaction_room(backend) is None
 
 
 def test_a_session_that_computed_by_the_old_version(

@@ -6,6 +6,7 @@ import http.server
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -337,13 +338,39 @@ class Denies(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def denying() -> Iterator[str]:
-    """The endpoint of a store that denies all."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Denies) as server:
+class ReadOnly(Denies):
+    """A store that is empty, and may only be read."""
+
+    def _read(self) -> None:
+        body = (
+            b"<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+        )
+        status = 200
+        if "list-type" not in self.path:
+            status, body = 404, b"<Error><Code>NoSuchKey</Code><Message>There is no such key.</Message></Error>"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = _read
+
+
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The endpoint of a store."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def denying() -> Iterator[str]:
+    """The endpoint of a store that denies all."""
+    with serving(Denies) as endpoint:
+        yield endpoint
 
 
 def shows_no_secret(error: BaseException) -> None:
@@ -365,6 +392,15 @@ async def test_wrong_credentials_and_buckets(denying: str, s3: S3Server) -> None
             await use()
         shows_no_secret(caught.value)
     assert f"AsyncLanceVectorIndex(uri={missing.uri!r})" == repr(missing)
+
+
+async def test_a_store_that_may_only_be_read(s3: S3Server) -> None:
+    """It says that nothing can be written to it, and not that nothing is there."""
+    with serving(ReadOnly) as endpoint:
+        index = AsyncLanceVectorIndex("s3://some-bucket/x", storage_options={**s3.options, "endpoint": endpoint})
+        with pytest.raises(ConfigurationError, match=r"s3://some-bucket/x .*InvalidAccessKeyId: The key you") as caught:
+            await index.open()
+    shows_no_secret(caught.value)
 
 
 @pytest.mark.parametrize(

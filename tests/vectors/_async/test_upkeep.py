@@ -185,8 +185,28 @@ async def test_it_ends_when_it_is_not_to_go_on(large: AsyncWorld) -> None:
         await copies.tables.copy(before, 99, before, lambda: True)
 
 
-async def test_closing_while_an_index_is_built(large: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not waited for, and never published; it goes when it is finished, and who comes later builds another."""
+async def test_an_index_that_is_finished_while_closing(large: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was waited for is published."""
+    begun, create = list[str](), LanceTable.create_index
+
+    def last(self: LanceTable, *args: Any, **options: Any) -> None:
+        begun.append(self.name)
+        create(self, *args, **options)
+
+    monkeypatch.setattr(LanceTable, "create_index", last)
+    await large.indexes.copies.keep(large.spec, lambda: not begun)  # type: ignore[attr-defined]
+    assert (begun[0], "ivf_flat") == (state_of(large)["table"], state_of(large)["made"]["index"]["kind"])
+    await large.agrees(VECTORS[0], 5)
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+async def test_closing_while_an_index_is_built(
+    large: AsyncWorld, monkeypatch: pytest.MonkeyPatch, cut_off: bool
+) -> None:
+    """It is not waited for, and never published; it goes when it is finished, and who comes later builds another.
+
+    So it is where the closing is cut off before that.
+    """
     monkeypatch.setattr(leaving, "PATIENCE", 0.3)
     begun, go, create = list[str](), threading.Event(), LanceTable.create_index
 
@@ -204,9 +224,25 @@ async def test_closing_while_an_index_is_built(large: AsyncWorld, monkeypatch: p
         if begun:
             break
         await aio.sleep(0.01)
-    start = time.monotonic()
-    await indexes.close()
-    assert time.monotonic() - start < 30
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if cut_off:
+
+        async def ends() -> None:
+            raise InterruptedError
+
+        monkeypatch.setattr(indexes._applier, "stop", ends)
+        with pytest.raises(InterruptedError):
+            await indexes.close()
+        for _ in range(1_000):
+            if min(State.of(state_of(large)).drop.values()) < now + timedelta(hours=1):
+                break
+            await aio.sleep(0.01)
+        else:
+            pytest.fail("the index is still waited for")
+    else:
+        start = time.monotonic()
+        await indexes.close()
+        assert time.monotonic() - start < 30
     copies: Any = large.indexes.copies
     path = copies.tables._directory.path
     assert {before, begun[0]} == {table.stem for table in path.glob("*.lance")}

@@ -172,5 +172,5 @@ class AsyncLanceVectorIndex:
 
     async def close(self) -> None:
         """Forget what is open."""
-        self._directory.close()
+        await aio.in_thread(self._directory.close)  # where a table is being opened, that waits
         self.resident.clear()

@@ -171,5 +171,5 @@ class LanceVectorIndex:
 
     def close(self) -> None:
         """Forget what is open."""
-        self._directory.close()
+        sio.in_thread(self._directory.close)  # where a table is being opened, that waits
         self.resident.clear()
