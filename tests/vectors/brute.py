@@ -20,7 +20,7 @@ def _of_size(document: dict[str, Any], name: str) -> np.ndarray | None:
     value = document.get(name)
     if isinstance(value, bytes):
         vector = np.frombuffer(value, "<f4", offset=2)
-    elif isinstance(value, list) and not any(isinstance(number, str) for number in value):
+    elif isinstance(value, np.ndarray | list) and not any(isinstance(number, str) for number in value):
         with np.errstate(over="ignore"):
             vector = np.asarray(value, "f4")
     else:

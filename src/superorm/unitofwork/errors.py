@@ -8,7 +8,7 @@ from typing import Any
 from superorm.exc import StatementError, SuperormError, ValidationError
 from superorm.expr.narrow import is_dict
 from superorm.expr.reprs import short_repr
-from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.mapping import ClassMap
 from superorm.schema.parts import storable
 from superorm.schema.types.base import Misfit
 
@@ -43,8 +43,8 @@ def _attributes(path: str, mapping: ClassMap) -> str:
         part = next((part for part in fields if part.stored == name), None)
         names.append(name if part is None else part.attribute)
         if part is not None or not name.isdigit():  # a position in a list
-            embedded = None if part is None else part.embedded
-            fields = () if embedded is None else class_map(embedded).fields
+            embedded: ClassMap | None = getattr(None if part is None else part.embedded, "__superorm__", None)
+            fields = () if embedded is None else embedded.fields  # none are known of one of several classes
     return ".".join(names)
 
 

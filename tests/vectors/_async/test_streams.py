@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,8 @@ async def test_search(world: AsyncWorld, watched: Any, monkeypatch: pytest.Monke
         raise ZeroDivisionError
 
     monkeypatch.setattr("superorm._async.vector_ranking.exact_distances", fail)
-    nothing: Any = None
+    unasked: Any = SimpleNamespace(unable="", in_server=False)
     request = SearchRequest(world.spec, np.ones(DIM, np.float32), 2)
     with pytest.raises(ZeroDivisionError):
-        await AsyncVectorSearch(watched, "engine", nothing, request, None).run(documents_only=True)
+        await AsyncVectorSearch(watched, "engine", unasked, request, None).run(documents_only=True)
     assert (1, 0) == (watched.began, watched.open)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,8 @@ def test_search(world: World, watched: Any, monkeypatch: pytest.MonkeyPatch) -> 
         raise ZeroDivisionError
 
     monkeypatch.setattr("superorm._sync.vector_ranking.exact_distances", fail)
-    nothing: Any = None
+    unasked: Any = SimpleNamespace(unable="", in_server=False)
     request = SearchRequest(world.spec, np.ones(DIM, np.float32), 2)
     with pytest.raises(ZeroDivisionError):
-        VectorSearch(watched, "engine", nothing, request, None).run(documents_only=True)
+        VectorSearch(watched, "engine", unasked, request, None).run(documents_only=True)
     assert (1, 0) == (watched.began, watched.open)
