@@ -105,6 +105,7 @@ class AsyncVectorIndexes:
         report = await self.copies.ensure(spec)
         self._ensured.add(spec)
         if await self.copies.due(spec):
+            self._kept.discard(spec)  # one that names other fields is equal
             self._kept.add(spec)
             self._keeper.wake()
         return report

@@ -106,6 +106,7 @@ class VectorIndexes:
         report = self.copies.ensure(spec)
         self._ensured.add(spec)
         if self.copies.due(spec):
+            self._kept.discard(spec)  # one that names other fields is equal
             self._kept.add(spec)
             self._keeper.wake()
         return report

@@ -363,6 +363,15 @@ def test_fields_are_known_while_the_table_is_built(make_world: Callable[[str], W
     assert known == [{"things": [MirroredPath("things", one, "things.v") for one in ("c.x", "r", "w")]}]
 
 
+def test_fields_that_are_named_while_the_copy_waits(make_world: Callable[[str], World]) -> None:
+    """A copy that is to be put in order anyway is given them."""
+    world = unkept(make_world("lancescan-mongod"))
+    world.indexes.ensure(SPEC)
+    world.indexes._kept.add(SPEC)
+    world.indexes.ensure(MIRRORING)
+    assert [FIELDS] == [spec.filter_fields for spec in world.indexes._kept]
+
+
 def test_writes_by_other_programs(scanned: World) -> None:
     """A check finds rows that mirror what is not there any more, and a rebuild repairs them."""
     (nearest, _), *_ = scanned.expected(vector(0), 1, {"r": {"$gt": 400}})
