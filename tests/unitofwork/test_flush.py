@@ -10,7 +10,7 @@ import pytest
 from superorm import ValidationError
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_binary import encode_vector
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import MirroredPath, VectorSpec
 from superorm.unitofwork.flush import FlushPlan, plan_flush
 from superorm.unitofwork.tracking import Tracker
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
@@ -142,6 +142,16 @@ def test_touched_vectors() -> None:
     tracker.add(Film(id=10, embedding=np.zeros(2)))
     tracker.add(Film(id=11))
     assert {SPEC: [3, 10, 1, 2]} == plan_of(tracker).touched
+
+
+def test_a_path_that_several_indexes_mirror() -> None:
+    """A change of it touches each of them."""
+    tracker = Tracker()
+    (film,) = tracker.load(class_map(Film), [stored(1)])
+    film.year = 3
+    others = [MirroredPath("film", "y", "film.a"), MirroredPath("film", "y", "film.b")]
+    plan = plan_flush(tracker.work({}, tracker.possibly_changed()), others={"film": others})
+    assert {others[0]: [1], others[1]: [1]} == plan.touched
 
 
 def test_a_wrong_value_stops_the_whole_flush() -> None:

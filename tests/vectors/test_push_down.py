@@ -71,6 +71,7 @@ DATES: list[Any] = [
     dt.datetime(9999, 12, 31, tzinfo=UTC),
     DatetimeMS(2**62),
     DatetimeMS(-(2**62)),
+    DatetimeMS(-(2**63)),
 ]
 OTHERS: list[Any] = [Timestamp(5, 1), MinKey(), MaxKey(), Code("a"), b"a", Regex("a"), {"i": 5}, {}, {"$a": 1}]
 SCALARS: list[Any] = [None, True, False, *NUMBERS, *REALS, *DECIMALS, *TEXTS, *DATES, *IDS, *OTHERS[:5]]
@@ -221,6 +222,7 @@ def test_every_comparison(both: Both, path: str) -> None:
     beyond += [
         v for v in NATURAL_AT[path] if type(v) in (int, Int64) and abs(v) > (2**53 if path == "f" else 2**63 - 1)
     ]
+    beyond += [v for v in NATURAL_AT[path] if isinstance(v, DatetimeMS) and int(v) == -(2**63)]
     assert said == (9 + orders) * (len(NATURAL_AT[path]) - len(beyond)) + 9
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from superorm.vectors._async.atlas import AsyncAtlasVectorIndex, Server
 from superorm.vectors.atlas_filter import Push, push
 from superorm.vectors.atlas_stages import (
     MOST,
+    declared_filters,
     definition,
     differences,
     filter_paths,
@@ -71,6 +73,8 @@ class AsyncAtlasView:
     look: Look
     need: Need | None
     unable: str = _UNABLE
+    collated: bool = False
+    """Whether texts of the collection are compared otherwise than by their characters."""
 
     @property
     def in_server(self) -> bool:
@@ -93,7 +97,8 @@ class AsyncAtlasView:
         return None
 
     def _divided(self, filter: Mapping[str, Any] | None) -> Push:
-        return push(filter or {}, filter_paths(self.described or {}))
+        declared = declared_filters(self.spec, texts=not self.collated)
+        return push(filter or {}, filter_paths(self.described or {}).intersection(declared))
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
         """What ``$vectorSearch`` takes of the filter."""
@@ -184,6 +189,7 @@ class AsyncAtlasCopies:
         """Register the index, have the server make its search index unless it is there, and wait for that."""
         server = await self.atlas.server()
         await self.records.register(spec.name, _ENGINE)
+        await self._announce(spec)
         if not server.search:
             return CreateReport()
         name, wanted = index_name(spec), definition(spec)
@@ -194,6 +200,14 @@ class AsyncAtlasCopies:
                 created.append(f"search index {spec.collection} {name}")
         described = self._described[spec] = await self.atlas.queryable(spec.collection, name)
         return CreateReport(created, differences(spec, described))
+
+    async def _announce(self, spec: VectorSpec) -> None:
+        """Have every program record changes of the fields to filter by, also those whose classes do not name them."""
+        state = (await self.records.look(spec.name, _ENGINE)).state
+        if state is not None and not state.recorded.issuperset(field.path for field in spec.filter_fields):
+            named = {"coming.filters": {"$each": [field.as_document() for field in spec.filter_fields]}}
+            update = {"$set": {"coming.at": datetime.now(UTC)}, "$addToSet": named}
+            await self.records.update_state(spec.name, _ENGINE, update)
 
     async def view(
         self, spec: VectorSpec, session: AsyncClientSession | None, *, outside: bool, look: Look | None = None
@@ -207,7 +221,8 @@ class AsyncAtlasCopies:
         need: Need | None = "apply soon" if look.unstamped else None
         if look.state is None:
             need = "build"
-        return AsyncAtlasView(spec, self.atlas, server, self._described.get(spec), look, need)
+        collated = server.search and await self.records.collated(spec)
+        return AsyncAtlasView(spec, self.atlas, server, self._described.get(spec), look, need, collated=collated)
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """Nothing is in memory."""

@@ -106,6 +106,7 @@ class AsyncVectorIndexes:
         report = await self.copies.ensure(spec)
         self._ensured.add(spec)
         if await self.copies.due(spec):
+            self._kept.discard(spec)  # one that names other fields is equal
             self._kept.add(spec)
             self._keeper.wake()
         return report
@@ -117,14 +118,14 @@ class AsyncVectorIndexes:
         name comes too.
         """
         registered = await self._registered.indexes()
-        if not (registered or self._ensured):
+        if not (registered or self._mirrored):
             return {}
         named: dict[str, set[str]] = {}
         for spec in known:
             named[spec.name] = named.get(spec.name, {*spec.paths}).intersection(spec.paths)
         ensured = {spec.name: spec for spec in self._ensured}
         found: dict[str, list[VectorPath]] = {collection: [] for collection in collections}
-        for name in sorted(registered.keys() | ensured.keys()):
+        for name in sorted(registered.keys() | self._mirrored.keys()):
             for collection, paths in found.items():
                 if not name.startswith(f"{collection}."):
                     continue

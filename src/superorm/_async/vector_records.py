@@ -52,6 +52,17 @@ class AsyncVectorRecords:
 
     def __init__(self, backend: AsyncDataBackend) -> None:
         self.backend = backend
+        self._collated: dict[str, bool] = {}
+
+    async def collated(self, spec: VectorSpec) -> bool:
+        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        collated = self._collated.get(spec.collection)
+        if collated is None:
+            options = await self.backend.collection_options(spec.collection)
+            if options is None:
+                return False
+            collated = self._collated[spec.collection] = "collation" in options
+        return collated
 
     async def in_snapshot(
         self,

@@ -40,7 +40,6 @@ class AsyncTableCopies(AsyncTableBuilds):
         super().__init__(backend, engine)
         self._resident = AsyncResidentTables(engine, self.records)
         self._handed: dict[str, list[Handed]] = {}
-        self._collated: dict[str, bool] = {}
 
     async def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the engine for the index, and build its table unless it can be read."""
@@ -67,18 +66,8 @@ class AsyncTableCopies(AsyncTableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = any(field.kind == "str" for field in spec.filter_fields) and await self._is_collated(spec)
+        collated = any(field.kind == "str" for field in spec.filter_fields) and await self.records.collated(spec)
         return AsyncTableView(spec, self.tables, look, usable, need, copy, collated)
-
-    async def _is_collated(self, spec: VectorSpec) -> bool:
-        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
-        collated = self._collated.get(spec.collection)
-        if collated is None:
-            options = await self.backend.collection_options(spec.collection)
-            if options is None:
-                return False
-            collated = self._collated[spec.collection] = "collation" in options
-        return collated
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
@@ -91,9 +80,9 @@ class AsyncTableCopies(AsyncTableBuilds):
         n = self.seen.get(spec.name)
         if n is None or len(documents) < FROM:
             return None
-        names = {"_id", *(path.partition(".")[0] for path in spec.watched)}
+        names = frozenset(["_id", *(path.partition(".")[0] for path in spec.watched)])
         kept = [{name: document[name] for name in names if name in document} for document in documents]
-        return Handed(n, frozenset(records), kept)
+        return Handed(n, frozenset(records), kept, names)
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """Keep what was inserted in a transaction for the applier; whether there was room."""
@@ -153,8 +142,9 @@ class AsyncTableCopies(AsyncTableBuilds):
         self.seen[spec.name] = look.state.n
         touched = keys_of(records)
         fields = look.state.filters
-        complete = {*fields} <= {*spec.filter_fields}  # what is handed over has the fields that the class names
-        known = await aio.in_thread(as_handed, look, handed, touched) if handed and complete else {}
+        needed = {field.path.partition(".")[0] for field in fields}
+        complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
+        known = await aio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         documents = await self.records.documents(spec, lacking, fields, known.values(), session=session)
         rows = table_rows(spec, documents, fields)

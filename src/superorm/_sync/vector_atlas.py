@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from superorm.vectors._sync.atlas import AtlasVectorIndex, Server
 from superorm.vectors.atlas_filter import Push, push
 from superorm.vectors.atlas_stages import (
     MOST,
+    declared_filters,
     definition,
     differences,
     filter_paths,
@@ -72,6 +74,8 @@ class AtlasView:
     look: Look
     need: Need | None
     unable: str = _UNABLE
+    collated: bool = False
+    """Whether texts of the collection are compared otherwise than by their characters."""
 
     @property
     def in_server(self) -> bool:
@@ -94,7 +98,8 @@ class AtlasView:
         return None
 
     def _divided(self, filter: Mapping[str, Any] | None) -> Push:
-        return push(filter or {}, filter_paths(self.described or {}))
+        declared = declared_filters(self.spec, texts=not self.collated)
+        return push(filter or {}, filter_paths(self.described or {}).intersection(declared))
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
         """What ``$vectorSearch`` takes of the filter."""
@@ -185,6 +190,7 @@ class AtlasCopies:
         """Register the index, have the server make its search index unless it is there, and wait for that."""
         server = self.atlas.server()
         self.records.register(spec.name, _ENGINE)
+        self._announce(spec)
         if not server.search:
             return CreateReport()
         name, wanted = index_name(spec), definition(spec)
@@ -195,6 +201,14 @@ class AtlasCopies:
                 created.append(f"search index {spec.collection} {name}")
         described = self._described[spec] = self.atlas.queryable(spec.collection, name)
         return CreateReport(created, differences(spec, described))
+
+    def _announce(self, spec: VectorSpec) -> None:
+        """Have every program record changes of the fields to filter by, also those whose classes do not name them."""
+        state = self.records.look(spec.name, _ENGINE).state
+        if state is not None and not state.recorded.issuperset(field.path for field in spec.filter_fields):
+            named = {"coming.filters": {"$each": [field.as_document() for field in spec.filter_fields]}}
+            update = {"$set": {"coming.at": datetime.now(UTC)}, "$addToSet": named}
+            self.records.update_state(spec.name, _ENGINE, update)
 
     def view(
         self, spec: VectorSpec, session: ClientSession | None, *, outside: bool, look: Look | None = None
@@ -208,7 +222,8 @@ class AtlasCopies:
         need: Need | None = "apply soon" if look.unstamped else None
         if look.state is None:
             need = "build"
-        return AtlasView(spec, self.atlas, server, self._described.get(spec), look, need)
+        collated = server.search and self.records.collated(spec)
+        return AtlasView(spec, self.atlas, server, self._described.get(spec), look, need, collated=collated)
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """Nothing is in memory."""

@@ -53,6 +53,17 @@ class VectorRecords:
 
     def __init__(self, backend: DataBackend) -> None:
         self.backend = backend
+        self._collated: dict[str, bool] = {}
+
+    def collated(self, spec: VectorSpec) -> bool:
+        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        collated = self._collated.get(spec.collection)
+        if collated is None:
+            options = self.backend.collection_options(spec.collection)
+            if options is None:
+                return False
+            collated = self._collated[spec.collection] = "collation" in options
+        return collated
 
     def in_snapshot(
         self,

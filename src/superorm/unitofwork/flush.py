@@ -251,7 +251,8 @@ def _new_keys(works: Iterable[Work]) -> dict[str, set[Any]]:
 
 def _touch(touched: dict[VectorPath, list[Any]], work: Work, gone: Sequence[Any], others: Sequence[VectorPath]) -> None:
     """The keys whose vectors may differ afterwards."""
-    known = {spec.path: spec for spec in (*others, *(field.spec for field in vector_fields(work.mapping)))}
+    own = (field.spec for field in vector_fields(work.mapping))
+    known = {(spec.name, spec.path): spec for spec in (*others, *own)}  # several indexes may mirror one path
     for spec in known.values():
         is_own = "." not in spec.path
         keys = {identity(key): key for key in gone if key is not None}

@@ -4,13 +4,12 @@ That is what its manual lists (MongoDB Vector Search, "Pre-Filter Search Data"):
 the operators of `OPERATORS` on booleans, dates, ObjectIds, numbers but decimals, texts and UUIDs,
 under paths that the search index has as ``filter`` fields.
 What is taken must lose no document, as nothing can add it again; what it lets through too much is read and left out.
-So ranges are taken of numbers and dates alone, and null never.
+So ranges are taken of numbers and dates alone, and null never, nor ``$exists``, which is true of it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -23,9 +22,11 @@ from superorm.expr.narrow import is_dict, is_list
 __all__ = ["OPERATORS", "Push", "push"]
 
 _RANGES = ("$gt", "$gte", "$lt", "$lte")
-OPERATORS = frozenset({"$eq", "$ne", *_RANGES, "$in", "$nin", "$exists", "$not", "$and", "$or", "$nor"})
+OPERATORS = frozenset({"$eq", "$ne", *_RANGES, "$in", "$nin", "$not", "$and", "$or", "$nor"})
 _LONGEST = 1_000
 """Characters of a text up to which it is surely held whole: Lucene's limit is 32,766 bytes."""
+_EXACT = 2**53
+"""From this size on, whole numbers that differ may be one where they are held as float64."""
 
 
 @frozen
@@ -83,14 +84,16 @@ def _of_value(path: str, value: Any) -> Iterator[str]:
         yield from _of_operand(path, "$eq", value)
         return
     for name, operand in value.items():
-        if name not in OPERATORS:
+        if name == "$exists":
+            yield f"$exists on {path!r} is not sure to find null in the search index"
+        elif name not in OPERATORS:
             yield f"{name} on {path!r} is no operator of its filter"
         elif name == "$not":
             yield from _of_value(path, operand)
         elif name in ("$in", "$nin"):
             for one in operand:
                 yield from _of_operand(path, name, one)
-        elif name != "$exists":
+        else:
             yield from _of_operand(path, name, operand)
 
 
@@ -101,7 +104,7 @@ def _of_operand(path: str, operator: str, value: Any) -> Iterator[str]:
         case bool():
             taken = not ranges
         case int() | float():
-            taken = math.isfinite(value)
+            taken = abs(value) < _EXACT  # NaN is not
         case dt.datetime():
             taken = True
         case str():

@@ -19,6 +19,7 @@ from superorm.schema.vector_spec import IndexSpec, Metric, VectorSpec
 __all__ = [
     "MOST",
     "candidates_of",
+    "declared_filters",
     "definition",
     "differences",
     "filter_paths",
@@ -55,11 +56,19 @@ def definition(spec: VectorSpec) -> dict[str, Any]:
     if spec.dim > _DIMENSIONS:
         raise UnsupportedError(f"{spec.name}: MongoDB's search takes vectors of at most {_DIMENSIONS} numbers")
     vector = {"type": "vector", "path": spec.path, "numDimensions": spec.dim, "similarity": _SIMILARITY[spec.metric]}
-    paths = [field.path for field in spec.filter_fields]
-    if spec.discriminator is not None:
-        paths.append(spec.discriminator)
-    filters = [{"type": "filter", "path": path} for path in dict.fromkeys(paths)]
+    filters = [{"type": "filter", "path": path} for path in declared_filters(spec)]
     return {"fields": [{**vector, **_options(spec, spec.index)}, *filters]}
+
+
+def declared_filters(spec: VectorSpec, *, texts: bool = True) -> list[str]:
+    """The paths to filter by that the class declares: those whose changes are recorded, or that never change.
+
+    Without those of `texts`, where the server compares these otherwise than a search index does.
+    """
+    paths = [field.path for field in spec.filter_fields if texts or field.kind != "str"]
+    if texts and spec.discriminator is not None:
+        paths.append(spec.discriminator)
+    return list(dict.fromkeys(paths))
 
 
 def _options(spec: VectorSpec, index: IndexSpec | None) -> dict[str, Any]:

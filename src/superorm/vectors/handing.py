@@ -34,6 +34,8 @@ class Handed:
     """A publication that was there before the commit."""
     records: frozenset[ObjectId]
     documents: Sequence[Mapping[str, Any]]
+    names: frozenset[str] = frozenset()
+    """The stored names of the fields that were kept of them."""
 
 
 def oldest(handed: Iterable[Handed]) -> int | None:

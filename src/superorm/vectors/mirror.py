@@ -94,8 +94,8 @@ def fit(kind: FilterKind, held: object) -> bool | int | float | str | None:
             return held if type(held) is str else None
         case "datetime":
             if isinstance(held, dt.datetime):
-                return int(DatetimeMS(held))
-            return int(held) if isinstance(held, DatetimeMS) else None
+                held = DatetimeMS(held)
+            return _whole(int(held)) if isinstance(held, DatetimeMS) else None
         case "ObjectId":
             return str(held) if isinstance(held, ObjectId) else None
 

@@ -20,7 +20,7 @@ from superorm import BackendError, ConfigurationError, UnsupportedError, connect
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm.backends._async.mongomock import AsyncMongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
-from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
+from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorSpec
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors.request import Hits, SearchRequest
@@ -312,6 +312,43 @@ async def test_changed_filter_fields_count(atlas: AsyncAtlas) -> None:
     await atlas.write([Update("things", [UpdateOp(q={"_id": 8}, u={"$set": {"r": -5}})])], [8])
     hits = await atlas.near_agrees(VECTORS[8], 3, filter={"r": {"$lt": 0}})
     assert [8] == [hit.key for hit in hits]
+
+
+async def test_a_filter_field_that_no_class_names(atlas: AsyncAtlas) -> None:
+    """Its changes are not recorded, so the search index is not asked for it, though it has it."""
+    atlas.fill(1_500)
+    await atlas.indexes.create(SPEC)
+    atlas.spec = evolve(SPEC, filter_fields=FILTERS[:1])
+    atlas.plain.things.update_many({"_id": 8}, {"$set": {"word": "w90"}})
+    hits = await atlas.near_agrees(VECTORS[8], 3, filter={"word": {"$gte": "w1"}, "r": {"$lt": 90}})
+    assert hits[0].key == 8
+    assert [{"r": {"$lt": 90}}] == [stage["filter"] for stage in atlas.searches()]
+    await atlas.near_agrees(VECTORS[8], 3, filter={"word": {"$in": [f"w{n}" for n in range(10, 100)]}})
+    assert "filter" not in atlas.searches()[-1]
+
+
+async def test_a_collation(atlas: AsyncAtlas) -> None:
+    """Texts that the server compares by a collation are not compared by the search index."""
+    atlas.plain.create_collection("things", collation={"locale": "en", "strength": 1})
+    atlas.fill(1_500)
+    hits = await atlas.near_agrees(VECTORS[8], 3, filter={"word": {"$ne": "W10"}, "r": {"$lt": 90}})
+    assert hits
+    assert [{"r": {"$lt": 90}}] == [stage["filter"] for stage in atlas.searches()]
+    (found, *_) = await atlas.near(VECTORS[8], 3, filter={"word": {"$in": [f"W{n:02}" for n in range(90)]}})
+    assert found.key == 8
+    assert "filter" not in atlas.searches()[-1]
+
+
+async def test_every_program_records_changes_of_filter_fields(atlas: AsyncAtlas) -> None:
+    """Also through classes that do not name them, or all of them."""
+    fields = [MirroredPath("things", field.path, "things.v") for field in FILTERS]
+    await atlas.indexes.create(evolve(SPEC, filter_fields=FILTERS[:1]))
+    bare = evolve(SPEC, filter_fields=())
+    assert {"things": fields[:1]} == await again(atlas).indexes.others(["things"], [bare])
+    await again(atlas).indexes.create(evolve(SPEC, filter_fields=FILTERS[1:]))
+    other = again(atlas)
+    assert {"things": fields} == await other.indexes.others(["things"], [bare])
+    await other.indexes.close()
 
 
 async def test_leave_out_and_min_score(atlas: AsyncAtlas) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from attrs import evolve
 from bson import ObjectId
 
 from superorm.codec.keys import encode_key
+from superorm.schema.vector_spec import FilterField
 from superorm.unitofwork.writes import Insert
 from superorm.vectors import handing
 from superorm.vectors.mirror import TableRows
@@ -70,6 +72,23 @@ async def test_what_was_handed_over_is_not_read(empty: AsyncWorld) -> None:
     assert {3} == reads.read
     await empty.agrees(VECTORS[3], 5)
     assert [] == await empty.indexes.check(empty.spec)
+
+
+async def test_a_class_that_does_not_name_what_is_mirrored(empty: AsyncWorld) -> None:
+    """What it hands over lacks the fields that the table mirrors, and is read."""
+    reads = Reads(empty.indexes.copies.records)
+    mirroring = evolve(empty.spec, filter_fields=(FilterField("text", "str"),))
+    await empty.indexes.rebuild(mirroring)
+    await insert(empty, 0, 10)
+    await empty.indexes.apply(mirroring)
+    assert (set(range(10)), set()) == (reads.read, reads.known)
+    empty.spec = mirroring
+    assert [] == await empty.indexes.check(mirroring)
+    await empty.agrees(VECTORS[3], 5, filter={"text": "x"})
+    await insert(empty, 10, 10)
+    await empty.indexes.apply(mirroring)
+    assert set(range(10, 20)) == reads.known
+    assert [] == await empty.indexes.check(mirroring)
 
 
 @pytest.mark.parametrize("how", ["changed", "removed", "unset"])

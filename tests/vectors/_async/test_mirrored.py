@@ -351,6 +351,31 @@ async def test_who_knows_which_fields(scanned: AsyncWorld, make_world: Callable[
     assert [("things.v", [1, 2])] == [(record["i"], record["keys"]) for record in insert.documents]
 
 
+async def test_fields_are_known_while_the_table_is_built(make_world: Callable[[str], AsyncWorld]) -> None:
+    """A class that does not name them records their changes from the start, though no index was registered lately."""
+    world = make_world("lancescan-mongod")
+    assert {} == await world.indexes.others(["things"], [SPEC])
+    copies: Any = world.indexes.copies
+    fill, known = copies.fill, list[Any]()
+
+    async def filled_meanwhile(*given: Any, **named: Any) -> Any:
+        known.append(await world.indexes.others(["things"], [SPEC]))
+        return await fill(*given, **named)
+
+    copies.fill = filled_meanwhile
+    await world.indexes.ensure(MIRRORING)
+    assert known == [{"things": [MirroredPath("things", one, "things.v") for one in ("c.x", "r", "w")]}]
+
+
+async def test_fields_that_are_named_while_the_copy_waits(make_world: Callable[[str], AsyncWorld]) -> None:
+    """A copy that is to be put in order anyway is given them."""
+    world = unkept(make_world("lancescan-mongod"))
+    await world.indexes.ensure(SPEC)
+    world.indexes._kept.add(SPEC)
+    await world.indexes.ensure(MIRRORING)
+    assert [FIELDS] == [spec.filter_fields for spec in world.indexes._kept]
+
+
 async def test_writes_by_other_programs(scanned: AsyncWorld) -> None:
     """A check finds rows that mirror what is not there any more, and a rebuild repairs them."""
     (nearest, _), *_ = scanned.expected(vector(0), 1, {"r": {"$gt": 400}})

@@ -20,7 +20,7 @@ from superorm import BackendError, ConfigurationError, UnsupportedError, connect
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.backends._sync.mongomock import MongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
-from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
+from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorSpec
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors._sync.atlas import AtlasVectorIndex
 from superorm.vectors.request import Hits, SearchRequest
@@ -312,6 +312,43 @@ def test_changed_filter_fields_count(atlas: Atlas) -> None:
     atlas.write([Update("things", [UpdateOp(q={"_id": 8}, u={"$set": {"r": -5}})])], [8])
     hits = atlas.near_agrees(VECTORS[8], 3, filter={"r": {"$lt": 0}})
     assert [8] == [hit.key for hit in hits]
+
+
+def test_a_filter_field_that_no_class_names(atlas: Atlas) -> None:
+    """Its changes are not recorded, so the search index is not asked for it, though it has it."""
+    atlas.fill(1_500)
+    atlas.indexes.create(SPEC)
+    atlas.spec = evolve(SPEC, filter_fields=FILTERS[:1])
+    atlas.plain.things.update_many({"_id": 8}, {"$set": {"word": "w90"}})
+    hits = atlas.near_agrees(VECTORS[8], 3, filter={"word": {"$gte": "w1"}, "r": {"$lt": 90}})
+    assert hits[0].key == 8
+    assert [{"r": {"$lt": 90}}] == [stage["filter"] for stage in atlas.searches()]
+    atlas.near_agrees(VECTORS[8], 3, filter={"word": {"$in": [f"w{n}" for n in range(10, 100)]}})
+    assert "filter" not in atlas.searches()[-1]
+
+
+def test_a_collation(atlas: Atlas) -> None:
+    """Texts that the server compares by a collation are not compared by the search index."""
+    atlas.plain.create_collection("things", collation={"locale": "en", "strength": 1})
+    atlas.fill(1_500)
+    hits = atlas.near_agrees(VECTORS[8], 3, filter={"word": {"$ne": "W10"}, "r": {"$lt": 90}})
+    assert hits
+    assert [{"r": {"$lt": 90}}] == [stage["filter"] for stage in atlas.searches()]
+    (found, *_) = atlas.near(VECTORS[8], 3, filter={"word": {"$in": [f"W{n:02}" for n in range(90)]}})
+    assert found.key == 8
+    assert "filter" not in atlas.searches()[-1]
+
+
+def test_every_program_records_changes_of_filter_fields(atlas: Atlas) -> None:
+    """Also through classes that do not name them, or all of them."""
+    fields = [MirroredPath("things", field.path, "things.v") for field in FILTERS]
+    atlas.indexes.create(evolve(SPEC, filter_fields=FILTERS[:1]))
+    bare = evolve(SPEC, filter_fields=())
+    assert {"things": fields[:1]} == again(atlas).indexes.others(["things"], [bare])
+    again(atlas).indexes.create(evolve(SPEC, filter_fields=FILTERS[1:]))
+    other = again(atlas)
+    assert {"things": fields} == other.indexes.others(["things"], [bare])
+    other.indexes.close()
 
 
 def test_leave_out_and_min_score(atlas: Atlas) -> None:

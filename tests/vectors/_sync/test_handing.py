@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 from bson import ObjectId
 
 from superorm.codec.keys import encode_key
+from superorm.schema.vector_spec import FilterField
 from superorm.unitofwork.writes import Insert
 from superorm.vectors import handing
 from superorm.vectors.mirror import TableRows
@@ -70,6 +72,23 @@ def test_what_was_handed_over_is_not_read(empty: World) -> None:
     assert {3} == reads.read
     empty.agrees(VECTORS[3], 5)
     assert [] == empty.indexes.check(empty.spec)
+
+
+def test_a_class_that_does_not_name_what_is_mirrored(empty: World) -> None:
+    """What it hands over lacks the fields that the table mirrors, and is read."""
+    reads = Reads(empty.indexes.copies.records)
+    mirroring = evolve(empty.spec, filter_fields=(FilterField("text", "str"),))
+    empty.indexes.rebuild(mirroring)
+    insert(empty, 0, 10)
+    empty.indexes.apply(mirroring)
+    assert (set(range(10)), set()) == (reads.read, reads.known)
+    empty.spec = mirroring
+    assert [] == empty.indexes.check(mirroring)
+    empty.agrees(VECTORS[3], 5, filter={"text": "x"})
+    insert(empty, 10, 10)
+    empty.indexes.apply(mirroring)
+    assert set(range(10, 20)) == reads.known
+    assert [] == empty.indexes.check(mirroring)
 
 
 @pytest.mark.parametrize("how", ["changed", "removed", "unset"])

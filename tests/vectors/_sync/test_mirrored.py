@@ -347,6 +347,31 @@ def test_who_knows_which_fields(scanned: World, make_world: Callable[[str], Worl
     assert [("things.v", [1, 2])] == [(record["i"], record["keys"]) for record in insert.documents]
 
 
+def test_fields_are_known_while_the_table_is_built(make_world: Callable[[str], World]) -> None:
+    """A class that does not name them records their changes from the start, though no index was registered lately."""
+    world = make_world("lancescan-mongod")
+    assert {} == world.indexes.others(["things"], [SPEC])
+    copies: Any = world.indexes.copies
+    fill, known = copies.fill, list[Any]()
+
+    def filled_meanwhile(*given: Any, **named: Any) -> Any:
+        known.append(world.indexes.others(["things"], [SPEC]))
+        return fill(*given, **named)
+
+    copies.fill = filled_meanwhile
+    world.indexes.ensure(MIRRORING)
+    assert known == [{"things": [MirroredPath("things", one, "things.v") for one in ("c.x", "r", "w")]}]
+
+
+def test_fields_that_are_named_while_the_copy_waits(make_world: Callable[[str], World]) -> None:
+    """A copy that is to be put in order anyway is given them."""
+    world = unkept(make_world("lancescan-mongod"))
+    world.indexes.ensure(SPEC)
+    world.indexes._kept.add(SPEC)
+    world.indexes.ensure(MIRRORING)
+    assert [FIELDS] == [spec.filter_fields for spec in world.indexes._kept]
+
+
 def test_writes_by_other_programs(scanned: World) -> None:
     """A check finds rows that mirror what is not there any more, and a rebuild repairs them."""
     (nearest, _), *_ = scanned.expected(vector(0), 1, {"r": {"$gt": 400}})
