@@ -56,7 +56,7 @@ def killed(uri: str, name: str, path: Path, point: str) -> None:
     elif point == "writing":
         from superorm.vectors import lance_directory
 
-        lance_directory._arrow = die  # in the table, before its commit
+        lance_directory.merge = die  # in the table, before its commit
     world.put({0: -VECTORS[0], 1: None, 99: VECTORS[1]})
     world.indexes.apply(world.spec)
 
