@@ -224,10 +224,12 @@ class AsyncWriting:
                 keys = [new["_id"]]
         async with self._work.recorded({spec: keys or [] for spec in specs}):
             done = await self._send(plan, keys)
-            for field in computed:
-                if done.upserted_keys or field.follows(plan.paths):
-                    await recompute(self._work, field, keys or [])
-            await recompute_outdated(self._work, dict.fromkeys(computed, keys or []))
+            try:
+                for field in computed:
+                    if done.upserted_keys or field.follows(plan.paths):
+                        await recompute(self._work, field, keys or [])
+            finally:  # some may be written
+                await recompute_outdated(self._work, dict.fromkeys(computed, keys or []))
         await refresh(self._work, mapping.collection, keys or [])
         if self._returned is not None:
             await self._read_rows(keys or [])
@@ -291,9 +293,11 @@ class AsyncWriting:
             if plan.on != ("_id",):
                 keys = await self._merged_keys(plan)
             computed = [field for field in fields if field.source is not None]
-            for field in computed:
-                await recompute(self._work, field, keys)
-            await recompute_outdated(self._work, dict.fromkeys(computed, keys))
+            try:
+                for field in computed:
+                    await recompute(self._work, field, keys)
+            finally:  # some may be written
+                await recompute_outdated(self._work, dict.fromkeys(computed, keys))
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
         if mapping is not None:
             await refresh(self._work, mapping.collection, keys)

@@ -225,10 +225,12 @@ class Writing:
                 keys = [new["_id"]]
         with self._work.recorded({spec: keys or [] for spec in specs}):
             done = self._send(plan, keys)
-            for field in computed:
-                if done.upserted_keys or field.follows(plan.paths):
-                    recompute(self._work, field, keys or [])
-            recompute_outdated(self._work, dict.fromkeys(computed, keys or []))
+            try:
+                for field in computed:
+                    if done.upserted_keys or field.follows(plan.paths):
+                        recompute(self._work, field, keys or [])
+            finally:  # some may be written
+                recompute_outdated(self._work, dict.fromkeys(computed, keys or []))
         refresh(self._work, mapping.collection, keys or [])
         if self._returned is not None:
             self._read_rows(keys or [])
@@ -292,9 +294,11 @@ class Writing:
             if plan.on != ("_id",):
                 keys = self._merged_keys(plan)
             computed = [field for field in fields if field.source is not None]
-            for field in computed:
-                recompute(self._work, field, keys)
-            recompute_outdated(self._work, dict.fromkeys(computed, keys))
+            try:
+                for field in computed:
+                    recompute(self._work, field, keys)
+            finally:  # some may be written
+                recompute_outdated(self._work, dict.fromkeys(computed, keys))
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
         if mapping is not None:
             refresh(self._work, mapping.collection, keys)

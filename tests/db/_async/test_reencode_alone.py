@@ -16,6 +16,7 @@ from superorm import (
     DuplicateKeyError,
     Mapped,
     Model,
+    PredictionError,
     connect_async,
     field,
     insert,
@@ -158,6 +159,30 @@ async def test_a_writer_that_fails_in_the_middle(db: AsyncDB, other: AsyncDB, mo
     found = await stored(db)
     assert "lamb" == found[4][0]
     assert made({key: str(text) for key, (text, _) in found.items()}) == found
+
+
+async def test_an_update_whose_computing_fails(db: AsyncDB, other: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it stored before, of the version that was replaced meanwhile, is computed again."""
+    compute, calls = AsyncVectorModels.compute, list[int]()
+
+    async def computes(self: AsyncVectorModels, needs: Any, *rest: Any, **options: Any) -> None:
+        counts = bool(needs) and self is other.vector_models
+        calls.extend([len(needs)] * counts)
+        if counts and len(calls) == 2:
+            raise PredictionError("this one cannot be encoded")
+        await compute(self, needs, *rest, **options)
+        if counts and len(calls) == 1:
+            await db.rebuild(Fish.vec, reencode=True)
+
+    monkeypatch.setattr("superorm._async.recomputing.SOURCES", 1)
+    monkeypatch.setattr(AsyncVectorModels, "compute", computes)
+    async with other.session() as session:
+        with pytest.raises(PredictionError, match="this one cannot be encoded"):
+            await session.execute(update(Fish).where(Fish.id <= 2).values(text="lamb"))
+        await session.rollback()
+    found = await stored(db)
+    assert made({1: "lamb"})[1] == found[1]
+    assert "lamb" == found[2][0]
 
 
 async def test_two_switches_beside_one_writer(db: AsyncDB, other: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from superorm import (
     DuplicateKeyError,
     Mapped,
     Model,
+    PredictionError,
     Session,
     connect,
     field,
@@ -158,6 +159,30 @@ def test_a_writer_that_fails_in_the_middle(db: DB, other: DB, monkeypatch: pytes
     found = stored(db)
     assert "lamb" == found[4][0]
     assert made({key: str(text) for key, (text, _) in found.items()}) == found
+
+
+def test_an_update_whose_computing_fails(db: DB, other: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it stored before, of the version that was replaced meanwhile, is computed again."""
+    compute, calls = VectorModels.compute, list[int]()
+
+    def computes(self: VectorModels, needs: Any, *rest: Any, **options: Any) -> None:
+        counts = bool(needs) and self is other.vector_models
+        calls.extend([len(needs)] * counts)
+        if counts and len(calls) == 2:
+            raise PredictionError("this one cannot be encoded")
+        compute(self, needs, *rest, **options)
+        if counts and len(calls) == 1:
+            db.rebuild(Fish.vec, reencode=True)
+
+    monkeypatch.setattr("superorm._sync.recomputing.SOURCES", 1)
+    monkeypatch.setattr(VectorModels, "compute", computes)
+    with other.session() as session:
+        with pytest.raises(PredictionError, match="this one cannot be encoded"):
+            session.execute(update(Fish).where(Fish.id <= 2).values(text="lamb"))
+        session.rollback()
+    found = stored(db)
+    assert made({1: "lamb"})[1] == found[1]
+    assert "lamb" == found[2][0]
 
 
 def test_two_switches_beside_one_writer(db: DB, other: DB, monkeypatch: pytest.MonkeyPatch) -> None:
