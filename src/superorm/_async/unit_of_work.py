@@ -205,7 +205,8 @@ class AsyncUnitOfWork(AsyncTransaction):
                 raise
 
     async def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
-        computed = computed_of((mapping for mapping, *_ in (*plan.inserted, *plan.updated)), plan.touched)
+        written = [*(mapping for mapping, *_ in plan.inserted), *(mapping for mapping, _ in plan.updated)]
+        computed = computed_of(written, plan.touched)
         async with self.recorded(plan.touched, plan.writes):
             try:
                 await self._write(plan)

@@ -206,7 +206,8 @@ class UnitOfWork(Transaction):
                 raise
 
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
-        computed = computed_of((mapping for mapping, *_ in (*plan.inserted, *plan.updated)), plan.touched)
+        written = [*(mapping for mapping, *_ in plan.inserted), *(mapping for mapping, _ in plan.updated)]
+        computed = computed_of(written, plan.touched)
         with self.recorded(plan.touched, plan.writes):
             try:
                 self._write(plan)

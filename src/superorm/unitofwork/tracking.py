@@ -190,7 +190,8 @@ class Tracker(Holder):
             groups = by_class(objects.values()) if root.family else {root: objects.values()}
             for mapping, instances in groups.items():
                 candidates = documents.possibly_changed(mapping, instances)
-                candidates = [instance for instance in candidates if id(instance) not in self.deleted]
+                if self.deleted:
+                    candidates = [instance for instance in candidates if id(instance) not in self.deleted]
                 if candidates:
                     found[mapping] = candidates
         return found
@@ -245,11 +246,11 @@ class Tracker(Holder):
             setattr(instance, GONE, raw)
             self.deleted.pop(id(instance), None)
             self._gone[id(instance)] = instance
-        for mapping, instances, snapshots in plan.updated:
-            self.undo.before(mapping, instances)
-            documents.written(mapping, instances, snapshots)
+        for mapping, changed in plan.updated:
+            self.undo.before(mapping, changed.objects, changed.before)
+            documents.written(mapping, changed.objects, changed.snapshots)
         for mapping, instances, snapshots in plan.inserted:
-            self.undo.before(mapping, instances)
+            self.undo.before(mapping, instances, [None] * len(instances))
             documents.written(mapping, instances, snapshots)
             keys = identities([snapshot["_id"] for snapshot in snapshots])
             self.identities.of(mapping).update(zip(keys, instances, strict=True))
