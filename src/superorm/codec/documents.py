@@ -164,7 +164,7 @@ def written(mapping: ClassMap, instances: Sequence[Any], snapshots: Sequence[dic
         if version is not None:
             show_version(mapping, instance, snapshot)
         if lazy:
-            state: dict[str, Any] = vars(instance)
+            state: dict[str, Any] = instance.__dict__
             touched = sum(part.bit for part in lazy if part.attribute in state)
             if touched:
                 setattr(instance, TOUCHED, touched | state.get(TOUCHED, 0))
@@ -232,12 +232,19 @@ def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
 def _make_scan(mapping: ClassMap) -> Any:
     namespace: dict[str, Any] = {}
     tests = [f"d[{part.stored!r}] is o.{part.attribute}" for part in mapping.fields if not part.lazy]
+    by_name = not has_getattr(mapping.cls)  # else by __dict__, which takes time and memory to make
     if mapping.lazy_fields:
-        tests.append(f"((t := (s := o.__dict__).get({TOUCHED!r}, 0)) is not None)")
+        touched = f"(t := o.{TOUCHED})" if by_name else f"(t := (s := o.__dict__).get({TOUCHED!r}, 0))"
+        tests.append(f"({touched} is not None)")
     for n, part in enumerate(mapping.lazy_fields):
         namespace[f"unchanged{n}"] = part.unchanged
-        same = f"(v := s[{part.attribute!r}]) is (r := d[{part.stored!r}]) or unchanged{n}(v, r)"
-        tests.append(f"(({same}) if {part.attribute!r} in s else not t & {part.bit})")
+        raw, name = f"(r := d[{part.stored!r}])", part.attribute
+        if by_name:
+            same = f"{raw} is (v := o.{name}) or unchanged{n}(v, r)"
+            tests.append(f"(({same}) if t & {part.bit} or {name!r} in o.__dict__ else True)")
+        else:
+            same = f"{raw} is (v := s[{name!r}]) or unchanged{n}(v, r)"
+            tests.append(f"(({same}) if {name!r} in s else not t & {part.bit})")
     lines = ["def scan(objects):", "    out = []", "    append = out.append"]
     lines += ["    for o in objects:", f"        d = o.{RAW}", "        try:"]
     lines += [f"            if {' and '.join(tests)}:", "                continue"]
