@@ -115,7 +115,7 @@ class AsyncAtlasView:
         return None
 
     async def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys by the search index, without the pending ones.
 
@@ -124,13 +124,13 @@ class AsyncAtlasView:
         """
         if among is not None or limit >= 4 * MOST:
             return None
-        pushed, pending = self._divided(request.filter), self.look.pending
+        taken, pending = self._divided(request.filter), self.look.pending
         left_out = set(pending)
         if request.leave_out is not None:
             left_out.add(encode_key(request.leave_out))
         wanted = limit + len(left_out)
         asked = min(wanted, MOST)
-        stages = search_stages(self.spec, request.query, asked, request.num_candidates, pushed.filter)
+        stages = search_stages(self.spec, request.query, asked, request.num_candidates, taken.filter)
         read = Aggregate(self.spec.collection, stages)
         try:
             found = await self.atlas.backend.read(read)

@@ -14,21 +14,20 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
 from superorm.codec.keys import encode_key
-from superorm.codec.vectors import Matrix, decode_rows, value_at
 from superorm.compile.plan import Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.mirror import mirrored, projection
-from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
+from superorm.vectors.mirror import projection, table_rows
+from superorm.vectors.records import COLLECTION, Look, Made, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-__all__ = ["READERS", "AsyncVectorRecords", "vectors_of"]
+__all__ = ["READERS", "AsyncVectorRecords"]
 
 READERS = timedelta(minutes=10)
 """How long a reader may need what has been superseded; snapshots of the server live shorter."""
@@ -97,14 +96,16 @@ class AsyncVectorRecords:
         """The state and all records that are kept."""
         return Look.of(await self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
 
-    async def register(self, index: str, engine: str) -> None:
+    async def register(self, index: str, engine: str, made: Made | None = None) -> None:
         """Make the collection and its index, and the engine's state, unless they are there."""
         await self.backend.create_collection(COLLECTION)
         await self._index(engine)
         key = state_id(index, engine)
         if await self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
             return
-        state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
+        state: dict[str, Any] = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
+        if made is not None:
+            state["made"] = made.as_document()
         try:
             await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
         except DuplicateKeyError:
@@ -225,44 +226,30 @@ class AsyncVectorRecords:
         if step is not None:
             if not step.fits:
                 return False
-            documents = await self.documents(spec, step.keys, session=session)
-            await aio.in_thread(copy.install, step, look, *vectors_of(spec, documents))
+            documents = await self.documents(spec, step.keys, copy.fields, session=session)
+            await aio.in_thread(copy.install, step, look, table_rows(spec, documents, copy.fields))
         return True
 
     async def rows(
-        self, spec: VectorSpec, *, session: AsyncClientSession | None = None, progress: Progress | None = None
+        self,
+        spec: VectorSpec,
+        fields: Sequence[FilterField] = (),
+        *,
+        session: AsyncClientSession | None = None,
+        progress: Progress | None = None,
     ) -> Rows:
-        """The vectors of all documents, in memory, for as many as there are."""
+        """The vectors of all documents, with these fields, in memory, for as many as there are."""
         filter = {spec.path: {"$ne": None}}
         total = (await self.backend.read(Count(spec.collection, filter), session=session))[0]["n"]
-        rows, done = Rows(spec.dim, spec.metric, total), 0
-        plan = Find(spec.collection, filter, {spec.path: 1})
+        rows, done = Rows(spec.dim, spec.metric, total, fields), 0
+        plan = Find(spec.collection, filter, projection(spec, fields))
         async with aclosing(self.backend.stream(plan, session=session)) as parts:
             async for part in parts:
-                keys, vectors = vectors_of(spec, part)
-                rows.replace((), keys, vectors)
+                rows.replace((), table_rows(spec, part, fields))
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return rows
-
-    async def mirrored(
-        self, spec: VectorSpec, fields: Sequence[FilterField], session: AsyncClientSession | None
-    ) -> dict[str, tuple[Any, ...]]:
-        """The values of all columns of the fields, in order, by canonical key: of all documents with a vector."""
-        found: dict[str, tuple[Any, ...]] = {}
-        plan = Find(spec.collection, {spec.path: {"$ne": None}}, projection(spec, fields, vector=False))
-        async with aclosing(self.backend.stream(plan, session=session)) as parts:
-            async for part in parts:
-                rows = zip(*mirrored(part, fields).values(), strict=True)
-                found |= zip([encode_key(document["_id"]) for document in part], rows, strict=True)
-        return found
-
-
-def vectors_of(spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], Matrix]:
-    """The vectors (n, dim) of the documents that have one, under their canonical keys."""
-    rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
-    return [encode_key(documents[position]["_id"]) for position in positions], rows
 
 
 def _split(items: Sequence[T]) -> list[Sequence[T]]:

@@ -172,37 +172,20 @@ class AsyncTableCopies(AsyncTableBuilds):
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents, mirrored = await self.records.in_snapshot(
-            partial(self._read_all, spec, None if copy is None else copy.n)
-        )
+        look, documents = await self.records.in_snapshot(partial(self._read_all, spec, None if copy is None else copy.n))
         state = look.state
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
-        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
+        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric, state.filters)
         in_memory = {} if copy is None else await aio.in_thread(copy.compare, look, documents)
-        misfits = await self._misfits(state, mirrored, look.pending)
-        return in_memory | misfits | await aio.in_thread(documents.compare, held, look.pending)
-
-    async def _misfits(
-        self, state: State, documents: Mapping[str, tuple[Any, ...]], leave_out: Collection[str]
-    ) -> dict[str, str]:
-        """The keys of rows whose mirrored fields differ from those of the documents."""
-        if not state.filters:
-            return {}
-        assert state.table is not None
-        assert state.ver is not None
-        rows = await self.tables.mirrored(state.table, state.ver, len(state.filters))
-        return {
-            key: "different" for key, row in rows.items() if key not in leave_out and documents.get(key, row) != row
-        }
+        return in_memory | await aio.in_thread(documents.compare, held, look.pending)
 
     async def _read_all(
         self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None
-    ) -> tuple[Look, Rows, dict[str, tuple[Any, ...]]]:
+    ) -> tuple[Look, Rows]:
         look = await self.records.look(spec.name, await self.engine(), since=since, session=session)
-        rows = await self.records.rows(spec, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, rows, await self.records.mirrored(spec, fields, session) if fields else {}
+        return look, await self.records.rows(spec, fields, session=session)
 
 
 @define

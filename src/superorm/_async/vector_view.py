@@ -60,7 +60,7 @@ class AsyncVectorView(Protocol):
         ...
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """What the engine can say of a filter, where its copy is not in memory; None where it mirrors nothing."""
+        """What the engine can say of a filter; None where it mirrors nothing."""
         ...
 
     async def passing(self, where: str, limit: int) -> Sequence[str]:
@@ -71,11 +71,11 @@ class AsyncVectorView(Protocol):
         ...
 
     async def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys, `among` these ``_id`` values only if they are given, which is for rows in memory.
 
-        With `where`, a condition of `pushed`, only rows that pass it count.
+        With what was `pushed`, only rows that pass it count.
         None where the copy cannot tell, so that the documents must be ranked.
 
         Raises ``VersionLost``.

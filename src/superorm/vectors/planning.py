@@ -71,7 +71,7 @@ class Known:
     listed: bool = False
     """Whether the keys of all that match were read."""
     pushed: bool = False
-    """Whether the engine's copy, elsewhere, can say something of the filter."""
+    """Whether the engine's copy can say something of the filter: all of it where the rows are in memory."""
     left: str | None = None
     """Why it cannot say all of it."""
     lists: bool = True
@@ -148,6 +148,9 @@ def plan(known: Known) -> Step:
 def _passed(known: Known) -> ListRows | Rank:
     """Where the engine can say all of the filter."""
     limit, rows = known.k + _SLACK, known.passing
+    if known.held is not None:
+        why = f"all of the filter is about mirrored fields, so of {known.held} rows in memory only those that pass it"
+        return Rank("push-down", limit, f"{why} are ranked", last=True)
     if not known.lists:
         return Rank("push-down", limit, f"{known.engine} takes the whole filter", last=True)
     if rows is None:
