@@ -253,14 +253,15 @@ class AsyncAtlasCopies:
         """Whether records wait to be stamped."""
         return bool(self._seen.get(spec.name))
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Stamp the records that are known now, when the time of all of them has come."""
         last = max(self._seen.get(spec.name, {}).values(), default=None)
         while last is not None and go_on():
             if time.monotonic() >= last + self.atlas.lag:
                 await self.apply(spec)
-                return
+                break
             await aio.sleep(_TICK)
+        return None
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Remove the search index, and have the server make it anew."""

@@ -144,8 +144,9 @@ class AsyncMemoryCopies:
         """Nothing is ever to be done for memory."""
         return False
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Nothing is ever to be done for memory."""
+        return None
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents."""

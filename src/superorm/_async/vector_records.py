@@ -126,6 +126,16 @@ class AsyncVectorRecords:
         """Change what searches do not read."""
         await self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
+    async def states(self, index: str) -> list[State]:
+        """Those of all engines."""
+        return [State.of(one) for one in await self.backend.read(Find(COLLECTION, {"i": index, "kind": "state"}))]
+
+    async def announce(self, index: str, engine: str, fields: Iterable[FilterField], now: datetime) -> None:
+        """Have every program record the changes of these fields too, beside those that were announced before."""
+        coming = {"$each": [field.as_document() for field in fields]}
+        update = {"$set": {"coming.at": now}, "$addToSet": {"coming.filters": coming}}
+        await self.update_state(index, engine, update)
+
     async def publish(
         self,
         index: str,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 from bson import ObjectId
 
-from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
@@ -33,7 +33,7 @@ __all__ = ["AsyncTableCopies"]
 _KEYS_PER_PUBLICATION = 20_000
 
 
-class AsyncTableCopies(AsyncTableBuilds):
+class AsyncTableCopies(AsyncTableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -49,6 +50,8 @@ _PAUSE = 0.25
 """Seconds between two runs of the applier: each publication makes every reader's version stale."""
 _KEEPING = 5.0
 """Seconds between two looks whether a copy is to be put in order."""
+_AFTER_ERROR = 300.0
+"""Seconds after which a copy that could not be put in order is looked at again."""
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
@@ -80,6 +83,8 @@ class VectorIndexes:
         self._failed: dict[str, Exception] = {}
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
+        self._later: dict[VectorSpec, float] = {}
+        """Those to be put in order at a time of the monotonic clock."""
         self._keeper = sio.Background(self._keep, _KEEPING)
         self._closing = False
         self._registered = RegisteredIndexes(backend, self._let_go)
@@ -345,12 +350,20 @@ class VectorIndexes:
 
     def _keep(self) -> None:
         """Put the copies in order that were changed, or are due."""
+        now = time.monotonic()
+        self._kept |= {spec for spec, at in self._later.items() if at <= now} - self._kept
         while self._kept and not self._closing:
             spec = self._kept.pop()
+            self._later.pop(spec, None)
             try:
-                self.copies.keep(spec, lambda: not self._closing)
+                after = self.copies.keep(spec, lambda: not self._closing)
             except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
                 _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
+                after = _AFTER_ERROR
+            if after is not None:
+                self._later[spec] = time.monotonic() + after
+        if self._later and not self._closing:
+            self._keeper.wake()
         while self._pruned:
             name = self._pruned.pop()
             try:

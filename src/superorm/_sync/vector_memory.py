@@ -145,8 +145,9 @@ class MemoryCopies:
         """Nothing is ever to be done for memory."""
         return False
 
-    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Nothing is ever to be done for memory."""
+        return None
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents."""

@@ -125,6 +125,16 @@ class VectorRecords:
         """Change what searches do not read."""
         self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
+    def states(self, index: str) -> list[State]:
+        """Those of all engines."""
+        return [State.of(one) for one in self.backend.read(Find(COLLECTION, {"i": index, "kind": "state"}))]
+
+    def announce(self, index: str, engine: str, fields: Iterable[FilterField], now: datetime) -> None:
+        """Have every program record the changes of these fields too, beside those that were announced before."""
+        coming = {"$each": [field.as_document() for field in fields]}
+        update = {"$set": {"coming.at": now}, "$addToSet": {"coming.filters": coming}}
+        self.update_state(index, engine, update)
+
     def publish(
         self,
         index: str,

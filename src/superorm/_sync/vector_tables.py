@@ -11,8 +11,8 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._io import sio
-from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
+from superorm._sync.vector_upkeep import TableUpkeep
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.lease import Lease
@@ -34,7 +34,7 @@ __all__ = ["TableCopies"]
 _KEYS_PER_PUBLICATION = 20_000
 
 
-class TableCopies(TableBuilds):
+class TableCopies(TableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
     def __init__(self, backend: DataBackend, engine: VectorTables) -> None:

@@ -104,8 +104,9 @@ async def test_what_is_not_as_declared(empty: AsyncWorld) -> None:
         empty.spec, filter_fields=(FilterField("c.x.y", "int"), FilterField("r", "float"), FilterField("w", "str"))
     )
     await empty.indexes.rebuild(empty.spec)
-    odd: list[Any] = [5, "5", None, True, [5], [], [{"x": 5}], {"x": 5}, {"x": [5]}, {"x": [{"y": 5}]}, {}, stored(np.ones(1))]
-    odd += [{"x": {"y": one}} for one in (5, 5.5, "5", None, [5], {"y": 5}, Code("5"), datetime(2020, 1, 1, tzinfo=UTC))]
+    odd: list[Any] = [5, "5", None, True, [5], [], [{"x": 5}], {"x": 5}, {"x": [5]}, {"x": [{"y": 5}]}, {}]
+    within = [5, 5.5, "5", None, [5], {"y": 5}, Code("5"), datetime(2020, 1, 1, tzinfo=UTC)]
+    odd += [stored(np.ones(1)), *({"x": {"y": one}} for one in within)]
     documents = [
         {"_id": key, "v": stored(VECTORS[key % 20]), "c": one, "r": one, "w": one} for key, one in enumerate(odd)
     ]

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from attrs import evolve
 
-from superorm._async import vector_builds
+from superorm._async import vector_builds, vector_upkeep
 from superorm._io import aio
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.vectors import lance_directory, upkeep
@@ -281,7 +281,7 @@ async def test_upkeep(two: tuple[AsyncWorld, AsyncWorld], s3: S3Server, monkeypa
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 1)
     await one.put({2: at(4)})
     await one.indexes.apply(one.spec)
     bucket = copies.tables.uri.split("/")[2]

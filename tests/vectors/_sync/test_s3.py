@@ -17,7 +17,7 @@ import pytest
 from attrs import evolve
 
 from superorm._io import sio
-from superorm._sync import vector_builds
+from superorm._sync import vector_builds, vector_upkeep
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.vectors import lance_directory, upkeep
 from superorm.vectors._sync.lancedb import LanceVectorIndex
@@ -279,7 +279,7 @@ def test_upkeep(two: tuple[World, World], s3: S3Server, monkeypatch: pytest.Monk
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 1)
     one.put({2: at(4)})
     one.indexes.apply(one.spec)
     bucket = copies.tables.uri.split("/")[2]
