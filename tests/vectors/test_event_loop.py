@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from superorm._async import vector_tables
+from superorm._io import aio
 from superorm.unitofwork.writes import Insert
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.rows import Rows
 from tests.vectors._async.conftest import make_world
@@ -142,3 +144,39 @@ async def test_closing_while_a_table_is_opened(tmp_path: Path, monkeypatch: pyte
     assert 0 == await opening
     await closing
     assert not waited
+
+
+@pytest.mark.parametrize("grace", [10.0, 0.1])
+async def test_a_lease_whose_taking_is_cancelled(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    """It is free at once, whether the server's answer still comes or not."""
+    world = make_world("memory-mongod")
+    await world.indexes.ensure(world.spec)
+    before = AsyncLease(world.backend, "x", 1_000)
+    assert await before.acquire()
+    await before.release()
+    monkeypatch.setattr(aio, "_GRACE", grace)
+    backend: Any = world.backend
+    write, begun, go = backend.write, asyncio.Event(), asyncio.Event()
+
+    async def slow(plan: Any, **options: Any) -> Any:
+        done = await write(plan, **options)
+        if not begun.is_set():
+            begun.set()
+            await go.wait()
+        return done
+
+    backend.write = slow
+    taking = asyncio.create_task(AsyncLease(backend, "x", 1_000).acquire())
+    await begun.wait()
+    taking.cancel()
+    if grace > 1:
+        asyncio.get_running_loop().call_later(0.05, go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    (found,) = world.plain["_superorm_records"].find({"kind": "lease"})
+    assert before.fence + 1 == found["fence"]  # it was taken
+    after = AsyncLease(backend, "x", 1_000)
+    assert await after.acquire()
+    await after.release()

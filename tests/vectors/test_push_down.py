@@ -255,7 +255,7 @@ def test_what_is_marked(both: Both) -> None:
     (zero,) = mirrored([{"x": -0.0}], [FilterField("x", "float")])["f0"]
     assert math.copysign(1, zero) == 1
     nested = mirrored([{"c": 5}, {"c": [{"i": 1}]}, {"c": None}, {"c": {"i": 1}}, {}], [FilterField("c.i", "int")])
-    assert ([None, None, None, 1, None], [True, True, False, False, False]) == (nested["f0"], nested["odd0"])
+    assert ([None, None, None, 1, None], [False, True, False, False, False]) == (nested["f0"], nested["odd0"])
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class AsyncAtlasView:
         documents = {key: one for one in found if (key := encode_key(one["_id"])) not in left_out}
         # The server leaves documents out that are deleted, which are pending, but counts them.
         complete = len(documents) + len(left_out) < asked
-        if asked < wanted and not pushed.rest:
+        if asked < wanted and not taken.rest:
             complete = True  # no more can be asked for
         return Answer(self._ranked(documents, request, complete=complete), pending, read)
 
@@ -253,14 +253,15 @@ class AsyncAtlasCopies:
         """Whether records wait to be stamped."""
         return bool(self._seen.get(spec.name))
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Stamp the records that are known now, when the time of all of them has come."""
         last = max(self._seen.get(spec.name, {}).values(), default=None)
         while last is not None and go_on():
             if time.monotonic() >= last + self.atlas.lag:
                 await self.apply(spec)
-                return
+                break
             await aio.sleep(_TICK)
+        return None
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Remove the search index, and have the server make it anew."""

@@ -21,9 +21,10 @@ from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown, numbered, push_down
-from superorm.vectors.records import Coming, Look, Made, Need, batch, need_of
+from superorm.vectors.records import Look, Made, Need, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
+from superorm.vectors.upkeep import lacking
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -90,8 +91,9 @@ class AsyncMemoryCopies:
 
     async def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
-        made = Made(0, datetime.now(UTC), None, spec.filter_fields) if spec.filter_fields else None
-        await self.records.register(spec.name, _ENGINE, made)
+        await self.records.register(spec.name, _ENGINE)
+        if spec.filter_fields:
+            await self._mirror(spec)
         return CreateReport()
 
     async def view(
@@ -158,18 +160,23 @@ class AsyncMemoryCopies:
         """Whether memory lacks fields to mirror."""
         return bool(spec.filter_fields and lacking(spec, (await self.records.look(spec.name, _ENGINE)).state))
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Announce the fields that memory lacks; once every program records their changes, have all load them."""
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
+        """Have fields be mirrored whose time has come; the seconds after which others are."""
+        return await self._mirror(spec)
+
+    async def _mirror(self, spec: VectorSpec) -> float | None:
+        """Have every process load the fields that memory lacks, as soon as every program records their changes.
+
+        Gives the seconds until then.
+        """
+        fields, later = await self.records.to_mirror(spec, _ENGINE)
         state = (await self.records.look(spec.name, _ENGINE)).state
-        if state is None or not lacking(spec, state):
-            return
-        now, coming = datetime.now(UTC), announcement(spec, state)
-        if coming is not state.coming:
-            await self.records.update_state(spec.name, _ENGINE, {"$set": {"coming": coming.as_document()}})
-        elif now >= coming.at + KNOWN_AFTER:
-            made = Made(state.n, now, None, tuple(dict.fromkeys((*state.filters, *coming.filters))))
-            change = {"$set": {"made": made.as_document(), "table": str(ObjectId())}, "$unset": {"coming": ""}}
+        if later is None and state is not None and not {*fields} <= {*state.filters}:
+            made = Made(state.n, datetime.now(UTC), None, tuple(fields))
+            there = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
+            change = {"$set": {"made": made.as_document(), "table": str(ObjectId())}, "$pull": there}
             await self.records.update_state(spec.name, _ENGINE, change)
+        return later
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents."""

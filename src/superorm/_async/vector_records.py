@@ -13,16 +13,17 @@ from bson import ObjectId
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
-from superorm.codec.keys import encode_key
 from superorm.compile.plan import Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
-from superorm.vectors.records import COLLECTION, Look, Made, State, in_parts, look_filter, prunable, state_id
+from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
+from superorm.vectors.upkeep import lacking, recorded_since
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -96,16 +97,14 @@ class AsyncVectorRecords:
         """The state and all records that are kept."""
         return Look.of(await self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
 
-    async def register(self, index: str, engine: str, made: Made | None = None) -> None:
+    async def register(self, index: str, engine: str) -> None:
         """Make the collection and its index, and the engine's state, unless they are there."""
         await self.backend.create_collection(COLLECTION)
         await self._index(engine)
         key = state_id(index, engine)
         if await self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
             return
-        state: dict[str, Any] = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
-        if made is not None:
-            state["made"] = made.as_document()
+        state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
         try:
             await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
         except DuplicateKeyError:
@@ -126,6 +125,27 @@ class AsyncVectorRecords:
     async def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
         """Change what searches do not read."""
         await self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
+
+    async def to_mirror(self, spec: VectorSpec, engine: str) -> tuple[list[FilterField], float | None]:
+        """The fields that the engine mirrors, and those to come whose changes every program records.
+
+        Changes of the others are recorded from now on: they come after so many seconds, None where there are none.
+        """
+        own, now = (await self.look(spec.name, engine)).state, datetime.now(UTC)
+        found = await self.backend.read(Find(COLLECTION, {"i": spec.name, "kind": "state"}))
+        since = recorded_since(map(State.of, found))
+        recorded = set[str]() if own is None else own.recorded
+        if unknown := [field for field in spec.filter_fields if field.path not in recorded]:
+            coming = {"$each": [field.as_document() for field in unknown]}
+            update = {"$set": {"coming.at": now}, "$addToSet": {"coming.filters": coming}}
+            await self.update_state(spec.name, engine, update)
+        fields, later = list[FilterField](() if own is None else own.filters), timedelta(0)
+        for field in lacking(spec, own):
+            left = since.get(field.path, now) + upkeep.KNOWN_AFTER - now
+            if left <= timedelta(0):
+                fields.append(field)
+            later = max(later, left)
+        return fields, later.total_seconds() or None
 
     async def publish(
         self,

@@ -12,8 +12,8 @@ from superorm._async.vector_listing import Listing
 from superorm._async.vector_ranking import AsyncRanking
 from superorm._async.vector_view import AsyncVectorView
 from superorm.codec.keys import decode_key, encode_key
-from superorm.vectors.push_down import PushDown
 from superorm.vectors.planning import CountMatches, Known, ListRows, Rank, next_part, plan
+from superorm.vectors.push_down import PushDown
 from superorm.vectors.request import Explanation, Hits, SearchRequest
 from superorm.vectors.rows import Nearest
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 from bson import ObjectId
 
-from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
@@ -33,7 +33,7 @@ __all__ = ["AsyncTableCopies"]
 _KEYS_PER_PUBLICATION = 20_000
 
 
-class AsyncTableCopies(AsyncTableBuilds):
+class AsyncTableCopies(AsyncTableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
@@ -172,7 +172,9 @@ class AsyncTableCopies(AsyncTableBuilds):
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents = await self.records.in_snapshot(partial(self._read_all, spec, None if copy is None else copy.n))
+        look, documents = await self.records.in_snapshot(
+            partial(self._read_all, spec, None if copy is None else copy.n)
+        )
         state = look.state
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")

@@ -147,8 +147,11 @@ class AsyncVectorCopies(Protocol):
         """Whether there is much for `keep` to do now."""
         ...
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on."""
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
+        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on.
+
+        Gives the seconds after which there is more to do, None where that is after the next change.
+        """
         ...
 
     async def rebuild(self, spec: VectorSpec, progress: Any = None) -> None: ...

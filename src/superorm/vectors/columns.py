@@ -43,7 +43,7 @@ class Columns:
             column.reserve(size)
 
     def put(self, slots: NDArray[np.intp], columns: Mapping[str, Sequence[Any]]) -> None:
-        """Set the values of rows by their numbers (n,): of each field as `superorm.vectors.mirror.mirrored` gives them."""
+        """Set the values of rows by their numbers (n,): as `superorm.vectors.mirror.mirrored` gives them."""
         for number, column in enumerate(self._columns):
             column.put(slots, columns[value(number)], columns[odd(number)])
 
@@ -59,19 +59,20 @@ class Columns:
         return passing
 
     def _mask(self, condition: Condition, used: int) -> Mask:
+        passing: Mask
         match condition:
             case Comparison(number, sign, given):
-                return self._columns[number].compare(_SIGNS[sign], given, used)
+                passing = self._columns[number].compare(_SIGNS[sign], given, used)
             case OneOf(number, given, null, excluded):
                 column = self._columns[number]
-                among = column.among(given, used)
-                return (among == excluded) & ~column.null[:used] | (column.null[:used] & null)
+                passing = np.where(column.null[:used], null, column.among(given, used) != excluded)
             case IsNull(number, excluded):
-                return self._columns[number].null[:used] != excluded
+                passing = self._columns[number].null[:used] != excluded
             case AllOf(parts):
-                return np.logical_and.reduce([self._mask(part, used) for part in parts])
+                passing = np.logical_and.reduce([self._mask(part, used) for part in parts])
             case AnyOf(parts):
-                return np.logical_or.reduce([self._mask(part, used) for part in parts])
+                passing = np.logical_or.reduce([self._mask(part, used) for part in parts])
+        return passing
 
 
 def _fields(condition: Condition) -> set[int]:

@@ -168,9 +168,7 @@ class MemoryCopy:
                 return None
             return self._rows.nearest(query, limit, [*pending, *leave_out], among, condition), pending
 
-    def rank(
-        self, query: Vector, limit: int, leave_out: Iterable[str], condition: Condition | None = None
-    ) -> Ranked:
+    def rank(self, query: Vector, limit: int, leave_out: Iterable[str], condition: Condition | None = None) -> Ranked:
         """The nearest rows to the query (dim,), whatever a snapshot that is read later sees.
 
         With a condition on the fields, only rows that pass it.

@@ -9,7 +9,7 @@ and pass every condition. So no row is lost; which of those that pass match, the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -120,8 +120,9 @@ class _Translation:
             said.append(atom)
         return said
 
-    def _leave(self, reason: str) -> None:
+    def _leave(self, reason: str) -> Condition | None:
         self.left = self.left or reason
+        return None
 
 
 def _atom(number: int, mirror: FilterField, operator: str, operand: object) -> Condition | None:

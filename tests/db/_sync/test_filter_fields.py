@@ -14,7 +14,7 @@ import pytest
 from superorm import DB, Document, Embedded, Mapped, delete, field, insert, select, update, vector
 from superorm._sync import vector_tables
 from superorm.schema.registry import Registry
-from superorm.vectors import planning
+from superorm.vectors import planning, upkeep
 from tests._sync.databases import own_db
 
 elsewhere = Registry()
@@ -65,6 +65,7 @@ def at(number: float) -> Any:
 def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DB]:
     """Sixty wines, in a table that LanceDB searches, in which five are few."""
     monkeypatch.setattr(planning, "FEW", 5)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
     monkeypatch.setattr(vector_tables, "FROM", 1)  # the wines are handed to the applier
     with own_db("mongodb", mongodb_uri, f"lancedb://{tmp_path / 'lance'}") as db:
         db.vectors.copies.tables.resident.limit = 0  # type: ignore[attr-defined]

@@ -16,11 +16,12 @@ import pytest
 import pytest_asyncio
 from attrs import evolve
 
-from superorm._async import vector_builds
+from superorm._async import vector_builds, vector_upkeep
 from superorm._io import aio
-from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.vectors import lance_directory, upkeep
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors.errors import EngineBusy
 from tests.vectors._async.test_traces import QUERY, at, keys
 from tests.vectors._async.world import AsyncWorld
@@ -97,6 +98,29 @@ async def test_a_lease_excludes_others(two: tuple[AsyncWorld, AsyncWorld]) -> No
     await second.apply(one.spec, patience=0)
     assert before + 2 == lease_of(one)["fence"]
     assert [] == await other.indexes.check(other.spec)
+
+
+async def test_a_lease_that_was_taken_unheard(two: tuple[AsyncWorld, AsyncWorld]) -> None:
+    """Where the answer of the server is lost, nobody waits until the lease has expired."""
+    one, other = two
+    copies: Any = one.indexes.copies
+    lease = AsyncLease(one.backend, f"{copies.prefix(one.spec)}@{await copies.engine()}", 1_000)
+    write, lost = one.backend.write, list[Any]()
+
+    async def unheard(plan: Any, **options: Any) -> Any:
+        done = await write(plan, **options)
+        if lost:
+            return done
+        lost.append(done)
+        raise BackendError("the connection is lost")
+
+    one.backend.write = unheard  # type: ignore[method-assign]
+    with pytest.raises(BackendError, match="lost"):
+        await lease.acquire()
+    assert 1 == lost[0].matched
+    await other.put({0: at(9)})
+    await other.indexes.copies.apply(other.spec, patience=0)
+    assert [1, 0] == keys(await one.agrees(QUERY, 2))
 
 
 async def test_c_after_the_lease(two: tuple[AsyncWorld, AsyncWorld]) -> None:
@@ -257,7 +281,7 @@ async def test_upkeep(two: tuple[AsyncWorld, AsyncWorld], s3: S3Server, monkeypa
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 1)
     await one.put({2: at(4)})
     await one.indexes.apply(one.spec)
     bucket = copies.tables.uri.split("/")[2]

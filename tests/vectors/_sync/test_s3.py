@@ -17,10 +17,11 @@ import pytest
 from attrs import evolve
 
 from superorm._io import sio
-from superorm._sync import vector_builds
-from superorm.exc import ConfigurationError, UnsupportedError
+from superorm._sync import vector_builds, vector_upkeep
+from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.vectors import lance_directory, upkeep
 from superorm.vectors._sync.lancedb import LanceVectorIndex
+from superorm.vectors._sync.lease import Lease
 from superorm.vectors.errors import EngineBusy
 from tests.vectors._sync.test_traces import QUERY, at, keys
 from tests.vectors._sync.world import World
@@ -95,6 +96,29 @@ def test_a_lease_excludes_others(two: tuple[World, World]) -> None:
     second.apply(one.spec, patience=0)
     assert before + 2 == lease_of(one)["fence"]
     assert [] == other.indexes.check(other.spec)
+
+
+def test_a_lease_that_was_taken_unheard(two: tuple[World, World]) -> None:
+    """Where the answer of the server is lost, nobody waits until the lease has expired."""
+    one, other = two
+    copies: Any = one.indexes.copies
+    lease = Lease(one.backend, f"{copies.prefix(one.spec)}@{copies.engine()}", 1_000)
+    write, lost = one.backend.write, list[Any]()
+
+    def unheard(plan: Any, **options: Any) -> Any:
+        done = write(plan, **options)
+        if lost:
+            return done
+        lost.append(done)
+        raise BackendError("the connection is lost")
+
+    one.backend.write = unheard  # type: ignore[method-assign]
+    with pytest.raises(BackendError, match="lost"):
+        lease.acquire()
+    assert 1 == lost[0].matched
+    other.put({0: at(9)})
+    other.indexes.copies.apply(other.spec, patience=0)
+    assert [1, 0] == keys(one.agrees(QUERY, 2))
 
 
 def test_c_after_the_lease(two: tuple[World, World]) -> None:
@@ -255,7 +279,7 @@ def test_upkeep(two: tuple[World, World], s3: S3Server, monkeypatch: pytest.Monk
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 1)
     one.put({2: at(4)})
     one.indexes.apply(one.spec)
     bucket = copies.tables.uri.split("/")[2]

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
@@ -162,9 +161,7 @@ class AsyncLanceVectorIndex:
         """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
         return await aio.in_thread(self._directory.keys, table, ver, where, limit)
 
-    async def read(
-        self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()
-    ) -> Rows:
+    async def read(self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()) -> Rows:
         """All rows of a version, with the fields, which are all that it mirrors. Raises ``VersionLost``."""
         return await aio.in_thread(self._directory.read, table, ver, dim, metric, fields)
 
