@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +44,9 @@ from superorm import (
     select,
 )
 from superorm.backends.mongod import open_mongod, wait_stopped
+from superorm.vectors import upkeep
+
+upkeep.KNOWN_AFTER = timedelta(0)  # no other program is there that would have to know what is mirrored
 
 AT_MOST = 1.5
 """superorm's time, as a ratio to the best by hand."""
