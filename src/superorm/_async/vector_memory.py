@@ -16,12 +16,12 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown, numbered, push_down
-from superorm.vectors.records import Look, Made, Need, batch, need_of
+from superorm.vectors.records import Look, Made, Need, State, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
 from superorm.vectors.upkeep import lacking
@@ -172,15 +172,23 @@ class AsyncMemoryCopies:
         fields, later = await self.records.to_mirror(spec, _ENGINE)
         state = (await self.records.look(spec.name, _ENGINE)).state
         if later is None and state is not None and not {*fields} <= {*state.filters}:
-            made = Made(state.n, datetime.now(UTC), None, tuple(fields))
-            there = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
-            change = {"$set": {"made": made.as_document(), "table": str(ObjectId())}, "$pull": there}
-            await self.records.update_state(spec.name, _ENGINE, change)
+            await self._make(spec, state, fields)
         return later
 
+    async def _make(self, spec: VectorSpec, state: State, fields: Sequence[FilterField]) -> None:
+        """Have every process load its copy anew, with these fields."""
+        made = Made(state.n, datetime.now(UTC), None, tuple(fields))
+        change: dict[str, Any] = {"$set": {"made": made.as_document(), "table": str(ObjectId())}}
+        if state.coming is not None:
+            change["$pull"] = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
+        await self.records.update_state(spec.name, _ENGINE, change)
+
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
-        """Load the index anew from the documents."""
+        """Load the index anew from the documents, with the fields that the class names now."""
         await self.ensure(spec)
+        state = (await self.records.look(spec.name, _ENGINE)).state
+        if state is not None and state.filters != spec.filter_fields:
+            await self._make(spec, state, spec.filter_fields)
         self.memory.resident.drop(spec.name)
         await self.load(spec, None, progress=progress)
 

@@ -55,7 +55,9 @@ class AsyncVectorRecords:
         self._collated: dict[str, bool] = {}
 
     async def collated(self, spec: VectorSpec) -> bool:
-        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        """Whether the server compares mirrored texts by a collation, which a collection keeps for good."""
+        if not any(field.kind == "str" for field in spec.filter_fields):
+            return False
         collated = self._collated.get(spec.collection)
         if collated is None:
             options = await self.backend.collection_options(spec.collection)
@@ -247,7 +249,7 @@ class AsyncVectorRecords:
             if not step.fits:
                 return False
             documents = await self.documents(spec, step.keys, copy.fields, session=session)
-            await aio.in_thread(copy.install, step, look, table_rows(spec, documents, copy.fields))
+            await aio.in_thread(copy.install, step, look, spec, documents)
         return True
 
     async def rows(

@@ -66,8 +66,7 @@ class AsyncTableCopies(AsyncTableUpkeep):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = any(field.kind == "str" for field in spec.filter_fields) and await self.records.collated(spec)
-        return AsyncTableView(spec, self.tables, look, usable, need, copy, collated)
+        return AsyncTableView(spec, self.tables, look, usable, need, copy, await self.records.collated(spec))
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""

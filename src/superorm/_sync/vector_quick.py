@@ -11,7 +11,6 @@ from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key, encode_key
 from superorm.compile.plan import Aggregate
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.mirror import table_rows
 from superorm.vectors.one_read import Together, with_look
 from superorm.vectors.planning import Known, Rank, plan
 from superorm.vectors.push_down import PushDown, numbered, push_down
@@ -82,7 +81,7 @@ def quick_search(
     if forward is not None and forward.keys.keys() <= pending.keys():
         changed = [document for document in changed if encode_key(document["_id"]) in forward.keys]
         if not copy.fields or all(encode_key(document["_id"]) in ranking.documents for document in changed):
-            sio.in_thread(copy.install, forward, look, table_rows(spec, changed, copy.fields))
+            sio.in_thread(copy.install, forward, look, spec, changed)
     near = nearest.within(ranking.bound(nearest.tolerance))
     ranking.rank({key: decode_key(key) for key in near}, hits=len(near))
     if not nearest.complete and len(near) == len(nearest.keys):

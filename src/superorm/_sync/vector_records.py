@@ -56,7 +56,9 @@ class VectorRecords:
         self._collated: dict[str, bool] = {}
 
     def collated(self, spec: VectorSpec) -> bool:
-        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        """Whether the server compares mirrored texts by a collation, which a collection keeps for good."""
+        if not any(field.kind == "str" for field in spec.filter_fields):
+            return False
         collated = self._collated.get(spec.collection)
         if collated is None:
             options = self.backend.collection_options(spec.collection)
@@ -244,7 +246,7 @@ class VectorRecords:
             if not step.fits:
                 return False
             documents = self.documents(spec, step.keys, copy.fields, session=session)
-            sio.in_thread(copy.install, step, look, table_rows(spec, documents, copy.fields))
+            sio.in_thread(copy.install, step, look, spec, documents)
         return True
 
     def rows(

@@ -67,8 +67,7 @@ class TableCopies(TableUpkeep):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = any(field.kind == "str" for field in spec.filter_fields) and self.records.collated(spec)
-        return TableView(spec, self.tables, look, usable, need, copy, collated)
+        return TableView(spec, self.tables, look, usable, need, copy, self.records.collated(spec))
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""

@@ -12,9 +12,9 @@ from attrs import evolve, frozen
 from bson import ObjectId
 
 from superorm.codec.vectors import Vector
-from superorm.schema.vector_spec import FilterField, Metric
+from superorm.schema.vector_spec import FilterField, Metric, VectorSpec
 from superorm.vectors.condition import Condition
-from superorm.vectors.mirror import TableRows
+from superorm.vectors.mirror import table_rows
 from superorm.vectors.records import Look, Record, keys_of
 from superorm.vectors.rows import Nearest, Rows, roomy
 from superorm.vectors.shared_lock import SharedLock
@@ -132,9 +132,10 @@ class MemoryCopy:
             held, needed = self._rows.size, self._rows.needed(keys)
         return Forward(generation, keys, self._room(held, needed))
 
-    def install(self, step: Forward, look: Look, rows: TableRows) -> bool:
-        """Bring memory forward by what was read, with the fields; False where another was quicker."""
+    def install(self, step: Forward, look: Look, spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> bool:
+        """Bring memory forward by the documents of the step's keys, read with the fields; False if another was quicker."""
         assert look.state is not None
+        rows = table_rows(spec, documents, self.fields)
         with self._lock.writing():
             if step.generation != self._generation or step.size is None or self._freed:
                 return False
