@@ -236,7 +236,7 @@ class AsyncVectorRecords:
             if not step.fits:
                 return False
             documents = await self.documents(spec, step.keys, session=session)
-            await aio.in_thread(copy.install, step, look, *vectors_of(spec, documents))
+            await aio.in_thread(lambda: copy.install(step, look, *vectors_of(spec, documents)))
         return True
 
     async def rows(
@@ -249,8 +249,7 @@ class AsyncVectorRecords:
         plan = Find(spec.collection, filter, {spec.path: 1})
         async with aclosing(self.backend.stream(plan, session=session)) as parts:
             async for part in parts:
-                keys, vectors = vectors_of(spec, part)
-                rows.replace((), keys, vectors)
+                await aio.in_thread(lambda part=part: rows.replace((), *vectors_of(spec, part)))
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)

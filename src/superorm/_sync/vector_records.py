@@ -233,7 +233,7 @@ class VectorRecords:
             if not step.fits:
                 return False
             documents = self.documents(spec, step.keys, session=session)
-            sio.in_thread(copy.install, step, look, *vectors_of(spec, documents))
+            sio.in_thread(lambda: copy.install(step, look, *vectors_of(spec, documents)))
         return True
 
     def rows(self, spec: VectorSpec, *, session: ClientSession | None = None, progress: Progress | None = None) -> Rows:
@@ -244,8 +244,7 @@ class VectorRecords:
         plan = Find(spec.collection, filter, {spec.path: 1})
         with closing(self.backend.stream(plan, session=session)) as parts:
             for part in parts:
-                keys, vectors = vectors_of(spec, part)
-                rows.replace((), keys, vectors)
+                sio.in_thread(lambda part=part: rows.replace((), *vectors_of(spec, part)))
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
