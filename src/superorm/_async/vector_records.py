@@ -247,9 +247,13 @@ class AsyncVectorRecords:
         total = (await self.backend.read(Count(spec.collection, filter), session=session))[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total), 0
         plan = Find(spec.collection, filter, {spec.path: 1})
+
+        def put(part: Sequence[Mapping[str, Any]]) -> None:
+            rows.replace((), *vectors_of(spec, part))
+
         async with aclosing(self.backend.stream(plan, session=session)) as parts:
             async for part in parts:
-                await aio.in_thread(lambda part=part: rows.replace((), *vectors_of(spec, part)))
+                await aio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)

@@ -242,9 +242,13 @@ class VectorRecords:
         total = self.backend.read(Count(spec.collection, filter), session=session)[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total), 0
         plan = Find(spec.collection, filter, {spec.path: 1})
+
+        def put(part: Sequence[Mapping[str, Any]]) -> None:
+            rows.replace((), *vectors_of(spec, part))
+
         with closing(self.backend.stream(plan, session=session)) as parts:
             for part in parts:
-                sio.in_thread(lambda part=part: rows.replace((), *vectors_of(spec, part)))
+                sio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
