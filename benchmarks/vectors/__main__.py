@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,9 +43,6 @@ from superorm import (
     select,
 )
 from superorm.backends.mongod import open_mongod, wait_stopped
-from superorm.vectors import upkeep
-
-upkeep.KNOWN_AFTER = timedelta(0)  # no other program is there that would have to know what is mirrored
 
 AT_MOST = 1.5
 """superorm's time, as a ratio to the best by hand."""
@@ -199,6 +195,8 @@ def main() -> None:
         if arguments.only in (None, "filters"):
             store(data.rows, data.share, data.far, client[name].items)
             for db in dbs.values():
+                db.create_all(Item)
+                db.rebuild(Item.embedding)  # with the fields to filter by, which come minutes later otherwise
                 db.create_all(Item)
             if len(data.rows) >= INDEXED:
                 indexed(client[name])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from superorm._async import vector_tables
+from superorm._async import vector_builds, vector_records, vector_tables
 from superorm._io import aio
 from superorm.unitofwork.writes import Insert
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
@@ -113,6 +114,47 @@ async def test_handed_documents_and_comparisons(
         assert not await goes_on(call, begun, go)
         monkeypatch.setattr(owner, name, function)
         await world.agrees(VECTORS[0])
+
+
+@pytest.mark.parametrize(
+    ("pair", "owner", "name", "call"),
+    [
+        ("lancescan-mongod", vector_tables, "keys_of", "apply"),
+        ("lancescan-mongod", vector_tables, "table_rows", "apply"),
+        ("lancescan-mongod", vector_builds, "table_rows", "rebuild"),
+        ("lancescan-mongod", vector_records, "vectors_of", "check"),
+        ("memory-mongod", vector_records, "vectors_of", "rebuild"),
+        ("memory-mongod", vector_records, "vectors_of", "search"),
+    ],
+)
+async def test_what_is_read_is_decoded(
+    make_world: Callable[[str], AsyncWorld],
+    monkeypatch: pytest.MonkeyPatch,
+    pair: str,
+    owner: Any,
+    name: str,
+    call: str,
+) -> None:
+    """The keys and vectors of what was read to apply, to build, to check and to bring memory forward: in threads."""
+    world = make_world(pair)
+    await world.indexes.ensure(world.spec)
+    await world.put(dict(enumerate(VECTORS)))
+    await world.agrees(VECTORS[0])
+    await world.put({key: -VECTORS[key] for key in range(3, 7)}, r=1)
+    calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+        "search": lambda: world.search(VECTORS[3], filter={"r": 1}),
+        **{each: partial(getattr(world.indexes, each), world.spec) for each in ("apply", "rebuild", "check")},
+    }
+    begun, go, function = threading.Event(), threading.Event(), getattr(owner, name)
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        assert go.wait(30)
+        return function(*args)
+
+    monkeypatch.setattr(owner, name, slow)
+    await goes_on(calls[call](), begun, go)
+    await world.agrees(VECTORS[3])
 
 
 async def test_closing_while_a_table_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from attrs import evolve
 from bson import ObjectId
 
 from superorm._async.vector_records import READERS, AsyncVectorRecords
+from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
@@ -190,7 +191,7 @@ class AsyncTableBuilds:
     async def _append(
         self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
     ) -> float:
-        rows = table_rows(spec, documents, fields)
+        rows = await aio.in_thread(table_rows, spec, documents, fields)
         await self.tables.append(table, rows.keys, rows.rows, rows.columns)
         return rows.norm
 
@@ -238,9 +239,10 @@ class AsyncTableBuilds:
         else:
             look = await self.records.look(spec.name, await self.engine(), since=noted.since, session=session)
         known = {record.id for record in noted.records.values() if not record.open}
-        touched = keys_of(record for record in look.records.values() if record.id not in known)
+        new = [record for record in look.records.values() if record.id not in known]
+        touched = await aio.in_thread(keys_of, new)
         documents = await self.records.documents(spec, touched, fields, session=session)
-        return look, list(touched), table_rows(spec, documents, fields)
+        return look, list(touched), await aio.in_thread(table_rows, spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:
         """How the names of the index's tables begin; also the name of its lock."""

@@ -265,9 +265,13 @@ class AsyncVectorRecords:
         total = (await self.backend.read(Count(spec.collection, filter), session=session))[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total, fields), 0
         plan = Find(spec.collection, filter, projection(spec, fields))
+
+        def put(part: Sequence[Mapping[str, Any]]) -> None:
+            rows.replace((), table_rows(spec, part, fields))
+
         async with aclosing(self.backend.stream(plan, session=session)) as parts:
             async for part in parts:
-                rows.replace((), table_rows(spec, part, fields))
+                await aio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)

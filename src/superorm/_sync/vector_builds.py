@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 from bson import ObjectId
 
+from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import READERS, VectorRecords
 from superorm.compile.plan import Count, Find
@@ -189,7 +190,7 @@ class TableBuilds:
     def _append(
         self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
     ) -> float:
-        rows = table_rows(spec, documents, fields)
+        rows = sio.in_thread(table_rows, spec, documents, fields)
         self.tables.append(table, rows.keys, rows.rows, rows.columns)
         return rows.norm
 
@@ -237,9 +238,10 @@ class TableBuilds:
         else:
             look = self.records.look(spec.name, self.engine(), since=noted.since, session=session)
         known = {record.id for record in noted.records.values() if not record.open}
-        touched = keys_of(record for record in look.records.values() if record.id not in known)
+        new = [record for record in look.records.values() if record.id not in known]
+        touched = sio.in_thread(keys_of, new)
         documents = self.records.documents(spec, touched, fields, session=session)
-        return look, list(touched), table_rows(spec, documents, fields)
+        return look, list(touched), sio.in_thread(table_rows, spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:
         """How the names of the index's tables begin; also the name of its lock."""

@@ -50,6 +50,8 @@ _PAUSE = 0.25
 """Seconds between two runs of the applier: each publication makes every reader's version stale."""
 _KEEPING = 5.0
 """Seconds between two looks whether a copy is to be put in order."""
+_SOON = 120.0
+"""So many seconds are waited in the background; what is to be done later is done at the first occasion then."""
 _AFTER_ERROR = 300.0
 """Seconds after which a copy that could not be put in order is looked at again."""
 _PATIENCE = 2.0
@@ -363,7 +365,7 @@ class VectorIndexes:
                 after = _AFTER_ERROR
             if after is not None:
                 self._later[spec] = time.monotonic() + after
-        if self._later and not self._closing:
+        if not self._closing and any(at <= time.monotonic() + _SOON for at in self._later.values()):
             self._keeper.wake()
         while self._pruned:
             name = self._pruned.pop()
@@ -376,10 +378,13 @@ class VectorIndexes:
         self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
 
     def _let_go(self) -> None:
-        """From time to time: remove old records that were written for indexes that nobody here applies."""
-        if self._noted:
-            noted, self._noted = self._noted, set()
-            self._pruned |= noted
+        """From time to time: remove old records that were written for indexes that nobody here applies.
+
+        It is an occasion for what was to be done later, too.
+        """
+        noted, self._noted = self._noted, set()
+        self._pruned |= noted
+        if noted or any(at <= time.monotonic() for at in list(self._later.values())):
             self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:

@@ -262,9 +262,13 @@ class VectorRecords:
         total = self.backend.read(Count(spec.collection, filter), session=session)[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total, fields), 0
         plan = Find(spec.collection, filter, projection(spec, fields))
+
+        def put(part: Sequence[Mapping[str, Any]]) -> None:
+            rows.replace((), table_rows(spec, part, fields))
+
         with closing(self.backend.stream(plan, session=session)) as parts:
             for part in parts:
-                rows.replace((), table_rows(spec, part, fields))
+                sio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)

@@ -138,14 +138,14 @@ class TableCopies(TableUpkeep):
         if not records:
             return None
         self.seen[spec.name] = look.state.n
-        touched = keys_of(records)
+        touched = sio.in_thread(keys_of, records)
         fields = look.state.filters
         needed = {field.path.partition(".")[0] for field in fields}
         complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
         known = sio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         documents = self.records.documents(spec, lacking, fields, known.values(), session=session)
-        rows = table_rows(spec, documents, fields)
+        rows = sio.in_thread(table_rows, spec, documents, fields)
         return Step(look.state, [record.id for record in records], list(touched), rows)
 
     def write_step(self, spec: VectorSpec, step: Step) -> int | None:

@@ -65,8 +65,9 @@ def recorded_since(states: Iterable[State]) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
     for state in states:
         for one in (state.made, state.coming):
-            for field in () if one is None else one.filters:
-                found[field.path] = one.at if field.path not in found else min(one.at, found[field.path])
+            if one is not None:
+                for field in one.filters:
+                    found[field.path] = min(one.at, found.get(field.path, one.at))
     return found
 
 
