@@ -15,6 +15,7 @@ import pytest
 from superorm._async import vector_builds, vector_records, vector_tables
 from superorm._io import aio
 from superorm.unitofwork.writes import Insert
+from superorm.vectors import memory_copy
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors.memory_copy import MemoryCopy
@@ -122,9 +123,9 @@ async def test_handed_documents_and_comparisons(
         ("lancescan-mongod", vector_tables, "keys_of", "apply"),
         ("lancescan-mongod", vector_tables, "table_rows", "apply"),
         ("lancescan-mongod", vector_builds, "table_rows", "rebuild"),
-        ("lancescan-mongod", vector_records, "vectors_of", "check"),
-        ("memory-mongod", vector_records, "vectors_of", "rebuild"),
-        ("memory-mongod", vector_records, "vectors_of", "search"),
+        ("lancescan-mongod", vector_records, "table_rows", "check"),
+        ("memory-mongod", vector_records, "table_rows", "rebuild"),
+        ("memory-mongod", memory_copy, "table_rows", "search"),
     ],
 )
 async def test_what_is_read_is_decoded(

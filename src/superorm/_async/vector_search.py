@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from superorm._async.vector_listing import Listing
-from superorm._async.vector_ranking import AsyncRanking
+from superorm._async.vector_ranking import MOST_WHOLE, AsyncRanking
 from superorm._async.vector_view import AsyncVectorView
 from superorm.codec.keys import decode_key, encode_key
 from superorm.vectors.planning import CountMatches, Known, ListRows, Rank, next_part, plan
@@ -78,7 +78,8 @@ class AsyncVectorSearch:
         if pushed is not None and (self._known.held is None or pushed.left is None):
             self._pushed = pushed
             can = pushed.where is not None
-            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists)
+            index = self._request.index
+            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists, index=index)
 
     async def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
@@ -124,6 +125,9 @@ class AsyncVectorSearch:
     async def _rank(self, step: Rank) -> bool | None:
         """Rank all rows, or those of the documents that match; None where the engine cannot tell."""
         listed = self._known.listed
+        if listed and self._known.index is not None and len(self._matching) > MOST_WHOLE:
+            await self._ranking.rank_all()  # by the index again, rather than by so many keys
+            return True
         if listed and (self._known.held is None or len(self._matching) <= len(self._ranking.asked)):
             matching = {encode_key(id): id for id in self._matching}
             if self._known.held is None or matching.keys() <= self._ranking.asked:

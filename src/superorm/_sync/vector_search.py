@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from superorm._sync.vector_listing import Listing
-from superorm._sync.vector_ranking import Ranking
+from superorm._sync.vector_ranking import MOST_WHOLE, Ranking
 from superorm._sync.vector_view import VectorView
 from superorm.codec.keys import decode_key, encode_key
 from superorm.vectors.planning import CountMatches, Known, ListRows, Rank, next_part, plan
@@ -79,7 +79,8 @@ class VectorSearch:
         if pushed is not None and (self._known.held is None or pushed.left is None):
             self._pushed = pushed
             can = pushed.where is not None
-            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists)
+            index = self._request.index
+            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists, index=index)
 
     def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
@@ -125,6 +126,9 @@ class VectorSearch:
     def _rank(self, step: Rank) -> bool | None:
         """Rank all rows, or those of the documents that match; None where the engine cannot tell."""
         listed = self._known.listed
+        if listed and self._known.index is not None and len(self._matching) > MOST_WHOLE:
+            self._ranking.rank_all()  # by the index again, rather than by so many keys
+            return True
         if listed and (self._known.held is None or len(self._matching) <= len(self._ranking.asked)):
             matching = {encode_key(id): id for id in self._matching}
             if self._known.held is None or matching.keys() <= self._ranking.asked:

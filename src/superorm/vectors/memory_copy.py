@@ -133,7 +133,7 @@ class MemoryCopy:
         return Forward(generation, keys, self._room(held, needed))
 
     def install(self, step: Forward, look: Look, spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> bool:
-        """Bring memory forward by the documents of the step's keys, read with the fields; False if another was quicker."""
+        """Bring memory forward by the documents of the step's keys; False where another was quicker."""
         assert look.state is not None
         rows = table_rows(spec, documents, self.fields)
         with self._lock.writing():

@@ -27,7 +27,7 @@ NO_COLUMNS: Mapping[str, Sequence[Any]] = {}
 _FAR = float(np.finfo(np.float32).max)
 _FEW = 512
 """So many distances are sorted at once; of more the least are chosen first."""
-_PART = 200_000
+_PART = 100_000
 """So many numbers are gathered at once: more would not stay in the processor's cache."""
 
 

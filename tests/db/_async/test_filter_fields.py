@@ -34,8 +34,9 @@ class Wine(Document):
     bottled: Mapped[Bottling | None] = field(default=None)
     tasted: Mapped[datetime | None] = field(default=None)
     notes: Mapped[str] = field(default="")
+    cellar: Mapped[int] = field(default=0, index=True)
     nose: Mapped[np.ndarray | None] = vector(
-        2, metric="euclidean", filter_fields=["price", "grape", "bottled.year", "tasted"]
+        2, metric="euclidean", filter_fields=["price", "grape", "bottled.year", "tasted", "cellar"]
     )
 
 
@@ -77,6 +78,7 @@ async def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                     grape="red" if n % 2 else "white",
                     bottled=Bottling(year=2000 + n % 20) if n % 5 else None,
                     tasted=DAY + timedelta(hours=n),
+                    cellar=3 if n < 4 else 1,
                     nose=at(n),
                 )
                 for n in range(60)
@@ -114,6 +116,13 @@ async def test_explain(db: AsyncDB) -> None:
     found = await db.explain(select(Wine).where(Wine.price.in_([1.0, 2.0, 3.5])).like(at(0), k=3))
     assert found.details is not None
     assert ("gather", 3) == (found.strategy, found.details["rows that pass"])
+    assert "no declared index" in str(found.why)
+    for cellar, strategy, why in ((3, "gather", "4 documents"), (1, "push-down", "more than 5 documents")):
+        found = await db.explain(select(Wine).where(Wine.cellar == cellar).like(at(0), k=3))
+        assert strategy == found.strategy
+        assert f"{why} match by the index on cellar" in str(found.why)
+        assert found.details is not None
+        assert ("pushed down" in found.details) == (strategy == "push-down")
     found = await db.explain(select(Wine).where(Wine.price < 20, Wine.notes == "").like(at(0), k=3))
     assert "push-down" == found.strategy
     assert "'notes' is not mirrored" in str(found.why)

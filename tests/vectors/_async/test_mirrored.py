@@ -182,6 +182,25 @@ async def test_options(scanned: AsyncWorld) -> None:
         assert [{"_id": hit.key, "far": DOCUMENTS[hit.key]["far"]} for hit in hits] == [hit.document for hit in hits]
 
 
+@pytest.mark.parametrize("few", [5, 40, 150])
+async def test_an_index_of_the_server(scanned: AsyncWorld, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Where it finds what matches, the server lists few, and of more the engine looks; pending changes count."""
+    monkeypatch.setattr(planning, "FEW", few)
+    await scanned.backend.create_index("things", [("r", 1)])
+    for changed in (False, True):
+        if changed:
+            await scanned.put({i: -vector(i) for i in range(0, ROWS, 40)}, r=7)
+            await scanned.put({i: vector(0) for i in range(1, ROWS, 100)}, r=[5])
+        for below in (5, 60, 100, 400):
+            filter = {"r": {"$gte": 0, "$lt": below}}
+            matching = scanned.plain.things.count_documents(filter)
+            hits = await scanned.agrees(vector(0), 10, filter=filter, index="r")
+            how = hits.explanation
+            assert ("push-down" if matching > few else "gather") == how.strategy
+            assert (min(few, matching), matching > few, None) == (how.matched, how.more, how.passing)
+            assert "by the index on r" in how.why
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("pair", ["lancescan-mongod", "lancescan-mongomock"])
