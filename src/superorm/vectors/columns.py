@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superorm.schema.vector_spec import FilterField, FilterKind
-from superorm.vectors.condition import AllOf, AnyOf, Comparison, Condition, IsNull, OneOf
+from superorm.vectors.condition import AllOf, AnyOf, Comparison, Condition, IsNull, OneOf, fields_of
 from superorm.vectors.mirror import odd, value
 
 __all__ = ["COLUMN_BYTES", "Columns", "Mask"]
@@ -54,7 +54,7 @@ class Columns:
     def mask(self, condition: Condition, used: int) -> Mask:
         """Which of the first `used` rows pass a condition: (used,). Those that are odd in one of its fields do."""
         passing = self._mask(condition, used)
-        for number in _fields(condition):
+        for number in fields_of(condition):
             passing |= self._columns[number].odd[:used]
         return passing
 
@@ -73,12 +73,6 @@ class Columns:
             case AnyOf(parts):
                 passing = np.logical_or.reduce([self._mask(part, used) for part in parts])
         return passing
-
-
-def _fields(condition: Condition) -> set[int]:
-    if isinstance(condition, AllOf | AnyOf):
-        return set[int]().union(*map(_fields, condition.parts))
-    return {condition.field}
 
 
 class _Column:

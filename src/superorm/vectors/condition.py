@@ -11,7 +11,7 @@ from attrs import frozen
 
 from superorm.vectors.mirror import odd, value
 
-__all__ = ["AllOf", "AnyOf", "Comparison", "Condition", "IsNull", "OneOf", "Value", "sql"]
+__all__ = ["AllOf", "AnyOf", "Comparison", "Condition", "IsNull", "OneOf", "Value", "fields_of", "sql"]
 
 Value: TypeAlias = bool | int | float | str
 """As `superorm.vectors.mirror.fit` gives it."""
@@ -61,9 +61,16 @@ class AnyOf:
 Condition: TypeAlias = Comparison | OneOf | IsNull | AllOf | AnyOf
 
 
-def sql(condition: Condition, fields: frozenset[int]) -> str:
-    """The condition in SQL, which rows that are marked odd in one of the fields pass in any case."""
-    return " OR ".join([f"({_sql(condition)})", *(odd(number) for number in sorted(fields))])
+def fields_of(condition: Condition) -> set[int]:
+    """The numbers of the fields that it is about."""
+    if isinstance(condition, AllOf | AnyOf):
+        return set[int]().union(*map(fields_of, condition.parts))
+    return {condition.field}
+
+
+def sql(condition: Condition) -> str:
+    """The condition in SQL, which rows that are odd in one of its fields pass in any case."""
+    return " OR ".join([f"({_sql(condition)})", *(odd(number) for number in sorted(fields_of(condition)))])
 
 
 def _sql(condition: Condition) -> str:

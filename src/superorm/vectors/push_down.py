@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from superorm.expr.narrow import is_dict, is_list
 from superorm.schema.vector_spec import FilterField, VectorSpec
@@ -65,7 +65,7 @@ def push_down(filter: Mapping[str, Any] | None, fields: Mapping[str, tuple[int, 
     condition = found.all_of(filter, 0)
     if condition is None or found.atoms > _MOST_ATOMS:
         return PushDown(None, found.left or f"it has more than {_MOST_ATOMS} conditions")
-    return PushDown(sql(condition, frozenset(found.used)), found.left, condition=condition)
+    return PushDown(sql(condition), found.left, condition=condition)
 
 
 @define
@@ -73,7 +73,6 @@ class _Translation:
     """A filter that is being translated; each part to a condition that is weaker, or the same, or to None."""
 
     fields: Mapping[str, tuple[int, FilterField]]
-    used: set[int] = field(factory=set[int])
     atoms: int = 0
     left: str | None = None
     """The first reason why the condition is weaker."""
@@ -115,7 +114,6 @@ class _Translation:
             if atom is None:
                 atom = self._leave(f"{operator} of {path!r} with {type(operand).__name__} cannot be pushed down")
             else:
-                self.used.add(number)
                 self.atoms += 1
             said.append(atom)
         return said
