@@ -15,6 +15,7 @@ from superorm._io import aio
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.searched import LikePlan, found_stages
+from superorm.compile.serving import serving_index
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
@@ -180,6 +181,7 @@ class AsyncQueries:
             leave_out=query.leave_out,
             projection=projection,
             num_candidates=plan.like.num_candidates,
+            index=serving_index(compiled.mapping, plan.filter) if plan.spec.filter_fields else None,
         )
 
     async def _query(self, compiled: CompiledSelect, plan: LikePlan, version: int | None) -> _Query:

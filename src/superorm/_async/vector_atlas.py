@@ -115,7 +115,7 @@ class AsyncAtlasView:
         return None
 
     async def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys by the search index, without the pending ones.
 
@@ -124,13 +124,13 @@ class AsyncAtlasView:
         """
         if among is not None or limit >= 4 * MOST:
             return None
-        pushed, pending = self._divided(request.filter), self.look.pending
+        taken, pending = self._divided(request.filter), self.look.pending
         left_out = set(pending)
         if request.leave_out is not None:
             left_out.add(encode_key(request.leave_out))
         wanted = limit + len(left_out)
         asked = min(wanted, MOST)
-        stages = search_stages(self.spec, request.query, asked, request.num_candidates, pushed.filter)
+        stages = search_stages(self.spec, request.query, asked, request.num_candidates, taken.filter)
         read = Aggregate(self.spec.collection, stages)
         try:
             found = await self.atlas.backend.read(read)
@@ -142,7 +142,7 @@ class AsyncAtlasView:
         documents = {key: one for one in found if (key := encode_key(one["_id"])) not in left_out}
         # The server leaves documents out that are deleted, which are pending, but counts them.
         complete = len(documents) + len(left_out) < asked
-        if asked < wanted and not pushed.rest:
+        if asked < wanted and not taken.rest:
             complete = True  # no more can be asked for
         return Answer(self._ranked(documents, request, complete=complete), pending, read)
 
@@ -253,14 +253,15 @@ class AsyncAtlasCopies:
         """Whether records wait to be stamped."""
         return bool(self._seen.get(spec.name))
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Stamp the records that are known now, when the time of all of them has come."""
         last = max(self._seen.get(spec.name, {}).values(), default=None)
         while last is not None and go_on():
             if time.monotonic() >= last + self.atlas.lag:
                 await self.apply(spec)
-                return
+                break
             await aio.sleep(_TICK)
+        return None
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Remove the search index, and have the server make it anew."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 from bson import ObjectId
 
-from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
@@ -33,7 +33,7 @@ __all__ = ["AsyncTableCopies"]
 _KEYS_PER_PUBLICATION = 20_000
 
 
-class AsyncTableCopies(AsyncTableBuilds):
+class AsyncTableCopies(AsyncTableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
@@ -66,8 +66,7 @@ class AsyncTableCopies(AsyncTableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = any(field.kind == "str" for field in spec.filter_fields) and await self.records.collated(spec)
-        return AsyncTableView(spec, self.tables, look, usable, need, copy, collated)
+        return AsyncTableView(spec, self.tables, look, usable, need, copy, await self.records.collated(spec))
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
@@ -140,14 +139,14 @@ class AsyncTableCopies(AsyncTableBuilds):
         if not records:
             return None
         self.seen[spec.name] = look.state.n
-        touched = keys_of(records)
+        touched = await aio.in_thread(keys_of, records)
         fields = look.state.filters
         needed = {field.path.partition(".")[0] for field in fields}
         complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
         known = await aio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         documents = await self.records.documents(spec, lacking, fields, known.values(), session=session)
-        rows = table_rows(spec, documents, fields)
+        rows = await aio.in_thread(table_rows, spec, documents, fields)
         return Step(look.state, [record.id for record in records], list(touched), rows)
 
     async def write_step(self, spec: VectorSpec, step: Step) -> int | None:
@@ -172,37 +171,22 @@ class AsyncTableCopies(AsyncTableBuilds):
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents, mirrored = await self.records.in_snapshot(
+        look, documents = await self.records.in_snapshot(
             partial(self._read_all, spec, None if copy is None else copy.n)
         )
         state = look.state
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
-        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
+        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric, state.filters)
         in_memory = {} if copy is None else await aio.in_thread(copy.compare, look, documents)
-        misfits = await self._misfits(state, mirrored, look.pending)
-        return in_memory | misfits | await aio.in_thread(documents.compare, held, look.pending)
-
-    async def _misfits(
-        self, state: State, documents: Mapping[str, tuple[Any, ...]], leave_out: Collection[str]
-    ) -> dict[str, str]:
-        """The keys of rows whose mirrored fields differ from those of the documents."""
-        if not state.filters:
-            return {}
-        assert state.table is not None
-        assert state.ver is not None
-        rows = await self.tables.mirrored(state.table, state.ver, len(state.filters))
-        return {
-            key: "different" for key, row in rows.items() if key not in leave_out and documents.get(key, row) != row
-        }
+        return in_memory | await aio.in_thread(documents.compare, held, look.pending)
 
     async def _read_all(
         self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None
-    ) -> tuple[Look, Rows, dict[str, tuple[Any, ...]]]:
+    ) -> tuple[Look, Rows]:
         look = await self.records.look(spec.name, await self.engine(), since=since, session=session)
-        rows = await self.records.rows(spec, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, rows, await self.records.mirrored(spec, fields, session) if fields else {}
+        return look, await self.records.rows(spec, fields, session=session)
 
 
 @define

@@ -16,6 +16,7 @@ from superorm._sync.vector_models import VectorModels
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.searched import LikePlan, found_stages
+from superorm.compile.serving import serving_index
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import Explanation
@@ -175,6 +176,7 @@ class Queries:
             leave_out=query.leave_out,
             projection=projection,
             num_candidates=plan.like.num_candidates,
+            index=serving_index(compiled.mapping, plan.filter) if plan.spec.filter_fields else None,
         )
 
     def _query(self, compiled: CompiledSelect, plan: LikePlan, version: int | None) -> _Query:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from superorm._io.progress import Progress
 from superorm._sync.vector_atlas import AtlasCopies
 from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_memory import MemoryCopies
-from superorm._sync.vector_quick import quick_search
+from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
@@ -49,6 +50,10 @@ _PAUSE = 0.25
 """Seconds between two runs of the applier: each publication makes every reader's version stale."""
 _KEEPING = 5.0
 """Seconds between two looks whether a copy is to be put in order."""
+_SOON = 120.0
+"""So many seconds are waited in the background; what is to be done later is done at the first occasion then."""
+_AFTER_ERROR = 300.0
+"""Seconds after which a copy that could not be put in order is looked at again."""
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
@@ -80,6 +85,8 @@ class VectorIndexes:
         self._failed: dict[str, Exception] = {}
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
+        self._later: dict[VectorSpec, float] = {}
+        """Those to be put in order at a time of the monotonic clock."""
         self._keeper = sio.Background(self._keep, _KEEPING)
         self._closing = False
         self._registered = RegisteredIndexes(backend, self._let_go)
@@ -233,11 +240,12 @@ class VectorIndexes:
         look: Look | None = None
         listing: Listing | None = None
         copy = None if session is None else self.copies.resident(request.spec)
-        if copy is not None and session is not None and request.filter is not None:
+        pushed = None if copy is None else asked_of_memory(self.copies, copy, request)
+        if copy is not None and session is not None and request.filter is not None and pushed is None:
             listing = self._lists.read(copy, request, session)
             look = listing.look
         elif copy is not None and session is not None:
-            quick, look = quick_search(self.copies, self._kind, copy, request, session)
+            quick, look = quick_search(self.copies, self._kind, copy, request, session, pushed)
             if quick is not None:
                 if look is not None and need_of(look) is not None:
                     self.notify([request.spec])
@@ -345,12 +353,20 @@ class VectorIndexes:
 
     def _keep(self) -> None:
         """Put the copies in order that were changed, or are due."""
+        now = time.monotonic()
+        self._kept |= {spec for spec, at in self._later.items() if at <= now} - self._kept
         while self._kept and not self._closing:
             spec = self._kept.pop()
+            self._later.pop(spec, None)
             try:
-                self.copies.keep(spec, lambda: not self._closing)
+                after = self.copies.keep(spec, lambda: not self._closing)
             except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
                 _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
+                after = _AFTER_ERROR
+            if after is not None:
+                self._later[spec] = time.monotonic() + after
+        if not self._closing and any(at <= time.monotonic() + _SOON for at in self._later.values()):
+            self._keeper.wake()
         while self._pruned:
             name = self._pruned.pop()
             try:
@@ -362,10 +378,13 @@ class VectorIndexes:
         self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
 
     def _let_go(self) -> None:
-        """From time to time: remove old records that were written for indexes that nobody here applies."""
-        if self._noted:
-            noted, self._noted = self._noted, set()
-            self._pruned |= noted
+        """From time to time: remove old records that were written for indexes that nobody here applies.
+
+        It is an occasion for what was to be done later, too.
+        """
+        noted, self._noted = self._noted, set()
+        self._pruned |= noted
+        if noted or any(at <= time.monotonic() for at in list(self._later.values())):
             self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:

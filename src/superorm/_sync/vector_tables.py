@@ -11,8 +11,8 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._io import sio
-from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_resident import ResidentTables, TableView
+from superorm._sync.vector_upkeep import TableUpkeep
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.lease import Lease
@@ -34,7 +34,7 @@ __all__ = ["TableCopies"]
 _KEYS_PER_PUBLICATION = 20_000
 
 
-class TableCopies(TableBuilds):
+class TableCopies(TableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
     def __init__(self, backend: DataBackend, engine: VectorTables) -> None:
@@ -67,8 +67,7 @@ class TableCopies(TableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = any(field.kind == "str" for field in spec.filter_fields) and self.records.collated(spec)
-        return TableView(spec, self.tables, look, usable, need, copy, collated)
+        return TableView(spec, self.tables, look, usable, need, copy, self.records.collated(spec))
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
@@ -139,14 +138,14 @@ class TableCopies(TableBuilds):
         if not records:
             return None
         self.seen[spec.name] = look.state.n
-        touched = keys_of(records)
+        touched = sio.in_thread(keys_of, records)
         fields = look.state.filters
         needed = {field.path.partition(".")[0] for field in fields}
         complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
         known = sio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         documents = self.records.documents(spec, lacking, fields, known.values(), session=session)
-        rows = table_rows(spec, documents, fields)
+        rows = sio.in_thread(table_rows, spec, documents, fields)
         return Step(look.state, [record.id for record in records], list(touched), rows)
 
     def write_step(self, spec: VectorSpec, step: Step) -> int | None:
@@ -171,37 +170,18 @@ class TableCopies(TableBuilds):
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents, mirrored = self.records.in_snapshot(
-            partial(self._read_all, spec, None if copy is None else copy.n)
-        )
+        look, documents = self.records.in_snapshot(partial(self._read_all, spec, None if copy is None else copy.n))
         state = look.state
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
-        held = self.tables.read(state.table, state.ver, spec.dim, spec.metric)
+        held = self.tables.read(state.table, state.ver, spec.dim, spec.metric, state.filters)
         in_memory = {} if copy is None else sio.in_thread(copy.compare, look, documents)
-        misfits = self._misfits(state, mirrored, look.pending)
-        return in_memory | misfits | sio.in_thread(documents.compare, held, look.pending)
+        return in_memory | sio.in_thread(documents.compare, held, look.pending)
 
-    def _misfits(
-        self, state: State, documents: Mapping[str, tuple[Any, ...]], leave_out: Collection[str]
-    ) -> dict[str, str]:
-        """The keys of rows whose mirrored fields differ from those of the documents."""
-        if not state.filters:
-            return {}
-        assert state.table is not None
-        assert state.ver is not None
-        rows = self.tables.mirrored(state.table, state.ver, len(state.filters))
-        return {
-            key: "different" for key, row in rows.items() if key not in leave_out and documents.get(key, row) != row
-        }
-
-    def _read_all(
-        self, spec: VectorSpec, since: int | None, session: ClientSession | None
-    ) -> tuple[Look, Rows, dict[str, tuple[Any, ...]]]:
+    def _read_all(self, spec: VectorSpec, since: int | None, session: ClientSession | None) -> tuple[Look, Rows]:
         look = self.records.look(spec.name, self.engine(), since=since, session=session)
-        rows = self.records.rows(spec, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, rows, self.records.mirrored(spec, fields, session) if fields else {}
+        return look, self.records.rows(spec, fields, session=session)
 
 
 @define

@@ -61,7 +61,7 @@ class VectorView(Protocol):
         ...
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """What the engine can say of a filter, where its copy is not in memory; None where it mirrors nothing."""
+        """What the engine can say of a filter; None where it mirrors nothing."""
         ...
 
     def passing(self, where: str, limit: int) -> Sequence[str]:
@@ -72,11 +72,11 @@ class VectorView(Protocol):
         ...
 
     def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys, `among` these ``_id`` values only if they are given, which is for rows in memory.
 
-        With `where`, a condition of `pushed`, only rows that pass it count.
+        With what was `pushed`, only rows that pass it count.
         None where the copy cannot tell, so that the documents must be ranked.
 
         Raises ``VersionLost``.
@@ -148,8 +148,11 @@ class VectorCopies(Protocol):
         """Whether there is much for `keep` to do now."""
         ...
 
-    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on."""
+    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
+        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on.
+
+        Gives the seconds after which there is more to do, None where that is after the next change.
+        """
         ...
 
     def rebuild(self, spec: VectorSpec, progress: Any = None) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,10 @@ __all__ = ["LanceBucket"]
 
 _IDENTITY = b"superorm.engine"
 _ATTEMPTS = 3
+_NOT_GIVEN = re.compile(
+    r"Generic S3 error|Generic \{ store: \"S3\"|lacked the necessary privileges|lacked valid authentication"
+)
+"""How LanceDB says that the store failed, timed out or refused, unlike that there is no such thing."""
 
 
 class LanceBucket(LanceDirectory):
@@ -90,11 +95,18 @@ class LanceBucket(LanceDirectory):
 
     @contextmanager
     def _reading(self, table: str, ver: int | None) -> Generator[None]:
-        """Around what needs a version. Raises ``VersionLost``, ``ConfigurationError`` where the bucket is not there."""
+        """Around what needs a version.
+
+        Raises ``VersionLost``, ``ConfigurationError`` where the bucket is not there, or the store does not give
+        what may well be there.
+        """
         try:
             yield
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
+            with self._using():
+                if _NOT_GIVEN.search(str(error)):
+                    raise
             self._connect()
             raise VersionLost(
                 f"{self.where}: table {table} cannot be read at version {ver}: {self._reason(error)}"

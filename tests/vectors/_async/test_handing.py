@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
 from attrs import evolve
-from bson import ObjectId
+from bson import Code, ObjectId
 
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField
@@ -50,7 +51,13 @@ async def empty(make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.Mon
 
 async def insert(world: AsyncWorld, first: int, count: int) -> None:
     """Commit new documents with a number as their key, and hand them over."""
-    documents = [{"_id": key, "v": stored(VECTORS[key]), "text": "x"} for key in range(first, first + count)]
+    await hand_over(
+        world, [{"_id": key, "v": stored(VECTORS[key]), "text": "x"} for key in range(first, first + count)]
+    )
+
+
+async def hand_over(world: AsyncWorld, documents: list[dict[str, Any]]) -> None:
+    """Commit new documents, and hand them over."""
     write = Insert("things", documents)
     async with world.backend.transaction() as session:
         records = world.indexes.records({world.spec: [document["_id"] for document in documents]})
@@ -89,6 +96,27 @@ async def test_a_class_that_does_not_name_what_is_mirrored(empty: AsyncWorld) ->
     await empty.indexes.apply(mirroring)
     assert set(range(10, 20)) == reads.known
     assert [] == await empty.indexes.check(mirroring)
+
+
+async def test_what_is_not_as_declared(empty: AsyncWorld) -> None:
+    """Of documents that hold something else than what is declared the table has the same, handed over or read."""
+    empty.spec = evolve(
+        empty.spec, filter_fields=(FilterField("c.x.y", "int"), FilterField("r", "float"), FilterField("w", "str"))
+    )
+    await empty.indexes.rebuild(empty.spec)
+    odd: list[Any] = [5, "5", None, True, [5], [], [{"x": 5}], {"x": 5}, {"x": [5]}, {"x": [{"y": 5}]}, {}]
+    within = [5, 5.5, "5", None, [5], {"y": 5}, Code("5"), datetime(2020, 1, 1, tzinfo=UTC)]
+    odd += [stored(np.ones(1)), *({"x": {"y": one}} for one in within)]
+    documents = [
+        {"_id": key, "v": stored(VECTORS[key % 20]), "c": one, "r": one, "w": one} for key, one in enumerate(odd)
+    ]
+    reads = Reads(empty.indexes.copies.records)
+    await hand_over(empty, documents)
+    await empty.indexes.apply(empty.spec)
+    assert (set(), {*range(len(odd))}) == (reads.read, reads.known)
+    assert [] == await empty.indexes.check(empty.spec)
+    for filter in ({"c.x.y": 5}, {"c.x.y": None}, {"c.x.y": {"$gt": 4}}, {"r": 5}, {"r": None}, {"w": "5"}):
+        await empty.agrees(VECTORS[0], 30, filter=filter)
 
 
 @pytest.mark.parametrize("how", ["changed", "removed", "unset"])

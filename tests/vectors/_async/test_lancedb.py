@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from superorm._async import vector_builds, vector_records
+from superorm._async import vector_builds, vector_records, vector_upkeep
 from superorm._io import aio
 from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec
@@ -136,7 +136,7 @@ async def test_two_databases_in_one_directory(filled: AsyncWorld, make_world: An
 
 async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 4)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 4)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
@@ -162,7 +162,7 @@ async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.M
 
 async def test_versions_that_readers_need_stay(filled: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction alone removes no version that was published a moment ago."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 2)
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     async with filled.backend.transaction() as session:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from superorm._io import sio
-from superorm._sync import vector_builds, vector_records
+from superorm._sync import vector_builds, vector_records, vector_upkeep
 from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec
 from superorm.vectors import upkeep
@@ -136,7 +136,7 @@ def test_two_databases_in_one_directory(filled: World, make_world: Any, tmp_path
 
 def test_tidying(filled: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 4)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 4)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
@@ -162,7 +162,7 @@ def test_tidying(filled: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_versions_that_readers_need_stay(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction alone removes no version that was published a moment ago."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 2)
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     with filled.backend.transaction() as session:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
@@ -76,9 +76,9 @@ class AsyncVectorTables(Protocol):
 
     async def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]: ...
 
-    async def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]: ...
-
-    async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
+    async def read(
+        self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()
+    ) -> Rows: ...
 
     async def close(self) -> None: ...
 

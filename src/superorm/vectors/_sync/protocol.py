@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
@@ -77,9 +77,7 @@ class VectorTables(Protocol):
 
     def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]: ...
 
-    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]: ...
-
-    def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
+    def read(self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()) -> Rows: ...
 
     def close(self) -> None: ...
 
