@@ -64,7 +64,7 @@ def each_form(value: Any, emit: Callable[[Any], Any]) -> Any:
 
 def _emitted(value: _Form, emit: Callable[[Any], Any], told: Any) -> Any:
     if isinstance(value, _Fails):
-        return fails(str(value.error), {"$toString": {"$ifNull": [told, "no class"]}})
+        return fails(f"{value.error}; a document is of class", {"$toString": {"$ifNull": [told, "none"]}})
     if not isinstance(value, ByClass):
         return emit(value)
     branches = [
