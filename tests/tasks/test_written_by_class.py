@@ -28,7 +28,10 @@ from superorm import (
     select,
     update,
 )
+from superorm.unitofwork.encode import CODEC_OPTIONS
 from tests.databases import drop_database
+from tests.injection.values import HOSTILE, same
+from tests.injection.values import stored as plain
 
 registry = Registry()
 
@@ -60,6 +63,7 @@ class Board(Document, registry=registry):
     pin: Mapped[Pin] = field(factory=Pin)
     spare: Mapped[Pin] = field(factory=Pin)
     pins: Mapped[list[Pin]] = field(factory=list)
+    marks: Mapped[list[int]] = field(factory=list)
     n: Mapped[int] = field(default=0)
     price: Mapped[int] = field(default=1)
     held: Mapped[Tight | Loose] = field(factory=Tight)
@@ -67,6 +71,7 @@ class Board(Document, registry=registry):
 
 
 class Wide(Board):
+    marks: Mapped[set[int]] = field(factory=set)  # type: ignore[assignment]
     pin: Mapped[Pin | Nail] = field(factory=Pin, validator=not_nine)  # type: ignore[assignment]
     pins: Mapped[list[Pin | Nail]] = field(factory=list)  # type: ignore[assignment]
     n: Mapped[str] = field(default="")  # type: ignore[assignment]
@@ -74,7 +79,7 @@ class Wide(Board):
 
 
 class Wider(Wide):
-    marks: Mapped[list[int]] = field(factory=list)
+    notes: Mapped[list[int]] = field(factory=list)
 
 
 class Plain(Board):
@@ -204,23 +209,24 @@ def test_in_embedded_documents(db: DB) -> None:
             r"Wide\.pin: Board\.pin cannot become",
         ),
         (lambda: update(Board).all().set(BOARD.pin.to(BOARD.spare)), r"Wide\.pin: .* do not name their class"),
+        (lambda: update(Board).all().set(BOARD.marks.push(2, 1)), r"Wide\.marks is a set, whose order push\(\)"),
         (lambda: update(Board).all().set(BOARD.n.to(BOARD.spare[Pin.size])), r"Wide\.n: .* holds str"),
     ],
 )
 def test_what_a_class_cannot_hold(db: DB, statement: Callable[[], Update[Board]], message: str) -> None:
     """It fails where a document of that class is met, and nothing is written; others take it."""
-    before = [stored(db, key) for key in ("pin", "n")]
+    before = [stored(db, key) for key in ("pin", "n", "marks")]
     if backend_is_mongomock(db):
         with pytest.raises(UnsupportedError, match=r"mongomock has no \$"):
             run(db, statement())
-        assert before == [stored(db, key) for key in ("pin", "n")]
+        assert before == [stored(db, key) for key in ("pin", "n", "marks")]
         return
     with pytest.raises(SuperormError, match=message):
         run(db, statement())
-    assert before == [stored(db, key) for key in ("pin", "n")]
+    assert before == [stored(db, key) for key in ("pin", "n", "marks")]
     changes = statement()._assignments  # pyright: ignore[reportPrivateUsage]
     run(db, update(Board).where(Board.id == 1).set(*changes))
-    assert before != [stored(db, key) for key in ("pin", "n")]
+    assert before != [stored(db, key) for key in ("pin", "n", "marks")]
 
 
 def test_what_no_document_of_the_statement_can_hold() -> None:
@@ -263,3 +269,41 @@ def test_days() -> None:
     assert issubclass(Either, Dated)
     (sent,) = update(Dated).all().set(Dated.day.to(date(2020, 1, 2))).plan()["updates"]
     assert ["$set"] == list(sent["u"])
+
+
+class Held(Document, registry=registry):
+    __collection__ = "held_written_by_class"
+    id: Mapped[int] = field(primary_key=True)
+    value: Mapped[Any] = field(default=None)
+    values: Mapped[list[Any]] = field(factory=list)
+
+
+class Heard(Held):
+    value: Mapped[int | None] = field(default=None)
+    values: Mapped[list[int]] = field(factory=list)
+
+
+def test_values_from_outside(mongodb_uri: str) -> None:
+    """Where classes are told apart the values are literals, too."""
+    name = f"wb_{uuid4().hex[:10]}"
+    with superorm.connect(mongodb_uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
+        backend: Any = db.parts.data_backend
+        documents = backend.client[name][Held.__collection__]
+        told = 0
+        try:
+            for value in HOSTILE:
+                documents.delete_many({})
+                documents.insert_one({"_id": 1, "value": 0, "values": []})
+                try:
+                    statement = update(Held).all().set(Held.value.to(value), Held.values.push(value))
+                    (sent,) = statement.plan()["updates"]
+                except SuperormError:
+                    continue
+                told += "$switch" in str(sent["u"])
+                with db.begin() as session:
+                    session.execute(statement)
+                expected = {"_id": 1, "value": plain(value), "values": [plain(value)]}
+                assert same(expected, documents.with_options(CODEC_OPTIONS).find_one()), ascii(value)
+        finally:
+            drop_database(backend.client, name)
+        assert told > 20

@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from superorm.compile.constants import fails
 from superorm.compile.paths import key_below
 from superorm.compile.scope import Scope
+from superorm.compile.sets import is_set
 from superorm.exc import StatementError, SuperormError, ValidationError, VectorError
 from superorm.expr.assignments import Assignment
 from superorm.expr.kinds import is_expr
@@ -153,6 +154,10 @@ class _Forms:
                 return value
             if self._assignment.op in ("to", "inc"):
                 stored = self._stored(own, part, value, holder)
+            elif is_set(part.type) and not is_set(own.type):
+                return _Fails(
+                    StatementError(f"{part.where} is a set, whose order {self._assignment.op}() does not keep")
+                )
             else:
                 elements = own.element(None), part.element(None)
                 stored = [self._stored(*elements, one, None) for one in value]
