@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import bson
 from attrs import frozen
@@ -238,8 +238,9 @@ def _largest(document: Mapping[str, Any]) -> tuple[str, ...]:
         key = max(value, key=lambda name: _bytes(value[name]))
         path, value = (*path, key), value[key]
         if key == "u" and _is_array(value) and value:  # a pipeline
-            number, stage = max(enumerate(value), key=lambda one: _bytes(one[1]))
-            ((operator, value),) = stage.items()
+            pipeline = cast("Sequence[dict[str, Any]]", value)
+            number = max(range(len(pipeline)), key=lambda index: _bytes(pipeline[index]))
+            ((operator, value),) = pipeline[number].items()
             path = (*path, str(number), operator)
     return path
 
