@@ -106,6 +106,12 @@ def test_what_never_fits(made: Callable[[], Any], message: str) -> None:
         lambda: B.any_shape.to(func.if_null(B.box, B.any_shape)),
         lambda: B.shapes.to(B.boxes),
         lambda: B.shapes.to(func.concat_arrays(B.shapes, B.boxes)),
+        lambda: B.any_shape.to(B.disc),  # one that is no Ring does not
+        lambda: B.any_shape.to(B.discs[0]),
+        lambda: B.any_shape.to(func.if_null(B.disc, B.any_shape)),
+        lambda: B.shapes.to(B.discs),
+        lambda: B.ring.to(B.disc),  # would be read as a Ring
+        lambda: B.rings.to(B.discs),
     ],
 )
 def test_documents_that_do_not_name_their_class(made: Callable[[], Any]) -> None:

@@ -173,8 +173,11 @@ class Writing:
         self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
-        if tracked or specs or self._returned is not None:
-            there = self._keys_of(upserts)
+        by_class = any(upsert.redeclared for upsert in upserts)
+        if tracked or specs or self._returned is not None or by_class:
+            found = self._there(upserts)
+            there = {identity: document["_id"] for identity, document in found.items()}
+            upserts = [upsert.of_class(found.get(upsert.identity, {})) for upsert in upserts]
         keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
         with self._work.recorded({spec: _once(keys) for spec in specs}):
             try:
@@ -185,8 +188,8 @@ class Writing:
         _inserted(self._work, mapping, result.upserted)
         refresh(self._work, mapping.collection, list(there.values()))
         if self._returned is not None:
-            there = self._keys_of(upserts)
-            self._read_rows([there[upsert.identity] for upsert in upserts])
+            found = self._there(upserts)
+            self._read_rows([found[upsert.identity]["_id"] for upsert in upserts])
         inserted = [_key(mapping, key) for key in result.upserted]
         return Written(result.matched - len(inserted), result.modified, upserted_keys=inserted)
 
@@ -198,15 +201,15 @@ class Writing:
         for instance, row in zip(self._objects, statement._rows, strict=True):
             own = class_map(instance.__class__)
             given = own.by_attribute if row is instance else row
-            found.append(upsert_of(own, by, documents.dump(own, instance), given))
+            found.append(upsert_of(own, by, documents.dump(own, instance), instance, given))
         return found
 
-    def _keys_of(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Any]:
-        """The keys of those documents that are there, by the values that identify them."""
-        found: dict[tuple[str, ...], Any] = {}
+    def _there(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+        """What identifies those documents that are there, and their keys, by the values that identify them."""
+        found: dict[tuple[str, ...], Mapping[str, Any]] = {}
         for read in reads_of(upserts):
             for document in self._backend.read(read, session=self._work.server_session):
-                found.setdefault(identity_of(document, upserts[0].by), document["_id"])
+                found.setdefault(identity_of(document, upserts[0].by), document)
         return found
 
     def _update(self, plan: UpdatePlan) -> Written:

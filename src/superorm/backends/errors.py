@@ -61,7 +61,9 @@ _GROWN_TOO_LARGE = frozenset({_TOO_LARGE, 17419, 17420})
 _FIRST_NUMBERED = 15_000
 _CACHE = re.compile("cache full|storage engine cache|rolled back for eviction", re.IGNORECASE)
 """How the server says that a transaction holds more than its cache can: as an error of its own, or as a conflict."""
-_RAISED = re.compile(r"parse number '(.* is (?:no list|no document|of another class): .*)' in \$convert", re.DOTALL)
+_RAISED = re.compile(
+    r"parse number '(.* is (?:no list|no document|of another class|of class): .*)' in \$convert", re.DOTALL
+)
 """How the server words an error that an update pipeline raises itself, for which it has no operator of its own."""
 _MESSAGE = 500
 """The characters shown of what the server says: it may quote a whole statement."""

@@ -97,6 +97,8 @@ def _truths(operand: Any, variables: Variables) -> Iterator[bool]:
 
 
 def _cond(operand: Any, variables: Variables) -> Any:
+    if is_list(operand) and len(operand) != 3:
+        raise OperationFailure(f"$cond takes 3 operands, not {len(operand)}")
     condition, then, otherwise = operand if is_list(operand) else (operand["if"], operand["then"], operand["else"])
     return evaluate(then if is_true(evaluate(condition, variables)) else otherwise, variables)
 

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias, cast
 
 from attrs import frozen
 
-from superorm.compile.constants import bound, constant, or_empty
+from superorm.compile.by_class import ByClass, each_form, fitted, own_form
+from superorm.compile.constants import bound, constant, fails, or_empty
 from superorm.compile.expressions import emit, projected
 from superorm.compile.match import match
 from superorm.compile.paths import element_class
@@ -40,7 +41,7 @@ from superorm.schema.types.base import Misfit
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.typed_dict import TypedDictType
 
-__all__ = ["checked_assignments", "elements_there", "fails", "needs_pipeline", "operators", "stages"]
+__all__ = ["checked_assignments", "elements_there", "needs_pipeline", "operators", "stages"]
 
 _KEEPING = ("unset", "pull", "pop")
 """What leaves a missing value missing."""
@@ -72,7 +73,7 @@ def checked_assignments(mapping: ClassMap, assignments: Assignments, scope: Scop
                 )
         if assignment.op in ("push", "add_to_set", "pull", "pop") and not _type(field).is_list:
             field._type.element(None)  # raises for what is neither a list nor Any
-        paths[path] = assignment
+        paths[path] = fitted(mapping, assignment, scope)
     return paths
 
 
@@ -160,7 +161,7 @@ def needs_pipeline(assignments: Assignments, *, ordered: bool = True) -> bool:
 
 
 def _computes(assignment: Assignment[Any]) -> bool:
-    if assignment.op == "inc" or isinstance(assignment.value, Expr):
+    if assignment.op == "inc" or isinstance(assignment.value, (ByClass, Expr)):
         return True
     if assignment.op == "pull" and is_tuple(assignment.value) and _has_expr(_elements_match(assignment)):
         return True
@@ -275,13 +276,11 @@ def _path(keys: Sequence[str | int]) -> str:
 def _value(path: str, assignment: Assignment[Any], scope: Scope, checks: bool) -> _Value:
     value, field = assignment.value, cast("Field[Any, Any]", assignment.field)
     if assignment.op == "to":
-        if is_expr(value):
-            given = _or_null(value, scope)
-            lists = is_set(_type(field)) and not is_set(type_of(value))
-            return _Value(as_set(given) if lists else given, keeps=False, computed=True)
-        return _Value(constant(value), keeps=False)
+        computed = is_expr(own_form(value))
+        given = each_form(value, lambda one: _computed(one, field, scope) if computed else constant(one))
+        return _Value(given, keeps=False, computed=computed)
     if assignment.op == "inc":
-        added = {"$add": [path, emit(value, scope)]}
+        added = {"$add": [path, each_form(value, lambda one: emit(one, scope))]}
         return _Value(_whole(added) if checks and int in _type(field).reads else added, keeps=False, computed=True)
     if assignment.op == "unset":
         return _Value(None, keeps=True, removed=True)
@@ -292,6 +291,11 @@ def _whole(added: Any) -> Any:
     """A sum of whole numbers; an error where it has more than 64 bits, of which the server makes a double."""
     too_large = {"$and": [{"$eq": [{"$type": "$$v"}, "double"]}, {"$gte": [{"$abs": "$$v"}, 2.0**63]}]}
     return bound(added, "v", lambda v: {"$cond": [too_large, {"$toInt": v}, v]})
+
+
+def _computed(value: Expr[Any, Any], field: Field[Any, Any], scope: Scope) -> Any:
+    given = _or_null(value, scope)
+    return as_set(given) if is_set(_type(field)) and not is_set(type_of(value)) else given
 
 
 def _or_null(value: Expr[Any, Any], scope: Scope) -> Any:
@@ -308,7 +312,7 @@ def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any
         return {"$cond": [{"$isArray": path}, _kept(path, assignment), {"$cond": [absent, path, wrong]}]}
     empty: list[Any] = []
     base: Any = {"$cond": [{"$isArray": path}, path, {"$cond": [absent, empty, wrong]}]}
-    values = constant(assignment.value)
+    values = each_form(assignment.value, constant)
     if assignment.op == "push":
         if assignment.position is None:
             return {"$concatArrays": [base, values]}
@@ -335,11 +339,6 @@ def _kept(path: str, assignment: Assignment[Any]) -> Any:
     else:
         pulled = {"$in": ["$$e", constant(value)]}
     return {"$filter": {"input": path, "as": "e", "cond": {"$not": [pulled]}}}
-
-
-def fails(message: str, shown: Any) -> Any:
-    """An expression that ends the update with an error which says this and a text."""
-    return {"$toInt": {"$concat": [f"{message}: ", shown]}}
 
 
 def _changed(path: str, change: _Value | Tree, where: str) -> Any:

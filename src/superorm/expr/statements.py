@@ -250,9 +250,14 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         return self._close(UnionAll(other)).then()  # other columns are selected from the rows of both
 
     def stage(self, stage: dict[str, Any]) -> Select[M, R_co]:
-        """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped."""
-        if not is_dict(stage) or len(stage) != 1 or not next(iter(stage)).startswith("$"):
+        """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped.
+
+        Raises `StatementError` for what is no stage; the server refuses what it does not know.
+        """
+        if not is_dict(stage) or len(stage) != 1 or not str(next(iter(stage))).startswith("$"):
             raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
+        if not is_dict(stage.get("$match", {})):
+            raise StatementError(f"stage(): $match takes a document, not {stage['$match']!r:.80}")
         return self._close(Raw(own_copy(stage)))
 
     @overload
