@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from superorm._async.query import AsyncQueries
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
+from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork.writes import Write
@@ -57,6 +58,7 @@ class AsyncTransaction:
         """The parts of the DB, which is opened now if need be."""
         parts = await self.db.open()
         if self._backend is None:
+            self.check_transactions(self.db.capabilities)
             backend, queries = parts.data_backend, self.db.queries
             if self._concerns != DEFAULTS:
                 backend = backend.with_concerns(self._concerns)
@@ -83,11 +85,13 @@ class AsyncTransaction:
         """The server session to read with: that of the open transaction, else the causally consistent one, if any."""
         return self.server_session or self._causal
 
-    def check_transactions(self) -> None:
+    def check_transactions(self, capabilities: Capabilities) -> None:
         """Raise `UnsupportedError` where the session requires transactions, and there are none."""
-        capabilities = self.db.capabilities
         if self.requires_transaction and not capabilities.transactions:
-            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
+            raise UnsupportedError(
+                f"{capabilities.backend} has no transactions here, and this session requires them; connect to a "
+                "replica set, or leave out require_transaction"
+            )
 
     async def begin(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction to write in, where there are any, unless it is open.
@@ -113,8 +117,7 @@ class AsyncTransaction:
         self.server_session = await self._stack.enter_async_context(self.backend.transaction(self._causal))
 
     def check_writing(self) -> None:
-        """Raise `UnsupportedError`, `ConfigurationError` where the session cannot write."""
-        self.check_transactions()
+        """Raise `ConfigurationError` where the session cannot write."""
         if self.db.capabilities.transactions:
             self._concerns.check_transaction()
 

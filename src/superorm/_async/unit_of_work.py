@@ -134,7 +134,6 @@ class AsyncUnitOfWork(AsyncTransaction):
         if not any(pending) and not tracker.deleted:
             return False
         await self.ready()
-        self.check_transactions()
         new, changed = await self.events.before(tracker, pending, self._look)
         computed = [
             need

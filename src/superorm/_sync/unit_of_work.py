@@ -135,7 +135,6 @@ class UnitOfWork(Transaction):
         if not any(pending) and not tracker.deleted:
             return False
         self.ready()
-        self.check_transactions()
         new, changed = self.events.before(tracker, pending, self._look)
         computed = [
             need

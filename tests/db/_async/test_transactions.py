@@ -383,9 +383,13 @@ async def test_sessionmaker(db: AsyncDB, real: bool) -> None:
         async with maker.begin() as session:
             session.add(Account(id=1))
     else:
+        called: list[str] = []
         with pytest.raises(UnsupportedError, match="transactions"):
-            async with maker.begin() as session:
-                session.add(Account(id=1))
+            async with maker.begin():
+                called.append("block")
+        with pytest.raises(UnsupportedError, match="transactions"):
+            await db.run(lambda _: called.append("function"), require_transaction=True)  # type: ignore[arg-type, return-value, func-returns-value]
+        assert [] == called
         async with maker.begin(require_transaction=False) as session:
             session.add(Account(id=1))
     maker.configure(require_transaction=False)

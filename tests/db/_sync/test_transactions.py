@@ -383,9 +383,13 @@ def test_sessionmaker(db: DB, real: bool) -> None:
         with maker.begin() as session:
             session.add(Account(id=1))
     else:
+        called: list[str] = []
         with pytest.raises(UnsupportedError, match="transactions"):
-            with maker.begin() as session:
-                session.add(Account(id=1))
+            with maker.begin():
+                called.append("block")
+        with pytest.raises(UnsupportedError, match="transactions"):
+            db.run(lambda _: called.append("function"), require_transaction=True)  # type: ignore[arg-type, return-value, func-returns-value]
+        assert [] == called
         with maker.begin(require_transaction=False) as session:
             session.add(Account(id=1))
     maker.configure(require_transaction=False)
