@@ -191,6 +191,7 @@ class AsyncDB:
         if not self._prepared:
             for name in (COLLECTION, INDEXES):
                 await parts.data_backend.create_collection(name)
+            await self.vector_models.announcements.prepare()
             await self.components.prepare()
             self._prepared = True
 

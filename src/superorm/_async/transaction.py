@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorPath, VectorSpec
-from superorm.unitofwork.writes import Write
+from superorm.unitofwork.writes import Insert, Write
 from superorm.vectors.handing import Handed
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class AsyncTransaction:
         self.db = db
         self.server_session: AsyncClientSession | None = None
         """The one whose transaction is open."""
+        self.began = 0.0
+        """When it was begun (seconds, monotonic): it sees all that was committed before."""
         self.wrote = False
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
@@ -114,6 +117,7 @@ class AsyncTransaction:
         await self.db.ensure_collections(collections)
         for spec in known:  # its index cannot be made once the transaction is open
             await self.db.vectors.ensure(spec)
+        self.began = time.monotonic()
         self.server_session = await self._stack.enter_async_context(self.backend.transaction(self._causal))
 
     def check_writing(self) -> None:
@@ -146,10 +150,14 @@ class AsyncTransaction:
         else:
             yield
             records = self.db.vectors.records(touched)
-            for record in records:
-                await self.backend.write(record, session=self.server_session)
+            await self.write_records(records)
             self._handed += self.db.vectors.handing(specs, records, writes)
         self._touched.update(specs)
+
+    async def write_records(self, records: Sequence[Insert]) -> None:
+        """Write the records of vectors into the transaction."""
+        for record in records:
+            await self.backend.write(record, session=self.server_session)
 
     async def end(self) -> None:
         """Commit what is open. Raises `SessionError` where it was ended by something else."""

@@ -192,6 +192,7 @@ class DB:
         if not self._prepared:
             for name in (COLLECTION, INDEXES):
                 parts.data_backend.create_collection(name)
+            self.vector_models.announcements.prepare()
             self.components.prepare()
             self._prepared = True
 

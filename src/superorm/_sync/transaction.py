@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorPath, VectorSpec
-from superorm.unitofwork.writes import Write
+from superorm.unitofwork.writes import Insert, Write
 from superorm.vectors.handing import Handed
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Transaction:
         self.db = db
         self.server_session: ClientSession | None = None
         """The one whose transaction is open."""
+        self.began = 0.0
+        """When it was begun (seconds, monotonic): it sees all that was committed before."""
         self.wrote = False
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
@@ -115,6 +118,7 @@ class Transaction:
         self.db.ensure_collections(collections)
         for spec in known:  # its index cannot be made once the transaction is open
             self.db.vectors.ensure(spec)
+        self.began = time.monotonic()
         self.server_session = self._stack.enter_context(self.backend.transaction(self._causal))
 
     def check_writing(self) -> None:
@@ -147,10 +151,14 @@ class Transaction:
         else:
             yield
             records = self.db.vectors.records(touched)
-            for record in records:
-                self.backend.write(record, session=self.server_session)
+            self.write_records(records)
             self._handed += self.db.vectors.handing(specs, records, writes)
         self._touched.update(specs)
+
+    def write_records(self, records: Sequence[Insert]) -> None:
+        """Write the records of vectors into the transaction."""
+        for record in records:
+            self.backend.write(record, session=self.server_session)
 
     def end(self) -> None:
         """Commit what is open. Raises `SessionError` where it was ended by something else."""

@@ -599,9 +599,13 @@ def test_round_trips_of_later_commits(mongodb_uri: str, monkeypatch: pytest.Monk
         client.drop_database(name)
 
 
-def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more where a vector changed, given or computed: the record that tells searches of it."""
-    monkeypatch.setattr(vector_models, "LEASE", 60.0)  # the version of the model is read again after that
+@pytest.mark.parametrize("pause", [0.0, 0.4])
+def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
+    """One more where a vector changed, given or computed: the record that tells searches of it.
+
+    By the same command it looks after a while whether the version of the model is still in use.
+    """
+    monkeypatch.setattr(vector_models, "LEASE", 0.2 if pause else 60.0)
     with watched.db() as db:
         db.add(Model("length", lambda text: [float(len(text)), 1.0]))
         with db.begin() as session:
@@ -611,10 +615,12 @@ def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch: pytes
             for changes in ({"given": np.zeros(2)}, {"text": "two"}, {"text": "three", "given": np.ones(2)}):
                 for name, value in changes.items():
                     setattr(one, name, value)
+                sio.sleep(pause)
                 watched.commands.sent.clear()
                 session.commit()
                 sent = [command for command in watched.commands.sent if not applies(command)]
-                assert ["update", "insert", "commitTransaction"] == [next(iter(command)) for command in sent]
+                record = "update" if pause and "text" in changes else "insert"
+                assert ["update", record, "commitTransaction"] == [next(iter(command)) for command in sent]
 
 
 def applies(command: dict[str, Any]) -> bool:
