@@ -120,6 +120,7 @@ class AsyncSession(EventTarget):
         that showed it by its key, are as the user set them.
 
         What its loaded relationships show stays in the session, unless their cascade has ``expunge``.
+        Raises `SessionError` where the document is not in the session.
         """
         self._alone.check("expunge")
         self._work.cascades.expunge(instance)
