@@ -512,12 +512,14 @@ async def test_default_concerns(watched: Watched) -> None:
     assert "maxTimeMS" not in sent["commitTransaction"]
 
 
-async def test_causal_consistency(watched: Watched) -> None:
+@pytest.mark.parametrize("of", ["db", "session"])
+async def test_causal_consistency(watched: Watched, of: str) -> None:
     """Each read and each transaction is after the time of what was before it; no other command is sent."""
     async with watched.db().begin() as session:
         session.add(Note(id=1))
     watched.commands.sent.clear()
-    async with watched.db(causal_consistency=True).session() as session:
+    db = watched.db(causal_consistency=of == "db")
+    async with db.session(causal_consistency=True if of == "session" else None) as session:
         note = await session.get_one(Note, 1)
         note.text = "changed"
         await session.commit()
