@@ -191,6 +191,7 @@ class AsyncDB:
         if not self._prepared:
             for name in (COLLECTION, INDEXES):
                 await parts.data_backend.create_collection(name)
+            await self.vector_models.announcements.prepare()
             await self.components.prepare()
             self._prepared = True
 
@@ -242,6 +243,11 @@ class AsyncDB:
                 stack.callback(self.twins.close)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the DB has been used, so that its `capabilities` are known."""
+        return self._capabilities is not None
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the parts together can do. Raises `ConfigurationError` before the DB's first use."""
         if self._capabilities is None:
@@ -251,7 +257,7 @@ class AsyncDB:
     # Documents
 
     def session(self, **options: Unpack[SessionOptions]) -> AsyncSession:
-        """A new session. Raises `ConfigurationError` for options that cannot be."""
+        """A new session. Raises `ConfigurationError` for options that cannot be, `UnsupportedError` as that does."""
         return AsyncSession(self, **options)
 
     @asynccontextmanager

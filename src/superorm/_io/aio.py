@@ -20,6 +20,7 @@ __all__ = [
     "Background",
     "Lock",
     "Repeated",
+    "at_once",
     "call",
     "caller",
     "collecting",
@@ -62,6 +63,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         if not running.cancelled():
             running.exception()  # given up with the result
         raise
+
+
+def at_once(function: Callable[[], Awaitable[object]]) -> None:
+    """What a constructor would wait for, and cannot: nothing is called."""
 
 
 async def in_loop(

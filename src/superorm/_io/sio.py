@@ -19,6 +19,7 @@ __all__ = [
     "Background",
     "Lock",
     "Repeated",
+    "at_once",
     "call",
     "caller",
     "collecting",
@@ -42,6 +43,11 @@ caller = threading.get_ident
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the function."""
     return function(*args, **kwargs)
+
+
+def at_once(function: Callable[[], object]) -> None:
+    """Call the function in a constructor."""
+    function()
 
 
 def here() -> object:

@@ -192,6 +192,7 @@ class DB:
         if not self._prepared:
             for name in (COLLECTION, INDEXES):
                 parts.data_backend.create_collection(name)
+            self.vector_models.announcements.prepare()
             self.components.prepare()
             self._prepared = True
 
@@ -243,6 +244,11 @@ class DB:
                 stack.callback(self.twins.close)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the DB has been used, so that its `capabilities` are known."""
+        return self._capabilities is not None
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the parts together can do. Raises `ConfigurationError` before the DB's first use."""
         if self._capabilities is None:
@@ -252,7 +258,7 @@ class DB:
     # Documents
 
     def session(self, **options: Unpack[SessionOptions]) -> Session:
-        """A new session. Raises `ConfigurationError` for options that cannot be."""
+        """A new session. Raises `ConfigurationError` for options that cannot be, `UnsupportedError` as that does."""
         return Session(self, **options)
 
     @contextmanager

@@ -13,6 +13,11 @@ And per commit *records* of the keys it touched::
 
 A missing stamp means: not applied to that engine.
 Without transactions a record is also ``open: true``, with its `owner`, until its documents are written.
+One document of it says whether the version of a model was announced to change, of whatever index::
+
+    {_id: "models", kind: "models", token: ObjectId}
+
+The token is another one after each announcement.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from superorm.schema.vector_spec import FilterField, IndexSpec
 __all__ = [
     "COLLECTION",
     "INDEXES",
+    "MODELS",
     "Coming",
     "Look",
     "Made",
@@ -49,6 +55,8 @@ __all__ = [
 COLLECTION = "_superorm_records"
 INDEXES = "_superorm_indexes"
 """The collection of what else is recorded of indexes, which outlives the records: these can be made anew."""
+MODELS = "models"
+"""The ``_id`` of what tells of announcements."""
 KEYS_PER_RECORD = 5_000
 BYTES_OF_KEYS = 4 << 20
 """So many bytes of keys stand in one record or one statement, of which the server takes 16 MiB."""
