@@ -345,9 +345,9 @@ class AsyncSession(EventTarget):
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
             await self._work.ready()
-            await encode_objects(self._work, objects, report)
+            await encode_objects(self._work, objects, kinds, report)
             await self._work.before_inserts()
-            self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
+            self._tracker.check_still_outside(objects, kinds, "bulk_insert()")
             async with self._work.failing():
                 self._tracker.undo.be_unsure()
                 return await insert_objects(self._work, objects, report)

@@ -12,6 +12,7 @@ from superorm._async.recomputing import computed_of, recompute, recompute_outdat
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._io.progress import Progress
 from superorm.codec import documents
+from superorm.codec.flat import dump_new
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Find
 from superorm.compile.writes import (
@@ -91,8 +92,9 @@ class AsyncWriting:
                 )
         elif is_insert(statement):
             self._plan = statement
-            self._objects = build_objects(statement)
-            self._check_outside(statement)
+            self._objects, self._kinds = build_objects(statement)
+            if not statement._upserts:
+                work.tracker.check_outside(self._objects, self._kinds, "insert()")
         else:
             raise no_statement(statement)
 
@@ -103,16 +105,12 @@ class AsyncWriting:
 
     def check(self) -> None:
         """Raise `UnsupportedError`, `SessionError` for what cannot be done in the state that the session is in."""
-        if is_insert(self._plan):
-            self._check_outside(self._plan)  # a flush may have added some
+        if is_insert(self._plan) and not self._plan._upserts:
+            self._work.tracker.check_still_outside(self._objects, self._kinds, "insert()")
         if isinstance(self._plan, MergePlan) and self._work.server_session is not None:
             raise UnsupportedError(
                 "merge_into(): the server has no $merge in transactions; commit() or rollback() first"
             )
-
-    def _check_outside(self, statement: Insert[Any]) -> None:
-        if not statement._upserts:
-            self._work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
 
     async def ahead(self) -> None:
         """Have the texts encoded that the statement is about to leave in sources, so that no transaction waits for it.
@@ -125,7 +123,7 @@ class AsyncWriting:
             return
         try:
             if is_insert(plan):
-                await encode_objects(self._work, self._objects, None)
+                await encode_objects(self._work, self._objects, self._kinds, None)
             elif isinstance(plan, UpdatePlan):
                 await encode_sources(self._work, plan, self._new)
         except SuperormError:
@@ -194,7 +192,7 @@ class AsyncWriting:
 
     async def _upserts(self, statement: Insert[Any]) -> list[Upsert]:
         mapping = class_map(statement._root)
-        await _compute(self._work, self._objects, None)
+        await _compute(self._work, by_class(self._objects), None)
         by = [mapping.by_attribute[field._parts[0].attribute] for field in statement._by] or [mapping.key]
         found: list[Upsert] = []
         for instance, row in zip(self._objects, statement._rows, strict=True):
@@ -380,14 +378,10 @@ def _stored_key(mapping: ClassMap, key: Any) -> Any:
     return mapping.key.type.to_bson(key)
 
 
-async def _compute(
-    work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None
-) -> dict[ClassMap, list[Any]]:
-    """Compute the vectors of new objects; the objects by class."""
-    groups = by_class(objects)
+async def _compute(work: AsyncUnitOfWork, groups: Mapping[ClassMap, Sequence[Any]], report: Progress | None) -> None:
+    """Compute the vectors of new objects, given by class."""
     computed = [need for mapping, group in groups.items() for need in needs(mapping, group, ())]
     await work.db.vector_models.compute(computed, work.encoded, report, wait=work.server_session is None)
-    return groups
 
 
 def _inserted(work: AsyncUnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
@@ -398,10 +392,12 @@ def _inserted(work: AsyncUnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> 
 
 async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
-    if any(class_map(kind).relationships for kind in set(map(type, objects))):
+    groups = by_class(objects)
+    if any(mapping.relationships for mapping in groups):
         objects = with_referred(objects, work.tracker, work.history)
-    groups = await _compute(work, objects, report)
-    works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
+        groups = by_class(objects)
+    await _compute(work, groups, report)
+    works = [Work(mapping, group, dump_new(mapping, group)) for mapping, group in groups.items()]
     plan = plan_flush(works, others=await work.others(groups))
     await work.carry_out(plan)
     for one in works:

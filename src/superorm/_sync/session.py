@@ -344,9 +344,9 @@ class Session(EventTarget):
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
             self._work.ready()
-            encode_objects(self._work, objects, report)
+            encode_objects(self._work, objects, kinds, report)
             self._work.before_inserts()
-            self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
+            self._tracker.check_still_outside(objects, kinds, "bulk_insert()")
             with self._work.failing():
                 self._tracker.undo.be_unsure()
                 return insert_objects(self._work, objects, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 from attrs import fields, frozen
 from typing_extensions import TypeVar
@@ -153,7 +153,11 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def order_by(self, *places: Order[M] | Expr[M, Any]) -> Select[M, R_co]:
         """Sort by fields, ``.desc()`` for descending; a further call sorts what the calls before it leave equal."""
-        orders = tuple([place if type(place) is Order else order_of(place) for place in places])
+        orders: tuple[Any, ...] = places
+        for place in places:
+            if type(place) is not Order:
+                orders = tuple(map(order_of, places))
+                break
         return self._with("_order_by", self._order_by + orders)
 
     def limit(self, count: int) -> Select[M, R_co]:
@@ -414,7 +418,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def _with(self, name: str, value: Any) -> Select[Any, Any]:
         """The same with another value of an attribute; `evolve` takes five times as long."""
-        copy: Any = _new(_ThawedSelect)
+        copy: Any = _ThawedSelect()
         copy._root = self._root
         copy._entities = self._entities
         copy._closed = self._closed
@@ -429,10 +433,10 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         copy._limit = self._limit
         setattr(copy, name, value)
         copy.__class__ = Select
-        return cast("Select[Any, Any]", copy)
+        made: Select[Any, Any] = copy
+        return made
 
 
-_new: Any = object.__new__
 _ThawedSelect = thawed(Select)
 _SLOTS = attrgetter(*[f"_{slot.name}" for slot in fields(Block)])
 

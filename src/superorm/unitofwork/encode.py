@@ -109,7 +109,7 @@ def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
 
 def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Sequence[Mapping[str, Any]]]]:
     """Runs of the documents and their starts: as far as the size of some of them tells, each fits into a command."""
-    some = documents[:: len(documents) // _CHUNK + 1]
+    some = list(documents[:: len(documents) // _CHUNK + 1])
     try:
         size = len(bson.encode({"": some}, codec_options=CODEC_OPTIONS)) if some else 0
     except REFUSALS:
@@ -146,7 +146,7 @@ def _encode(documents: Sequence[Mapping[str, Any]], limit: int, depth: int) -> t
     encoded: list[RawBSONDocument] = []
     sizes: list[int] = []
     for start in range(0, len(documents), _CHUNK):
-        chunk = documents[start : start + _CHUNK]
+        chunk = list(documents[start : start + _CHUNK])
         try:
             data = bson.encode({"": chunk}, codec_options=CODEC_OPTIONS)
         except REFUSALS:

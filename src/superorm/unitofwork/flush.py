@@ -10,6 +10,7 @@ from attrs import Factory, define, frozen
 from bson import Regex
 
 from superorm.codec.documents import Changes, guard_of
+from superorm.codec.flat import FlatDocuments
 from superorm.codec.vectors import value_at
 from superorm.exc import ValidationError
 from superorm.schema.declared_indexes import declared_indexes
@@ -42,6 +43,8 @@ class Work:
     @cached_property
     def keys(self) -> list[Any]:
         """Those of the new documents, as stored."""
+        if isinstance(self.documents, FlatDocuments):
+            return self.documents.keys
         return [document.get("_id") for document in self.documents]
 
 

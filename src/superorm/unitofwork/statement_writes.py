@@ -98,12 +98,14 @@ def on_insert(plan: UpdatePlan, document: Mapping[str, Any]) -> dict[str, Any]:
 # Inserts
 
 
-def build_objects(statement: Insert[Any]) -> list[Any]:
-    """The objects to insert. Raises `ValidationError`."""
+def build_objects(statement: Insert[Any]) -> tuple[list[Any], set[type]]:
+    """The objects to insert, and their classes. Raises `ValidationError`."""
     cls, rows = statement._root, statement._rows
-    if not any(issubclass(kind, dict) for kind in set(map(type, rows))):
-        return list(rows)
-    return [_build(cls, row) if is_dict(row) else row for row in rows]
+    kinds = set(map(type, rows))
+    if not any(issubclass(kind, dict) for kind in kinds):
+        return list(rows), kinds
+    built = [_build(cls, row) if is_dict(row) else row for row in rows]
+    return built, set(map(type, built))
 
 
 def _build(cls: type, row: dict[str, Any]) -> Any:

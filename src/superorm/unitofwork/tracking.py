@@ -79,6 +79,11 @@ class Tracker(Holder):
             self.deleted.update((id(instance), instance) for instance in deleted)
             raise
 
+    def check_still_outside(self, instances: Sequence[Document], kinds: Iterable[type], caller: str) -> None:
+        """`check_outside` again, where a flush in between may have added some of the objects."""
+        if self.new or self.undo.undoable:
+            self.check_outside(instances, kinds, caller)
+
     def delete(self, instance: Document) -> None:
         """Mark a stored object for deletion; a new one is only forgotten. Raises `SessionError`."""
         mapping = document_map(instance)
