@@ -98,15 +98,12 @@ def compile_select(
                 return compiled
         elif any(isinstance(step, Like) for step in statement._closed):
             return _compile_like(statement, unsupported, backend)
-        return _compile_stages(statement, unsupported, backend)
+        return _compile_stages(Builder(statement), unsupported, backend)
     except RecursionError:
         raise too_deep() from None
 
 
-def _compile_stages(
-    statement: Select[Any, Any], unsupported: frozenset[str], backend: str, builder: Builder | None = None
-) -> CompiledSelect:
-    builder = Builder(statement) if builder is None else builder
+def _compile_stages(builder: Builder, unsupported: frozenset[str], backend: str) -> CompiledSelect:
     outputs = builder.build()
     for output in outputs:
         output.check()
@@ -227,7 +224,7 @@ def _compile_like(statement: Select[Any, Any], unsupported: frozenset[str], back
     if is_plain_after(statement):
         return _plain_after_like(statement, plan)
     builder = Builder(statement, searched=True)
-    compiled = _compile_stages(statement, unsupported, backend, builder)
+    compiled = _compile_stages(builder, unsupported, backend)
     score = builder.score
     assert score is not None
     check_capabilities(Aggregate("", found_stages(score, (), ())), unsupported, backend)
