@@ -39,7 +39,6 @@ from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
-from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
@@ -72,9 +71,11 @@ async def _capabilities(parts: AsyncParts) -> Capabilities:
     """What the backend can do, less what the metadata's place makes impossible."""
     capabilities = await parts.data_backend.capabilities()
     shared = parts.metadata.shares_transactions_with(parts.data_backend)
-    vectors = parts.vector_database
-    lag = vectors.lag if isinstance(vectors, AsyncAtlasVectorIndex) else None
-    return evolve(capabilities, shared_metadata_transaction=capabilities.transactions and shared, search_index_lag=lag)
+    return evolve(
+        capabilities,
+        shared_metadata_transaction=capabilities.transactions and shared,
+        search_index_lag=parts.vector_database.lag,
+    )
 
 
 class AsyncDB:

@@ -117,9 +117,8 @@ async def _server_parts(settings: Settings, url: str, database: str | None, open
     else:
         artifacts = AsyncMongoArtifactStore(client, name=_bucket(settings, name))
     vectors = _vectors(settings, url, name)
-    if isinstance(vectors, AsyncAtlasVectorIndex):
-        vectors.serve(backend)
-        await vectors.server()
+    vectors.serve(backend)
+    await vectors.check_server()
     return AsyncParts(backend, metadata, artifacts, vectors, closers)
 
 

@@ -40,7 +40,6 @@ from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
-from superorm.vectors._sync.atlas import AtlasVectorIndex
 from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
@@ -73,9 +72,11 @@ def _capabilities(parts: Parts) -> Capabilities:
     """What the backend can do, less what the metadata's place makes impossible."""
     capabilities = parts.data_backend.capabilities()
     shared = parts.metadata.shares_transactions_with(parts.data_backend)
-    vectors = parts.vector_database
-    lag = vectors.lag if isinstance(vectors, AtlasVectorIndex) else None
-    return evolve(capabilities, shared_metadata_transaction=capabilities.transactions and shared, search_index_lag=lag)
+    return evolve(
+        capabilities,
+        shared_metadata_transaction=capabilities.transactions and shared,
+        search_index_lag=parts.vector_database.lag,
+    )
 
 
 class DB:

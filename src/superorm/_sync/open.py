@@ -116,9 +116,8 @@ def _server_parts(settings: Settings, url: str, database: str | None, opened: Ex
     else:
         artifacts = MongoArtifactStore(client, name=_bucket(settings, name))
     vectors = _vectors(settings, url, name)
-    if isinstance(vectors, AtlasVectorIndex):
-        vectors.serve(backend)
-        vectors.server()
+    vectors.serve(backend)
+    vectors.check_server()
     return Parts(backend, metadata, artifacts, vectors, closers)
 
 

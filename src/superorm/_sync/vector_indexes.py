@@ -27,8 +27,6 @@ from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
-from superorm.vectors._sync.atlas import AtlasVectorIndex
-from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
@@ -69,9 +67,10 @@ class VectorIndexes:
     def __init__(self, backend: DataBackend, engine: VectorDatabase) -> None:
         self.backend = backend
         self.records_of = VectorRecords(backend)
-        self.copies = _copies(backend, engine)
+        engine.serve(backend)
+        self.copies = _COPIES.get(engine.kind, TableCopies)(backend, engine)
+        self._engine = engine
         self._kind = engine.kind
-        self._atlas = engine if isinstance(engine, AtlasVectorIndex) else None
         self._lists = MatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
@@ -90,8 +89,7 @@ class VectorIndexes:
 
     def open(self) -> None:
         """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
-        if self._atlas is not None:
-            self._atlas.server()
+        self._engine.check_server()
 
     def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
@@ -292,7 +290,7 @@ class VectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+        if self._engine.lag is None:  # to make a search index, and to wait for it, is no check
             self.ensure(spec)
         for record in self.records_of.look(name, self.copies.engine()).records.values():
             if record.open and is_dead(record.id, record.owner):
@@ -379,10 +377,8 @@ class VectorIndexes:
             self.backend.write(Update(COLLECTION, [done]))
 
 
-def _copies(backend: DataBackend, engine: VectorDatabase) -> VectorCopies:
-    """What keeps the copies of an engine."""
-    if isinstance(engine, MemoryVectorIndex):
-        return MemoryCopies(backend, engine)
-    if isinstance(engine, AtlasVectorIndex):
-        return AtlasCopies(backend, engine)
-    return TableCopies(backend, engine)
+_COPIES: Mapping[str, Callable[[DataBackend, Any], VectorCopies]] = {
+    "atlas": AtlasCopies,
+    "memory": MemoryCopies,
+}
+"""What keeps the copies of each kind of engine that has no tables."""

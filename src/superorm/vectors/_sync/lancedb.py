@@ -12,6 +12,7 @@ from typing import Any
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
@@ -41,6 +42,7 @@ class LanceVectorIndex:
     """
 
     kind = "lancedb"
+    lag = None
 
     def __init__(
         self,
@@ -70,6 +72,12 @@ class LanceVectorIndex:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
+
+    def serve(self, backend: DataBackend) -> None:
+        """It serves any number of backends."""
+
+    def check_server(self) -> None:
+        """It asks nothing of a server."""
 
     def open(self) -> str:
         """Make the directory if need be; its engine id. Raises ``ConfigurationError``."""
