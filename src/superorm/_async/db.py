@@ -20,7 +20,6 @@ from superorm._async.query import AsyncQueries
 from superorm._async.session import AsyncSession
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
-from superorm._async.vector_reencode import AsyncReencoding
 from superorm._io import aio
 from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
@@ -365,6 +364,8 @@ class AsyncDB:
         await self.prepare()
         with reporting(progress) as report:
             if reencode:
+                from superorm._async.vector_reencode import AsyncReencoding
+
                 reencoding = AsyncReencoding(self.parts.data_backend, self.vectors, self.vector_models, field)
                 await reencoding.run(report)
             else:

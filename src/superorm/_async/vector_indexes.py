@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from superorm._async.vector_atlas import AsyncAtlasCopies
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
-from superorm._async.vector_memory import AsyncMemoryCopies
 from superorm._async.vector_quick import quick_search
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_registered import AsyncRegisteredIndexes
 from superorm._async.vector_search import AsyncVectorSearch
-from superorm._async.vector_tables import AsyncTableCopies
 from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -67,7 +64,7 @@ class AsyncVectorIndexes:
         self.backend = backend
         self.records_of = AsyncVectorRecords(backend)
         engine.serve(backend)
-        self.copies = _COPIES.get(engine.kind, AsyncTableCopies)(backend, engine)
+        self.copies = _copies(backend, engine)
         self._engine = engine
         self._kind = engine.kind
         self._lists = AsyncMatchingLists(self.copies)
@@ -376,8 +373,18 @@ class AsyncVectorIndexes:
             await self.backend.write(Update(COLLECTION, [done]))
 
 
-_COPIES: Mapping[str, Callable[[AsyncDataBackend, Any], AsyncVectorCopies]] = {
-    "atlas": AsyncAtlasCopies,
-    "memory": AsyncMemoryCopies,
-}
-"""What keeps the copies of each kind of engine that has no tables."""
+def _copies(backend: AsyncDataBackend, engine: Any) -> AsyncVectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+    match engine.kind:
+        case "atlas":
+            from superorm._async.vector_atlas import AsyncAtlasCopies
+
+            return AsyncAtlasCopies(backend, engine)
+        case "memory":
+            from superorm._async.vector_memory import AsyncMemoryCopies
+
+            return AsyncMemoryCopies(backend, engine)
+        case _:
+            from superorm._async.vector_tables import AsyncTableCopies
+
+            return AsyncTableCopies(backend, engine)

@@ -24,7 +24,6 @@ from superorm._sync.query import Queries
 from superorm._sync.session import Session
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
-from superorm._sync.vector_reencode import Reencoding
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.model import Model
@@ -364,6 +363,8 @@ class DB:
         self.prepare()
         with reporting(progress) as report:
             if reencode:
+                from superorm._sync.vector_reencode import Reencoding
+
                 reencoding = Reencoding(self.parts.data_backend, self.vectors, self.vector_models, field)
                 reencoding.run(report)
             else:

@@ -13,14 +13,11 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm._sync.vector_atlas import AtlasCopies
 from superorm._sync.vector_listing import Listing, MatchingLists
-from superorm._sync.vector_memory import MemoryCopies
 from superorm._sync.vector_quick import quick_search
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
-from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
@@ -68,7 +65,7 @@ class VectorIndexes:
         self.backend = backend
         self.records_of = VectorRecords(backend)
         engine.serve(backend)
-        self.copies = _COPIES.get(engine.kind, TableCopies)(backend, engine)
+        self.copies = _copies(backend, engine)
         self._engine = engine
         self._kind = engine.kind
         self._lists = MatchingLists(self.copies)
@@ -377,8 +374,18 @@ class VectorIndexes:
             self.backend.write(Update(COLLECTION, [done]))
 
 
-_COPIES: Mapping[str, Callable[[DataBackend, Any], VectorCopies]] = {
-    "atlas": AtlasCopies,
-    "memory": MemoryCopies,
-}
-"""What keeps the copies of each kind of engine that has no tables."""
+def _copies(backend: DataBackend, engine: Any) -> VectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+    match engine.kind:
+        case "atlas":
+            from superorm._sync.vector_atlas import AtlasCopies
+
+            return AtlasCopies(backend, engine)
+        case "memory":
+            from superorm._sync.vector_memory import MemoryCopies
+
+            return MemoryCopies(backend, engine)
+        case _:
+            from superorm._sync.vector_tables import TableCopies
+
+            return TableCopies(backend, engine)
