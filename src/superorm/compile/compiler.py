@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from attrs import define, evolve, field
 
@@ -34,7 +34,7 @@ from superorm.expr.values import own_copy
 from superorm.schema.dates import reads_naive
 from superorm.schema.mapping import ClassMap, MappedField
 
-__all__ = ["CompiledSelect", "compile_select", "parts_of", "path_of", "pipeline"]
+__all__ = ["CompiledSelect", "compile_select", "path_of", "pipeline"]
 
 
 _Source: TypeAlias = tuple[ClassMap, RootScope, tuple[Output, ...]]
@@ -211,11 +211,6 @@ def _projection(paths: list[str]) -> dict[str, int]:
 def path_of(entity: Field[Any, Any]) -> str:
     """The stored path of a selected field."""
     return entity._path
-
-
-def parts_of(entity: Field[Any, Any]) -> tuple[MappedField, ...]:
-    """The declared fields on the way to a selected field, the last of them its own."""
-    return cast("tuple[MappedField, ...]", entity._parts)
 
 
 def _compile_like(statement: Select[Any, Any], unsupported: frozenset[str], backend: str) -> CompiledSelect:
