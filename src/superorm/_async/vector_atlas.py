@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer
+from superorm._async.vector_view import Answer, Unhanded
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
@@ -34,7 +34,6 @@ from superorm.vectors.atlas_stages import (
     search_stages,
 )
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need, batch
@@ -166,14 +165,13 @@ class AsyncAtlasView:
             raise VersionLost(f"{where} has been changed")
 
 
-class AsyncAtlasCopies:
+class AsyncAtlasCopies(Unhanded):
     """The search indexes of one data backend.
 
     A record is stamped when `lag` seconds have passed since this process first saw it; no two clocks are compared.
     """
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncAtlasVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.atlas = engine
         self.records = AsyncVectorRecords(backend)
@@ -227,16 +225,6 @@ class AsyncAtlasCopies:
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """Nothing is in memory."""
         return None
-
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: the server reads the documents itself."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records that this process has known for so long that the search index has them."""

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from superorm._async.vector_atlas import AsyncAtlasCopies
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
-from superorm._async.vector_memory import AsyncMemoryCopies
 from superorm._async.vector_quick import asked_of_memory, quick_search
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_registered import AsyncRegisteredIndexes
 from superorm._async.vector_search import AsyncVectorSearch
-from superorm._async.vector_tables import AsyncTableCopies
 from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -27,8 +24,6 @@ from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
-from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
-from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
@@ -73,9 +68,10 @@ class AsyncVectorIndexes:
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> None:
         self.backend = backend
         self.records_of = AsyncVectorRecords(backend)
+        engine.serve(backend)
         self.copies = _copies(backend, engine)
+        self._engine = engine
         self._kind = engine.kind
-        self._atlas = engine if isinstance(engine, AsyncAtlasVectorIndex) else None
         self._lists = AsyncMatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
@@ -96,8 +92,7 @@ class AsyncVectorIndexes:
 
     async def open(self) -> None:
         """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
-        if self._atlas is not None:
-            await self._atlas.server()
+        await self._engine.check_server()
 
     async def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
@@ -299,7 +294,7 @@ class AsyncVectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+        if self._engine.lag is None:  # to make a search index, and to wait for it, is no check
             await self.ensure(spec)
         for record in (await self.records_of.look(name, await self.copies.engine())).records.values():
             if record.open and is_dead(record.id, record.owner):
@@ -397,10 +392,18 @@ class AsyncVectorIndexes:
             await self.backend.write(Update(COLLECTION, [done]))
 
 
-def _copies(backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> AsyncVectorCopies:
-    """What keeps the copies of an engine."""
-    if isinstance(engine, AsyncMemoryVectorIndex):
-        return AsyncMemoryCopies(backend, engine)
-    if isinstance(engine, AsyncAtlasVectorIndex):
-        return AsyncAtlasCopies(backend, engine)
-    return AsyncTableCopies(backend, engine)
+def _copies(backend: AsyncDataBackend, engine: Any) -> AsyncVectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+    match engine.kind:
+        case "atlas":
+            from superorm._async.vector_atlas import AsyncAtlasCopies
+
+            return AsyncAtlasCopies(backend, engine)
+        case "memory":
+            from superorm._async.vector_memory import AsyncMemoryCopies
+
+            return AsyncMemoryCopies(backend, engine)
+        case _:
+            from superorm._async.vector_tables import AsyncTableCopies
+
+            return AsyncTableCopies(backend, engine)

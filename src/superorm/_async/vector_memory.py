@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,13 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer, Unfiltered
+from superorm._async.vector_view import Answer, Unfiltered, Unhanded
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown, numbered, push_down
 from superorm.vectors.records import Look, Made, Need, State, batch, need_of
@@ -72,7 +71,7 @@ class AsyncMemoryView(Unfiltered):
         return None if found is None else Answer(*found)
 
 
-class AsyncMemoryCopies:
+class AsyncMemoryCopies(Unhanded):
     """The indexes of one data backend in this process's memory.
 
     All processes with an index in memory share one engine id, whose publications only bound what is read;
@@ -80,7 +79,6 @@ class AsyncMemoryCopies:
     """
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncMemoryVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.memory = engine
         self.records = AsyncVectorRecords(backend)
@@ -137,16 +135,6 @@ class AsyncMemoryCopies:
             copy = MemoryCopy(rows, look, published=False, monotone=monotone)
             self.memory.resident.put(spec.name, copy)
             return copy
-
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: memory is brought forward in a search's snapshot."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""

@@ -21,7 +21,7 @@ from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
 
-__all__ = ["Answer", "AsyncVectorCopies", "AsyncVectorView", "Unfiltered"]
+__all__ = ["Answer", "AsyncVectorCopies", "AsyncVectorView", "Unfiltered", "Unhanded"]
 
 
 @frozen
@@ -104,6 +104,20 @@ class Unfiltered:
     async def passing(self, where: str, limit: int) -> Sequence[str]:
         """Nobody asks for them."""
         raise UnsupportedError("the engine takes no filter")
+
+
+class Unhanded:
+    """What copies have in common to which nothing is handed over: they are brought forward by what is committed."""
+
+    def handing(
+        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+    ) -> Handed | None:
+        """Nothing."""
+        return None
+
+    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
+        """There is no room for any."""
+        return False
 
 
 class AsyncVectorCopies(Protocol):

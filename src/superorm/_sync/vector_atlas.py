@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
-from superorm._sync.vector_view import Answer
+from superorm._sync.vector_view import Answer, Unhanded
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows, value_at
 from superorm.compile.plan import Aggregate
@@ -35,7 +35,6 @@ from superorm.vectors.atlas_stages import (
     search_stages,
 )
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need, batch
@@ -167,14 +166,13 @@ class AtlasView:
             raise VersionLost(f"{where} has been changed")
 
 
-class AtlasCopies:
+class AtlasCopies(Unhanded):
     """The search indexes of one data backend.
 
     A record is stamped when `lag` seconds have passed since this process first saw it; no two clocks are compared.
     """
 
     def __init__(self, backend: DataBackend, engine: AtlasVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.atlas = engine
         self.records = VectorRecords(backend)
@@ -228,16 +226,6 @@ class AtlasCopies:
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """Nothing is in memory."""
         return None
-
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: the server reads the documents itself."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records that this process has known for so long that the search index has them."""

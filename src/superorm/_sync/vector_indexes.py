@@ -14,22 +14,17 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm._sync.vector_atlas import AtlasCopies
 from superorm._sync.vector_listing import Listing, MatchingLists
-from superorm._sync.vector_memory import MemoryCopies
 from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
-from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
-from superorm.vectors._sync.atlas import AtlasVectorIndex
-from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
@@ -74,9 +69,10 @@ class VectorIndexes:
     def __init__(self, backend: DataBackend, engine: VectorDatabase) -> None:
         self.backend = backend
         self.records_of = VectorRecords(backend)
+        engine.serve(backend)
         self.copies = _copies(backend, engine)
+        self._engine = engine
         self._kind = engine.kind
-        self._atlas = engine if isinstance(engine, AtlasVectorIndex) else None
         self._lists = MatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
@@ -97,8 +93,7 @@ class VectorIndexes:
 
     def open(self) -> None:
         """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
-        if self._atlas is not None:
-            self._atlas.server()
+        self._engine.check_server()
 
     def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
@@ -300,7 +295,7 @@ class VectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+        if self._engine.lag is None:  # to make a search index, and to wait for it, is no check
             self.ensure(spec)
         for record in self.records_of.look(name, self.copies.engine()).records.values():
             if record.open and is_dead(record.id, record.owner):
@@ -398,10 +393,18 @@ class VectorIndexes:
             self.backend.write(Update(COLLECTION, [done]))
 
 
-def _copies(backend: DataBackend, engine: VectorDatabase) -> VectorCopies:
-    """What keeps the copies of an engine."""
-    if isinstance(engine, MemoryVectorIndex):
-        return MemoryCopies(backend, engine)
-    if isinstance(engine, AtlasVectorIndex):
-        return AtlasCopies(backend, engine)
-    return TableCopies(backend, engine)
+def _copies(backend: DataBackend, engine: Any) -> VectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+    match engine.kind:
+        case "atlas":
+            from superorm._sync.vector_atlas import AtlasCopies
+
+            return AtlasCopies(backend, engine)
+        case "memory":
+            from superorm._sync.vector_memory import MemoryCopies
+
+            return MemoryCopies(backend, engine)
+        case _:
+            from superorm._sync.vector_tables import TableCopies
+
+            return TableCopies(backend, engine)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,11 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
-from superorm._sync.vector_view import Answer, Unfiltered
+from superorm._sync.vector_view import Answer, Unfiltered, Unhanded
 from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown, numbered, push_down
 from superorm.vectors.records import Look, Made, Need, State, batch, need_of
@@ -73,7 +72,7 @@ class MemoryView(Unfiltered):
         return None if found is None else Answer(*found)
 
 
-class MemoryCopies:
+class MemoryCopies(Unhanded):
     """The indexes of one data backend in this process's memory.
 
     All processes with an index in memory share one engine id, whose publications only bound what is read;
@@ -81,7 +80,6 @@ class MemoryCopies:
     """
 
     def __init__(self, backend: DataBackend, engine: MemoryVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.memory = engine
         self.records = VectorRecords(backend)
@@ -138,16 +136,6 @@ class MemoryCopies:
             copy = MemoryCopy(rows, look, published=False, monotone=monotone)
             self.memory.resident.put(spec.name, copy)
             return copy
-
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: memory is brought forward in a search's snapshot."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""

@@ -33,6 +33,7 @@ from superorm.expr.narrow import is_dict, is_list
 from superorm.unitofwork.errors import key_in, too_large
 
 __all__ = [
+    "among_found",
     "committing",
     "duplicate_key_error",
     "has_error_label",
@@ -160,6 +161,21 @@ def joining(relations: Sequence[str]) -> Generator[None]:
         raise type(error)(
             f"{error}; a document {may} larger than 16 MiB together with what is joined to it: "
             f"give selectinload in the place of joinedload for {' and '.join(relations)}"
+        ) from cause
+
+
+@contextmanager
+def among_found(found: int) -> Generator[None]:
+    """Say of a read among the documents that a vector search found that their keys are what is too large."""
+    try:
+        yield
+    except StatementError as error:
+        cause = error.__cause__
+        if not isinstance(cause, DocumentTooLarge):
+            raise
+        raise StatementError(
+            f"the keys of the {found:,} documents that like() found make what follows it larger than 16 MiB, "
+            "which no server accepts; give like() a smaller k"
         ) from cause
 
 

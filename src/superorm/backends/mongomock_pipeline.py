@@ -13,7 +13,7 @@ from typing import Any
 from bson import Int64, Regex
 from pymongo.errors import OperationFailure
 
-from superorm.backends.mongomock_expressions import SUPPORTED, evaluate
+from superorm.backends.mongomock_expressions import SUPPORTED, evaluate, prepared
 from superorm.backends.mongomock_graph import graph_lookup
 from superorm.backends.mongomock_match import matcher
 from superorm.backends.mongomock_operators import ACCUMULATORS
@@ -100,7 +100,8 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _set(found: Documents, fields: Mapping[str, Any]) -> Documents:
-    return [_with(document, document, _flat(fields)) for document in found]
+    computed = {path: prepared(expression) for path, expression in _flat(fields).items()}
+    return [_with(document, document, computed) for document in found]
 
 
 def _with(document: dict[str, Any], source: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from superorm.compile.scope import DocumentScope, ListPath, value_at
 from superorm.compile.searched import filter_of
 from superorm.compile.select import Builder
 from superorm.compile.state import mapping_of
-from superorm.compile.updates import checked_assignments, elements_there, needs_pipeline, operators, stages
+from superorm.compile.update_stages import stages
+from superorm.compile.updates import checked_assignments, elements_there, needs_pipeline, operators
 from superorm.compile.upserts import check_upsert
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment

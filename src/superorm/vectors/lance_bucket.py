@@ -12,7 +12,6 @@ from typing import Any
 from bson import ObjectId
 
 from superorm.exc import ConfigurationError
-from superorm.vectors.errors import VersionLost
 from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory, require_lancedb
 from superorm.vectors.lance_rows import arrow_library
 from superorm.vectors.s3_address import S3Address
@@ -93,24 +92,16 @@ class LanceBucket(LanceDirectory):
                 f"the vector database {self.where} cannot be used: {self._reason(error)}"
             ) from None
 
-    @contextmanager
-    def _reading(self, table: str, ver: int | None) -> Generator[None]:
-        """Around what needs a version.
+    def _lost(self, error: Exception) -> tuple[str, Exception | None]:
+        """LanceDB's own error may hold credentials.
 
-        Raises ``VersionLost``, ``ConfigurationError`` where the bucket is not there, or the store does not give
-        what may well be there.
+        Raises ``ConfigurationError`` where the bucket is not there, or the store does not give what may well be there.
         """
-        try:
-            yield
-        except (OSError, RuntimeError, ValueError) as error:
-            self.close()
-            with self._using():
-                if _NOT_GIVEN.search(str(error)):
-                    raise
-            self._connect()
-            raise VersionLost(
-                f"{self.where}: table {table} cannot be read at version {ver}: {self._reason(error)}"
-            ) from None
+        with self._using():
+            if _NOT_GIVEN.search(str(error)):
+                raise error
+        self._connect()
+        return self._reason(error), None
 
     def _reason(self, error: Exception) -> str:
         return self._address.reason(error, os.environ)

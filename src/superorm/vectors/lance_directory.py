@@ -320,7 +320,12 @@ class LanceDirectory:
             yield
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
-            raise VersionLost(f"{self.where}: table {table} cannot be read at version {ver}: {error}") from error
+            reason, cause = self._lost(error)
+            raise VersionLost(f"{self.where}: table {table} cannot be read at version {ver}: {reason}") from cause
+
+    def _lost(self, error: Exception) -> tuple[str, Exception | None]:
+        """What is told of an error, and what is shown as its cause."""
+        return str(error), error
 
 
 @frozen

@@ -504,9 +504,11 @@ async def test_a_store_that_may_only_be_read(s3: S3Server) -> None:
         (f"s3://bucket/x?aws_secret_access_key={SECRET}", "may say endpoint, region.* not aws_secret_access_key"),
         ("s3://", "names no bucket"),
         ("s3:///x", "names no bucket"),
-        ("s3://bucket//x", "names no bucket"),
-        ("s3://bucket/x//y", "names no bucket"),
-        ("s3://a b/x", "names no bucket"),
+        ("s3://bucket//x", "no empty part"),
+        ("s3://bucket/x//y", "no empty part"),
+        ("s3://bucket/x#y", "no # or NUL"),
+        ("s3://a b/x", "'a b' is no name for a bucket: that has 3 to 63 characters"),
+        ("s3://b/p", "'b' is no name for a bucket: that has 3 to 63 characters"),
     ],
 )
 async def test_uris_that_cannot_be(uri: str, words: str) -> None:

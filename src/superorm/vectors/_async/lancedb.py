@@ -10,6 +10,7 @@ from pathlib import Path
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
@@ -39,6 +40,7 @@ class AsyncLanceVectorIndex:
     """
 
     kind = "lancedb"
+    lag = None
 
     def __init__(
         self,
@@ -68,6 +70,12 @@ class AsyncLanceVectorIndex:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
+
+    def serve(self, backend: AsyncDataBackend) -> None:
+        """It serves any number of backends."""
+
+    async def check_server(self) -> None:
+        """It asks nothing of a server."""
 
     async def open(self) -> str:
         """Make the directory if need be; its engine id. Raises ``ConfigurationError``."""

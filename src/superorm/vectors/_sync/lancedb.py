@@ -11,6 +11,7 @@ from pathlib import Path
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
@@ -40,6 +41,7 @@ class LanceVectorIndex:
     """
 
     kind = "lancedb"
+    lag = None
 
     def __init__(
         self,
@@ -69,6 +71,12 @@ class LanceVectorIndex:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
+
+    def serve(self, backend: DataBackend) -> None:
+        """It serves any number of backends."""
+
+    def check_server(self) -> None:
+        """It asks nothing of a server."""
 
     def open(self) -> str:
         """Make the directory if need be; its engine id. Raises ``ConfigurationError``."""
