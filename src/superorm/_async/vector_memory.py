@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
-from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_view import Answer, Unfiltered
@@ -123,7 +122,7 @@ class AsyncMemoryCopies:
             return copy
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Nothing: memory is brought forward in a search's snapshot."""
         return None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
-from bson import ObjectId
-
+from superorm._async.vector_ahead import AsyncAhead, Step
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
 from superorm._io import aio
@@ -16,10 +14,10 @@ from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors._async.protocol import AsyncVectorTables
-from superorm.vectors.errors import VersionLost
+from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.mirror import TableRows, table_rows
+from superorm.vectors.mirror import table_rows
 from superorm.vectors.records import Look, State, batch, keys_of, need_of
 from superorm.vectors.rows import Rows
 
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTableCopies"]
 
 _KEYS_PER_PUBLICATION = 20_000
+_COMMIT = 5.0
+"""Seconds that a commit may take while the lock is held for what is written beside it."""
 
 
 class AsyncTableCopies(AsyncTableBuilds):
@@ -74,7 +74,7 @@ class AsyncTableCopies(AsyncTableBuilds):
         return self._resident.get(spec)
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
         n = self.seen.get(spec.name)
@@ -82,7 +82,8 @@ class AsyncTableCopies(AsyncTableBuilds):
             return None
         names = frozenset(["_id", *(path.partition(".")[0] for path in spec.watched)])
         kept = [{name: document[name] for name in names if name in document} for document in documents]
-        return Handed(n, frozenset(records), kept, names)
+        complete = sum(len(record["keys"]) for record in records) == len(documents)
+        return Handed(n, frozenset(record["_id"] for record in records), kept, names, complete)
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """Keep what was inserted in a transaction for the applier; whether there was room."""
@@ -121,14 +122,43 @@ class AsyncTableCopies(AsyncTableBuilds):
             await lease.renew()
         return True
 
+    async def write_ahead(self, ahead: AsyncAhead) -> None:
+        """Write what a commit inserts, publish it once it is committed, and stamp its records; or do nothing.
+
+        The state was read, under the lock, before the commit began. So while no publication came since,
+        every later record of these keys is there to be applied.
+        Raises ``VersionLost``.
+        """
+        spec = ahead.spec
+        try:
+            async with self.lock(spec, patience=0):
+                read = partial(self.records.state, spec.name, await self.engine())
+                state = await self.records.in_snapshot(read)
+                if ahead.begun or state is None or not self.usable(spec, state) or not ahead.shows(state.filters):
+                    return
+                ahead.looked.set()
+                step = await aio.in_thread(ahead.step, state)
+                ver = await self.write_step(spec, step)
+                committed = await ahead.ended.wait(_COMMIT) and ahead.committed
+                if ver is not None and committed and await self.publish_step(spec, step, ver):
+                    self.seen[spec.name] = state.n + 1
+                    self._done_with(spec, [ahead.handed])
+        except EngineBusy:
+            return
+        finally:
+            ahead.looked.set()
+
     async def read_step(self, spec: VectorSpec) -> Step | None:
         """Read state, records and the records' documents, in one snapshot; None where nothing is to be applied."""
         handed = list(self._handed.get(spec.name, ()))
         step = await self.records.in_snapshot(partial(self._read_step, spec, handed))
         if handed:
-            done = {id(one) for one in handed if step is None or not one.records.isdisjoint(step.ids)}
-            self._handed[spec.name] = [one for one in self._handed[spec.name] if id(one) not in done]
+            self._done_with(spec, [one for one in handed if step is None or not one.records.isdisjoint(step.ids)])
         return step
+
+    def _done_with(self, spec: VectorSpec, handed: Iterable[Handed]) -> None:
+        done = {id(one) for one in handed}
+        self._handed[spec.name] = [one for one in self._handed.get(spec.name, ()) if id(one) not in done]
 
     async def _read_step(
         self, spec: VectorSpec, handed: Sequence[Handed], session: AsyncClientSession | None
@@ -203,14 +233,3 @@ class AsyncTableCopies(AsyncTableBuilds):
         rows = await self.records.rows(spec, session=session)
         fields = () if look.state is None else look.state.filters
         return look, rows, await self.records.mirrored(spec, fields, session) if fields else {}
-
-
-@define
-class Step:
-    """What an applier read, and is about to write and publish."""
-
-    state: State
-    ids: Sequence[ObjectId]
-    touched: Sequence[str]
-    rows: TableRows
-    """Of those touched whose documents have a vector."""

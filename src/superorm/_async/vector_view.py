@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
-from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm.compile.plan import Read
@@ -132,7 +131,7 @@ class AsyncVectorCopies(Protocol):
         ...
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
         ...

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
-from bson import ObjectId
 
 from superorm._io import sio
 from superorm._io.progress import Progress
@@ -124,7 +123,7 @@ class MemoryCopies:
             return copy
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Nothing: memory is brought forward in a search's snapshot."""
         return None
