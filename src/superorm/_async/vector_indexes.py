@@ -370,8 +370,8 @@ class AsyncVectorIndexes:
                 _log.warning("vectors of %s could not be written beside their commit: %s", one.spec.name, error)
 
     async def _apply_all(self) -> None:
-        while self._waiting:
-            spec = self._waiting.pop()
+        waiting, self._waiting = self._waiting, set()  # what comes meanwhile has a pause before it
+        for spec in waiting:
             try:
                 await self.apply(spec)
             except Exception as error:  # noqa: BLE001 - kept, logged, and reported by check

@@ -94,8 +94,9 @@ class AsyncTableCopies(AsyncTableBuilds):
         return True
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
-        """Bring the table to the documents as they are, publish it and stamp the records, until none is left.
+        """Bring the table to the documents as they are, publish it and stamp the records that are there now.
 
+        Those that come meanwhile are left, so that beside many commits there is a pause between two publications.
         Raises ``EngineBusy`` where another process applies for longer than `patience` seconds,
         ``VersionLost`` where a table that was built anew, or can be read, cannot be written.
         """
@@ -113,12 +114,14 @@ class AsyncTableCopies(AsyncTableBuilds):
                     left = await self.apply_some(spec, lease)
 
     async def apply_some(self, spec: VectorSpec, lease: AsyncLease | None = None) -> bool:
-        """Apply some of the records, in one publication; False where none was left. Call it under the lock."""
+        """Apply some of the records, in one publication; whether others were there. Call it under the lock."""
         step = await self.read_step(spec)
         if step is None:
             return False
         ver = await self.write_step(spec, step)
-        if (ver is None or not await self.publish_step(spec, step, ver, lease)) and lease is not None:
+        if ver is not None and await self.publish_step(spec, step, ver, lease):
+            return step.more
+        if lease is not None:
             await lease.renew()
         return True
 
@@ -151,10 +154,7 @@ class AsyncTableCopies(AsyncTableBuilds):
     async def read_step(self, spec: VectorSpec) -> Step | None:
         """Read state, records and the records' documents, in one snapshot; None where nothing is to be applied."""
         handed = list(self._handed.get(spec.name, ()))
-        step = await self.records.in_snapshot(partial(self._read_step, spec, handed))
-        if handed:
-            self._done_with(spec, [one for one in handed if step is None or not one.records.isdisjoint(step.ids)])
-        return step
+        return await self.records.in_snapshot(partial(self._read_step, spec, handed))
 
     def _done_with(self, spec: VectorSpec, handed: Iterable[Handed]) -> None:
         done = {id(one) for one in handed}
@@ -167,6 +167,11 @@ class AsyncTableCopies(AsyncTableBuilds):
         if look.state is None or not self.usable(spec, look.state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         records = batch(look.records.values(), _KEYS_PER_PUBLICATION)
+        ids = [record.id for record in records]
+        left = {record.id: record for record in look.unstamped}
+        for id in ids:
+            del left[id]
+        self._done_with(spec, [one for one in handed if one.records.isdisjoint(left)])
         if not records:
             return None
         self.seen[spec.name] = look.state.n
@@ -178,7 +183,7 @@ class AsyncTableCopies(AsyncTableBuilds):
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         documents = await self.records.documents(spec, lacking, fields, known.values(), session=session)
         rows = table_rows(spec, documents, fields)
-        return Step(look.state, [record.id for record in records], list(touched), rows)
+        return Step(look.state, ids, list(touched), rows, more=not all(record.open for record in left.values()))
 
     async def write_step(self, spec: VectorSpec, step: Step) -> int | None:
         """Write what was read to the table, from its published version on; the version made.

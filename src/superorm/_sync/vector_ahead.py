@@ -32,6 +32,8 @@ class Step:
     touched: Sequence[str]
     rows: TableRows
     """Of those touched whose documents have a vector."""
+    more: bool = False
+    """Whether there were more records than one publication takes."""
 
 
 @define(eq=False)
