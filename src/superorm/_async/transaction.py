@@ -168,7 +168,8 @@ class AsyncTransaction:
             )
         await self.db.open()  # in the right event loop
         try:
-            await self._stack.aclose()  # commits
+            async with self.db.vectors.ahead(self._handed):
+                await self._stack.aclose()  # commits
         except BaseException as error:
             self.doubtful = not has_error_label(error, "TransientTransactionError")
             self.wrote = self.wrote or self.doubtful

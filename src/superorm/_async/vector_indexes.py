@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
+from superorm._async.vector_ahead import AsyncAhead, aheads_of
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_quick import asked_of_memory, quick_search
 from superorm._async.vector_records import AsyncVectorRecords
@@ -78,6 +79,8 @@ class AsyncVectorIndexes:
         """The paths that the indexes used here hold, by what any class names."""
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
+        self._aheads: list[AsyncAhead] = []
+        self._applying = False
         self._applier = aio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._later: dict[VectorSpec, float] = {}
@@ -173,12 +176,31 @@ class AsyncVectorIndexes:
         """Before a commit: what to give to `notify` after it, of the documents that its writes insert."""
         found: list[tuple[VectorSpec, Handed]] = []
         for spec in specs:
-            ids = [one["_id"] for record in records for one in record.documents if one["i"] == spec.name]
-            for write in writes:
-                if isinstance(write, Insert) and write.collection == spec.collection:
-                    handed = self.copies.handing(spec, ids, write.documents)
-                    found += [] if handed is None else [(spec, handed)]
+            own = [one for record in records for one in record.documents if one["i"] == spec.name]
+            inserts = [one for one in writes if isinstance(one, Insert) and one.collection == spec.collection]
+            handed = self.copies.handing(spec, own, [document for write in inserts for document in write.documents])
+            found += [] if handed is None else [(spec, handed)]
         return found
+
+    @asynccontextmanager
+    async def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncGenerator[None]:
+        """Around a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
+
+        It is published once it is committed, and `notify` has the rest applied.
+        """
+        aheads = [] if self._applying else aheads_of(handed)
+        self._aheads += aheads
+        if aheads:
+            self._applier.wake(at_once=True)
+        try:
+            for one in aheads:
+                await one.begin()
+            yield
+            for one in aheads:
+                one.committed = True
+        finally:
+            for one in aheads:
+                one.ended.set()
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.
@@ -334,8 +356,24 @@ class AsyncVectorIndexes:
             self._fail(spec, error)
 
     async def _apply_waiting(self) -> None:
-        while self._waiting:
-            spec = self._waiting.pop()
+        self._applying = True
+        try:
+            await self._write_ahead()
+            await self._apply_all()
+        finally:
+            self._applying = False
+
+    async def _write_ahead(self) -> None:
+        while self._aheads:
+            one = self._aheads.pop()
+            try:
+                await self.copies.write_ahead(one)
+            except Exception as error:  # noqa: BLE001 - logged: its records are applied next, and that tells what fails
+                _log.warning("vectors of %s could not be written beside their commit: %s", one.spec.name, error)
+
+    async def _apply_all(self) -> None:
+        waiting, self._waiting = self._waiting, set()  # what comes meanwhile has a pause before it
+        for spec in waiting:
             try:
                 await self.apply(spec)
             except Exception as error:  # noqa: BLE001 - kept, logged, and reported by check

@@ -95,6 +95,11 @@ class AsyncVectorRecords:
         plan = Find(COLLECTION, look_filter(index, engine, since))
         return Look.of(await self.backend.read(plan, session=session), engine, since)
 
+    async def state(self, index: str, engine: str, session: AsyncClientSession | None = None) -> State | None:
+        """The state alone."""
+        found = await self.backend.read(Find(COLLECTION, {"_id": state_id(index, engine)}), session=session)
+        return State.of(found[0]) if found else None
+
     async def everything(self, index: str, engine: str, *, session: AsyncClientSession | None = None) -> Look:
         """The state and all records that are kept."""
         return Look.of(await self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
-from bson import ObjectId
 
+from superorm._async.vector_ahead import AsyncAhead
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm.compile.plan import Read
 from superorm.exc import UnsupportedError
@@ -110,7 +110,7 @@ class Unhanded:
     """What copies have in common to which nothing is handed over: they are brought forward by what is committed."""
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Nothing."""
         return None
@@ -118,6 +118,10 @@ class Unhanded:
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """There is no room for any."""
         return False
+
+    async def write_ahead(self, ahead: AsyncAhead) -> None:
+        """Nobody asks for it."""
+        ahead.looked.set()
 
 
 class AsyncVectorCopies(Protocol):
@@ -146,13 +150,17 @@ class AsyncVectorCopies(Protocol):
         ...
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
         ...
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """Keep what was inserted in a transaction for the applier; whether there was room."""
+        ...
+
+    async def write_ahead(self, ahead: AsyncAhead) -> None:
+        """Write what a commit inserts beside it, and publish it once it is committed; or do nothing."""
         ...
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...

@@ -17,6 +17,7 @@ from superorm.exc import SessionError
 
 __all__ = [
     "Background",
+    "Event",
     "Lock",
     "Repeated",
     "at_once",
@@ -35,6 +36,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Event = threading.Event
 Lock = threading.Lock
 sleep = time.sleep
 caller = threading.get_ident

@@ -169,7 +169,8 @@ class Transaction:
             )
         self.db.open()  # in the right event loop
         try:
-            self._stack.close()  # commits
+            with self.db.vectors.ahead(self._handed):
+                self._stack.close()  # commits
         except BaseException as error:
             self.doubtful = not has_error_label(error, "TransientTransactionError")
             self.wrote = self.wrote or self.doubtful

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
+from superorm._sync.vector_ahead import Ahead, aheads_of
 from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
@@ -79,6 +80,8 @@ class VectorIndexes:
         """The paths that the indexes used here hold, by what any class names."""
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
+        self._aheads: list[Ahead] = []
+        self._applying = False
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
         self._later: dict[VectorSpec, float] = {}
@@ -174,12 +177,31 @@ class VectorIndexes:
         """Before a commit: what to give to `notify` after it, of the documents that its writes insert."""
         found: list[tuple[VectorSpec, Handed]] = []
         for spec in specs:
-            ids = [one["_id"] for record in records for one in record.documents if one["i"] == spec.name]
-            for write in writes:
-                if isinstance(write, Insert) and write.collection == spec.collection:
-                    handed = self.copies.handing(spec, ids, write.documents)
-                    found += [] if handed is None else [(spec, handed)]
+            own = [one for record in records for one in record.documents if one["i"] == spec.name]
+            inserts = [one for one in writes if isinstance(one, Insert) and one.collection == spec.collection]
+            handed = self.copies.handing(spec, own, [document for write in inserts for document in write.documents])
+            found += [] if handed is None else [(spec, handed)]
         return found
+
+    @contextmanager
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> Generator[None]:
+        """Around a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
+
+        It is published once it is committed, and `notify` has the rest applied.
+        """
+        aheads = [] if self._applying else aheads_of(handed)
+        self._aheads += aheads
+        if aheads:
+            self._applier.wake(at_once=True)
+        try:
+            for one in aheads:
+                one.begin()
+            yield
+            for one in aheads:
+                one.committed = True
+        finally:
+            for one in aheads:
+                one.ended.set()
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.
@@ -335,8 +357,24 @@ class VectorIndexes:
             self._fail(spec, error)
 
     def _apply_waiting(self) -> None:
-        while self._waiting:
-            spec = self._waiting.pop()
+        self._applying = True
+        try:
+            self._write_ahead()
+            self._apply_all()
+        finally:
+            self._applying = False
+
+    def _write_ahead(self) -> None:
+        while self._aheads:
+            one = self._aheads.pop()
+            try:
+                self.copies.write_ahead(one)
+            except Exception as error:  # noqa: BLE001 - logged: its records are applied next, and that tells what fails
+                _log.warning("vectors of %s could not be written beside their commit: %s", one.spec.name, error)
+
+    def _apply_all(self) -> None:
+        waiting, self._waiting = self._waiting, set()  # what comes meanwhile has a pause before it
+        for spec in waiting:
             try:
                 self.apply(spec)
             except Exception as error:  # noqa: BLE001 - kept, logged, and reported by check

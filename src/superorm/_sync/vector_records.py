@@ -94,6 +94,11 @@ class VectorRecords:
         plan = Find(COLLECTION, look_filter(index, engine, since))
         return Look.of(self.backend.read(plan, session=session), engine, since)
 
+    def state(self, index: str, engine: str, session: ClientSession | None = None) -> State | None:
+        """The state alone."""
+        found = self.backend.read(Find(COLLECTION, {"_id": state_id(index, engine)}), session=session)
+        return State.of(found[0]) if found else None
+
     def everything(self, index: str, engine: str, *, session: ClientSession | None = None) -> Look:
         """The state and all records that are kept."""
         return Look.of(self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
-from bson import ObjectId
 
+from superorm._sync.vector_ahead import Ahead
 from superorm._sync.vector_records import VectorRecords
 from superorm.compile.plan import Read
 from superorm.exc import UnsupportedError
@@ -111,7 +111,7 @@ class Unhanded:
     """What copies have in common to which nothing is handed over: they are brought forward by what is committed."""
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Nothing."""
         return None
@@ -119,6 +119,10 @@ class Unhanded:
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """There is no room for any."""
         return False
+
+    def write_ahead(self, ahead: Ahead) -> None:
+        """Nobody asks for it."""
+        ahead.looked.set()
 
 
 class VectorCopies(Protocol):
@@ -147,13 +151,17 @@ class VectorCopies(Protocol):
         ...
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
         ...
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """Keep what was inserted in a transaction for the applier; whether there was room."""
+        ...
+
+    def write_ahead(self, ahead: Ahead) -> None:
+        """Write what a commit inserts beside it, and publish it once it is committed; or do nothing."""
         ...
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...

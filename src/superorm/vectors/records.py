@@ -228,8 +228,17 @@ def keys_of(records: Iterable[Record]) -> dict[str, Any]:
 def new_records(index: str, keys: Iterable[Any], *, owner: str | None = None) -> list[dict[str, Any]]:
     """Records of the keys, each once; with an owner they are open."""
     extra = {} if owner is None else {"open": True, "owner": owner}
-    parts = in_parts({encode_key(key): key for key in keys}, KEYS_PER_RECORD)
+    parts = _parts_of(list(keys))
     return [{"_id": ObjectId(), "kind": "record", "i": index, "keys": part, **extra} for part in parts]
+
+
+def _parts_of(keys: Sequence[Any]) -> list[list[Any]]:
+    """The keys, each once, in parts that one record has room for."""
+    kinds = set(map(type, keys))
+    if kinds == {int} or kinds == {ObjectId}:  # small, and equal where the server holds them equal
+        distinct = [*dict.fromkeys(keys)]
+        return [distinct[start : start + KEYS_PER_RECORD] for start in range(0, len(distinct), KEYS_PER_RECORD)]
+    return in_parts({encode_key(key): key for key in keys}, KEYS_PER_RECORD)
 
 
 def in_parts(keys: Mapping[str, Any], most: int) -> list[list[Any]]:
