@@ -117,9 +117,10 @@ def _truths(operand: Any, variables: Variables) -> Iterator[bool]:
 
 
 def _cond(operand: Any, variables: Variables) -> Any:
-    if is_list(operand) and len(operand) != 3:
-        raise OperationFailure(f"$cond takes 3 operands, not {len(operand)}")
-    condition, then, otherwise = operand if is_list(operand) else (operand["if"], operand["then"], operand["else"])
+    operands = operand if is_list(operand) else [operand["if"], operand["then"], operand["else"]]
+    if len(operands) != 3:
+        raise OperationFailure(f"$cond takes 3 operands, not {len(operands)}")
+    condition, then, otherwise = operands
     return evaluate(then if is_true(evaluate(condition, variables)) else otherwise, variables)
 
 

@@ -79,16 +79,16 @@ class _Column:
     """Numbers or truth values."""
 
     def __init__(self, kind: Any) -> None:
-        self._values = np.zeros(0, kind)
-        self.null = np.zeros(0, np.bool_)
-        self.odd = np.zeros(0, np.bool_)
+        self._values: NDArray[Any] = np.zeros(0, kind)
+        self.null: Mask = np.zeros(0, np.bool_)
+        self.odd: Mask = np.zeros(0, np.bool_)
 
     def reserve(self, size: int) -> None:
         more = size - len(self.null)
         if more > 0:
-            self._values, self.null, self.odd = (
-                np.concatenate([held, np.zeros(more, held.dtype)]) for held in (self._values, self.null, self.odd)
-            )
+            self._values = np.concatenate([self._values, np.zeros(more, self._values.dtype)])
+            self.null = np.concatenate([self.null, np.zeros(more, np.bool_)])
+            self.odd = np.concatenate([self.odd, np.zeros(more, np.bool_)])
 
     def put(self, slots: NDArray[np.intp], values: Sequence[Any], odd: Sequence[bool]) -> None:
         self.null[slots] = [held is None for held in values]
