@@ -127,8 +127,7 @@ class _Texts(_Column):
         super().put(slots, values, odd)
 
     def get(self, slot: int) -> tuple[Any, bool]:
-        number, is_odd = super().get(slot)
-        return None if number is None else self._texts[number], is_odd
+        return None if self.null[slot] else self._texts[int(self._values[slot])], bool(self.odd[slot])
 
     def compare(self, sign: Callable[[Any, Any], Any], given: Any, used: int) -> Mask:
         if sign is operator.eq:
