@@ -11,6 +11,7 @@ import pytest
 
 from superorm import (
     AsyncSession,
+    ConfigurationError,
     Document,
     Mapped,
     Session,
@@ -42,6 +43,21 @@ def test_of_a_db_that_was_not_used_before() -> None:
         with REFUSED:
             sessionmaker(db, require_transaction=True)()
         Session(db, require_transaction=False).close()
+
+
+async def test_of_a_closed_db() -> None:
+    """It is said that it is closed, where a session of it is made, or, where that cannot wait, at its first call."""
+    db = connect(f"mongomock://{uuid4().hex}", **SETTINGS)
+    other = connect_async(f"mongomock://{uuid4().hex}", **SETTINGS)
+    await other.open()
+    assert other.is_open
+    await other.close()
+    db.close()
+    assert [False, False] == [db.is_open, other.is_open]
+    with pytest.raises(ConfigurationError, match="this DB is closed"):
+        Session(db, require_transaction=True)
+    with pytest.raises(ConfigurationError, match="this DB is closed"):
+        await AsyncSession(other, require_transaction=True).get(Wanted, 1)
 
 
 async def test_of_an_asynchronous_twin() -> None:

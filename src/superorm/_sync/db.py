@@ -245,8 +245,8 @@ class DB:
 
     @property
     def is_open(self) -> bool:
-        """Whether the DB has been used, so that its `capabilities` are known."""
-        return self._capabilities is not None
+        """Whether the DB was used, so that its `capabilities` are known, and not closed since."""
+        return self._capabilities is not None and not self._closed
 
     @property
     def capabilities(self) -> Capabilities:

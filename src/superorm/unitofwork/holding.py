@@ -52,9 +52,12 @@ class Holder:
         """Raise `SessionError` where another session holds one of the new objects, or deleted it undoably."""
         for known in list(HOLDERS.values()):
             other = known()
-            for held in () if other is None or other is self else (other.new, other._gone):
+            if other is None or other is self:
+                continue
+            for held in (other.new, other._gone):
                 if held and not held.keys().isdisjoint(map(id, new)):
-                    raise elsewhere(next(instance for instance in new if id(instance) in held))
+                    instance = next(instance for instance in new if id(instance) in held)
+                    raise elsewhere(instance, gone=held is other._gone)
 
     def _holds(self, instance: Document) -> bool:
         """Whether the object is tracked here, or was until a deletion that can still be undone."""
@@ -91,9 +94,11 @@ def _not_new(instance: Document, caller: str, why: str) -> SessionError:
     return SessionError(message, document_class=mapping.cls, key=key)
 
 
-def elsewhere(instance: Document) -> SessionError:
-    """The error of an object that another session holds."""
+def elsewhere(instance: Document, *, gone: bool = False) -> SessionError:
+    """The error of an object that another session holds, or, where it is `gone`, deleted undoably."""
     mapping = class_map(type(instance))
     key = documents.key_of(mapping, instance)
-    advice = "in another session; expunge() it there, or close that session, first"
-    return SessionError(f"{mapping.name} {short_repr(key)} is {advice}", document_class=mapping.cls, key=key)
+    advice = "is in another session; expunge() it there, or close that session, first"
+    if gone:
+        advice = "was deleted in another session, which can still take that back; commit() or close() that first"
+    return SessionError(f"{mapping.name} {short_repr(key)} {advice}", document_class=mapping.cls, key=key)

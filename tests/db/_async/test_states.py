@@ -473,7 +473,7 @@ async def test_two_sessions(db: AsyncDB) -> None:
         await first.commit()
         first.delete(new)
         await first.flush()
-        with pytest.raises(SessionError, match="Thing 1 is in another session"):
+        with pytest.raises(SessionError, match=r"Thing 1 was deleted in another session, .*; commit\(\) or close"):
             second.add(new)
         await second.rollback()
         await first.commit()

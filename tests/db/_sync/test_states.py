@@ -474,7 +474,7 @@ def test_two_sessions(db: DB) -> None:
         first.commit()
         first.delete(new)
         first.flush()
-        with pytest.raises(SessionError, match="Thing 1 is in another session"):
+        with pytest.raises(SessionError, match=r"Thing 1 was deleted in another session, .*; commit\(\) or close"):
             second.add(new)
         second.rollback()
         first.commit()
