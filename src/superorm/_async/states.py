@@ -58,7 +58,7 @@ class AsyncStates:
             for instance, document in there:
                 with work.history.changing((instance,)):
                     documents.reload(instance, document, wanted)
-                work.tracker.undo.reread(mapping, (instance,))
+                work.tracker.undo.reread((instance,))
             work.events.loads.refreshed(group)
             await work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
         await work.events.of_loads()

@@ -59,7 +59,7 @@ class States:
             for instance, document in there:
                 with work.history.changing((instance,)):
                     documents.reload(instance, document, wanted)
-                work.tracker.undo.reread(mapping, (instance,))
+                work.tracker.undo.reread((instance,))
             work.events.loads.refreshed(group)
             work.related.load(tuple(map(Loading, named)), group, {}, work.tracker)
         work.events.of_loads()

@@ -50,7 +50,7 @@ class Tracker(Holder):
                 raise elsewhere(instance)
             known[name] = instance
             self.undo.came_back(instance)
-            self.undo.reread(mapping, (instance,))
+            self.undo.reread((instance,))
             self.may_be_partial = self.may_be_partial or UNLOADED in vars(instance)
         elif known[name] is not instance:
             advice = "in the session already, as another object"
@@ -164,14 +164,14 @@ class Tracker(Holder):
             loaded = documents.load(mapping, found)
             keys = identities([document["_id"] for document in found])
             known.update(zip(keys, loaded, strict=True))
-            self.undo.reread(mapping, loaded)
+            self.undo.reread(loaded)
             return loaded if len(known) == len(loaded) else [known[key] for key in keys]
         keys = identities([document["_id"] for document in found])
         if self.may_be_partial:
-            self.undo.reread(mapping, _complete(known, keys, found, None))
+            self.undo.reread(_complete(known, keys, found, None))
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load(mapping, fresh.values()), strict=True))
-        self.undo.reread(mapping, map(known.__getitem__, fresh))
+        self.undo.reread(map(known.__getitem__, fresh))
         return [known[key] for key in keys]
 
     def load_partial(self, mapping: ClassMap, found: Sequence[dict[str, Any]], attributes: frozenset[str]) -> list[Any]:
@@ -182,10 +182,10 @@ class Tracker(Holder):
         self.may_be_partial = True
         known = self.identities.of(mapping)
         keys = identities([document["_id"] for document in found])
-        self.undo.reread(mapping, _complete(known, keys, found, attributes))
+        self.undo.reread(_complete(known, keys, found, attributes))
         fresh = {key: document for key, document in zip(keys, found, strict=True) if key not in known}
         known.update(zip(fresh, documents.load_partial(mapping, fresh.values(), attributes), strict=True))
-        self.undo.reread(mapping, map(known.__getitem__, fresh))
+        self.undo.reread(map(known.__getitem__, fresh))
         return [known[key] for key in keys]
 
     def possibly_changed(self) -> dict[ClassMap, list[Any]]:

@@ -65,7 +65,7 @@ class Undo:
         """How many of these that are."""
         self._expunged: dict[int, Document] = {}
         """Those of the objects that were expunged since: an undo gives back to them what they were, untracked."""
-        self._unsure: list[tuple[ClassMap, Any, int]] | None = None
+        self._unsure: list[tuple[Any, int]] | None = None
         """What was read since a statement wrote in a transaction, or an object that had been written was expunged.
 
         With the number of undoable changes before: one among these was of a state that is not unsure.
@@ -110,11 +110,11 @@ class Undo:
         if self.undoable:
             self._forgotten[id(instance)] = {**self._forgotten.get(id(instance), {}), **vars(instance)[RAW]}
 
-    def reread(self, mapping: ClassMap, instances: Iterable[Any]) -> None:
+    def reread(self, instances: Iterable[Any]) -> None:
         """These objects show their documents as they were read just now."""
         if self._unsure is not None:
             count = len(self._undo)
-            self._unsure += [(mapping, instance, count) for instance in instances]
+            self._unsure += [(instance, count) for instance in instances]
 
     def refreshed(self, found: Iterable[tuple[Document, dict[str, Any]]]) -> None:
         """These documents are stored now: attributes that the user did not change show it, undoably."""
@@ -203,7 +203,8 @@ class Undo:
         first: dict[int, int] = {}
         for number, instance in enumerate(self._undo.objects):
             first.setdefault(id(instance), number)
-        return [(mapping, one) for mapping, one, count in self._unsure if first.get(id(one), count) >= count]
+        unsure = [one for one, count in self._unsure if first.get(id(one), count) >= count]
+        return [(class_map(type(one)), one) for one in unsure]
 
     def _never_stored(self, unsure: Iterable[tuple[ClassMap, Any]]) -> list[Before]:
         """What to give back to those of the objects whose documents were only inserted by statements.
