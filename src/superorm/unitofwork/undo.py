@@ -65,7 +65,7 @@ class Undo:
         """How many of these that are."""
         self._expunged: dict[int, Document] = {}
         """Those of the objects that were expunged since: an undo gives back to them what they were, untracked."""
-        self._unsure: list[tuple[Any, int]] | None = None
+        self._unsure: list[tuple[Document, int]] | None = None
         """What was read since a statement wrote in a transaction, or an object that had been written was expunged.
 
         With the number of undoable changes before: one among these was of a state that is not unsure.
@@ -110,7 +110,7 @@ class Undo:
         if self.undoable:
             self._forgotten[id(instance)] = {**self._forgotten.get(id(instance), {}), **vars(instance)[RAW]}
 
-    def reread(self, instances: Iterable[Any]) -> None:
+    def reread(self, instances: Iterable[Document]) -> None:
         """These objects show their documents as they were read just now."""
         if self._unsure is not None:
             count = len(self._undo)
