@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,22 +16,32 @@ import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient, MongoClient
 
+from superorm.artifacts._async.directory import AsyncDirectoryArtifactStore
 from superorm.artifacts._async.gridfs import BUCKET, AsyncMongoArtifactStore
 from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
+from superorm.artifacts._async.s3 import AsyncS3ArtifactStore
 from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._async.parts import AsyncArtifactStore
 from tests.databases import drop_database
+from tests.vectors.s3_server import S3Server
 
 DATA = os.urandom(3_000_000)
 
 
-@pytest_asyncio.fixture(params=["gridfs", "mongomock", "memory"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[AsyncArtifactStore]:
+@pytest_asyncio.fixture(params=["gridfs", "mongomock", "memory", "directory", "s3"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncArtifactStore]:
     """An empty store."""
     name = f"_filesystem:test_{uuid4().hex}"
     if request.param == "memory":
         yield AsyncMemoryArtifactStore(name)
+    elif request.param == "directory":
+        yield AsyncDirectoryArtifactStore(tmp_path / "a" / "b")
+    elif request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        client = server.client()
+        yield AsyncS3ArtifactStore(client, server.bucket(), "of/models/")
+        client.close()
     elif request.param == "mongomock":
         yield AsyncMongomockArtifactStore(mongomock.MongoClient(), name)
     else:
@@ -114,6 +125,8 @@ async def test_the_same_name_is_the_same_data(store: AsyncArtifactStore) -> None
         AsyncMemoryArtifactStore: lambda: AsyncMemoryArtifactStore(store.uri.partition("://")[2]),
         AsyncMongomockArtifactStore: lambda: AsyncMongomockArtifactStore(store.client, store.name),
         AsyncMongoArtifactStore: lambda: AsyncMongoArtifactStore(store.client, store.name),
+        AsyncDirectoryArtifactStore: lambda: AsyncDirectoryArtifactStore(str(store.path)),
+        AsyncS3ArtifactStore: lambda: AsyncS3ArtifactStore(store.client, store.bucket, store.prefix),
     }
     other = others[type(store)]()
     await store.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,22 +16,32 @@ import pymongo
 import pytest
 from pymongo import MongoClient
 
+from superorm.artifacts._sync.directory import DirectoryArtifactStore
 from superorm.artifacts._sync.gridfs import BUCKET, MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.artifacts._sync.mongomock_gridfs import MongomockArtifactStore
+from superorm.artifacts._sync.s3 import S3ArtifactStore
 from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._sync.parts import ArtifactStore
 from tests.databases import drop_database
+from tests.vectors.s3_server import S3Server
 
 DATA = os.urandom(3_000_000)
 
 
-@pytest.fixture(params=["gridfs", "mongomock", "memory"])
-def store(request: pytest.FixtureRequest) -> Iterator[ArtifactStore]:
+@pytest.fixture(params=["gridfs", "mongomock", "memory", "directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactStore]:
     """An empty store."""
     name = f"_filesystem:test_{uuid4().hex}"
     if request.param == "memory":
         yield MemoryArtifactStore(name)
+    elif request.param == "directory":
+        yield DirectoryArtifactStore(tmp_path / "a" / "b")
+    elif request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        client = server.client()
+        yield S3ArtifactStore(client, server.bucket(), "of/models/")
+        client.close()
     elif request.param == "mongomock":
         yield MongomockArtifactStore(mongomock.MongoClient(), name)
     else:
@@ -114,6 +125,8 @@ def test_the_same_name_is_the_same_data(store: ArtifactStore) -> None:
         MemoryArtifactStore: lambda: MemoryArtifactStore(store.uri.partition("://")[2]),
         MongomockArtifactStore: lambda: MongomockArtifactStore(store.client, store.name),
         MongoArtifactStore: lambda: MongoArtifactStore(store.client, store.name),
+        DirectoryArtifactStore: lambda: DirectoryArtifactStore(str(store.path)),
+        S3ArtifactStore: lambda: S3ArtifactStore(store.client, store.bucket, store.prefix),
     }
     other = others[type(store)]()
     store.close()
