@@ -118,9 +118,9 @@ class Download:
 
     def __init__(self, objects: S3Objects, key: str) -> None:
         reader, writer = os.pipe()
-        self._reader = open(reader, "rb")
+        self._reader = os.fdopen(reader, "rb")
         self._thread = ThreadPoolExecutor(1)
-        self._fetching = self._thread.submit(self._fetch, objects, key, open(writer, "wb"))
+        self._fetching = self._thread.submit(self._fetch, objects, key, os.fdopen(writer, "wb"))
 
     @staticmethod
     def _fetch(objects: S3Objects, key: str, writer: IO[bytes]) -> None:
