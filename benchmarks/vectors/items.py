@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from superorm import Document, Mapped, field, vector
 
 __all__ = ["DIM", "Item", "K", "Rows", "clustered", "fetched", "store"]
 
-DIM = 384
+DIM = int(os.environ.get("DIM", "384"))
 K = 10
 """So many nearest are asked for."""
 

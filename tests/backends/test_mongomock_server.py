@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from bson import Decimal128, MaxKey, MinKey, ObjectId, Regex
 
 from superorm.backends._sync.mongodb import MongoDatabackend
 from superorm.backends._sync.mongomock import MongomockDatabackend
+from superorm.backends.mongomock_pipeline import aggregated
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.exc import DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
@@ -103,6 +105,28 @@ def test_expressions(backends: list[DataBackend], expression: dict[str, Any]) ->
     fields = {"_id": 0, "value": expression}
     expected, found = outcomes(backends, Aggregate("c", [{"$limit": 1}, {"$project": fields}]))
     assert expected == found or found is UnsupportedError
+
+
+@pytest.mark.parametrize("places", [(), (1,), (0, 2)], ids=repr)
+def test_places_in_constant_lists(backends: list[DataBackend], places: tuple[int, ...]) -> None:
+    """Where each document's value stands first in a list that is the same for all; -1 where it does not."""
+    constant = {"$literal": [math.nan, 2, True, "a", 1.0, D("1"), {"v": 1}, math.nan, None, "$v"]}
+    fields = {"at": {"$indexOfArray": [constant, "$v", *places]}, "kept": {"list": constant}}
+    expected, found = outcomes(backends, Aggregate("c", [{"$set": fields}, {"$sort": {"_id": 1}}]))
+    assert expected == found
+
+
+def test_places_in_long_constant_lists() -> None:
+    """Four times as many documents, and places in the list, take about four times as many calls, and not sixteen."""
+    calls = []
+    for size in (100, 400):
+        keys = [{"a": n, "b": "x"} for n in range(size)]
+        stages = [{"$set": {"at": {"$indexOfArray": [{"$literal": keys}, "$_id"]}}}]
+        with cProfile.Profile() as profile:
+            found = aggregated([{"_id": key} for key in reversed(keys)], None, stages)
+        assert list(reversed(range(size))) == [one["at"] for one in found]
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    assert 5 * calls[0] > calls[1]
 
 
 @pytest.mark.parametrize(

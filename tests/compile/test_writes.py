@@ -213,10 +213,10 @@ def test_insert_upsert() -> None:
     """What was given is set, the rest only on insertion; the key never changes."""
     mapping = class_map(Counted)
     document = {"_id": "k", "n": 5, "at": None, "v": 1}
-    by_key = upsert_of(mapping, [mapping.key], document, ["id", "n"])
+    by_key = upsert_of(mapping, [mapping.key], document, Counted(id="k", n=5), ["id", "n"])
     assert {"_id": "k"} == by_key.op["q"]
     assert {"$set": {"n": 5}, "$setOnInsert": {"at": None}, "$inc": {"v": 1}} == by_key.op["u"]
-    by_n = upsert_of(mapping, [mapping.by_attribute["n"]], document, ["id", "n", "at"])
+    by_n = upsert_of(mapping, [mapping.by_attribute["n"]], document, Counted(id="k", n=5), ["id", "n", "at"])
     assert {"n": 5} == by_n.op["q"]
     assert {"$set": {"at": None}, "$setOnInsert": {"_id": "k"}, "$inc": {"v": 1}} == by_n.op["u"]
 

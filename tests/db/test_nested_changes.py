@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superorm import DB, Document, Embedded, Mapped, Registry, StaleDocumentError, connect, field, select
+from superorm import DB, Document, Embedded, Mapped, Registry, Session, StaleDocumentError, connect, field, select
 from superorm.codec.documents import changes_of
 from superorm.compile.plan import Find
 from superorm.schema.mapping import class_map
@@ -260,6 +262,40 @@ def test_two_sessions(place: tuple[DB, Any]) -> None:
     assert ("first", [[1]], {"k": [1, 3], "l": [2]}) == (document["title"], document["grid"], document["table"])
     assert ("first", 2) == (document["branch"]["name"], document["branch"]["leaf"]["n"])
     assert ({"x": 1}, "second") == (document["n"]["a"]["table"], document["n"]["b"]["name"])
+
+
+@pytest.mark.parametrize("cls", [Plain, Counted])
+def test_two_at_once(place: tuple[DB, Any], cls: Any) -> None:
+    """So they do by `DB.run` while the other has its transaction open, in which the server lets only one write."""
+    db, raw = place
+    if raw is None:
+        return
+    with db.begin() as session:
+        for one in session.scalars(_all(cls)):
+            session.delete(one)
+    with db.begin() as session:
+        session.add(cls(id=1, branch=Branch(leaf=Leaf())))
+    attempts: list[int] = []
+
+    def change(session: Session) -> None:
+        attempts.append(len(attempts))
+        one = session.get_one(cls, 1)
+        one.grid.append([1])
+        one.branch.leaf.n = 2
+
+    with db.session() as first, ThreadPoolExecutor(1) as other:
+        one = first.get_one(cls, 1)
+        one.title = one.branch.name = "first"
+        first.flush()
+        second = other.submit(db.run, change, attempts=1000)
+        while len(attempts) < 3:
+            assert not second.done()
+            time.sleep(0.01)
+        first.commit()
+        second.result(30)
+    document = read(place, cls.__collection__)
+    assert ("first", [[1]]) == (document["title"], document["grid"])
+    assert ("first", 2) == (document["branch"]["name"], document["branch"]["leaf"]["n"])
 
 
 def test_parts_that_are_gone(place: tuple[DB, Any]) -> None:

@@ -14,7 +14,8 @@ from pymongo.errors import OperationFailure
 
 from superorm import Assignment, Document, Embedded, Mapped, Registry, field
 from superorm.compile.scope import DocumentScope
-from superorm.compile.updates import checked_assignments, needs_pipeline, operators, stages
+from superorm.compile.update_stages import stages
+from superorm.compile.updates import checked_assignments, needs_pipeline, operators
 from superorm.schema.mapping import class_map
 from tests.databases import drop_database
 

@@ -8,12 +8,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any
-from uuid import uuid4
 
-import pymongo
 import pytest
 
-import superorm
 from superorm import (
     DB,
     Document,
@@ -33,7 +30,7 @@ from superorm import (
     select,
     window,
 )
-from tests.databases import drop_database
+from tests.databases import new_db
 
 registry = Registry()
 
@@ -120,15 +117,8 @@ def things() -> list[Thing]:
 @pytest.fixture(scope="module", params=["mongodb", "mongomock"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """Two things, on each backend."""
-    name = f"expression_types_{uuid4().hex[:10]}"
-    url = mongodb_uri if request.param == "mongodb" else f"mongomock://{name}"
-    with superorm.connect(url, database=name, vector_database="memory://") as db:
-        with db.begin() as session:
-            session.add_all(things())
+    with new_db("mongomock" if request.param == "mongomock" else mongodb_uri, things()) as db:
         yield db
-    if request.param == "mongodb":
-        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
-            drop_database(client, name)
 
 
 def rows(db: DB, statement: Any) -> list[Any]:
@@ -195,10 +185,7 @@ def test_after_unwind_a_field_is_an_item(db: DB, made: Callable[[], Any], expect
 
 def test_in_windows_facets_unions_and_lists(mongodb_uri: str) -> None:
     """Also where other statements and windows name it, of which mongomock has not all."""
-    name = f"expression_types_{uuid4().hex[:10]}"
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://") as db:
-        with db.begin() as session:
-            session.add_all(things())
+    with new_db(mongodb_uri, things()) as db:
         latest = select(func.if_null(ANY.days, DAYS[0]).label("v")).unwind(ANY.days)
         mapped = func.map(ANY.grid, lambda day: day)
         assert [DAYS[1]] * 2 == rows(db, select(window(func.max(ANY.days), order_by=ANY.id)).unwind(ANY.days))
@@ -219,7 +206,6 @@ def test_in_windows_facets_unions_and_lists(mongodb_uri: str) -> None:
         assert [DAYS[:2], [], DAYS[:2], []] == rows(db, items.union_all(items))
         outer = select(ANY.days).select_from(other).where(other.id == ANY.id).as_list()
         assert [DAYS[:1], DAYS[1:2]] == rows(db, select(outer).select_from(Thing).unwind(ANY.days))
-        drop_database(db.parts.data_backend.client, name)
 
 
 def test_enums_of_one_name_are_two_types(db: DB) -> None:
@@ -234,21 +220,17 @@ def test_enums_of_one_name_are_two_types(db: DB) -> None:
 
 def test_windows_of_decimals(mongodb_uri: str) -> None:
     """What the server computes of decimals are decimals, of ints floats."""
-    name = f"expression_types_{uuid4().hex[:10]}"
     functions: dict[str, Callable[[Any], Any]] = {
         "integral": func.integral,
         "exp_moving_avg": lambda value: func.exp_moving_avg(value, n=2),
         "covariance_pop": lambda value: func.covariance_pop(value, value),
     }
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://") as db:
-        with db.begin() as session:
-            session.add_all(things())
+    with new_db(mongodb_uri, things()) as db:
         for function in functions.values():
             made = [window(function(value), order_by=ANY.id) for value in (ANY.price, ANY.count)]
             assert [(Decimal, float)] * 2 == [tuple(map(type, row)) for row in rows(db, select(*made))]
         change = window(func.derivative(ANY.price), order_by=ANY.id, documents=(-1, 0))
         assert [None, Decimal(0)] == rows(db, select(change))
-        drop_database(db.parts.data_backend.client, name)
 
 
 _AT = datetime(2020, 1, 1, tzinfo=UTC)

@@ -35,6 +35,19 @@ def test_what_reads_and_writes_is_loaded_when_it_is_asked_for() -> None:
     ] == (loaded.splitlines())
 
 
+def test_vector_databases_are_loaded_when_they_are_used() -> None:
+    """One in memory loads nothing of the others, nor of encoding anew."""
+    code = (
+        "import sys, superorm\n"
+        "def loaded(): return [name for name in ('atlas', 'memory', 'tables', 'reencode')\n"
+        "                      if f'superorm._sync.vector_{name}' in sys.modules]\n"
+        "superorm.DB; print(loaded())\n"
+        "with superorm.connect('mongomock://shop'): print(loaded(), 'superorm.vectors._sync.lancedb' in sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert ["[]", "['memory'] False"] == loaded.splitlines()
+
+
 def test_statements_show_themselves_before_anything_is_connected() -> None:
     """Their pipelines and plans are there without a DB."""
     code = (

@@ -431,3 +431,34 @@ def test_registries_find_by_name() -> None:
     assert class_map(Book) is registry.find(f"{__name__}.Book")
     assert registry.find("Book") is None
     assert registry.find(f"{__name__}.Dated") is None
+
+
+def test_one_mapped_base() -> None:
+    """A class derives from one mapped class at most, and the class statement fails; abstract bases may be many."""
+    own = Registry()
+
+    class Film(Document, registry=own):
+        __collection__ = "films_of_one_base"
+
+    class Play(Document, registry=own):
+        __collection__ = "plays_of_one_base"
+
+    class Rated(Document, registry=own):
+        __abstract__ = True
+        stars: Mapped[int] = field(default=0)
+
+    with pytest.raises(TypeError, match="metaclass conflict"):
+
+        class Both(Film, Play):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+            pass
+
+    class Priced(Document, registry=own):
+        __abstract__ = True
+        price: Mapped[int] = field(default=1)
+
+    class Shown(Film, Rated, Priced):
+        pass
+
+    assert {Film, Play, Shown} == {mapping.cls for mapping in own}
+    assert {"_id", "stars", "price"} == {part.stored for part in class_map(Shown).fields}
+    assert class_map(Film) is class_map(Shown).parent

@@ -11,7 +11,7 @@ import pytest
 from bson import Decimal128, ObjectId
 
 from superorm import Document, Embedded, Mapped, MappingError, Registry, ValidationError, VectorError, field, vector
-from superorm.codec.documents import dump, restore, written
+from superorm.codec.documents import dump, possibly_changed, restore, written
 from superorm.schema.mapping import class_map
 from superorm.schema.state import GONE
 from tests.schema.helpers import apply, change_of, exact, load_one, store, through_bson
@@ -43,6 +43,12 @@ class Kept(Document, registry=Registry()):
 class Whole(Document, registry=Registry()):
     part: Mapped[Part]
     parts: Mapped[list[Part]] = field(factory=list)
+
+
+class KeptParts(Document, registry=Registry()):
+    __on_mismatch__ = "keep"
+
+    parts: Mapped[list[Strict]] = field(factory=list)
 
 
 KEPT = class_map(Kept)
@@ -109,6 +115,19 @@ def test_kept_values_changed_in_place() -> None:
         change_of(KEPT, kept)
     restore(kept)
     assert ([1], ["a", 5]) == (kept.a, kept.names)
+
+
+@pytest.mark.parametrize("stored", [[None], [1], [{"n": "x"}]])
+def test_kept_lists_replaced_by_new_objects(stored: list[Any]) -> None:
+    """What stands in a kept list is not compared as if it were a document."""
+    kept = load_one(KeptParts, {"parts": stored})
+    assert stored == kept.parts
+    kept.parts = [Strict(n=1)]
+    mapping = class_map(KeptParts)
+    assert [kept] == possibly_changed(mapping, [kept])
+    change = change_of(mapping, kept)
+    assert change is not None
+    assert {"$set": {"parts": [{"n": 1}]}} == change.update
 
 
 def test_missing_keys() -> None:

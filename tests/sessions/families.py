@@ -98,7 +98,7 @@ class FamilyMachine(RuleBasedStateMachine):
         self.written: list[Any] | None = None
         """The objects that were written since the last commit; None where nothing was."""
         self.unsure = False
-        """Whether an object was expunged since."""
+        """Whether one of these was expunged since: nobody knows who wrote what is loaded then."""
         self.doubtful: list[Any] = []
         """What came to the session after that, and was not written before: a rollback expires it."""
 
@@ -176,7 +176,7 @@ class FamilyMachine(RuleBasedStateMachine):
         if self.is_free(child) and child not in self.outside:
             self.outside[child] = self.children.pop(child)
             self.session.expunge(self.outside[child])
-            self.unsure = self.unsure or self.written is not None
+            self.unsure = self.unsure or any(one is self.outside[child] for one in self.written or ())
 
     @rule(child=CHILD)
     def take_outside(self, child: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import numpy as np
 import pymongo
 import pytest
 import pytest_asyncio
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from superorm import (
     AsyncDB,
@@ -67,11 +69,12 @@ def length_of(text: str) -> list[float]:
 
 
 class CancelledAt:
-    """Awaits something, and has the task cancelled where it waits for the n-th time."""
+    """Awaits something, and has the task cancelled where it waits for the n-th time; or a time-out end there."""
 
-    def __init__(self, work: Awaitable[Any], at: int) -> None:
+    def __init__(self, work: Awaitable[Any], at: int, timeout: asyncio.Timeout | None = None) -> None:
         self._work = work
         self._at = at
+        self._timeout = timeout
         self.waits = 0
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -83,7 +86,9 @@ class CancelledAt:
             except StopIteration as stop:
                 return stop.value
             self.waits += 1
-            if self.waits == self._at:
+            if self.waits == self._at and self._timeout is not None:
+                self._timeout.reschedule(0)
+            elif self.waits == self._at:
                 task = asyncio.current_task()
                 assert task is not None
                 task.cancel()
@@ -106,6 +111,16 @@ async def change(session: AsyncSession) -> None:
     await session.commit()
 
 
+async def compute(session: AsyncSession) -> None:
+    """A unit of work with computed vectors, some of them encoded in its transaction."""
+    session.add(Computed(id=1, text="abc"))
+    session.add(Stamp(id=2))
+    await session.flush()
+    session.add(Computed(id=2, text="abcd"))
+    (await session.get_one(Stamp, 1)).letter = 7
+    await session.commit()
+
+
 async def in_a_block(session: AsyncSession) -> None:
     """The same in a block."""
     async with session.begin():
@@ -116,6 +131,7 @@ async def in_a_block(session: AsyncSession) -> None:
 BEFORE = {
     "letters": [{"_id": 1, "text": "", "at": None}, {"_id": 3, "text": "", "at": None}],
     "stamps": [{"_id": 1, "letter": 0, "version": 1}],
+    "computed_letters": [],
 }
 
 
@@ -142,7 +158,8 @@ class Place:
     def reset(self) -> None:
         for name, documents in BEFORE.items():
             self.client[self.name][name].delete_many({})
-            self.client[self.name][name].insert_many([dict(document) for document in documents])
+            if documents:
+                self.client[self.name][name].insert_many([dict(document) for document in documents])
 
     async def no_transaction_is_open(self) -> bool:
         """Whether none stays open on the server; what applies vectors has some for a moment."""
@@ -174,11 +191,27 @@ async def no_connection_is_busy(db: AsyncDB) -> bool:
     return False
 
 
-@pytest.mark.parametrize("work", [change, in_a_block])
-async def test_cancelled_anywhere(place: Place, work: Callable[[AsyncSession], Awaitable[None]]) -> None:
+def server_sessions() -> list[AsyncClientSession]:
+    """Those of this process that are in use."""
+    sessions = [one for one in gc.get_objects() if type(one) is AsyncClientSession and not one._implicit]
+    return [session for session in sessions if not session.has_ended]
+
+
+CASES = [
+    pytest.param(change, False, id="change"),
+    pytest.param(change, True, id="change, time-out"),
+    pytest.param(in_a_block, False, id="block"),
+    pytest.param(in_a_block, True, id="block, time-out"),
+    pytest.param(compute, False, id="computed"),
+]
+
+
+@pytest.mark.parametrize(("work", "timeout"), CASES)
+async def test_cancelled_anywhere(place: Place, work: Callable[[AsyncSession], Awaitable[None]], timeout: bool) -> None:
     """All of the unit of work is there or nothing of it; no transaction stays open; the session goes on."""
-    async with connect_async(place.url, database=place.name, **SETTINGS) as db:
-        await db.create_all(Letter, Stamp)
+    async with connect_async(place.url, database=place.name, trust="all", **SETTINGS) as db:
+        await db.add(Model("lengths", length_of, fingerprint="1"))
+        await db.create_all(Letter, Stamp, Computed)
         place.reset()
         async with db.session() as session:
             await work(session)
@@ -188,9 +221,10 @@ async def test_cancelled_anywhere(place: Place, work: Callable[[AsyncSession], A
         for at in range(1, 10_000):
             place.reset()
             async with db.session() as session:
-                cancelling = CancelledAt(work(session), at)
-                task = asyncio.create_task(_run(cancelling))
-                with suppress(asyncio.CancelledError):
+                end = asyncio.timeout(None) if timeout else None
+                cancelling = CancelledAt(work(session), at, end)
+                task = asyncio.create_task(_run(cancelling, end))
+                with suppress(TimeoutError if timeout else asyncio.CancelledError):
                     await task
                 if cancelling.waits < at:
                     assert not task.cancelled()
@@ -210,14 +244,16 @@ async def test_cancelled_anywhere(place: Place, work: Callable[[AsyncSession], A
                 await session.commit()
             assert 100 + at == next(one["letter"] for one in place.now()["stamps"] if one["_id"] == 1)
             assert not place.real or await no_connection_is_busy(db)
+        assert [] == server_sessions()
         assert at > 2
         assert after == place.now()
         if place.real or work is in_a_block:  # without transactions, the flush of a query is a unit of its own
             assert {"nothing", "whole"} == outcomes
 
 
-async def _run(work: CancelledAt) -> None:
-    await work
+async def _run(work: CancelledAt, timeout: asyncio.Timeout | None) -> None:
+    async with timeout or nullcontext():
+        await work
 
 
 @pytest.mark.parametrize("steps", [range(0, 300, 9), pytest.param(range(2000), marks=pytest.mark.soak)])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from attrs import frozen
 
-import superorm
 from superorm import DB, Document, Session
-from tests.databases import drop_database
+from tests.databases import new_db
 from tests.tasks.shop import data
 
 
@@ -31,11 +30,5 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(mongodb_uri: str) -> Iterator[Shop]:
     """The shop, filled once; its tests do not change it, but for documents of their own."""
-    name = f"tasks_{uuid4().hex[:10]}"
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
-        objects = data()
-        with db.begin() as session:
-            for several in objects.values():
-                session.add_all(several)
+    with new_db(mongodb_uri, chain.from_iterable(data().values())) as db:
         yield Shop(db, data())
-        drop_database(db.parts.data_backend.client, name)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-import superorm
 from superorm import (
     Document,
     Embedded,
@@ -23,6 +21,7 @@ from superorm import (
     select,
     update,
 )
+from tests.databases import new_db
 
 registry = Registry()
 
@@ -106,6 +105,12 @@ def test_what_never_fits(made: Callable[[], Any], message: str) -> None:
         lambda: B.any_shape.to(func.if_null(B.box, B.any_shape)),
         lambda: B.shapes.to(B.boxes),
         lambda: B.shapes.to(func.concat_arrays(B.shapes, B.boxes)),
+        lambda: B.any_shape.to(B.disc),  # one that is no Ring does not
+        lambda: B.any_shape.to(B.discs[0]),
+        lambda: B.any_shape.to(func.if_null(B.disc, B.any_shape)),
+        lambda: B.shapes.to(B.discs),
+        lambda: B.ring.to(B.disc),  # would be read as a Ring
+        lambda: B.rings.to(B.discs),
     ],
 )
 def test_documents_that_do_not_name_their_class(made: Callable[[], Any]) -> None:
@@ -137,19 +142,13 @@ def test_documents_that_do_not_name_their_class(made: Callable[[], Any]) -> None
 )
 def test_what_may_fit(mongodb_uri: str, made: Callable[[], Any], attribute: str, expected: Any) -> None:
     """It is assigned, and read as what it is."""
-    name = f"as_{uuid4().hex[:10]}"
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
-        try:
-            with db.begin() as session:
-                lists: dict[str, Any] = {"discs": [Disc(radius=3.0)], "rings": [Ring(hole=0.2)], "counts": [1, 2]}
-                shapes = [Disc(radius=4.0), Box(edge=5.0)]
-                session.add(Board(id=1, ring=Ring(hole=0.1), shapes=shapes, words=["w"], free=["f"], **lists))
-            with db.begin() as session:
-                session.execute(update(Board).where(Board.id == 1).set(made()))
-            with Session(db) as session:
-                found = getattr(session.scalars(select(Board)).one(), attribute)
-            assert expected == found
-            assert type(expected) is type(found)
-        finally:
-            backend: Any = db.parts.data_backend
-            backend.client.drop_database(name)
+    lists: dict[str, Any] = {"discs": [Disc(radius=3.0)], "rings": [Ring(hole=0.2)], "counts": [1, 2]}
+    shapes = [Disc(radius=4.0), Box(edge=5.0)]
+    board = Board(id=1, ring=Ring(hole=0.1), shapes=shapes, words=["w"], free=["f"], **lists)
+    with new_db(mongodb_uri, [board]) as db:
+        with db.begin() as session:
+            session.execute(update(Board).where(Board.id == 1).set(made()))
+        with Session(db) as session:
+            found = getattr(session.scalars(select(Board)).one(), attribute)
+        assert expected == found
+        assert type(expected) is type(found)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -29,7 +28,7 @@ from superorm import (
     update,
     window,
 )
-from tests.databases import drop_database
+from tests.databases import new_db
 
 registry = Registry()
 AT = datetime(2020, 1, 1, 5, tzinfo=UTC)
@@ -128,24 +127,17 @@ def stored(db: DB, cls: type[Document]) -> Any:
     return backend.client[backend.name][cls.__collection__]
 
 
-def connected(url: str) -> Iterator[DB]:
+def connected(where: str) -> Iterator[DB]:
     """A new database with some documents, and none of it afterwards."""
-    name = f"by_{uuid4().hex[:10]}"
-    where: Any = {"database": name} if url.startswith("mongodb:") else {}
-    with superorm.connect(url.format(name), **where, vector_database="memory://", artifact_store="memory://") as db:
-        with db.begin() as session:
-            session.add_all(objects())
-            session.add_all([Fact(id=1), Note(id=2), Note(id=3, about=datetime(2020, 1, 1, tzinfo=UTC), value="b")])
-            session.add_all([Left(id=1), Right(id=1)])
+    facts = [Fact(id=1), Note(id=2), Note(id=3, about=datetime(2020, 1, 1, tzinfo=UTC), value="b")]
+    with new_db(where, [*objects(), *facts, Left(id=1), Right(id=1)]) as db:
         yield db
-        backend: Any = db.parts.data_backend
-        drop_database(backend.client, name)
 
 
 @pytest.fixture(scope="module", params=["mongomock", "mongodb"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """Filled; tests leave it as it is."""
-    yield from connected("mongomock://{}" if request.param == "mongomock" else mongodb_uri)
+    yield from connected("mongomock" if request.param == "mongomock" else mongodb_uri)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, TypedDict
-from uuid import uuid4
 
 import pytest
 
-import superorm
 from superorm import (
     DB,
     Document,
@@ -27,7 +25,7 @@ from superorm import (
     select,
     update,
 )
-from tests.databases import drop_database
+from tests.databases import new_db
 
 CLASSES = Registry()
 
@@ -87,24 +85,15 @@ class Needed(Document, registry=CLASSES):
 @pytest.fixture(params=["mongodb", "mongomock"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """An empty database."""
-    if request.param == "mongomock":
-        with superorm.connect(f"mongomock://edges_{uuid4().hex[:10]}") as db:
-            yield db
-    else:
-        yield from on_server(mongodb_uri)
+    with new_db("mongomock" if request.param == "mongomock" else mongodb_uri) as db:
+        yield db
 
 
 @pytest.fixture
 def server(mongodb_uri: str) -> Iterator[DB]:
     """An empty database on a real server."""
-    yield from on_server(mongodb_uri)
-
-
-def on_server(uri: str) -> Iterator[DB]:
-    name = f"edges_{uuid4().hex[:10]}"
-    with superorm.connect(uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
+    with new_db(mongodb_uri) as db:
         yield db
-        drop_database(db.parts.data_backend.client, name)
 
 
 def fill(db: DB, *objects: Any) -> None:
@@ -312,16 +301,12 @@ def test_a_wildcard_beside_a_field(mongodb_uri: str) -> None:
         number: Mapped[int] = field(default=0)
         meta: Mapped[dict[str, str]] = field(factory=dict)
 
-    name = f"edges_{uuid4().hex[:10]}"
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://") as db:
+    with new_db(mongodb_uri) as db:
         backend: Any = db.parts.data_backend
-        try:
-            if backend.client.server_info()["versionArray"][0] < 7:
-                with pytest.raises(WriteError, match=r"edges_wild: .*meta\.\$\*\*.* wildcard indexes do not allow"):
-                    db.create_all(Shelf)
-            else:
+        if backend.client.server_info()["versionArray"][0] < 7:
+            with pytest.raises(WriteError, match=r"edges_wild: .*meta\.\$\*\*.* wildcard indexes do not allow"):
                 db.create_all(Shelf)
-                keys = [index["key"] for index in backend.client[name].edges_wild.list_indexes()]
-                assert {"number": 1, "meta.$**": 1} in keys
-        finally:
-            drop_database(backend.client, name)
+        else:
+            db.create_all(Shelf)
+            keys = [index["key"] for index in backend.client[backend.name].edges_wild.list_indexes()]
+            assert {"number": 1, "meta.$**": 1} in keys

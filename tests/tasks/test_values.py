@@ -8,14 +8,12 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pymongo
 import pytest
 from bson import Decimal128
 
-import superorm
 from superorm import (
     DB,
     Document,
@@ -35,7 +33,7 @@ from superorm import (
     update,
     vector,
 )
-from tests.databases import drop_database
+from tests.databases import new_db
 
 registry = Registry()
 
@@ -107,19 +105,15 @@ def drawing() -> Drawing:
 @pytest.fixture
 def db(mongodb_uri: str) -> Iterator[DB]:
     """One drawing."""
-    name = f"values_{uuid4().hex[:10]}"
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://") as db:
-        with db.begin() as session:
-            session.add(drawing())
+    with new_db(mongodb_uri, [drawing()]) as db:
         yield db
-        drop_database(db.parts.data_backend.client, name)
 
 
-def stored(mongodb_uri: str, db: DB) -> dict[str, Any]:
+def stored(mongodb_uri: str, db: DB, collection: str = "drawings") -> dict[str, Any]:
     """The document, read by PyMongo."""
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         name: Any = db.parts.data_backend
-        found = client[name.name]["drawings"].find_one()
+        found = client[name.name][collection].find_one()
     assert found is not None
     return found
 
@@ -306,20 +300,12 @@ def test_a_decimal_grows_by_any_number(mongodb_uri: str) -> None:
         bonus: Mapped[Decimal | None] = field(default=Decimal("0.5"))
 
     made: Any = Account
-    name = f"values_{uuid4().hex[:8]}"
-    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client, superorm.connect(mongodb_uri, database=name) as db:
-        try:
-            with Session(db) as session:
-                session.add(Account(id=1, n=3, balance=Decimal("1.25")))
-                session.commit()
-                grown = made.balance.inc(made.n), made.bonus.inc(made.n * 1.5)
-                session.execute(update(Account).where(made.id == 1).set(*grown))
-                session.commit()
-            assert {"_id": 1, "n": 3, "balance": Decimal128("4.25"), "bonus": Decimal128("5.0")} == client[name][
-                "accounts"
-            ].find_one()
-        finally:
-            drop_database(client, name)
+    with new_db(mongodb_uri, [Account(id=1, n=3, balance=Decimal("1.25"))]) as db:
+        with db.begin() as session:
+            grown = made.balance.inc(made.n), made.bonus.inc(made.n * 1.5)
+            session.execute(update(Account).where(made.id == 1).set(*grown))
+        expected = {"_id": 1, "n": 3, "balance": Decimal128("4.25"), "bonus": Decimal128("5.0")}
+        assert expected == stored(mongodb_uri, db, "accounts")
     with pytest.raises(StatementError, match=r"Account\.n cannot become .*: it holds int, not Decimal"):
         made.n.inc(made.balance)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-import superorm
 from superorm import (
     DB,
     Document,
@@ -24,6 +22,7 @@ from superorm import (
     select,
     update,
 )
+from tests.databases import new_db
 
 registry = Registry()
 
@@ -71,19 +70,15 @@ NAMED = {"_type": "Pin", "size": 1}
 @pytest.fixture(scope="module", params=["mongomock", "mongodb"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """A shelf of each kind, twice with what is looked for and twice with something else."""
-    name = f"by_{uuid4().hex[:10]}"
-    url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
-    where: Any = {} if request.param == "mongomock" else {"database": name}
     other: dict[str, Any] = {"part": Pin(size=2), "parts": [Pin(size=2)], "named": {"a": Pin(size=2)}}
-    with superorm.connect(url, **where, vector_database="memory://", artifact_store="memory://") as db:
-        with db.begin() as session:
-            session.add(Shelf(id=1, held=Fixed(), mixed=[Pin()], several=[Pin()]))
-            session.add(Wide(id=2, held=Loose(), mixed=Pin(), several=[Nail()]))
-            session.add(Shelf(id=3, held=Fixed(**other), mixed=[Pin(size=2)], pin=Pin(size=2)))
-            session.add(Wide(id=4, held=Loose(**other), mixed=Nail(), pin=Nail()))
+    shelves = [
+        Shelf(id=1, held=Fixed(), mixed=[Pin()], several=[Pin()]),
+        Wide(id=2, held=Loose(), mixed=Pin(), several=[Nail()]),
+        Shelf(id=3, held=Fixed(**other), mixed=[Pin(size=2)], pin=Pin(size=2)),
+        Wide(id=4, held=Loose(**other), mixed=Nail(), pin=Nail()),
+    ]
+    with new_db("mongomock" if request.param == "mongomock" else mongodb_uri, shelves) as db:
         yield db
-        backend: Any = db.parts.data_backend
-        backend.client.drop_database(name)
 
 
 @pytest.mark.parametrize(

@@ -163,8 +163,9 @@ class Peer:
             return "conflict"
 
     def create(self) -> None:
-        """Make the collection and the indexes."""
+        """Make the collection and the indexes, at once with the field to filter by, as nobody else writes yet."""
         self.db.create_all(Song)
+        self.db.rebuild(Song.v)
 
     def put(self, key: int, values: Mapping[str, Any]) -> None:
         """Change a song, or add it with what is missing."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from superorm._async import vector_tables
+from superorm._async import vector_builds, vector_records, vector_tables
+from superorm._io import aio
 from superorm.unitofwork.writes import Insert
+from superorm.vectors import memory_copy
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.rows import Rows
 from tests.vectors._async.conftest import make_world
@@ -113,6 +117,47 @@ async def test_handed_documents_and_comparisons(
         await world.agrees(VECTORS[0])
 
 
+@pytest.mark.parametrize(
+    ("pair", "owner", "name", "call"),
+    [
+        ("lancescan-mongod", vector_tables, "keys_of", "apply"),
+        ("lancescan-mongod", vector_tables, "table_rows", "apply"),
+        ("lancescan-mongod", vector_builds, "table_rows", "rebuild"),
+        ("lancescan-mongod", vector_records, "table_rows", "check"),
+        ("memory-mongod", vector_records, "table_rows", "rebuild"),
+        ("memory-mongod", memory_copy, "table_rows", "search"),
+    ],
+)
+async def test_what_is_read_is_decoded(
+    make_world: Callable[[str], AsyncWorld],
+    monkeypatch: pytest.MonkeyPatch,
+    pair: str,
+    owner: Any,
+    name: str,
+    call: str,
+) -> None:
+    """The keys and vectors of what was read to apply, to build, to check and to bring memory forward: in threads."""
+    world = make_world(pair)
+    await world.indexes.ensure(world.spec)
+    await world.put(dict(enumerate(VECTORS)))
+    await world.agrees(VECTORS[0])
+    await world.put({key: -VECTORS[key] for key in range(3, 7)}, r=1)
+    calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+        "search": lambda: world.search(VECTORS[3], filter={"r": 1}),
+        **{each: partial(getattr(world.indexes, each), world.spec) for each in ("apply", "rebuild", "check")},
+    }
+    begun, go, function = threading.Event(), threading.Event(), getattr(owner, name)
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        assert go.wait(30)
+        return function(*args)
+
+    monkeypatch.setattr(owner, name, slow)
+    await goes_on(calls[call](), begun, go)
+    await world.agrees(VECTORS[3])
+
+
 async def test_closing_while_a_table_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a bucket that does not answer."""
     tables = AsyncLanceVectorIndex(str(tmp_path))
@@ -142,3 +187,39 @@ async def test_closing_while_a_table_is_opened(tmp_path: Path, monkeypatch: pyte
     assert 0 == await opening
     await closing
     assert not waited
+
+
+@pytest.mark.parametrize("grace", [10.0, 0.1])
+async def test_a_lease_whose_taking_is_cancelled(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    """It is free at once, whether the server's answer still comes or not."""
+    world = make_world("memory-mongod")
+    await world.indexes.ensure(world.spec)
+    before = AsyncLease(world.backend, "x", 1_000)
+    assert await before.acquire()
+    await before.release()
+    monkeypatch.setattr(aio, "_GRACE", grace)
+    backend: Any = world.backend
+    write, begun, go = backend.write, asyncio.Event(), asyncio.Event()
+
+    async def slow(plan: Any, **options: Any) -> Any:
+        done = await write(plan, **options)
+        if not begun.is_set():
+            begun.set()
+            await go.wait()
+        return done
+
+    backend.write = slow
+    taking = asyncio.create_task(AsyncLease(backend, "x", 1_000).acquire())
+    await begun.wait()
+    taking.cancel()
+    if grace > 1:
+        asyncio.get_running_loop().call_later(0.05, go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    (found,) = world.plain["_superorm_records"].find({"kind": "lease"})
+    assert before.fence + 1 == found["fence"]  # it was taken
+    after = AsyncLease(backend, "x", 1_000)
+    assert await after.acquire()
+    await after.release()

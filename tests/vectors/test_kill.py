@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,15 +18,17 @@ from uuid import uuid4
 import numpy as np
 import pymongo
 import pytest
+from bson import ObjectId
 
 from superorm import delete
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.backends._sync.mongodb import MongoDatabackend
 from superorm.exc import ConfigurationError
+from superorm.unitofwork.writes import Insert
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from tests.databases import drop_database
 from tests.vectors._sync.world import World
-from tests.vectors.brute import DIM, brute, vector_of
+from tests.vectors.brute import DIM, brute, stored, vector_of
 from tests.vectors.peer import METRICS, Peer, Place, Question, Song, documents
 from tests.vectors.processes import CONTEXT, settle, started
 
@@ -57,8 +60,41 @@ def killed(uri: str, name: str, path: Path, point: str) -> None:
         from superorm.vectors import lance_directory
 
         lance_directory.merge = die  # in the table, before its commit
+    elif point in ("beside the commit", "after the commit"):
+        committing_ahead(world, die, after=point.startswith("after"))
     world.put({0: -VECTORS[0], 1: None, 99: VECTORS[1]})
     world.indexes.apply(world.spec)
+
+
+def committing_ahead(world: World, die: Callable[..., None], *, after: bool) -> None:
+    """Insert a document that is written to the table beside its commit, and die before or after that."""
+    from superorm._sync import vector_ahead, vector_tables
+
+    vector_ahead.FROM = vector_tables.FROM = 1
+    vector_ahead.LOOK = 10.0
+    world.indexes.ensure(world.spec)
+    copies: Any = world.indexes.copies
+    write, written = copies.write_step, threading.Event()
+
+    def write_step(*args: Any) -> Any:
+        made = write(*args)
+        written.set()
+        return made
+
+    copies.write_step, copies.publish_step = write_step, die
+    insert = Insert("things", [{"_id": ObjectId(), "v": stored(VECTORS[1])}])
+    with world.backend.transaction() as session:
+        records = world.indexes.records({world.spec: [insert.documents[0]["_id"]]})
+        for one in (insert, *records):
+            world.backend.write(one, session=session)
+        ahead = world.indexes.ahead(world.indexes.handing([world.spec], records, [insert]))
+        ahead.__enter__()
+        written.wait()
+        if not after:
+            session.abort_transaction()  # as the server does by itself after a minute
+            die()
+    ahead.__exit__(None, None, None)
+    threading.Event().wait()
 
 
 @pytest.fixture
@@ -70,7 +106,7 @@ def database(mongodb_uri: str) -> Iterator[str]:
         drop_database(client, name)
 
 
-@pytest.mark.parametrize("point", ["committed", "read", "writing", "written"])
+@pytest.mark.parametrize("point", ["committed", "read", "writing", "written", "beside the commit", "after the commit"])
 def test_kill(mongodb_uri: str, database: str, tmp_path: Path, point: str) -> None:
     """A process killed between the commit and the publication loses nothing: searches are right, the next applies."""
     world = open_world(mongodb_uri, database, tmp_path)

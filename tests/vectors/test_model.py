@@ -155,6 +155,40 @@ def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> S
         )
 
 
+def ahead(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
+    """Looks at the state under the lock, and only then commits a value, or gives up, while it is written to the table.
+
+    What was written is published once it is committed, with the stamp of its own record; may die at any moment.
+    """
+    pc, (key, value), *rest = at
+    if pc == "id":
+        yield w._replace(ids=w.ids + 1), ("lock", (key, value), None, w.ids)
+        return
+    committed, id, *known = rest
+    free = w._replace(lock=None) if w.lock == me else w
+    if committed is None:
+        after = w.commit(key, value, records=w.records | {(id, key, None, False)})
+        yield after, (pc, (key, value), True, id, *known) if known or "late" in broken else None
+        yield w, (pc, (key, value), False, id, *known)
+    if w.crashes:
+        yield free._replace(crashes=0), None
+    if pc == "lock":
+        if w.lock is None:
+            yield w._replace(lock=me), ("restore", (key, value), *rest, w.n, w.ver)
+    elif pc == "restore":
+        restored = (*w.table, w.table[w.ver]) if w.ver != len(w.table) - 1 else w.table
+        yield w._replace(table=restored), ("write", (key, value), *rest)
+    elif pc == "write":
+        content = (*w.table[-1][:key], value, *w.table[-1][key + 1 :])
+        yield w._replace(table=(*w.table, content)), ("publish", (key, value), *rest, len(w.table))
+    elif committed is not None or "early" in broken:
+        n, _, made = known
+        if committed is not False and w.n == n:
+            free = free._replace(n=n + 1, ver=made)
+            free = free._replace(records=free.stamped(frozenset((id,))))
+        yield free, None
+
+
 def rebuild(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
     """Note the records, scan, lock, read again what was recorded since, publish."""
     pc, *rest = at
@@ -231,7 +265,7 @@ def judge(w: World, answer: tuple[int, int] | None, docs: Values, broken: frozen
     return w._replace(seen=(), states=frozenset())
 
 
-ACTORS = {"W": writer, "A": applier, "R": rebuild, "C": copier, "S": search}
+ACTORS = {"W": writer, "A": applier, "E": ahead, "R": rebuild, "C": copier, "S": search}
 
 
 def explore(actors: dict[str, tuple[Any, ...]], broken: frozenset[str]) -> int:
@@ -250,7 +284,7 @@ def explore(actors: dict[str, tuple[Any, ...]], broken: frozenset[str]) -> int:
                     visited.add(state)
                     todo.append(state)
         settled = not world.pending and all(
-            at is None for name, at in zip(actors, ats, strict=True) if name[0] in "WRC"
+            at is None for name, at in zip(actors, ats, strict=True) if name[0] in "WERC"
         )
         if settled and world.lock is None and world.table[world.ver] != world.docs:
             raise Wrong
@@ -300,11 +334,23 @@ def test_protocol_with_documents_handed_over() -> None:
     assert explore(HANDED, frozenset({"handed"})) > 1000
 
 
+AHEAD = {"E": ("id", (0, 9)), "W": ("id", ((0, 1),)), "A1": ("lock", 2), "A2": ("lock", 1), "S": ("look",)}
+BOTH_AHEAD = {"E1": ("id", (0, 9)), "E2": ("id", (0, None)), "A": ("lock", 1), "S": ("look",)}
+
+
+@pytest.mark.parametrize("actors", [AHEAD, BOTH_AHEAD], ids=["one", "two"])
+def test_protocol_with_writing_ahead_of_the_commit(actors: dict[str, tuple[Any, ...]]) -> None:
+    """What is written to the table beside a commit, and published after it, does no harm, whatever becomes of it."""
+    assert explore(actors, frozenset()) > 5000
+
+
 @pytest.mark.parametrize(
     ("trace", "actors", "broken"),
     [
         ("a record that is stamped while a table is copied", COPIED, {"since"}),
         ("a later record that is stamped", HANDED, {"handed", "since"}),
+        ("a state that was read after the commit", AHEAD, {"late"}),
+        ("published before the commit", AHEAD, {"early"}),
         ("A", APPLIED, {"snapshot"}),
         ("B: not pinned", APPLIED, {"pin"}),
         ("B: version and stamps apart", APPLIED, {"together"}),

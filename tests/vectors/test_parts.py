@@ -250,3 +250,28 @@ def test_owner() -> None:
     assert is_dead(record, f"{host}:4194999:12")
     assert not is_dead(record, "elsewhere:4194999:12")
     assert not is_dead(record, None)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 300])
+def test_exact_distances_of_many(metric: Any, n: int) -> None:
+    """However many rows there are, each gets the very distance that it has alone, NaN where it has none."""
+    rng = np.random.default_rng(n)
+    rows, query = rng.standard_normal((n, 37)).astype("f4"), rng.standard_normal(37).astype("f4")
+    if n > 10:
+        rows[n - 1] = rows[3]
+        rows[n - 2, 5] = np.inf
+        rows[7] = 0
+    found = exact_distances(rows, query, metric)
+    alone = [float(exact_distances(row[None], query, metric)[0]) for row in rows]
+    assert np.array_equal(np.array(alone), found, equal_nan=True)
+    wide, q = rows.astype(float), query.astype(float)
+    with np.errstate(all="ignore"):
+        expected = {
+            "cosine": 1 - wide @ q / (np.linalg.norm(wide, axis=1) * np.linalg.norm(q)),
+            "dot": -wide @ q,
+            "euclidean": ((wide - q) ** 2).sum(axis=1),
+        }[metric]
+    finite = np.isfinite(expected)
+    assert np.allclose(expected[finite], found[finite], rtol=1e-12, atol=1e-12)
+    assert np.isnan(found[~finite]).all()

@@ -177,6 +177,7 @@ def test_what_the_engine_says_of_the_filter() -> None:
     assert isinstance(many, Rank)
     assert ("push-down", True) == (many.strategy, 10 < many.limit < 50)
     assert f"more than {FEW_READ} rows" in many.why
+    assert "no declared index" in few.why
     part = evolve(known, left="'title' is not mirrored")
     assert ListMatches(FEW_READ) == plan(part)
     assert ["gather", "push-down"] == [
@@ -191,3 +192,22 @@ def test_what_the_engine_says_of_the_filter() -> None:
     assert isinstance(nothing, Rank)
     assert "over-fetch" == nothing.strategy
     assert nothing.why.endswith("; 'title' is not mirrored")
+
+
+def test_an_index_of_the_server() -> None:
+    """Where one finds all that the filter matches, the server lists it, if it is few; the engine lists nothing."""
+    known = Known("lancedb", 10, True, None, pushed=True, index="year, genre")
+    assert ListMatches(FEW_READ) == plan(known)
+    few = plan(evolve(known, matched=312, listed=True))
+    many = plan(evolve(known, matched=FEW_READ, more=True))
+    assert isinstance(few, Rank)
+    assert isinstance(many, Rank)
+    assert ["gather", "push-down"] == [few.strategy, many.strategy]
+    assert "312 documents match by the index on year, genre" in few.why
+    assert f"more than {FEW_READ} documents match by the index on year, genre" in many.why
+    assert (True, True) == (many.last, 10 < many.limit < 50)
+    held = evolve(known, held=20_000, pushed=False)
+    assert ListMatches(FEW) == plan(held)
+    whole = plan(evolve(known, lists=False))
+    assert isinstance(whole, Rank)
+    assert "push-down" == whole.strategy

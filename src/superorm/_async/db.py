@@ -20,7 +20,6 @@ from superorm._async.query import AsyncQueries
 from superorm._async.session import AsyncSession
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
-from superorm._async.vector_reencode import AsyncReencoding
 from superorm._io import aio
 from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
@@ -39,7 +38,6 @@ from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
-from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
 from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
@@ -72,9 +70,11 @@ async def _capabilities(parts: AsyncParts) -> Capabilities:
     """What the backend can do, less what the metadata's place makes impossible."""
     capabilities = await parts.data_backend.capabilities()
     shared = parts.metadata.shares_transactions_with(parts.data_backend)
-    vectors = parts.vector_database
-    lag = vectors.lag if isinstance(vectors, AsyncAtlasVectorIndex) else None
-    return evolve(capabilities, shared_metadata_transaction=capabilities.transactions and shared, search_index_lag=lag)
+    return evolve(
+        capabilities,
+        shared_metadata_transaction=capabilities.transactions and shared,
+        search_index_lag=parts.vector_database.lag,
+    )
 
 
 class AsyncDB:
@@ -191,6 +191,7 @@ class AsyncDB:
         if not self._prepared:
             for name in (COLLECTION, INDEXES):
                 await parts.data_backend.create_collection(name)
+            await self.vector_models.announcements.prepare()
             await self.components.prepare()
             self._prepared = True
 
@@ -242,6 +243,11 @@ class AsyncDB:
                 stack.callback(self.twins.close)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the DB has been used, so that its `capabilities` are known."""
+        return self._capabilities is not None
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the parts together can do. Raises `ConfigurationError` before the DB's first use."""
         if self._capabilities is None:
@@ -251,7 +257,7 @@ class AsyncDB:
     # Documents
 
     def session(self, **options: Unpack[SessionOptions]) -> AsyncSession:
-        """A new session. Raises `ConfigurationError` for options that cannot be."""
+        """A new session. Raises `ConfigurationError` for options that cannot be, `UnsupportedError` as that does."""
         return AsyncSession(self, **options)
 
     @asynccontextmanager
@@ -364,6 +370,8 @@ class AsyncDB:
         await self.prepare()
         with reporting(progress) as report:
             if reencode:
+                from superorm._async.vector_reencode import AsyncReencoding
+
                 reencoding = AsyncReencoding(self.parts.data_backend, self.vectors, self.vector_models, field)
                 await reencoding.run(report)
             else:

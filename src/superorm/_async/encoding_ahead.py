@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,13 @@ SOURCES = 4_000
 """How many documents' sources are read at once."""
 
 
-async def encode_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> None:
-    """Have the texts of new objects encoded, where the flush that goes before them would begin the transaction."""
-    kinds = set(map(type, objects))
+async def encode_objects(
+    work: AsyncUnitOfWork, objects: Sequence[Document], kinds: Iterable[type], report: Progress | None
+) -> None:
+    """Have the texts of new objects encoded, where the flush before them would begin the transaction.
+
+    `kinds` are the classes of these.
+    """
     if work.server_session is None and any(_computes(class_map(kind)) for kind in kinds) and work.has_changes():
         computed = [need for mapping, group in by_class(objects).items() for need in needs(mapping, group, ())]
         await work.db.vector_models.encode(computed, work.encoded, report)

@@ -79,9 +79,10 @@ class AsyncEvents:
         if not any_listeners():
             return False
         heard = False
-        for event, written in (("after_insert", plan.inserted), ("after_update", plan.updated)):
-            for mapping, objects, _ in written:
-                heard |= bool(await self._call(event, mapping, objects))
+        for mapping, objects, _ in plan.inserted:
+            heard |= bool(await self._call("after_insert", mapping, objects))
+        for mapping, changed in plan.updated:
+            heard |= bool(await self._call("after_update", mapping, changed.objects))
         for mapping, objects in by_class(plan.deleted).items():
             heard |= bool(await self._call("after_delete", mapping, objects))
         return await self.of_session("after_flush") or heard

@@ -21,8 +21,6 @@ from superorm.config import Settings, data_dir, hide_password
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
 from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
-from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
-from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def _check_schemes(settings: Settings) -> None:
                 "atlas:// is the search of a MongoDB server, and mongomock has none; use memory://"
             )
     if (uri := _store_of(settings)) is not None:
-        AsyncLanceVectorIndex(uri)  # raises where it names no bucket
+        _lance(uri)  # raises where it names no bucket
         if scheme_of(settings.data_backend) == "mongomock":
             raise UnsupportedError(f"{hide_password(uri)} is for all machines, and mongomock is not; use memory://")
     if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
@@ -117,9 +115,8 @@ async def _server_parts(settings: Settings, url: str, database: str | None, open
     else:
         artifacts = AsyncMongoArtifactStore(client, name=_bucket(settings, name))
     vectors = _vectors(settings, url, name)
-    if isinstance(vectors, AsyncAtlasVectorIndex):
-        vectors.serve(backend)
-        await vectors.server()
+    vectors.serve(backend)
+    await vectors.check_server()
     return AsyncParts(backend, metadata, artifacts, vectors, closers)
 
 
@@ -197,13 +194,21 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> AsyncV
     if find_spec("lancedb") is None:
         raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
     if (uri := _store_of(settings)) is not None:
-        return AsyncLanceVectorIndex(uri)
+        return _lance(uri)
     if vectors.partition("://")[2]:
-        return AsyncLanceVectorIndex(str(path_of_url(vectors)))
-    return AsyncLanceVectorIndex(str(lance_directory(data_dir(), url, name)))
+        return _lance(str(path_of_url(vectors)))
+    return _lance(str(lance_directory(data_dir(), url, name)))
 
 
-def _atlas(url: str) -> AsyncAtlasVectorIndex:
+def _lance(uri: str) -> AsyncVectorDatabase:
+    from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
+
+    return AsyncLanceVectorIndex(uri)
+
+
+def _atlas(url: str) -> AsyncVectorDatabase:
+    from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
+
     return AsyncAtlasVectorIndex(**numbers_of_url(url, ("lag", "timeout")))
 
 

@@ -12,9 +12,11 @@ from attrs import evolve, frozen
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
+from superorm.backends.errors import among_found
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.searched import LikePlan, found_stages
+from superorm.compile.serving import serving_index
 from superorm.exc import BackendError, StatementError, SuperormError, UnsupportedError, ValidationError, VectorError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.protocols.reports import Explanation
@@ -180,6 +182,7 @@ class AsyncQueries:
             leave_out=query.leave_out,
             projection=projection,
             num_candidates=plan.like.num_candidates,
+            index=serving_index(compiled.mapping, plan.filter) if plan.spec.filter_fields else None,
         )
 
     async def _query(self, compiled: CompiledSelect, plan: LikePlan, version: int | None) -> _Query:
@@ -229,7 +232,8 @@ class AsyncQueries:
             assert isinstance(compiled.read, Aggregate)
             first = found_stages(compiled.score, [hit.key for hit in found], [hit.score for hit in found])
             whole = evolve(compiled.read, pipeline=[*first, *compiled.read.pipeline])
-            return Found(await self._backend.read(whole, session=session), None, found, [whole])
+            with among_found(len(found)):
+                return Found(await self._backend.read(whole, session=session), None, found, [whole])
         find = compiled.find
         hits: Sequence[Hit] = found
         reads: list[Read] = []
@@ -239,7 +243,9 @@ class AsyncQueries:
             again = Find(find.collection, filter, {"_id": 1}, find.sort)
             reads.append(again)
             by_key = {identity(hit.key): hit for hit in hits}
-            kept = [identity(document["_id"]) for document in await self._backend.read(again, session=session)]
+            with among_found(len(found)):
+                documents = await self._backend.read(again, session=session)
+            kept = [identity(document["_id"]) for document in documents]
             if find.sort:
                 hits = [by_key[key] for key in kept]
             else:

@@ -52,12 +52,13 @@ class AsyncSession(EventTarget):
 
     The transaction starts at the first flush or statement that writes.
     On backends without transactions only `flush`, `commit` and such statements write, and `rollback` restores
-    objects only; `require_transaction` makes the first flush raise `UnsupportedError` there.
+    objects only; with `require_transaction` a session raises `UnsupportedError` there when it is made,
+    or, where its DB has not been opened and making it cannot wait, in ``async with`` or its first call that is awaited.
     The other options are PyMongo's, and go before those of the DB: `read_concern`, `write_concern`,
     `read_preference`, `max_commit_time_ms`, and `causal_consistency`, with which each operation sees those before it
     on whatever member of a cluster it runs.
     An `AsyncSession` also takes the `DB` that ``connect(url)`` gives, and opens its asynchronous twin.
-    One thread or task uses a session at a time. Raises `ConfigurationError`.
+    One thread or task uses a session at a time. Raises `ConfigurationError`, `UnsupportedError`.
     """
 
     def __init__(self, db: AsyncDB | SyncDB, **options: Unpack[SessionOptions]) -> None:
@@ -69,8 +70,15 @@ class AsyncSession(EventTarget):
         self._reading = AsyncReading(self._work)
         self._states = AsyncStates(self._work)
         self._tracker = self._work.tracker
+        if self._work.requires_transaction:
+            aio.at_once(self.db.open)
+            if db.is_open:  # a DB from a URL is, where its asynchronous twin is not
+                self._work.check_transactions(db.capabilities)
 
     async def __aenter__(self) -> Self:
+        if self._work.requires_transaction:
+            await self.db.open()
+            self._work.check_transactions(self.db.capabilities)
         return self
 
     async def __aexit__(
@@ -112,6 +120,7 @@ class AsyncSession(EventTarget):
         that showed it by its key, are as the user set them.
 
         What its loaded relationships show stays in the session, unless their cascade has ``expunge``.
+        Raises `SessionError` where the document is not in the session.
         """
         self._alone.check("expunge")
         self._work.cascades.expunge(instance)
@@ -336,9 +345,9 @@ class AsyncSession(EventTarget):
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
             await self._work.ready()
-            await encode_objects(self._work, objects, report)
+            await encode_objects(self._work, objects, kinds, report)
             await self._work.before_inserts()
-            self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
+            self._tracker.check_still_outside(objects, kinds, "bulk_insert()")
             async with self._work.failing():
                 self._tracker.undo.be_unsure()
                 return await insert_objects(self._work, objects, report)

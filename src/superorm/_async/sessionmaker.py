@@ -43,7 +43,11 @@ class async_sessionmaker(EventTarget):
         self._options = merged
 
     def __call__(self, **options: Unpack[SessionOptions]) -> AsyncSession:
-        """A new session. Raises `SessionError` where no DB is configured, `ConfigurationError` for wrong options."""
+        """A new session.
+
+        Raises `SessionError` where no DB is configured, `ConfigurationError` for wrong options, and `UnsupportedError`
+        as the session does.
+        """
         if self._db is None:
             raise SessionError(f"this {type(self).__name__} has no DB yet; call configure(db) first")
         merged = self._options.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from superorm._async.query import AsyncQueries
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
+from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorPath, VectorSpec
-from superorm.unitofwork.writes import Write
+from superorm.unitofwork.writes import Insert, Write
 from superorm.vectors.handing import Handed
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class AsyncTransaction:
         self.db = db
         self.server_session: AsyncClientSession | None = None
         """The one whose transaction is open."""
+        self.began = 0.0
+        """When it was begun (seconds, monotonic): it sees all that was committed before."""
         self.wrote = False
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
@@ -57,6 +61,7 @@ class AsyncTransaction:
         """The parts of the DB, which is opened now if need be."""
         parts = await self.db.open()
         if self._backend is None:
+            self.check_transactions(self.db.capabilities)
             backend, queries = parts.data_backend, self.db.queries
             if self._concerns != DEFAULTS:
                 backend = backend.with_concerns(self._concerns)
@@ -83,11 +88,13 @@ class AsyncTransaction:
         """The server session to read with: that of the open transaction, else the causally consistent one, if any."""
         return self.server_session or self._causal
 
-    def check_transactions(self) -> None:
+    def check_transactions(self, capabilities: Capabilities) -> None:
         """Raise `UnsupportedError` where the session requires transactions, and there are none."""
-        capabilities = self.db.capabilities
         if self.requires_transaction and not capabilities.transactions:
-            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
+            raise UnsupportedError(
+                f"{capabilities.backend} has no transactions here, and this session requires them; connect to a "
+                "replica set, or leave out require_transaction"
+            )
 
     async def begin(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction to write in, where there are any, unless it is open.
@@ -110,11 +117,11 @@ class AsyncTransaction:
         await self.db.ensure_collections(collections)
         for spec in known:  # its index cannot be made once the transaction is open
             await self.db.vectors.ensure(spec)
+        self.began = time.monotonic()
         self.server_session = await self._stack.enter_async_context(self.backend.transaction(self._causal))
 
     def check_writing(self) -> None:
-        """Raise `UnsupportedError`, `ConfigurationError` where the session cannot write."""
-        self.check_transactions()
+        """Raise `ConfigurationError` where the session cannot write."""
         if self.db.capabilities.transactions:
             self._concerns.check_transaction()
 
@@ -143,10 +150,14 @@ class AsyncTransaction:
         else:
             yield
             records = self.db.vectors.records(touched)
-            for record in records:
-                await self.backend.write(record, session=self.server_session)
+            await self.write_records(records)
             self._handed += self.db.vectors.handing(specs, records, writes)
         self._touched.update(specs)
+
+    async def write_records(self, records: Sequence[Insert]) -> None:
+        """Write the records of vectors into the transaction."""
+        for record in records:
+            await self.backend.write(record, session=self.server_session)
 
     async def end(self) -> None:
         """Commit what is open. Raises `SessionError` where it was ended by something else."""
@@ -157,7 +168,8 @@ class AsyncTransaction:
             )
         await self.db.open()  # in the right event loop
         try:
-            await self._stack.aclose()  # commits
+            async with self.db.vectors.ahead(self._handed):
+                await self._stack.aclose()  # commits
         except BaseException as error:
             self.doubtful = not has_error_label(error, "TransientTransactionError")
             self.wrote = self.wrote or self.doubtful

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer
+from superorm._async.vector_view import Answer, Unhanded
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
@@ -34,7 +34,6 @@ from superorm.vectors.atlas_stages import (
     search_stages,
 )
 from superorm.vectors.errors import VersionLost
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown
 from superorm.vectors.records import Look, Need, batch
@@ -115,7 +114,7 @@ class AsyncAtlasView:
         return None
 
     async def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys by the search index, without the pending ones.
 
@@ -124,13 +123,13 @@ class AsyncAtlasView:
         """
         if among is not None or limit >= 4 * MOST:
             return None
-        pushed, pending = self._divided(request.filter), self.look.pending
+        taken, pending = self._divided(request.filter), self.look.pending
         left_out = set(pending)
         if request.leave_out is not None:
             left_out.add(encode_key(request.leave_out))
         wanted = limit + len(left_out)
         asked = min(wanted, MOST)
-        stages = search_stages(self.spec, request.query, asked, request.num_candidates, pushed.filter)
+        stages = search_stages(self.spec, request.query, asked, request.num_candidates, taken.filter)
         read = Aggregate(self.spec.collection, stages)
         try:
             found = await self.atlas.backend.read(read)
@@ -142,7 +141,7 @@ class AsyncAtlasView:
         documents = {key: one for one in found if (key := encode_key(one["_id"])) not in left_out}
         # The server leaves documents out that are deleted, which are pending, but counts them.
         complete = len(documents) + len(left_out) < asked
-        if asked < wanted and not pushed.rest:
+        if asked < wanted and not taken.rest:
             complete = True  # no more can be asked for
         return Answer(self._ranked(documents, request, complete=complete), pending, read)
 
@@ -166,14 +165,13 @@ class AsyncAtlasView:
             raise VersionLost(f"{where} has been changed")
 
 
-class AsyncAtlasCopies:
+class AsyncAtlasCopies(Unhanded):
     """The search indexes of one data backend.
 
     A record is stamped when `lag` seconds have passed since this process first saw it; no two clocks are compared.
     """
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncAtlasVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.atlas = engine
         self.records = AsyncVectorRecords(backend)
@@ -228,16 +226,6 @@ class AsyncAtlasCopies:
         """Nothing is in memory."""
         return None
 
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: the server reads the documents itself."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
-
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records that this process has known for so long that the search index has them."""
         look = await self.records.look(spec.name, _ENGINE)
@@ -253,14 +241,15 @@ class AsyncAtlasCopies:
         """Whether records wait to be stamped."""
         return bool(self._seen.get(spec.name))
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Stamp the records that are known now, when the time of all of them has come."""
         last = max(self._seen.get(spec.name, {}).values(), default=None)
         while last is not None and go_on():
             if time.monotonic() >= last + self.atlas.lag:
                 await self.apply(spec)
-                return
+                break
             await aio.sleep(_TICK)
+        return None
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Remove the search index, and have the server make it anew."""

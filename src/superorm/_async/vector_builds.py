@@ -18,14 +18,12 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
-from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
-from superorm.vectors import upkeep
+from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._async.lease import AsyncLease, leased
 from superorm.vectors._async.protocol import AsyncVectorTables
-from superorm.vectors.errors import EngineBusy, VersionLost
+from superorm.vectors.errors import VersionLost
 from superorm.vectors.mirror import TableRows, projection, table_rows
-from superorm.vectors.records import Coming, Look, Made, State, keys_of
-from superorm.vectors.upkeep import index_for, is_due, lacking
+from superorm.vectors.records import Look, Made, State, keys_of
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -37,14 +35,9 @@ __all__ = ["AsyncTableBuilds"]
 _log = logging.getLogger("superorm.vectors")
 
 _KEYS_PER_APPEND = 20_000
-_TIDY_EVERY = 32
-"""Publications between two searches for what is superseded."""
 _BUILDING = timedelta(days=1)
 """How long a build may take before its table counts as left behind."""
 _ATTEMPTS = 5
-_KNOWN_AFTER = timedelta(seconds=100)
-"""So long after an announcement every program has read it, and what it wrote without knowing of it is committed."""
-_A_MOMENT = 0.25
 
 
 class AsyncTableBuilds:
@@ -57,9 +50,6 @@ class AsyncTableBuilds:
         self.seen: dict[str, int] = {}
         """The newest publication that was seen of each index."""
         self._engine: str | None = None
-        self._tidied: dict[str, int] = {}
-        self._in_vain: dict[str, IndexSpec] = {}
-        """Indexes that could not be built, and are not tried again."""
 
     async def engine(self) -> str:
         """The engine's id; opens the engine."""
@@ -93,104 +83,13 @@ class AsyncTableBuilds:
         """Build the table anew from the documents, beside writers."""
         self._engine = None
         await self.records.register(spec.name, await self.engine())
-        await self._build(spec, spec.filter_fields, progress)
+        await self.build(spec, spec.filter_fields, progress)
 
-    async def due(self, spec: VectorSpec) -> bool:
-        """Whether the table is to be made anew now: it lacks fields to mirror, or is large, and to be copied.
+    async def state(self, spec: VectorSpec) -> State | None:
+        """That of the index and this engine as it is now."""
+        return (await self.records.look(spec.name, await self.engine())).state
 
-        Small ones are copied when they were changed.
-        """
-        if spec.filter_fields and lacking(spec, (await self.records.look(spec.name, await self.engine())).state):
-            return True
-        large = Count(spec.collection, {}, upkeep.INDEXED_FROM)
-        if (await self.backend.read(large))[0]["n"] < upkeep.INDEXED_FROM:
-            return False
-        return await self._due(spec, (await self.records.look(spec.name, await self.engine())).state) is not None
-
-    async def _due(self, spec: VectorSpec, state: State | None) -> Made | None:
-        """How the table is to be made, if it is to be copied now."""
-        if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
-            return None
-        rows, now = await self.tables.count(state.table, state.ver), datetime.now(UTC)
-        index = index_for(spec, state, rows, self.tables.resident.limit)
-        if index is not None and self._in_vain.get(spec.name) == index:
-            return None
-        return Made(state.n, now, index, state.filters) if is_due(spec, state, rows, index, now) else None
-
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
-
-        Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
-        Once it is not to `go_on` it ends soon; an index that takes long to be finished is left, and not published.
-        """
-        try:
-            async with self.lock(spec, ".upkeep", patience=0):
-                state = (await self.records.look(spec.name, await self.engine())).state
-                if state is not None and self.usable(spec, state) and lacking(spec, state):
-                    await self._mirror(spec, state, go_on)
-                    state = (await self.records.look(spec.name, await self.engine())).state
-                made = await self._due(spec, state)
-                if state is not None and made is not None:
-                    await self._renew(spec, state, made, go_on)
-                if state is not None and (made is not None or state.n >= self._tidied.get(spec.name, 0)):
-                    self._tidied[spec.name] = state.n + _TIDY_EVERY
-                    await self._tidy(spec)
-        except EngineBusy:
-            return
-        except VersionLost as error:
-            _log.info("%s", error)
-
-    async def _tidy(self, spec: VectorSpec) -> None:
-        """Remove tables and records that no reader needs."""
-        state = (await self.records.look(spec.name, await self.engine())).state
-        over = [] if state is None else [name for name, at in state.drop.items() if at < datetime.now(UTC)]
-        for name in over:
-            await self.tables.drop(f"{self.prefix(spec)}-{name}")
-        if over:
-            gone = {f"drop.{name}": "" for name in over}
-            await self.records.update_state(spec.name, await self.engine(), {"$unset": gone})
-        await self.records.prune(spec.name)
-
-    async def _mirror(self, spec: VectorSpec, state: State, go_on: Callable[[], bool]) -> None:
-        """Announce the fields that the table lacks; once every program records their changes, build it with them."""
-        wanted, coming = lacking(spec, state), state.coming
-        if coming is None or not {*wanted} <= {*coming.filters}:
-            others = () if coming is None else coming.filters
-            announced = {*others, *wanted}.difference(state.filters)
-            coming = Coming(datetime.now(UTC), tuple(sorted(announced, key=lambda field: field.path)))
-            update = {"$set": {"coming": coming.as_document()}}
-            await self.records.update_state(spec.name, await self.engine(), update)
-        while datetime.now(UTC) < coming.at + _KNOWN_AFTER:
-            if not go_on():
-                return
-            await aio.sleep(_A_MOMENT)
-        await self._build(spec, [*dict.fromkeys((*state.filters, *coming.filters))], go_on=go_on)
-
-    async def _renew(self, spec: VectorSpec, state: State, made: Made, go_on: Callable[[], bool]) -> None:
-        """Copy the published version without a lock, then, under the lock, read again what was recorded since.
-
-        Raises ``VersionLost``.
-        """
-        assert state.table is not None
-        assert state.ver is not None
-        table, done, left = await self._begin(spec, made.filters), False, False
-        try:
-            copied = await self.tables.copy(state.table, state.ver, table, go_on)
-            if copied and made.index is not None:
-                self._in_vain[spec.name] = made.index
-                left = not await self.tables.build_index(table, spec.metric, made.index, go_on)
-                del self._in_vain[spec.name]
-            done = copied and not left
-        finally:
-            if not done and not left:
-                await self._give_up(spec, table)
-        if left:  # it is still being written, and is removed when that is done, or later
-            over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
-            await self.records.update_state(spec.name, await self.engine(), {"$set": over})
-        if done:
-            await self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made)
-
-    async def _begin(self, spec: VectorSpec, fields: Sequence[FilterField]) -> str:
+    async def begin(self, spec: VectorSpec, fields: Sequence[FilterField]) -> str:
         """Make a table, which counts as left behind unless it is published."""
         name = str(ObjectId())
         building = {"$set": {f"drop.{name}": datetime.now(UTC) + _BUILDING}}
@@ -199,13 +98,13 @@ class AsyncTableBuilds:
         await self.tables.create(table, spec.dim, fields)
         return table
 
-    async def _give_up(self, spec: VectorSpec, table: str) -> None:
+    async def give_up(self, spec: VectorSpec, table: str) -> None:
         """Remove a table that was begun, and is surely not published."""
         await self.tables.drop(table)
         begun = {f"drop.{table.rpartition('-')[2]}": ""}
         await self.records.update_state(spec.name, await self.engine(), {"$unset": begun})
 
-    async def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
+    async def finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
             for _ in range(_ATTEMPTS):
@@ -215,7 +114,7 @@ class AsyncTableBuilds:
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
         except VersionLost:
-            await self._give_up(spec, table)
+            await self.give_up(spec, table)
             raise
 
     async def build_unless(self, spec: VectorSpec) -> None:
@@ -226,18 +125,17 @@ class AsyncTableBuilds:
         await self.records.register(spec.name, await self.engine())
         async with self.lock(spec, ".build"):
             if not await self._served(spec):
-                state = (await self.records.look(spec.name, await self.engine())).state
-                before = () if state is None else state.filters
-                await self._build(spec, [*dict.fromkeys((*before, *spec.filter_fields))])
+                fields, _ = await self.records.to_mirror(spec, await self.engine())
+                await self.build(spec, fields)
 
     async def _served(self, spec: VectorSpec) -> bool:
-        state = (await self.records.look(spec.name, await self.engine())).state
+        state = await self.state(spec)
         if not self.usable(spec, state) or state is None or state.table is None or state.ver is None:
             return False
         self.seen[spec.name] = state.n
         return await self.tables.has(state.table, state.ver)
 
-    async def _build(
+    async def build(
         self,
         spec: VectorSpec,
         fields: Sequence[FilterField],
@@ -248,7 +146,7 @@ class AsyncTableBuilds:
 
         Nothing is published where it was not to go on.
         """
-        table, done = await self._begin(spec, fields), False
+        table, done = await self.begin(spec, fields), False
         noted, norm = Look(None), 0.0
         try:
             noted = await self.records.everything(spec.name, await self.engine())
@@ -256,9 +154,9 @@ class AsyncTableBuilds:
             done = go_on()
         finally:
             if not done:
-                await self._give_up(spec, table)
+                await self.give_up(spec, table)
         if done:
-            await self._finish(spec, table, noted, norm, Made(0, datetime.now(UTC), None, tuple(fields)))
+            await self.finish(spec, table, noted, norm, Made(0, datetime.now(UTC), None, tuple(fields)))
 
     async def fill(
         self,
@@ -293,7 +191,7 @@ class AsyncTableBuilds:
     async def _append(
         self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
     ) -> float:
-        rows = table_rows(spec, documents, fields)
+        rows = await aio.in_thread(table_rows, spec, documents, fields)
         await self.tables.append(table, rows.keys, rows.rows, rows.columns)
         return rows.norm
 
@@ -341,9 +239,10 @@ class AsyncTableBuilds:
         else:
             look = await self.records.look(spec.name, await self.engine(), since=noted.since, session=session)
         known = {record.id for record in noted.records.values() if not record.open}
-        touched = keys_of(record for record in look.records.values() if record.id not in known)
+        new = [record for record in look.records.values() if record.id not in known]
+        touched = await aio.in_thread(keys_of, new)
         documents = await self.records.documents(spec, touched, fields, session=session)
-        return look, list(touched), table_rows(spec, documents, fields)
+        return look, list(touched), await aio.in_thread(table_rows, spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:
         """How the names of the index's tables begin; also the name of its lock."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,19 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
-from superorm._async.vector_view import Answer, Unfiltered
+from superorm._async.vector_view import Answer, Unfiltered, Unhanded
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.records import Look, Need, batch, need_of
+from superorm.vectors.push_down import PushDown, numbered, push_down
+from superorm.vectors.records import Look, Made, Need, State, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
+from superorm.vectors.upkeep import lacking
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -38,9 +40,18 @@ _ALL = 1_000_000
 class AsyncMemoryView(Unfiltered):
     """Memory as one snapshot sees it."""
 
+    spec: VectorSpec
     copy: MemoryCopy | None
     look: Look
     need: Need | None
+    collated: bool = False
+    """Whether texts of the collection are compared otherwise than by their characters' numbers."""
+
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """What memory can say of a filter; None where it mirrors no fields."""
+        if self.copy is None or not self.copy.fields:
+            return None
+        return push_down(filter, numbered(self.spec, self.copy.fields, collated=self.collated))
 
     async def held(self) -> int | None:
         """The rows in memory; None where it does not remember the snapshot."""
@@ -49,17 +60,18 @@ class AsyncMemoryView(Unfiltered):
         return self.copy.rows_seen(self.look)
 
     async def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None
         leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
-        found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out, among)
+        condition = None if pushed is None else pushed.condition
+        found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out, among, condition)
         return None if found is None else Answer(*found)
 
 
-class AsyncMemoryCopies:
+class AsyncMemoryCopies(Unhanded):
     """The indexes of one data backend in this process's memory.
 
     All processes with an index in memory share one engine id, whose publications only bound what is read;
@@ -67,7 +79,6 @@ class AsyncMemoryCopies:
     """
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncMemoryVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.memory = engine
         self.records = AsyncVectorRecords(backend)
@@ -79,6 +90,8 @@ class AsyncMemoryCopies:
     async def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
         await self.records.register(spec.name, _ENGINE)
+        if spec.filter_fields:
+            await self._mirror(spec)
         return CreateReport()
 
     async def view(
@@ -92,10 +105,11 @@ class AsyncMemoryCopies:
             copy = await self.load(spec, session if outside else None, older_than=copy)
             look = await self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if copy is None or look.state is None:
-            return AsyncMemoryView(None, look, "build")
+            return AsyncMemoryView(spec, None, look, "build")
         if outside:
             await self.records.bring_forward(spec, copy, look, session)
-        return AsyncMemoryView(copy, look, "apply soon" if need_of(look) else None)
+        need: Need | None = "apply soon" if need_of(look) else None
+        return AsyncMemoryView(spec, copy, look, need, await self.records.collated(spec))
 
     async def load(
         self,
@@ -122,16 +136,6 @@ class AsyncMemoryCopies:
             self.memory.resident.put(spec.name, copy)
             return copy
 
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: memory is brought forward in a search's snapshot."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
-
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""
         look = await self.records.look(spec.name, _ENGINE)
@@ -141,15 +145,38 @@ class AsyncMemoryCopies:
             await self.records.prune(spec.name)
 
     async def due(self, spec: VectorSpec) -> bool:
-        """Nothing is ever to be done for memory."""
-        return False
+        """Whether memory lacks fields to mirror."""
+        return bool(spec.filter_fields and lacking(spec, (await self.records.look(spec.name, _ENGINE)).state))
 
-    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Nothing is ever to be done for memory."""
+    async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
+        """Have fields be mirrored whose time has come; the seconds after which others are."""
+        return await self._mirror(spec)
+
+    async def _mirror(self, spec: VectorSpec) -> float | None:
+        """Have every process load the fields that memory lacks, as soon as every program records their changes.
+
+        Gives the seconds until then.
+        """
+        fields, later = await self.records.to_mirror(spec, _ENGINE)
+        state = (await self.records.look(spec.name, _ENGINE)).state
+        if later is None and state is not None and not {*fields} <= {*state.filters}:
+            await self._make(spec, state, fields)
+        return later
+
+    async def _make(self, spec: VectorSpec, state: State, fields: Sequence[FilterField]) -> None:
+        """Have every process load its copy anew, with these fields."""
+        made = Made(state.n, datetime.now(UTC), None, tuple(fields))
+        change: dict[str, Any] = {"$set": {"made": made.as_document(), "table": str(ObjectId())}}
+        if state.coming is not None:
+            change["$pull"] = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
+        await self.records.update_state(spec.name, _ENGINE, change)
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
-        """Load the index anew from the documents."""
+        """Load the index anew from the documents, with the fields that the class names now."""
         await self.ensure(spec)
+        state = (await self.records.look(spec.name, _ENGINE)).state
+        if state is not None and state.filters != spec.filter_fields:
+            await self._make(spec, state, spec.filter_fields)
         self.memory.resident.drop(spec.name)
         await self.load(spec, None, progress=progress)
 
@@ -165,7 +192,8 @@ class AsyncMemoryCopies:
         self, spec: VectorSpec, since: int | None, progress: Progress | None, session: AsyncClientSession | None
     ) -> tuple[Look, Rows]:
         look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
-        return look, await self.records.rows(spec, session=session, progress=progress)
+        fields = () if look.state is None else look.state.filters
+        return look, await self.records.rows(spec, fields, session=session, progress=progress)
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""

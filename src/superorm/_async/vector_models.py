@@ -7,7 +7,10 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from superorm._async.components import AsyncComponents
+from superorm._async.vector_announcements import AsyncAnnouncements, look
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.compile.plan import Find
@@ -36,6 +39,8 @@ class AsyncVectorModels:
     It is recorded in a document ``{_id: index, kind: "index", model, version}`` of a collection of its own,
     once vectors were made that the index can hold, and changes when these are all made anew.
     That is announced by a time ``switching``, until which writers wait for another version.
+
+    A transaction looks whether something was announced by the command that writes its records.
     """
 
     def __init__(self, backend: AsyncDataBackend, components: AsyncComponents) -> None:
@@ -43,6 +48,7 @@ class AsyncVectorModels:
         self._components = components
         self._made: dict[str, RecordedModel] = {}
         self._models: dict[tuple[str, int], Model] = {}
+        self.announcements = AsyncAnnouncements(backend)
 
     async def query_model(self, spec: VectorSpec, name: str, version: int | None) -> tuple[Model, int | None]:
         """The model that encodes a query, and the recorded version: the one given, or else the index's.
@@ -100,13 +106,20 @@ class AsyncVectorModels:
             return False
         return time.monotonic() - made.at < LEASE
 
-    async def _recorded(self, fields: Sequence[tuple[VectorSpec, str]]) -> dict[str, RecordedModel]:
+    def _tells(self, made: RecordedModel) -> bool:
+        """Whether a transaction can look by itself whether what was read is still so."""
+        return self.announcements.knows(made.token) and not (made.switching or made.overdue)
+
+    async def _recorded(
+        self, fields: Sequence[tuple[VectorSpec, str]], unlooked: bool = False
+    ) -> dict[str, RecordedModel]:
         """What the vectors of each index are made with, by index; left out where there are none yet."""
         found: dict[str, RecordedModel] = {}
         unknown: list[str] = []
-        for spec, _ in fields:
+        for spec, name in fields:
             made = self._made.get(spec.name)
-            if made is not None and await self._holds(made):
+            likely = unlooked and made is not None and made.model == name and self._tells(made)
+            if made is not None and (likely or await self._holds(made)):
                 found[spec.name] = made
             else:
                 unknown.append(spec.name)
@@ -119,7 +132,9 @@ class AsyncVectorModels:
 
     async def read(self, indexes: Iterable[str]) -> dict[str, RecordedModel]:
         """What is recorded now."""
-        found = await self._read(list(dict.fromkeys(indexes)), None)
+        token = await self.announcements.token()  # before the reading: what is announced meanwhile changes it
+        read = await self._read(list(dict.fromkeys(indexes)), None)
+        found = {index: evolve(made, token=token) for index, made in read.items()}
         self._made |= found
         return found
 
@@ -143,20 +158,33 @@ class AsyncVectorModels:
         return _check(spec, name, (await self.read([spec.name]))[spec.name]).version
 
     async def compute(
-        self, needs: Sequence[Need], encoded: Encoded, progress: Progress | None = None, *, wait: bool = False
+        self,
+        needs: Sequence[Need],
+        encoded: Encoded,
+        progress: Progress | None = None,
+        *,
+        wait: bool = False,
+        unlooked: bool = False,
     ) -> None:
         """Compute the vectors and put them into the objects, all or none; each model is asked once for a text.
 
         Where another version is about to come, `wait` for it: within a transaction it would be in conflict.
+        With `unlooked`, versions that were read some time ago serve too: `look` is to follow, with the records.
         Raises `PredictionError`, `VectorError` naming class, key and field, and what `query_model` raises.
         """
         if not needs:
             return
-        recorded, versions = await self._versions(needs, wait=wait)
+        recorded, versions = await self._versions(needs, wait=wait, unlooked=unlooked)
         found: list[tuple[Need, list[Vector]]] = []
-        for name, version in dict.fromkeys(versions):
-            asked = [need for need, made in zip(needs, versions, strict=True) if made == (name, version)]
-            found += await self.outputs(asked, version, encoded, progress)
+        try:
+            for name, version in dict.fromkeys(versions):
+                asked = [need for need, made in zip(needs, versions, strict=True) if made == (name, version)]
+                found += await self.outputs(asked, version, encoded, progress)
+        except SuperormError:
+            if not (unlooked and await self._replaced(recorded)):
+                raise
+            await self.compute(needs, encoded, progress, wait=wait)
+            return
         for need, vectors in found:
             put(need, vectors)
         late: list[Need] = []
@@ -182,12 +210,12 @@ class AsyncVectorModels:
                     as_vectors(need, inputs, [known[text] for text in inputs])
 
     async def _versions(
-        self, needs: Sequence[Need], *, wait: bool = False
+        self, needs: Sequence[Need], *, wait: bool = False, unlooked: bool = False
     ) -> tuple[dict[str, RecordedModel], list[tuple[str, int]]]:
         """What is recorded of the indexes, and for each need the model and version to ask."""
         need = needs[0]
         try:
-            recorded = await self._recorded([((need := one).spec, one.model) for one in needs])
+            recorded = await self._recorded([((need := one).spec, one.model) for one in needs], unlooked)
             while wait and any(made.switching for made in recorded.values()):
                 await aio.sleep(_PAUSE)
                 recorded = await self._recorded([(one.spec, one.model) for one in needs])
@@ -254,6 +282,36 @@ class AsyncVectorModels:
                 at_fault = next(need for need in needs if need.texts is not None and text in need.texts)
             raise blame(at_fault, inputs, error) from (error.__cause__ or error)
 
+    async def look(self, encoded: Encoded) -> UpdateOp | None:
+        """What the command that writes a transaction's records looks by, whether the versions are still in use.
+
+        None where that cannot be told so, or is known.
+        """
+        told = [made for made in encoded.made.values() if not await self._holds(made) and self._tells(made)]
+        return look(told[0].token) if told else None
+
+    def found(self, encoded: Encoded, token: Any, at: float) -> None:
+        """A look by that token matched: nothing was announced before `at`, when the transaction was begun."""
+        for index, made in encoded.made.items():
+            if made.token == token and made.at < at and not (made.switching or made.overdue):
+                encoded.made[index] = now = evolve(made, at=at)
+                if self._made.get(index) is made:
+                    self._made[index] = now
+
+    async def superseded(self, encoded: Encoded, token: Any) -> bool:
+        """A look by that token did not match: whether one of the versions is not in use any more, or not for long."""
+        self.announcements.forget(token)
+        now = await self.read(encoded.made)
+        if any(made.switching for made in now.values()) or _versions_of(now) != _versions_of(encoded.made):
+            return True
+        encoded.made = now
+        return False
+
+    async def _replaced(self, recorded: Mapping[str, RecordedModel]) -> bool:
+        """Whether other versions are in use than those that were read some time ago."""
+        old = {index: made for index, made in recorded.items() if not await self._holds(made)}
+        return bool(old) and _versions_of(await self.read(old)) != _versions_of(old)
+
     async def confirm(self, encoded: Encoded, session: AsyncClientSession) -> None:
         """Before a transaction with computed vectors is committed: that they are of the versions still in use.
 
@@ -285,9 +343,12 @@ class AsyncVectorModels:
         while any(made.switching for made in now.values()):
             await aio.sleep(_PAUSE)
             now = await self.read(encoded.made)
-        before = {index: (made.model, made.version) for index, made in encoded.made.items()}
-        encoded.made = {}
-        return before != {index: (made.model, made.version) for index, made in now.items()}
+        before, encoded.made = encoded.made, {}
+        return _versions_of(before) != _versions_of(now)
+
+
+def _versions_of(recorded: Mapping[str, RecordedModel]) -> dict[str, tuple[str, int]]:
+    return {index: (made.model, made.version) for index, made in recorded.items()}
 
 
 def _check(spec: VectorSpec, name: str, made: RecordedModel) -> RecordedModel:

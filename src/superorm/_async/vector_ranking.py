@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from superorm.protocols._async.parts import AsyncDataBackend
 
-__all__ = ["AsyncRanking"]
+__all__ = ["MOST_WHOLE", "AsyncRanking"]
 
 _IDS = 4_000
-_MOST_WHOLE = 64
+MOST_WHOLE = 64
 """Documents of which more than this number may be hits are first read without the rest of them."""
 _KEYS_A_BATCH = 20_000
 _SLACK = 8
@@ -78,7 +78,7 @@ class AsyncRanking:
         self.asked.update(fresh)
         read: list[dict[str, Any]] = []
         for part in in_parts(fresh, _IDS):
-            if not 0 < hits <= _MOST_WHOLE:
+            if not 0 < hits <= MOST_WHOLE:
                 large = await self._read(self._find(part, {self._request.spec.path: 1}))
                 documents = list[dict[str, Any]]()
             elif sure or self._session is None:

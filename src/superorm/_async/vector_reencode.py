@@ -205,6 +205,7 @@ class AsyncReencoding:
             known = await self._announce({}, {"$set": {"switching": until}})
             began = time.monotonic()
             try:
+                await self._models.announcements.announce()
                 await aio.sleep(GRACE)
                 async with self._backend.transaction() as session:
                     await self._switch(session, until if known else None)

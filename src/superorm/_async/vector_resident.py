@@ -16,7 +16,7 @@ from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.push_down import PushDown, push_down
+from superorm.vectors.push_down import PushDown, numbered, push_down
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import bytes_of
@@ -56,7 +56,7 @@ class AsyncResidentTables:
             rows = await self._tables.count(state.table, state.ver) + len(look.pending)
         except VersionLost:
             return None
-        nbytes = bytes_of(rows, spec.dim, spec.metric)
+        nbytes = bytes_of(rows, spec.dim, spec.metric, len(state.filters))
         if not resident.admits(name, nbytes):
             await self._free(name, older_than)
             return None
@@ -67,7 +67,7 @@ class AsyncResidentTables:
             if not await aio.in_thread(resident.reserve, name, nbytes):
                 return None
             try:
-                held = await self._tables.read(state.table, state.ver, spec.dim, spec.metric)
+                held = await self._tables.read(state.table, state.ver, spec.dim, spec.metric, state.filters)
                 monotone = not (await self._records.backend.capabilities()).transactions
                 copy = MemoryCopy(held, look, published=True, monotone=monotone, extend=resident.extend(name))
             except VersionLost:
@@ -120,13 +120,7 @@ class AsyncTableView(Unfiltered):
         state = self.look.state
         if not self.spec.filter_fields or not self.usable or state is None:
             return None
-        named = {*self.spec.filter_fields}
-        fields = {
-            field.path: (number, field)
-            for number, field in enumerate(state.filters)
-            if field in named and not (self.collated and field.kind == "str")
-        }
-        return push_down(filter, fields)
+        return push_down(filter, numbered(self.spec, state.filters, collated=self.collated))
 
     async def passing(self, where: str, limit: int) -> Sequence[str]:
         """The keys of the rows that pass a condition, at most `limit` of them. Raises ``VersionLost``."""
@@ -137,9 +131,9 @@ class AsyncTableView(Unfiltered):
         return await self.engine.keys(state.table, state.ver, where, limit)
 
     async def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
-        """The `limit` nearest keys of the table, without the pending ones, of rows that pass the condition only.
+        """The `limit` nearest keys of the table, without the pending ones, of rows that pass what was pushed only.
 
         None of `among` where the table is not in memory. Raises ``VersionLost``.
         """
@@ -148,7 +142,8 @@ class AsyncTableView(Unfiltered):
             return None
         left_out = set[str]() if request.leave_out is None else {encode_key(request.leave_out)}
         if self.copy is not None:
-            found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among)
+            condition = None if pushed is None else pushed.condition
+            found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among, condition)
             if found is not None:
                 return Answer(*found)
         if among is not None:
@@ -164,6 +159,6 @@ class AsyncTableView(Unfiltered):
             left_out,
             norm=state.norm,
             exact=request.exact,
-            where=where,
+            where=None if pushed is None else pushed.where,
         )
         return Answer(nearest, pending)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
-from bson import ObjectId
-
-from superorm._async.vector_builds import AsyncTableBuilds
+from superorm._async.vector_ahead import AsyncAhead, Step
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.lease import AsyncLease
 from superorm.vectors._async.protocol import AsyncVectorTables
-from superorm.vectors.errors import VersionLost
+from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import FROM, MOST, Handed, as_handed, oldest
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.mirror import TableRows, table_rows
-from superorm.vectors.records import Look, State, batch, keys_of, need_of
+from superorm.vectors.mirror import table_rows
+from superorm.vectors.records import Look, batch, keys_of, need_of
 from superorm.vectors.rows import Rows
 
 if TYPE_CHECKING:
@@ -31,9 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTableCopies"]
 
 _KEYS_PER_PUBLICATION = 20_000
+_COMMIT = 5.0
+"""Seconds that a commit may take while the lock is held for what is written beside it."""
 
 
-class AsyncTableCopies(AsyncTableBuilds):
+class AsyncTableCopies(AsyncTableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
     def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
@@ -66,15 +66,14 @@ class AsyncTableCopies(AsyncTableBuilds):
         need = need_of(look) if usable else "build"
         if need == "apply" and copy is not None:
             need = "apply soon"
-        collated = any(field.kind == "str" for field in spec.filter_fields) and await self.records.collated(spec)
-        return AsyncTableView(spec, self.tables, look, usable, need, copy, collated)
+        return AsyncTableView(spec, self.tables, look, usable, need, copy, await self.records.collated(spec))
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""
         return self._resident.get(spec)
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
         n = self.seen.get(spec.name)
@@ -82,7 +81,8 @@ class AsyncTableCopies(AsyncTableBuilds):
             return None
         names = frozenset(["_id", *(path.partition(".")[0] for path in spec.watched)])
         kept = [{name: document[name] for name in names if name in document} for document in documents]
-        return Handed(n, frozenset(records), kept, names)
+        complete = sum(len(record["keys"]) for record in records) == len(documents)
+        return Handed(n, frozenset(record["_id"] for record in records), kept, names, complete)
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
         """Keep what was inserted in a transaction for the applier; whether there was room."""
@@ -93,8 +93,9 @@ class AsyncTableCopies(AsyncTableBuilds):
         return True
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
-        """Bring the table to the documents as they are, publish it and stamp the records, until none is left.
+        """Bring the table to the documents as they are, publish it and stamp the records that are there now.
 
+        Those that come meanwhile are left, so that beside many commits there is a pause between two publications.
         Raises ``EngineBusy`` where another process applies for longer than `patience` seconds,
         ``VersionLost`` where a table that was built anew, or can be read, cannot be written.
         """
@@ -112,23 +113,53 @@ class AsyncTableCopies(AsyncTableBuilds):
                     left = await self.apply_some(spec, lease)
 
     async def apply_some(self, spec: VectorSpec, lease: AsyncLease | None = None) -> bool:
-        """Apply some of the records, in one publication; False where none was left. Call it under the lock."""
+        """Apply some of the records, in one publication; whether others were there. Call it under the lock."""
         step = await self.read_step(spec)
         if step is None:
             return False
         ver = await self.write_step(spec, step)
-        if (ver is None or not await self.publish_step(spec, step, ver, lease)) and lease is not None:
+        if ver is not None and await self.publish_step(spec, step, ver, lease):
+            return step.more
+        if lease is not None:
             await lease.renew()
         return True
+
+    async def write_ahead(self, ahead: AsyncAhead) -> None:
+        """Write what a commit inserts, publish it once it is committed, and stamp its records; or do nothing.
+
+        The state was read, under the lock, before the commit began. So while no publication came since,
+        every later record of these keys is there to be applied.
+        Raises ``VersionLost``.
+        """
+        spec = ahead.spec
+        try:
+            if self.tables.lease is not None:  # a lease may run out while the commit is waited for
+                return
+            async with self.lock(spec, patience=0):
+                read = partial(self.records.state, spec.name, await self.engine())
+                state = await self.records.in_snapshot(read)
+                if ahead.begun or state is None or not self.usable(spec, state) or not ahead.shows(state.filters):
+                    return
+                ahead.looked.set()
+                step = await aio.in_thread(ahead.step, state)
+                ver = await self.write_step(spec, step)
+                committed = await ahead.ended.wait(_COMMIT) and ahead.committed
+                if ver is not None and committed and await self.publish_step(spec, step, ver):
+                    self.seen[spec.name] = state.n + 1
+                    self._done_with(spec, [ahead.handed])
+        except EngineBusy:
+            return
+        finally:
+            ahead.looked.set()
 
     async def read_step(self, spec: VectorSpec) -> Step | None:
         """Read state, records and the records' documents, in one snapshot; None where nothing is to be applied."""
         handed = list(self._handed.get(spec.name, ()))
-        step = await self.records.in_snapshot(partial(self._read_step, spec, handed))
-        if handed:
-            done = {id(one) for one in handed if step is None or not one.records.isdisjoint(step.ids)}
-            self._handed[spec.name] = [one for one in self._handed[spec.name] if id(one) not in done]
-        return step
+        return await self.records.in_snapshot(partial(self._read_step, spec, handed))
+
+    def _done_with(self, spec: VectorSpec, handed: Iterable[Handed]) -> None:
+        done = {id(one) for one in handed}
+        self._handed[spec.name] = [one for one in self._handed.get(spec.name, ()) if id(one) not in done]
 
     async def _read_step(
         self, spec: VectorSpec, handed: Sequence[Handed], session: AsyncClientSession | None
@@ -137,18 +168,23 @@ class AsyncTableCopies(AsyncTableBuilds):
         if look.state is None or not self.usable(spec, look.state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
         records = batch(look.records.values(), _KEYS_PER_PUBLICATION)
+        ids = [record.id for record in records]
+        left = {record.id: record for record in look.unstamped}
+        for id in ids:
+            del left[id]
+        self._done_with(spec, [one for one in handed if one.records.isdisjoint(left)])
         if not records:
             return None
         self.seen[spec.name] = look.state.n
-        touched = keys_of(records)
+        touched = await aio.in_thread(keys_of, records)
         fields = look.state.filters
         needed = {field.path.partition(".")[0] for field in fields}
         complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
         known = await aio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
         documents = await self.records.documents(spec, lacking, fields, known.values(), session=session)
-        rows = table_rows(spec, documents, fields)
-        return Step(look.state, [record.id for record in records], list(touched), rows)
+        rows = await aio.in_thread(table_rows, spec, documents, fields)
+        return Step(look.state, ids, list(touched), rows, more=not all(record.open for record in left.values()))
 
     async def write_step(self, spec: VectorSpec, step: Step) -> int | None:
         """Write what was read to the table, from its published version on; the version made.
@@ -172,45 +208,19 @@ class AsyncTableCopies(AsyncTableBuilds):
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
-        look, documents, mirrored = await self.records.in_snapshot(
+        look, documents = await self.records.in_snapshot(
             partial(self._read_all, spec, None if copy is None else copy.n)
         )
         state = look.state
         if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
             raise VersionLost(f"{spec.name} has no table in {self.tables.uri} that serves it")
-        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric)
+        held = await self.tables.read(state.table, state.ver, spec.dim, spec.metric, state.filters)
         in_memory = {} if copy is None else await aio.in_thread(copy.compare, look, documents)
-        misfits = await self._misfits(state, mirrored, look.pending)
-        return in_memory | misfits | await aio.in_thread(documents.compare, held, look.pending)
-
-    async def _misfits(
-        self, state: State, documents: Mapping[str, tuple[Any, ...]], leave_out: Collection[str]
-    ) -> dict[str, str]:
-        """The keys of rows whose mirrored fields differ from those of the documents."""
-        if not state.filters:
-            return {}
-        assert state.table is not None
-        assert state.ver is not None
-        rows = await self.tables.mirrored(state.table, state.ver, len(state.filters))
-        return {
-            key: "different" for key, row in rows.items() if key not in leave_out and documents.get(key, row) != row
-        }
+        return in_memory | await aio.in_thread(documents.compare, held, look.pending)
 
     async def _read_all(
         self, spec: VectorSpec, since: int | None, session: AsyncClientSession | None
-    ) -> tuple[Look, Rows, dict[str, tuple[Any, ...]]]:
+    ) -> tuple[Look, Rows]:
         look = await self.records.look(spec.name, await self.engine(), since=since, session=session)
-        rows = await self.records.rows(spec, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, rows, await self.records.mirrored(spec, fields, session) if fields else {}
-
-
-@define
-class Step:
-    """What an applier read, and is about to write and publish."""
-
-    state: State
-    ids: Sequence[ObjectId]
-    touched: Sequence[str]
-    rows: TableRows
-    """Of those touched whose documents have a vector."""
+        return look, await self.records.rows(spec, fields, session=session)

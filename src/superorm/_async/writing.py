@@ -12,6 +12,7 @@ from superorm._async.recomputing import computed_of, recompute, recompute_outdat
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._io.progress import Progress
 from superorm.codec import documents
+from superorm.codec.flat import dump_new
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Find
 from superorm.compile.writes import (
@@ -91,8 +92,9 @@ class AsyncWriting:
                 )
         elif is_insert(statement):
             self._plan = statement
-            self._objects = build_objects(statement)
-            self._check_outside(statement)
+            self._objects, self._kinds = build_objects(statement)
+            if not statement._upserts:
+                work.tracker.check_outside(self._objects, self._kinds, "insert()")
         else:
             raise no_statement(statement)
 
@@ -103,16 +105,12 @@ class AsyncWriting:
 
     def check(self) -> None:
         """Raise `UnsupportedError`, `SessionError` for what cannot be done in the state that the session is in."""
-        if is_insert(self._plan):
-            self._check_outside(self._plan)  # a flush may have added some
+        if is_insert(self._plan) and not self._plan._upserts:
+            self._work.tracker.check_still_outside(self._objects, self._kinds, "insert()")
         if isinstance(self._plan, MergePlan) and self._work.server_session is not None:
             raise UnsupportedError(
                 "merge_into(): the server has no $merge in transactions; commit() or rollback() first"
             )
-
-    def _check_outside(self, statement: Insert[Any]) -> None:
-        if not statement._upserts:
-            self._work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
 
     async def ahead(self) -> None:
         """Have the texts encoded that the statement is about to leave in sources, so that no transaction waits for it.
@@ -125,7 +123,7 @@ class AsyncWriting:
             return
         try:
             if is_insert(plan):
-                await encode_objects(self._work, self._objects, None)
+                await encode_objects(self._work, self._objects, self._kinds, None)
             elif isinstance(plan, UpdatePlan):
                 await encode_sources(self._work, plan, self._new)
         except SuperormError:
@@ -172,8 +170,11 @@ class AsyncWriting:
         await self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
-        if tracked or specs or self._returned is not None:
-            there = await self._keys_of(upserts)
+        by_class = any(upsert.redeclared for upsert in upserts)
+        if tracked or specs or self._returned is not None or by_class:
+            found = await self._there(upserts)
+            there = {identity: document["_id"] for identity, document in found.items()}
+            upserts = [upsert.of_class(found.get(upsert.identity, {})) for upsert in upserts]
         keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
         async with self._work.recorded({spec: _once(keys) for spec in specs}):
             try:
@@ -184,28 +185,28 @@ class AsyncWriting:
         _inserted(self._work, mapping, result.upserted)
         await refresh(self._work, mapping.collection, list(there.values()))
         if self._returned is not None:
-            there = await self._keys_of(upserts)
-            await self._read_rows([there[upsert.identity] for upsert in upserts])
+            found = await self._there(upserts)
+            await self._read_rows([found[upsert.identity]["_id"] for upsert in upserts])
         inserted = [_key(mapping, key) for key in result.upserted]
         return Written(result.matched - len(inserted), result.modified, upserted_keys=inserted)
 
     async def _upserts(self, statement: Insert[Any]) -> list[Upsert]:
         mapping = class_map(statement._root)
-        await _compute(self._work, self._objects, None)
+        await _compute(self._work, by_class(self._objects), None)
         by = [mapping.by_attribute[field._parts[0].attribute] for field in statement._by] or [mapping.key]
         found: list[Upsert] = []
         for instance, row in zip(self._objects, statement._rows, strict=True):
             own = class_map(instance.__class__)
             given = own.by_attribute if row is instance else row
-            found.append(upsert_of(own, by, documents.dump(own, instance), given))
+            found.append(upsert_of(own, by, documents.dump(own, instance), instance, given))
         return found
 
-    async def _keys_of(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Any]:
-        """The keys of those documents that are there, by the values that identify them."""
-        found: dict[tuple[str, ...], Any] = {}
+    async def _there(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+        """What identifies those documents that are there, and their keys, by the values that identify them."""
+        found: dict[tuple[str, ...], Mapping[str, Any]] = {}
         for read in reads_of(upserts):
             for document in await self._backend.read(read, session=self._work.server_session):
-                found.setdefault(identity_of(document, upserts[0].by), document["_id"])
+                found.setdefault(identity_of(document, upserts[0].by), document)
         return found
 
     async def _update(self, plan: UpdatePlan) -> Written:
@@ -377,14 +378,10 @@ def _stored_key(mapping: ClassMap, key: Any) -> Any:
     return mapping.key.type.to_bson(key)
 
 
-async def _compute(
-    work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None
-) -> dict[ClassMap, list[Any]]:
-    """Compute the vectors of new objects; the objects by class."""
-    groups = by_class(objects)
+async def _compute(work: AsyncUnitOfWork, groups: Mapping[ClassMap, Sequence[Any]], report: Progress | None) -> None:
+    """Compute the vectors of new objects, given by class."""
     computed = [need for mapping, group in groups.items() for need in needs(mapping, group, ())]
     await work.db.vector_models.compute(computed, work.encoded, report, wait=work.server_session is None)
-    return groups
 
 
 def _inserted(work: AsyncUnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
@@ -395,10 +392,12 @@ def _inserted(work: AsyncUnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> 
 
 async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
-    if any(class_map(kind).relationships for kind in set(map(type, objects))):
+    groups = by_class(objects)
+    if any(mapping.relationships for mapping in groups):
         objects = with_referred(objects, work.tracker, work.history)
-    groups = await _compute(work, objects, report)
-    works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
+        groups = by_class(objects)
+    await _compute(work, groups, report)
+    works = [Work(mapping, group, dump_new(mapping, group)) for mapping, group in groups.items()]
     plan = plan_flush(works, others=await work.others(groups))
     await work.carry_out(plan)
     for one in works:

@@ -18,8 +18,10 @@ from superorm.exc import SessionError
 
 __all__ = [
     "Background",
+    "Event",
     "Lock",
     "Repeated",
+    "at_once",
     "call",
     "caller",
     "collecting",
@@ -62,6 +64,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         if not running.cancelled():
             running.exception()  # given up with the result
         raise
+
+
+def at_once(function: Callable[[], Awaitable[object]]) -> None:
+    """What a constructor would wait for, and cannot: nothing is called."""
 
 
 async def in_loop(
@@ -146,6 +152,27 @@ def name_of(caller: object) -> str:
     if isinstance(caller, asyncio.Task):
         return f"task {caller.get_name()!r}"  # pyright: ignore[reportUnknownMemberType]
     return next((f"thread {thread.name!r}" for thread in threading.enumerate() if thread.ident == caller), "a thread")
+
+
+class Event:
+    """What tasks wait for that others bring about."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """It has come about."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether it has come about."""
+        return self._event.is_set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for it, at most so long; whether it has come about."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), seconds)
+        return self._event.is_set()
 
 
 class Background:

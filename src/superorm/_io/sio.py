@@ -17,8 +17,10 @@ from superorm.exc import SessionError
 
 __all__ = [
     "Background",
+    "Event",
     "Lock",
     "Repeated",
+    "at_once",
     "call",
     "caller",
     "collecting",
@@ -34,6 +36,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Event = threading.Event
 Lock = threading.Lock
 sleep = time.sleep
 caller = threading.get_ident
@@ -42,6 +45,11 @@ caller = threading.get_ident
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the function."""
     return function(*args, **kwargs)
+
+
+def at_once(function: Callable[[], object]) -> None:
+    """Call the function in a constructor."""
+    function()
 
 
 def here() -> object:

@@ -24,7 +24,6 @@ from superorm._sync.query import Queries
 from superorm._sync.session import Session
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
-from superorm._sync.vector_reencode import Reencoding
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.model import Model
@@ -40,7 +39,6 @@ from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
-from superorm.vectors._sync.atlas import AtlasVectorIndex
 from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
@@ -73,9 +71,11 @@ def _capabilities(parts: Parts) -> Capabilities:
     """What the backend can do, less what the metadata's place makes impossible."""
     capabilities = parts.data_backend.capabilities()
     shared = parts.metadata.shares_transactions_with(parts.data_backend)
-    vectors = parts.vector_database
-    lag = vectors.lag if isinstance(vectors, AtlasVectorIndex) else None
-    return evolve(capabilities, shared_metadata_transaction=capabilities.transactions and shared, search_index_lag=lag)
+    return evolve(
+        capabilities,
+        shared_metadata_transaction=capabilities.transactions and shared,
+        search_index_lag=parts.vector_database.lag,
+    )
 
 
 class DB:
@@ -192,6 +192,7 @@ class DB:
         if not self._prepared:
             for name in (COLLECTION, INDEXES):
                 parts.data_backend.create_collection(name)
+            self.vector_models.announcements.prepare()
             self.components.prepare()
             self._prepared = True
 
@@ -243,6 +244,11 @@ class DB:
                 stack.callback(self.twins.close)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the DB has been used, so that its `capabilities` are known."""
+        return self._capabilities is not None
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the parts together can do. Raises `ConfigurationError` before the DB's first use."""
         if self._capabilities is None:
@@ -252,7 +258,7 @@ class DB:
     # Documents
 
     def session(self, **options: Unpack[SessionOptions]) -> Session:
-        """A new session. Raises `ConfigurationError` for options that cannot be."""
+        """A new session. Raises `ConfigurationError` for options that cannot be, `UnsupportedError` as that does."""
         return Session(self, **options)
 
     @contextmanager
@@ -363,6 +369,8 @@ class DB:
         self.prepare()
         with reporting(progress) as report:
             if reencode:
+                from superorm._sync.vector_reencode import Reencoding
+
                 reencoding = Reencoding(self.parts.data_backend, self.vectors, self.vector_models, field)
                 reencoding.run(report)
             else:

@@ -22,8 +22,6 @@ from superorm.config import Settings, data_dir, hide_password
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
-from superorm.vectors._sync.atlas import AtlasVectorIndex
-from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def _check_schemes(settings: Settings) -> None:
                 "atlas:// is the search of a MongoDB server, and mongomock has none; use memory://"
             )
     if (uri := _store_of(settings)) is not None:
-        LanceVectorIndex(uri)  # raises where it names no bucket
+        _lance(uri)  # raises where it names no bucket
         if scheme_of(settings.data_backend) == "mongomock":
             raise UnsupportedError(f"{hide_password(uri)} is for all machines, and mongomock is not; use memory://")
     if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
@@ -116,9 +114,8 @@ def _server_parts(settings: Settings, url: str, database: str | None, opened: Ex
     else:
         artifacts = MongoArtifactStore(client, name=_bucket(settings, name))
     vectors = _vectors(settings, url, name)
-    if isinstance(vectors, AtlasVectorIndex):
-        vectors.serve(backend)
-        vectors.server()
+    vectors.serve(backend)
+    vectors.check_server()
     return Parts(backend, metadata, artifacts, vectors, closers)
 
 
@@ -194,13 +191,21 @@ def _vectors_at(vectors: str, settings: Settings, url: str, name: str) -> Vector
     if find_spec("lancedb") is None:
         raise ConfigurationError('lancedb:// needs LanceDB: pip install "superorm-mongodb[lance]"')
     if (uri := _store_of(settings)) is not None:
-        return LanceVectorIndex(uri)
+        return _lance(uri)
     if vectors.partition("://")[2]:
-        return LanceVectorIndex(str(path_of_url(vectors)))
-    return LanceVectorIndex(str(lance_directory(data_dir(), url, name)))
+        return _lance(str(path_of_url(vectors)))
+    return _lance(str(lance_directory(data_dir(), url, name)))
 
 
-def _atlas(url: str) -> AtlasVectorIndex:
+def _lance(uri: str) -> VectorDatabase:
+    from superorm.vectors._sync.lancedb import LanceVectorIndex
+
+    return LanceVectorIndex(uri)
+
+
+def _atlas(url: str) -> VectorDatabase:
+    from superorm.vectors._sync.atlas import AtlasVectorIndex
+
     return AtlasVectorIndex(**numbers_of_url(url, ("lag", "timeout")))
 
 

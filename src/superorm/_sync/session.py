@@ -53,12 +53,13 @@ class Session(EventTarget):
 
     The transaction starts at the first flush or statement that writes.
     On backends without transactions only `flush`, `commit` and such statements write, and `rollback` restores
-    objects only; `require_transaction` makes the first flush raise `UnsupportedError` there.
+    objects only; with `require_transaction` a session raises `UnsupportedError` there when it is made,
+    or, where its DB has not been opened and making it cannot wait, in ``async with`` or its first call that is awaited.
     The other options are PyMongo's, and go before those of the DB: `read_concern`, `write_concern`,
     `read_preference`, `max_commit_time_ms`, and `causal_consistency`, with which each operation sees those before it
     on whatever member of a cluster it runs.
     A `Session` also takes the `DB` that ``connect(url)`` gives, and opens its synchronous twin.
-    One thread or task uses a session at a time. Raises `ConfigurationError`.
+    One thread or task uses a session at a time. Raises `ConfigurationError`, `UnsupportedError`.
     """
 
     def __init__(self, db: DB | SyncDB, **options: Unpack[SessionOptions]) -> None:
@@ -70,8 +71,15 @@ class Session(EventTarget):
         self._reading = Reading(self._work)
         self._states = States(self._work)
         self._tracker = self._work.tracker
+        if self._work.requires_transaction:
+            sio.at_once(self.db.open)
+            if db.is_open:  # a DB from a URL is, where its synchronous twin is not
+                self._work.check_transactions(db.capabilities)
 
     def __enter__(self) -> Self:
+        if self._work.requires_transaction:
+            self.db.open()
+            self._work.check_transactions(self.db.capabilities)
         return self
 
     def __exit__(
@@ -113,6 +121,7 @@ class Session(EventTarget):
         that showed it by its key, are as the user set them.
 
         What its loaded relationships show stays in the session, unless their cascade has ``expunge``.
+        Raises `SessionError` where the document is not in the session.
         """
         self._alone.check("expunge")
         self._work.cascades.expunge(instance)
@@ -335,9 +344,9 @@ class Session(EventTarget):
         self._tracker.check_outside(objects, kinds, "bulk_insert()")
         with reporting(progress) as report:
             self._work.ready()
-            encode_objects(self._work, objects, report)
+            encode_objects(self._work, objects, kinds, report)
             self._work.before_inserts()
-            self._tracker.check_outside(objects, kinds, "bulk_insert()")  # the flush may have added some
+            self._tracker.check_still_outside(objects, kinds, "bulk_insert()")
             with self._work.failing():
                 self._tracker.undo.be_unsure()
                 return insert_objects(self._work, objects, report)

@@ -44,7 +44,11 @@ class sessionmaker(EventTarget):
         self._options = merged
 
     def __call__(self, **options: Unpack[SessionOptions]) -> Session:
-        """A new session. Raises `SessionError` where no DB is configured, `ConfigurationError` for wrong options."""
+        """A new session.
+
+        Raises `SessionError` where no DB is configured, `ConfigurationError` for wrong options, and `UnsupportedError`
+        as the session does.
+        """
         if self._db is None:
             raise SessionError(f"this {type(self).__name__} has no DB yet; call configure(db) first")
         merged = self._options.copy()

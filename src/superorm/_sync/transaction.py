@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from superorm._sync.query import Queries
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
+from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
 from superorm.schema.vector_spec import VectorPath, VectorSpec
-from superorm.unitofwork.writes import Write
+from superorm.unitofwork.writes import Insert, Write
 from superorm.vectors.handing import Handed
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Transaction:
         self.db = db
         self.server_session: ClientSession | None = None
         """The one whose transaction is open."""
+        self.began = 0.0
+        """When it was begun (seconds, monotonic): it sees all that was committed before."""
         self.wrote = False
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
@@ -58,6 +62,7 @@ class Transaction:
         """The parts of the DB, which is opened now if need be."""
         parts = self.db.open()
         if self._backend is None:
+            self.check_transactions(self.db.capabilities)
             backend, queries = parts.data_backend, self.db.queries
             if self._concerns != DEFAULTS:
                 backend = backend.with_concerns(self._concerns)
@@ -84,11 +89,13 @@ class Transaction:
         """The server session to read with: that of the open transaction, else the causally consistent one, if any."""
         return self.server_session or self._causal
 
-    def check_transactions(self) -> None:
+    def check_transactions(self, capabilities: Capabilities) -> None:
         """Raise `UnsupportedError` where the session requires transactions, and there are none."""
-        capabilities = self.db.capabilities
         if self.requires_transaction and not capabilities.transactions:
-            raise UnsupportedError(f"{capabilities.backend} has no transactions, and this session requires them")
+            raise UnsupportedError(
+                f"{capabilities.backend} has no transactions here, and this session requires them; connect to a "
+                "replica set, or leave out require_transaction"
+            )
 
     def begin(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction to write in, where there are any, unless it is open.
@@ -111,11 +118,11 @@ class Transaction:
         self.db.ensure_collections(collections)
         for spec in known:  # its index cannot be made once the transaction is open
             self.db.vectors.ensure(spec)
+        self.began = time.monotonic()
         self.server_session = self._stack.enter_context(self.backend.transaction(self._causal))
 
     def check_writing(self) -> None:
-        """Raise `UnsupportedError`, `ConfigurationError` where the session cannot write."""
-        self.check_transactions()
+        """Raise `ConfigurationError` where the session cannot write."""
         if self.db.capabilities.transactions:
             self._concerns.check_transaction()
 
@@ -144,10 +151,14 @@ class Transaction:
         else:
             yield
             records = self.db.vectors.records(touched)
-            for record in records:
-                self.backend.write(record, session=self.server_session)
+            self.write_records(records)
             self._handed += self.db.vectors.handing(specs, records, writes)
         self._touched.update(specs)
+
+    def write_records(self, records: Sequence[Insert]) -> None:
+        """Write the records of vectors into the transaction."""
+        for record in records:
+            self.backend.write(record, session=self.server_session)
 
     def end(self) -> None:
         """Commit what is open. Raises `SessionError` where it was ended by something else."""
@@ -158,7 +169,8 @@ class Transaction:
             )
         self.db.open()  # in the right event loop
         try:
-            self._stack.close()  # commits
+            with self.db.vectors.ahead(self._handed):
+                self._stack.close()  # commits
         except BaseException as error:
             self.doubtful = not has_error_label(error, "TransientTransactionError")
             self.wrote = self.wrote or self.doubtful

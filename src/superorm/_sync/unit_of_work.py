@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ from superorm.unitofwork.link_history import LinkHistory
 from superorm.unitofwork.relations import concern, synchronize
 from superorm.unitofwork.stale import must_match, stale_documents, stale_error
 from superorm.unitofwork.tracking import Tracker
-from superorm.unitofwork.writes import Insert
+from superorm.unitofwork.writes import Insert, Update, UpdateOp
+from superorm.vectors.records import COLLECTION
 
 if TYPE_CHECKING:
     from superorm._sync.db import DB
@@ -40,6 +41,10 @@ __all__ = ["UnitOfWork"]
 
 
 _FLUSHES = "flushes"
+
+
+class _Superseded(Exception):
+    """What a transaction holds is of a version that is not in use any more, or not for long; nothing else is in it."""
 
 
 class UnitOfWork(Transaction):
@@ -58,6 +63,8 @@ class UnitOfWork(Transaction):
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
         self._rolling_back = False
+        self._unlooked = False
+        """Whether a flush can be begun again, with other versions of models than those that it took for granted."""
 
     def check_usable(self) -> None:
         """Raise `PendingRollbackError` after an error in writing, or one of the server in a transaction."""
@@ -135,24 +142,35 @@ class UnitOfWork(Transaction):
         if not any(pending) and not tracker.deleted:
             return False
         self.ready()
-        self.check_transactions()
         new, changed = self.events.before(tracker, pending, self._look)
         computed = [
             need
             for mapping in dict.fromkeys([*new, *changed])
             for need in needs(mapping, new.get(mapping, ()), changed.get(mapping, ()))
         ]
-        if computed:
-            self.db.vector_models.compute(computed, self.encoded, report, wait=self.server_session is None)
-        works = tracker.work(new, changed)
-        others = self.others(work.mapping for work in works)
-        plan = plan_flush(works, transaction=self.db.capabilities.transactions, others=others)
-        if not plan.writes:
-            return False
-        tracker.check_free(plan)
-        if len(plan.writes) > 1 and not self.db.capabilities.transactions:
-            _check(plan)  # the first write could not be undone
-        self.carry_out(plan, tracker)
+        transactions, begins = self.db.capabilities.transactions, self.server_session is None
+        for unlooked in (transactions and begins, False):
+            if computed:
+                compute = self.db.vector_models.compute
+                compute(computed, self.encoded, report, wait=begins, unlooked=unlooked)
+            works = tracker.work(new, changed)
+            others = self.others(work.mapping for work in works)
+            plan = plan_flush(works, transaction=transactions, others=others)
+            if not plan.writes:
+                return False
+            tracker.check_free(plan)
+            if len(plan.writes) > 1 and not transactions:
+                _check(plan)  # the first write could not be undone
+            self._unlooked = unlooked
+            try:
+                self.carry_out(plan, tracker)
+                break
+            except _Superseded:
+                sio.shielded(self.abort)
+                self.forget()
+                self.encoded.made = {}
+            finally:
+                self._unlooked = False
         return self.events.after(plan)
 
     def _look(self) -> Pending:
@@ -206,7 +224,8 @@ class UnitOfWork(Transaction):
                 raise
 
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
-        computed = computed_of((mapping for mapping, *_ in (*plan.inserted, *plan.updated)), plan.touched)
+        written = [*(mapping for mapping, *_ in plan.inserted), *(mapping for mapping, _ in plan.updated)]
+        computed = computed_of(written, plan.touched)
         with self.recorded(plan.touched, plan.writes):
             try:
                 self._write(plan)
@@ -217,6 +236,21 @@ class UnitOfWork(Transaction):
         if recomputed:
             for field, keys in computed.items():
                 refresh(self, field.mapping.collection, keys)
+
+    def write_records(self, records: Sequence[Insert]) -> None:
+        """The same, and by the same command a look whether another version of a model was announced."""
+        models, encoded = self.db.vector_models, self.encoded
+        look = models.look(encoded) if records else None
+        if look is None:
+            super().write_records(records)
+            return
+        documents = [document for record in records for document in record.documents]
+        new = [UpdateOp(q={"_id": one["_id"]}, u={"$setOnInsert": one}, upsert=True) for one in documents]
+        done = self.backend.write(Update(COLLECTION, [look, *new]), session=self.server_session)
+        if done.matched > len(new):
+            models.found(encoded, look["q"]["token"], self.began)
+        elif models.superseded(encoded, look["q"]["token"]) and self._unlooked:
+            raise _Superseded
 
     def _write(self, plan: FlushPlan) -> None:
         backend = self.backend

@@ -19,14 +19,12 @@ from superorm._io.progress import Progress
 from superorm._sync.vector_records import READERS, VectorRecords
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
-from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
-from superorm.vectors import upkeep
+from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._sync.lease import Lease, leased
 from superorm.vectors._sync.protocol import VectorTables
-from superorm.vectors.errors import EngineBusy, VersionLost
+from superorm.vectors.errors import VersionLost
 from superorm.vectors.mirror import TableRows, projection, table_rows
-from superorm.vectors.records import Coming, Look, Made, State, keys_of
-from superorm.vectors.upkeep import index_for, is_due, lacking
+from superorm.vectors.records import Look, Made, State, keys_of
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -38,14 +36,9 @@ __all__ = ["TableBuilds"]
 _log = logging.getLogger("superorm.vectors")
 
 _KEYS_PER_APPEND = 20_000
-_TIDY_EVERY = 32
-"""Publications between two searches for what is superseded."""
 _BUILDING = timedelta(days=1)
 """How long a build may take before its table counts as left behind."""
 _ATTEMPTS = 5
-_KNOWN_AFTER = timedelta(seconds=100)
-"""So long after an announcement every program has read it, and what it wrote without knowing of it is committed."""
-_A_MOMENT = 0.25
 
 
 class TableBuilds:
@@ -58,9 +51,6 @@ class TableBuilds:
         self.seen: dict[str, int] = {}
         """The newest publication that was seen of each index."""
         self._engine: str | None = None
-        self._tidied: dict[str, int] = {}
-        self._in_vain: dict[str, IndexSpec] = {}
-        """Indexes that could not be built, and are not tried again."""
 
     def engine(self) -> str:
         """The engine's id; opens the engine."""
@@ -92,104 +82,13 @@ class TableBuilds:
         """Build the table anew from the documents, beside writers."""
         self._engine = None
         self.records.register(spec.name, self.engine())
-        self._build(spec, spec.filter_fields, progress)
+        self.build(spec, spec.filter_fields, progress)
 
-    def due(self, spec: VectorSpec) -> bool:
-        """Whether the table is to be made anew now: it lacks fields to mirror, or is large, and to be copied.
+    def state(self, spec: VectorSpec) -> State | None:
+        """That of the index and this engine as it is now."""
+        return self.records.look(spec.name, self.engine()).state
 
-        Small ones are copied when they were changed.
-        """
-        if spec.filter_fields and lacking(spec, self.records.look(spec.name, self.engine()).state):
-            return True
-        large = Count(spec.collection, {}, upkeep.INDEXED_FROM)
-        if self.backend.read(large)[0]["n"] < upkeep.INDEXED_FROM:
-            return False
-        return self._due(spec, self.records.look(spec.name, self.engine()).state) is not None
-
-    def _due(self, spec: VectorSpec, state: State | None) -> Made | None:
-        """How the table is to be made, if it is to be copied now."""
-        if state is None or state.table is None or state.ver is None or not self.usable(spec, state):
-            return None
-        rows, now = self.tables.count(state.table, state.ver), datetime.now(UTC)
-        index = index_for(spec, state, rows, self.tables.resident.limit)
-        if index is not None and self._in_vain.get(spec.name) == index:
-            return None
-        return Made(state.n, now, index, state.filters) if is_due(spec, state, rows, index, now) else None
-
-    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Remove what no reader needs, and copy the table where that is due, unless another process is at it.
-
-        Nobody waits for it: it takes the writer's lock only for what was recorded meanwhile.
-        Once it is not to `go_on` it ends soon; an index that takes long to be finished is left, and not published.
-        """
-        try:
-            with self.lock(spec, ".upkeep", patience=0):
-                state = self.records.look(spec.name, self.engine()).state
-                if state is not None and self.usable(spec, state) and lacking(spec, state):
-                    self._mirror(spec, state, go_on)
-                    state = self.records.look(spec.name, self.engine()).state
-                made = self._due(spec, state)
-                if state is not None and made is not None:
-                    self._renew(spec, state, made, go_on)
-                if state is not None and (made is not None or state.n >= self._tidied.get(spec.name, 0)):
-                    self._tidied[spec.name] = state.n + _TIDY_EVERY
-                    self._tidy(spec)
-        except EngineBusy:
-            return
-        except VersionLost as error:
-            _log.info("%s", error)
-
-    def _tidy(self, spec: VectorSpec) -> None:
-        """Remove tables and records that no reader needs."""
-        state = self.records.look(spec.name, self.engine()).state
-        over = [] if state is None else [name for name, at in state.drop.items() if at < datetime.now(UTC)]
-        for name in over:
-            self.tables.drop(f"{self.prefix(spec)}-{name}")
-        if over:
-            gone = {f"drop.{name}": "" for name in over}
-            self.records.update_state(spec.name, self.engine(), {"$unset": gone})
-        self.records.prune(spec.name)
-
-    def _mirror(self, spec: VectorSpec, state: State, go_on: Callable[[], bool]) -> None:
-        """Announce the fields that the table lacks; once every program records their changes, build it with them."""
-        wanted, coming = lacking(spec, state), state.coming
-        if coming is None or not {*wanted} <= {*coming.filters}:
-            others = () if coming is None else coming.filters
-            announced = {*others, *wanted}.difference(state.filters)
-            coming = Coming(datetime.now(UTC), tuple(sorted(announced, key=lambda field: field.path)))
-            update = {"$set": {"coming": coming.as_document()}}
-            self.records.update_state(spec.name, self.engine(), update)
-        while datetime.now(UTC) < coming.at + _KNOWN_AFTER:
-            if not go_on():
-                return
-            sio.sleep(_A_MOMENT)
-        self._build(spec, [*dict.fromkeys((*state.filters, *coming.filters))], go_on=go_on)
-
-    def _renew(self, spec: VectorSpec, state: State, made: Made, go_on: Callable[[], bool]) -> None:
-        """Copy the published version without a lock, then, under the lock, read again what was recorded since.
-
-        Raises ``VersionLost``.
-        """
-        assert state.table is not None
-        assert state.ver is not None
-        table, done, left = self._begin(spec, made.filters), False, False
-        try:
-            copied = self.tables.copy(state.table, state.ver, table, go_on)
-            if copied and made.index is not None:
-                self._in_vain[spec.name] = made.index
-                left = not self.tables.build_index(table, spec.metric, made.index, go_on)
-                del self._in_vain[spec.name]
-            done = copied and not left
-        finally:
-            if not done and not left:
-                self._give_up(spec, table)
-        if left:  # it is still being written, and is removed when that is done, or later
-            over = {f"drop.{table.rpartition('-')[2]}": datetime.now(UTC) + READERS}
-            self.records.update_state(spec.name, self.engine(), {"$set": over})
-        if done:
-            self._finish(spec, table, Look(state, since=state.n), state.norm or 0.0, made)
-
-    def _begin(self, spec: VectorSpec, fields: Sequence[FilterField]) -> str:
+    def begin(self, spec: VectorSpec, fields: Sequence[FilterField]) -> str:
         """Make a table, which counts as left behind unless it is published."""
         name = str(ObjectId())
         building = {"$set": {f"drop.{name}": datetime.now(UTC) + _BUILDING}}
@@ -198,13 +97,13 @@ class TableBuilds:
         self.tables.create(table, spec.dim, fields)
         return table
 
-    def _give_up(self, spec: VectorSpec, table: str) -> None:
+    def give_up(self, spec: VectorSpec, table: str) -> None:
         """Remove a table that was begun, and is surely not published."""
         self.tables.drop(table)
         begun = {f"drop.{table.rpartition('-')[2]}": ""}
         self.records.update_state(spec.name, self.engine(), {"$unset": begun})
 
-    def _finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
+    def finish(self, spec: VectorSpec, table: str, noted: Look, norm: float, made: Made) -> None:
         """Publish a table; one of which that is in doubt is left to be removed later. Raises ``VersionLost``."""
         try:
             for _ in range(_ATTEMPTS):
@@ -214,7 +113,7 @@ class TableBuilds:
             where = f"its table in {self.tables.uri}"
             raise VersionLost(f"{spec.name}: {where} could not be built, as its state kept changing")
         except VersionLost:
-            self._give_up(spec, table)
+            self.give_up(spec, table)
             raise
 
     def build_unless(self, spec: VectorSpec) -> None:
@@ -225,18 +124,17 @@ class TableBuilds:
         self.records.register(spec.name, self.engine())
         with self.lock(spec, ".build"):
             if not self._served(spec):
-                state = self.records.look(spec.name, self.engine()).state
-                before = () if state is None else state.filters
-                self._build(spec, [*dict.fromkeys((*before, *spec.filter_fields))])
+                fields, _ = self.records.to_mirror(spec, self.engine())
+                self.build(spec, fields)
 
     def _served(self, spec: VectorSpec) -> bool:
-        state = self.records.look(spec.name, self.engine()).state
+        state = self.state(spec)
         if not self.usable(spec, state) or state is None or state.table is None or state.ver is None:
             return False
         self.seen[spec.name] = state.n
         return self.tables.has(state.table, state.ver)
 
-    def _build(
+    def build(
         self,
         spec: VectorSpec,
         fields: Sequence[FilterField],
@@ -247,7 +145,7 @@ class TableBuilds:
 
         Nothing is published where it was not to go on.
         """
-        table, done = self._begin(spec, fields), False
+        table, done = self.begin(spec, fields), False
         noted, norm = Look(None), 0.0
         try:
             noted = self.records.everything(spec.name, self.engine())
@@ -255,9 +153,9 @@ class TableBuilds:
             done = go_on()
         finally:
             if not done:
-                self._give_up(spec, table)
+                self.give_up(spec, table)
         if done:
-            self._finish(spec, table, noted, norm, Made(0, datetime.now(UTC), None, tuple(fields)))
+            self.finish(spec, table, noted, norm, Made(0, datetime.now(UTC), None, tuple(fields)))
 
     def fill(
         self,
@@ -292,7 +190,7 @@ class TableBuilds:
     def _append(
         self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
     ) -> float:
-        rows = table_rows(spec, documents, fields)
+        rows = sio.in_thread(table_rows, spec, documents, fields)
         self.tables.append(table, rows.keys, rows.rows, rows.columns)
         return rows.norm
 
@@ -340,9 +238,10 @@ class TableBuilds:
         else:
             look = self.records.look(spec.name, self.engine(), since=noted.since, session=session)
         known = {record.id for record in noted.records.values() if not record.open}
-        touched = keys_of(record for record in look.records.values() if record.id not in known)
+        new = [record for record in look.records.values() if record.id not in known]
+        touched = sio.in_thread(keys_of, new)
         documents = self.records.documents(spec, touched, fields, session=session)
-        return look, list(touched), table_rows(spec, documents, fields)
+        return look, list(touched), sio.in_thread(table_rows, spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:
         """How the names of the index's tables begin; also the name of its lock."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,22 +14,18 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm._sync.vector_atlas import AtlasCopies
+from superorm._sync.vector_ahead import Ahead, aheads_of
 from superorm._sync.vector_listing import Listing, MatchingLists
-from superorm._sync.vector_memory import MemoryCopies
-from superorm._sync.vector_quick import quick_search
+from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
-from superorm._sync.vector_tables import TableCopies
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
-from superorm.vectors._sync.atlas import AtlasVectorIndex
-from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
@@ -49,6 +46,10 @@ _PAUSE = 0.25
 """Seconds between two runs of the applier: each publication makes every reader's version stale."""
 _KEEPING = 5.0
 """Seconds between two looks whether a copy is to be put in order."""
+_SOON = 120.0
+"""So many seconds are waited in the background; what is to be done later is done at the first occasion then."""
+_AFTER_ERROR = 300.0
+"""Seconds after which a copy that could not be put in order is looked at again."""
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
@@ -69,17 +70,22 @@ class VectorIndexes:
     def __init__(self, backend: DataBackend, engine: VectorDatabase) -> None:
         self.backend = backend
         self.records_of = VectorRecords(backend)
+        engine.serve(backend)
         self.copies = _copies(backend, engine)
+        self._engine = engine
         self._kind = engine.kind
-        self._atlas = engine if isinstance(engine, AtlasVectorIndex) else None
         self._lists = MatchingLists(self.copies)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
         """The paths that the indexes used here hold, by what any class names."""
         self._waiting: set[VectorSpec] = set()
         self._failed: dict[str, Exception] = {}
+        self._aheads: list[Ahead] = []
+        self._applying = False
         self._applier = sio.Background(self._apply_waiting, _PAUSE)
         self._kept: set[VectorSpec] = set()
+        self._later: dict[VectorSpec, float] = {}
+        """Those to be put in order at a time of the monotonic clock."""
         self._keeper = sio.Background(self._keep, _KEEPING)
         self._closing = False
         self._registered = RegisteredIndexes(backend, self._let_go)
@@ -90,8 +96,7 @@ class VectorIndexes:
 
     def open(self) -> None:
         """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
-        if self._atlas is not None:
-            self._atlas.server()
+        self._engine.check_server()
 
     def ensure(self, spec: VectorSpec) -> None:
         """Have the engine know the index: its state registered, and its copy there or built from the documents.
@@ -172,12 +177,31 @@ class VectorIndexes:
         """Before a commit: what to give to `notify` after it, of the documents that its writes insert."""
         found: list[tuple[VectorSpec, Handed]] = []
         for spec in specs:
-            ids = [one["_id"] for record in records for one in record.documents if one["i"] == spec.name]
-            for write in writes:
-                if isinstance(write, Insert) and write.collection == spec.collection:
-                    handed = self.copies.handing(spec, ids, write.documents)
-                    found += [] if handed is None else [(spec, handed)]
+            own = [one for record in records for one in record.documents if one["i"] == spec.name]
+            inserts = [one for one in writes if isinstance(one, Insert) and one.collection == spec.collection]
+            handed = self.copies.handing(spec, own, [document for write in inserts for document in write.documents])
+            found += [] if handed is None else [(spec, handed)]
         return found
+
+    @contextmanager
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> Generator[None]:
+        """Around a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
+
+        It is published once it is committed, and `notify` has the rest applied.
+        """
+        aheads = [] if self._applying else aheads_of(handed)
+        self._aheads += aheads
+        if aheads:
+            self._applier.wake(at_once=True)
+        try:
+            for one in aheads:
+                one.begin()
+            yield
+            for one in aheads:
+                one.committed = True
+        finally:
+            for one in aheads:
+                one.ended.set()
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.
@@ -233,11 +257,12 @@ class VectorIndexes:
         look: Look | None = None
         listing: Listing | None = None
         copy = None if session is None else self.copies.resident(request.spec)
-        if copy is not None and session is not None and request.filter is not None:
+        pushed = None if copy is None else asked_of_memory(self.copies, copy, request)
+        if copy is not None and session is not None and request.filter is not None and pushed is None:
             listing = self._lists.read(copy, request, session)
             look = listing.look
         elif copy is not None and session is not None:
-            quick, look = quick_search(self.copies, self._kind, copy, request, session)
+            quick, look = quick_search(self.copies, self._kind, copy, request, session, pushed)
             if quick is not None:
                 if look is not None and need_of(look) is not None:
                     self.notify([request.spec])
@@ -292,7 +317,7 @@ class VectorIndexes:
             for index, error in self._failed.items()
             if index == name
         ]
-        if self._atlas is None:  # to make a search index, and to wait for it, is no check
+        if self._engine.lag is None:  # to make a search index, and to wait for it, is no check
             self.ensure(spec)
         for record in self.records_of.look(name, self.copies.engine()).records.values():
             if record.open and is_dead(record.id, record.owner):
@@ -332,8 +357,24 @@ class VectorIndexes:
             self._fail(spec, error)
 
     def _apply_waiting(self) -> None:
-        while self._waiting:
-            spec = self._waiting.pop()
+        self._applying = True
+        try:
+            self._write_ahead()
+            self._apply_all()
+        finally:
+            self._applying = False
+
+    def _write_ahead(self) -> None:
+        while self._aheads:
+            one = self._aheads.pop()
+            try:
+                self.copies.write_ahead(one)
+            except Exception as error:  # noqa: BLE001 - logged: its records are applied next, and that tells what fails
+                _log.warning("vectors of %s could not be written beside their commit: %s", one.spec.name, error)
+
+    def _apply_all(self) -> None:
+        waiting, self._waiting = self._waiting, set()  # what comes meanwhile has a pause before it
+        for spec in waiting:
             try:
                 self.apply(spec)
             except Exception as error:  # noqa: BLE001 - kept, logged, and reported by check
@@ -345,12 +386,20 @@ class VectorIndexes:
 
     def _keep(self) -> None:
         """Put the copies in order that were changed, or are due."""
+        now = time.monotonic()
+        self._kept |= {spec for spec, at in self._later.items() if at <= now} - self._kept
         while self._kept and not self._closing:
             spec = self._kept.pop()
+            self._later.pop(spec, None)
             try:
-                self.copies.keep(spec, lambda: not self._closing)
+                after = self.copies.keep(spec, lambda: not self._closing)
             except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
                 _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
+                after = _AFTER_ERROR
+            if after is not None:
+                self._later[spec] = time.monotonic() + after
+        if not self._closing and any(at <= time.monotonic() + _SOON for at in self._later.values()):
+            self._keeper.wake()
         while self._pruned:
             name = self._pruned.pop()
             try:
@@ -362,10 +411,13 @@ class VectorIndexes:
         self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
 
     def _let_go(self) -> None:
-        """From time to time: remove old records that were written for indexes that nobody here applies."""
-        if self._noted:
-            noted, self._noted = self._noted, set()
-            self._pruned |= noted
+        """From time to time: remove old records that were written for indexes that nobody here applies.
+
+        It is an occasion for what was to be done later, too.
+        """
+        noted, self._noted = self._noted, set()
+        self._pruned |= noted
+        if noted or any(at <= time.monotonic() for at in list(self._later.values())):
             self._keeper.wake()
 
     def _fail(self, spec: VectorSpec, error: Exception) -> None:
@@ -379,10 +431,18 @@ class VectorIndexes:
             self.backend.write(Update(COLLECTION, [done]))
 
 
-def _copies(backend: DataBackend, engine: VectorDatabase) -> VectorCopies:
-    """What keeps the copies of an engine."""
-    if isinstance(engine, MemoryVectorIndex):
-        return MemoryCopies(backend, engine)
-    if isinstance(engine, AtlasVectorIndex):
-        return AtlasCopies(backend, engine)
-    return TableCopies(backend, engine)
+def _copies(backend: DataBackend, engine: Any) -> VectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+    match engine.kind:
+        case "atlas":
+            from superorm._sync.vector_atlas import AtlasCopies
+
+            return AtlasCopies(backend, engine)
+        case "memory":
+            from superorm._sync.vector_memory import MemoryCopies
+
+            return MemoryCopies(backend, engine)
+        case _:
+            from superorm._sync.vector_tables import TableCopies
+
+            return TableCopies(backend, engine)

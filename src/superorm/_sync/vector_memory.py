@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,17 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
-from superorm._sync.vector_view import Answer, Unfiltered
+from superorm._sync.vector_view import Answer, Unfiltered, Unhanded
 from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
-from superorm.schema.vector_spec import VectorSpec
+from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
-from superorm.vectors.handing import Handed
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.records import Look, Need, batch, need_of
+from superorm.vectors.push_down import PushDown, numbered, push_down
+from superorm.vectors.records import Look, Made, Need, State, batch, need_of
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Rows
+from superorm.vectors.upkeep import lacking
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -39,9 +41,18 @@ _ALL = 1_000_000
 class MemoryView(Unfiltered):
     """Memory as one snapshot sees it."""
 
+    spec: VectorSpec
     copy: MemoryCopy | None
     look: Look
     need: Need | None
+    collated: bool = False
+    """Whether texts of the collection are compared otherwise than by their characters' numbers."""
+
+    def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
+        """What memory can say of a filter; None where it mirrors no fields."""
+        if self.copy is None or not self.copy.fields:
+            return None
+        return push_down(filter, numbered(self.spec, self.copy.fields, collated=self.collated))
 
     def held(self) -> int | None:
         """The rows in memory; None where it does not remember the snapshot."""
@@ -50,17 +61,18 @@ class MemoryView(Unfiltered):
         return self.copy.rows_seen(self.look)
 
     def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None
         leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
-        found = sio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out, among)
+        condition = None if pushed is None else pushed.condition
+        found = sio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out, among, condition)
         return None if found is None else Answer(*found)
 
 
-class MemoryCopies:
+class MemoryCopies(Unhanded):
     """The indexes of one data backend in this process's memory.
 
     All processes with an index in memory share one engine id, whose publications only bound what is read;
@@ -68,7 +80,6 @@ class MemoryCopies:
     """
 
     def __init__(self, backend: DataBackend, engine: MemoryVectorIndex) -> None:
-        engine.serve(backend)
         self.backend = backend
         self.memory = engine
         self.records = VectorRecords(backend)
@@ -80,6 +91,8 @@ class MemoryCopies:
     def ensure(self, spec: VectorSpec) -> CreateReport:
         """Register the index; its vectors are loaded at first use."""
         self.records.register(spec.name, _ENGINE)
+        if spec.filter_fields:
+            self._mirror(spec)
         return CreateReport()
 
     def view(
@@ -93,10 +106,11 @@ class MemoryCopies:
             copy = self.load(spec, session if outside else None, older_than=copy)
             look = self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if copy is None or look.state is None:
-            return MemoryView(None, look, "build")
+            return MemoryView(spec, None, look, "build")
         if outside:
             self.records.bring_forward(spec, copy, look, session)
-        return MemoryView(copy, look, "apply soon" if need_of(look) else None)
+        need: Need | None = "apply soon" if need_of(look) else None
+        return MemoryView(spec, copy, look, need, self.records.collated(spec))
 
     def load(
         self,
@@ -123,16 +137,6 @@ class MemoryCopies:
             self.memory.resident.put(spec.name, copy)
             return copy
 
-    def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
-    ) -> Handed | None:
-        """Nothing: memory is brought forward in a search's snapshot."""
-        return None
-
-    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
-        """There is no room for any."""
-        return False
-
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None:
         """Stamp the records: every process reads them by their stamps or their ids."""
         look = self.records.look(spec.name, _ENGINE)
@@ -142,15 +146,38 @@ class MemoryCopies:
             self.records.prune(spec.name)
 
     def due(self, spec: VectorSpec) -> bool:
-        """Nothing is ever to be done for memory."""
-        return False
+        """Whether memory lacks fields to mirror."""
+        return bool(spec.filter_fields and lacking(spec, self.records.look(spec.name, _ENGINE).state))
 
-    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Nothing is ever to be done for memory."""
+    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
+        """Have fields be mirrored whose time has come; the seconds after which others are."""
+        return self._mirror(spec)
+
+    def _mirror(self, spec: VectorSpec) -> float | None:
+        """Have every process load the fields that memory lacks, as soon as every program records their changes.
+
+        Gives the seconds until then.
+        """
+        fields, later = self.records.to_mirror(spec, _ENGINE)
+        state = self.records.look(spec.name, _ENGINE).state
+        if later is None and state is not None and not {*fields} <= {*state.filters}:
+            self._make(spec, state, fields)
+        return later
+
+    def _make(self, spec: VectorSpec, state: State, fields: Sequence[FilterField]) -> None:
+        """Have every process load its copy anew, with these fields."""
+        made = Made(state.n, datetime.now(UTC), None, tuple(fields))
+        change: dict[str, Any] = {"$set": {"made": made.as_document(), "table": str(ObjectId())}}
+        if state.coming is not None:
+            change["$pull"] = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
+        self.records.update_state(spec.name, _ENGINE, change)
 
     def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
-        """Load the index anew from the documents."""
+        """Load the index anew from the documents, with the fields that the class names now."""
         self.ensure(spec)
+        state = self.records.look(spec.name, _ENGINE).state
+        if state is not None and state.filters != spec.filter_fields:
+            self._make(spec, state, spec.filter_fields)
         self.memory.resident.drop(spec.name)
         self.load(spec, None, progress=progress)
 
@@ -166,7 +193,8 @@ class MemoryCopies:
         self, spec: VectorSpec, since: int | None, progress: Progress | None, session: ClientSession | None
     ) -> tuple[Look, Rows]:
         look = self.records.look(spec.name, _ENGINE, since=since, session=session)
-        return look, self.records.rows(spec, session=session, progress=progress)
+        fields = () if look.state is None else look.state.filters
+        return look, self.records.rows(spec, fields, session=session, progress=progress)
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""

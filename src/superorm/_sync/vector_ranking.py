@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from superorm.protocols._sync.parts import DataBackend
 
-__all__ = ["Ranking"]
+__all__ = ["MOST_WHOLE", "Ranking"]
 
 _IDS = 4_000
-_MOST_WHOLE = 64
+MOST_WHOLE = 64
 """Documents of which more than this number may be hits are first read without the rest of them."""
 _KEYS_A_BATCH = 20_000
 _SLACK = 8
@@ -79,7 +79,7 @@ class Ranking:
         self.asked.update(fresh)
         read: list[dict[str, Any]] = []
         for part in in_parts(fresh, _IDS):
-            if not 0 < hits <= _MOST_WHOLE:
+            if not 0 < hits <= MOST_WHOLE:
                 large = self._read(self._find(part, {self._request.spec.path: 1}))
                 documents = list[dict[str, Any]]()
             elif sure or self._session is None:

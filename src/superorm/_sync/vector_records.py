@@ -14,22 +14,22 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
-from superorm.codec.keys import encode_key
-from superorm.codec.vectors import Matrix, decode_rows, value_at
 from superorm.compile.plan import Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.mirror import mirrored, projection
+from superorm.vectors.mirror import projection, table_rows
 from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
+from superorm.vectors.upkeep import lacking, recorded_since
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
-__all__ = ["READERS", "VectorRecords", "vectors_of"]
+__all__ = ["READERS", "VectorRecords"]
 
 READERS = timedelta(minutes=10)
 """How long a reader may need what has been superseded; snapshots of the server live shorter."""
@@ -56,7 +56,9 @@ class VectorRecords:
         self._collated: dict[str, bool] = {}
 
     def collated(self, spec: VectorSpec) -> bool:
-        """Whether the server compares texts of the collection by a collation, which a collection keeps for good."""
+        """Whether the server compares mirrored texts by a collation, which a collection keeps for good."""
+        if not any(field.kind == "str" for field in spec.filter_fields):
+            return False
         collated = self._collated.get(spec.collection)
         if collated is None:
             options = self.backend.collection_options(spec.collection)
@@ -92,6 +94,11 @@ class VectorRecords:
         plan = Find(COLLECTION, look_filter(index, engine, since))
         return Look.of(self.backend.read(plan, session=session), engine, since)
 
+    def state(self, index: str, engine: str, session: ClientSession | None = None) -> State | None:
+        """The state alone."""
+        found = self.backend.read(Find(COLLECTION, {"_id": state_id(index, engine)}), session=session)
+        return State.of(found[0]) if found else None
+
     def everything(self, index: str, engine: str, *, session: ClientSession | None = None) -> Look:
         """The state and all records that are kept."""
         return Look.of(self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
@@ -124,6 +131,27 @@ class VectorRecords:
     def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
         """Change what searches do not read."""
         self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
+
+    def to_mirror(self, spec: VectorSpec, engine: str) -> tuple[list[FilterField], float | None]:
+        """The fields that the engine mirrors, and those to come whose changes every program records.
+
+        Changes of the others are recorded from now on: they come after so many seconds, None where there are none.
+        """
+        own, now = self.look(spec.name, engine).state, datetime.now(UTC)
+        found = self.backend.read(Find(COLLECTION, {"i": spec.name, "kind": "state"}))
+        since = recorded_since(map(State.of, found))
+        recorded = set[str]() if own is None else own.recorded
+        if unknown := [field for field in spec.filter_fields if field.path not in recorded]:
+            coming = {"$each": [field.as_document() for field in unknown]}
+            update = {"$set": {"coming.at": now}, "$addToSet": {"coming.filters": coming}}
+            self.update_state(spec.name, engine, update)
+        fields, later = list[FilterField](() if own is None else own.filters), timedelta(0)
+        for field in lacking(spec, own):
+            left = since.get(field.path, now) + upkeep.KNOWN_AFTER - now
+            if left <= timedelta(0):
+                fields.append(field)
+            later = max(later, left)
+        return fields, later.total_seconds() or None
 
     def publish(
         self,
@@ -222,42 +250,34 @@ class VectorRecords:
         if step is not None:
             if not step.fits:
                 return False
-            documents = self.documents(spec, step.keys, session=session)
-            sio.in_thread(copy.install, step, look, *vectors_of(spec, documents))
+            documents = self.documents(spec, step.keys, copy.fields, session=session)
+            sio.in_thread(copy.install, step, look, spec, documents)
         return True
 
-    def rows(self, spec: VectorSpec, *, session: ClientSession | None = None, progress: Progress | None = None) -> Rows:
-        """The vectors of all documents, in memory, for as many as there are."""
+    def rows(
+        self,
+        spec: VectorSpec,
+        fields: Sequence[FilterField] = (),
+        *,
+        session: ClientSession | None = None,
+        progress: Progress | None = None,
+    ) -> Rows:
+        """The vectors of all documents, with these fields, in memory, for as many as there are."""
         filter = {spec.path: {"$ne": None}}
         total = self.backend.read(Count(spec.collection, filter), session=session)[0]["n"]
-        rows, done = Rows(spec.dim, spec.metric, total), 0
-        plan = Find(spec.collection, filter, {spec.path: 1})
+        rows, done = Rows(spec.dim, spec.metric, total, fields), 0
+        plan = Find(spec.collection, filter, projection(spec, fields))
+
+        def put(part: Sequence[Mapping[str, Any]]) -> None:
+            rows.replace((), table_rows(spec, part, fields))
+
         with closing(self.backend.stream(plan, session=session)) as parts:
             for part in parts:
-                keys, vectors = vectors_of(spec, part)
-                rows.replace((), keys, vectors)
+                sio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return rows
-
-    def mirrored(
-        self, spec: VectorSpec, fields: Sequence[FilterField], session: ClientSession | None
-    ) -> dict[str, tuple[Any, ...]]:
-        """The values of all columns of the fields, in order, by canonical key: of all documents with a vector."""
-        found: dict[str, tuple[Any, ...]] = {}
-        plan = Find(spec.collection, {spec.path: {"$ne": None}}, projection(spec, fields, vector=False))
-        with closing(self.backend.stream(plan, session=session)) as parts:
-            for part in parts:
-                rows = zip(*mirrored(part, fields).values(), strict=True)
-                found |= zip([encode_key(document["_id"]) for document in part], rows, strict=True)
-        return found
-
-
-def vectors_of(spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], Matrix]:
-    """The vectors (n, dim) of the documents that have one, under their canonical keys."""
-    rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
-    return [encode_key(documents[position]["_id"]) for position in positions], rows
 
 
 def _split(items: Sequence[T]) -> list[Sequence[T]]:

@@ -204,6 +204,7 @@ class Reencoding:
             known = self._announce({}, {"$set": {"switching": until}})
             began = time.monotonic()
             try:
+                self._models.announcements.announce()
                 sio.sleep(GRACE)
                 with self._backend.transaction() as session:
                     self._switch(session, until if known else None)

@@ -17,7 +17,7 @@ from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.memory_copy import MemoryCopy
-from superorm.vectors.push_down import PushDown, push_down
+from superorm.vectors.push_down import PushDown, numbered, push_down
 from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import bytes_of
@@ -57,7 +57,7 @@ class ResidentTables:
             rows = self._tables.count(state.table, state.ver) + len(look.pending)
         except VersionLost:
             return None
-        nbytes = bytes_of(rows, spec.dim, spec.metric)
+        nbytes = bytes_of(rows, spec.dim, spec.metric, len(state.filters))
         if not resident.admits(name, nbytes):
             self._free(name, older_than)
             return None
@@ -68,7 +68,7 @@ class ResidentTables:
             if not sio.in_thread(resident.reserve, name, nbytes):
                 return None
             try:
-                held = self._tables.read(state.table, state.ver, spec.dim, spec.metric)
+                held = self._tables.read(state.table, state.ver, spec.dim, spec.metric, state.filters)
                 monotone = not self._records.backend.capabilities().transactions
                 copy = MemoryCopy(held, look, published=True, monotone=monotone, extend=resident.extend(name))
             except VersionLost:
@@ -121,13 +121,7 @@ class TableView(Unfiltered):
         state = self.look.state
         if not self.spec.filter_fields or not self.usable or state is None:
             return None
-        named = {*self.spec.filter_fields}
-        fields = {
-            field.path: (number, field)
-            for number, field in enumerate(state.filters)
-            if field in named and not (self.collated and field.kind == "str")
-        }
-        return push_down(filter, fields)
+        return push_down(filter, numbered(self.spec, state.filters, collated=self.collated))
 
     def passing(self, where: str, limit: int) -> Sequence[str]:
         """The keys of the rows that pass a condition, at most `limit` of them. Raises ``VersionLost``."""
@@ -138,9 +132,9 @@ class TableView(Unfiltered):
         return self.engine.keys(state.table, state.ver, where, limit)
 
     def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
-        """The `limit` nearest keys of the table, without the pending ones, of rows that pass the condition only.
+        """The `limit` nearest keys of the table, without the pending ones, of rows that pass what was pushed only.
 
         None of `among` where the table is not in memory. Raises ``VersionLost``.
         """
@@ -149,7 +143,8 @@ class TableView(Unfiltered):
             return None
         left_out = set[str]() if request.leave_out is None else {encode_key(request.leave_out)}
         if self.copy is not None:
-            found = sio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among)
+            condition = None if pushed is None else pushed.condition
+            found = sio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among, condition)
             if found is not None:
                 return Answer(*found)
         if among is not None:
@@ -165,6 +160,6 @@ class TableView(Unfiltered):
             left_out,
             norm=state.norm,
             exact=request.exact,
-            where=where,
+            where=None if pushed is None else pushed.where,
         )
         return Answer(nearest, pending)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from superorm._sync.vector_listing import Listing
-from superorm._sync.vector_ranking import Ranking
+from superorm._sync.vector_ranking import MOST_WHOLE, Ranking
 from superorm._sync.vector_view import VectorView
 from superorm.codec.keys import decode_key, encode_key
 from superorm.vectors.planning import CountMatches, Known, ListRows, Rank, next_part, plan
+from superorm.vectors.push_down import PushDown
 from superorm.vectors.request import Explanation, Hits, SearchRequest
 from superorm.vectors.rows import Nearest
 
@@ -47,7 +48,7 @@ class VectorSearch:
         self._ranking = Ranking(backend, request, session)
         self._known = Known(engine, request.k, request.filter is not None, None)
         self._matching: Sequence[Any] = ()
-        self._where: str | None = None
+        self._pushed: PushDown | None = None
         self._listing = listing
         self._calls = self._candidates = self._pending = self._seen = self._found = 0
 
@@ -56,7 +57,7 @@ class VectorSearch:
         why = self._view.unable if documents_only else self._view.unserved(self._request)
         if why is None:
             self._known = evolve(self._known, held=self._view.held())
-            if self._known.held is None and self._request.filter is not None:
+            if self._request.filter is not None:
                 self._push_down(self._request.filter)
             while True:
                 step = self._decide()
@@ -75,10 +76,11 @@ class VectorSearch:
 
     def _push_down(self, filter: Mapping[str, Any]) -> None:
         pushed = self._view.pushed(filter)
-        if pushed is not None:
-            self._where = pushed.where
+        if pushed is not None and (self._known.held is None or pushed.left is None):
+            self._pushed = pushed
             can = pushed.where is not None
-            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists)
+            index = self._request.index
+            self._known = evolve(self._known, pushed=can, left=pushed.left, lists=pushed.lists, index=index)
 
     def _decide(self) -> Rank:
         """Count and list what matches as far as it is asked for; how to rank."""
@@ -99,8 +101,9 @@ class VectorSearch:
 
     def _list_rows(self, limit: int) -> None:
         """The rows that pass what was pushed down, and what is pending: among them is all that matches."""
-        assert self._where is not None
-        keys = self._view.passing(self._where, limit + 1)
+        assert self._pushed is not None
+        assert self._pushed.where is not None
+        keys = self._view.passing(self._pushed.where, limit + 1)
         self._calls += 1
         listed = len(keys) <= limit
         if listed:
@@ -123,6 +126,9 @@ class VectorSearch:
     def _rank(self, step: Rank) -> bool | None:
         """Rank all rows, or those of the documents that match; None where the engine cannot tell."""
         listed = self._known.listed
+        if listed and self._known.index is not None and len(self._matching) > MOST_WHOLE:
+            self._ranking.rank_all()  # by the index again, rather than by so many keys
+            return True
         if listed and (self._known.held is None or len(self._matching) <= len(self._ranking.asked)):
             matching = {encode_key(id): id for id in self._matching}
             if self._known.held is None or matching.keys() <= self._ranking.asked:
@@ -152,7 +158,7 @@ class VectorSearch:
 
     def _ask(self, limit: int, among: Sequence[Any] | None) -> Nearest | None:
         """The engine's nearest rows, when what it has not applied was ranked; None where it cannot tell."""
-        answer = self._view.nearest(self._request, limit, among, self._where)
+        answer = self._view.nearest(self._request, limit, among, self._pushed)
         if answer is None:
             return None
         if answer.read is not None:
@@ -207,6 +213,7 @@ class VectorSearch:
 
     def _hits(self, step: Rank) -> Hits:
         known, state = self._known, self._view.look.state
+        where = None if self._pushed is None else self._pushed.where
         hits = self._ranking.hits()
         explanation = Explanation(
             engine=known.engine,
@@ -215,7 +222,7 @@ class VectorSearch:
             held=known.held,
             matched=known.matched,
             more=known.more,
-            pushed=self._where if step.strategy == "push-down" or known.passing is not None else None,
+            pushed=where if step.strategy == "push-down" or known.passing is not None else None,
             passing=known.passing,
             version=None if state is None else state.ver,
             pending=self._pending,

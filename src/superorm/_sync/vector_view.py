@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
-from bson import ObjectId
 
+from superorm._sync.vector_ahead import Ahead
 from superorm._sync.vector_records import VectorRecords
 from superorm.compile.plan import Read
 from superorm.exc import UnsupportedError
@@ -22,7 +22,7 @@ from superorm.vectors.records import Look, Need
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
 
-__all__ = ["Answer", "Unfiltered", "VectorCopies", "VectorView"]
+__all__ = ["Answer", "Unfiltered", "Unhanded", "VectorCopies", "VectorView"]
 
 
 @frozen
@@ -61,7 +61,7 @@ class VectorView(Protocol):
         ...
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """What the engine can say of a filter, where its copy is not in memory; None where it mirrors nothing."""
+        """What the engine can say of a filter; None where it mirrors nothing."""
         ...
 
     def passing(self, where: str, limit: int) -> Sequence[str]:
@@ -72,11 +72,11 @@ class VectorView(Protocol):
         ...
 
     def nearest(
-        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, where: str | None = None
+        self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None
     ) -> Answer | None:
         """The `limit` nearest keys, `among` these ``_id`` values only if they are given, which is for rows in memory.
 
-        With `where`, a condition of `pushed`, only rows that pass it count.
+        With what was `pushed`, only rows that pass it count.
         None where the copy cannot tell, so that the documents must be ranked.
 
         Raises ``VersionLost``.
@@ -107,6 +107,24 @@ class Unfiltered:
         raise UnsupportedError("the engine takes no filter")
 
 
+class Unhanded:
+    """What copies have in common to which nothing is handed over: they are brought forward by what is committed."""
+
+    def handing(
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
+    ) -> Handed | None:
+        """Nothing."""
+        return None
+
+    def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:
+        """There is no room for any."""
+        return False
+
+    def write_ahead(self, ahead: Ahead) -> None:
+        """Nobody asks for it."""
+        ahead.looked.set()
+
+
 class VectorCopies(Protocol):
     """The copies that one engine keeps of a database's vectors."""
 
@@ -133,7 +151,7 @@ class VectorCopies(Protocol):
         ...
 
     def handing(
-        self, spec: VectorSpec, records: Collection[ObjectId], documents: Sequence[Mapping[str, Any]]
+        self, spec: VectorSpec, records: Collection[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]]
     ) -> Handed | None:
         """Before a commit: its documents, for `hand_over` once they are committed; None where it does not pay."""
         ...
@@ -142,14 +160,21 @@ class VectorCopies(Protocol):
         """Keep what was inserted in a transaction for the applier; whether there was room."""
         ...
 
+    def write_ahead(self, ahead: Ahead) -> None:
+        """Write what a commit inserts beside it, and publish it once it is committed; or do nothing."""
+        ...
+
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...
 
     def due(self, spec: VectorSpec) -> bool:
         """Whether there is much for `keep` to do now."""
         ...
 
-    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> None:
-        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on."""
+    def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
+        """Remove what no reader needs and put the copy in order, in the background; ends soon unless it is to go on.
+
+        Gives the seconds after which there is more to do, None where that is after the next change.
+        """
         ...
 
     def rebuild(self, spec: VectorSpec, progress: Any = None) -> None: ...

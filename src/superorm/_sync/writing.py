@@ -13,6 +13,7 @@ from superorm._sync.reading import Reading
 from superorm._sync.recomputing import computed_of, recompute, recompute_outdated, refresh
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.codec import documents
+from superorm.codec.flat import dump_new
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Find
 from superorm.compile.writes import (
@@ -92,8 +93,9 @@ class Writing:
                 )
         elif is_insert(statement):
             self._plan = statement
-            self._objects = build_objects(statement)
-            self._check_outside(statement)
+            self._objects, self._kinds = build_objects(statement)
+            if not statement._upserts:
+                work.tracker.check_outside(self._objects, self._kinds, "insert()")
         else:
             raise no_statement(statement)
 
@@ -104,16 +106,12 @@ class Writing:
 
     def check(self) -> None:
         """Raise `UnsupportedError`, `SessionError` for what cannot be done in the state that the session is in."""
-        if is_insert(self._plan):
-            self._check_outside(self._plan)  # a flush may have added some
+        if is_insert(self._plan) and not self._plan._upserts:
+            self._work.tracker.check_still_outside(self._objects, self._kinds, "insert()")
         if isinstance(self._plan, MergePlan) and self._work.server_session is not None:
             raise UnsupportedError(
                 "merge_into(): the server has no $merge in transactions; commit() or rollback() first"
             )
-
-    def _check_outside(self, statement: Insert[Any]) -> None:
-        if not statement._upserts:
-            self._work.tracker.check_outside(self._objects, set(map(type, self._objects)), "insert()")
 
     def ahead(self) -> None:
         """Have the texts encoded that the statement is about to leave in sources, so that no transaction waits for it.
@@ -126,7 +124,7 @@ class Writing:
             return
         try:
             if is_insert(plan):
-                encode_objects(self._work, self._objects, None)
+                encode_objects(self._work, self._objects, self._kinds, None)
             elif isinstance(plan, UpdatePlan):
                 encode_sources(self._work, plan, self._new)
         except SuperormError:
@@ -173,8 +171,11 @@ class Writing:
         self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
-        if tracked or specs or self._returned is not None:
-            there = self._keys_of(upserts)
+        by_class = any(upsert.redeclared for upsert in upserts)
+        if tracked or specs or self._returned is not None or by_class:
+            found = self._there(upserts)
+            there = {identity: document["_id"] for identity, document in found.items()}
+            upserts = [upsert.of_class(found.get(upsert.identity, {})) for upsert in upserts]
         keys = [*there.values(), *(upsert.document["_id"] for upsert in upserts)] if specs else []
         with self._work.recorded({spec: _once(keys) for spec in specs}):
             try:
@@ -185,28 +186,28 @@ class Writing:
         _inserted(self._work, mapping, result.upserted)
         refresh(self._work, mapping.collection, list(there.values()))
         if self._returned is not None:
-            there = self._keys_of(upserts)
-            self._read_rows([there[upsert.identity] for upsert in upserts])
+            found = self._there(upserts)
+            self._read_rows([found[upsert.identity]["_id"] for upsert in upserts])
         inserted = [_key(mapping, key) for key in result.upserted]
         return Written(result.matched - len(inserted), result.modified, upserted_keys=inserted)
 
     def _upserts(self, statement: Insert[Any]) -> list[Upsert]:
         mapping = class_map(statement._root)
-        _compute(self._work, self._objects, None)
+        _compute(self._work, by_class(self._objects), None)
         by = [mapping.by_attribute[field._parts[0].attribute] for field in statement._by] or [mapping.key]
         found: list[Upsert] = []
         for instance, row in zip(self._objects, statement._rows, strict=True):
             own = class_map(instance.__class__)
             given = own.by_attribute if row is instance else row
-            found.append(upsert_of(own, by, documents.dump(own, instance), given))
+            found.append(upsert_of(own, by, documents.dump(own, instance), instance, given))
         return found
 
-    def _keys_of(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Any]:
-        """The keys of those documents that are there, by the values that identify them."""
-        found: dict[tuple[str, ...], Any] = {}
+    def _there(self, upserts: Sequence[Upsert]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+        """What identifies those documents that are there, and their keys, by the values that identify them."""
+        found: dict[tuple[str, ...], Mapping[str, Any]] = {}
         for read in reads_of(upserts):
             for document in self._backend.read(read, session=self._work.server_session):
-                found.setdefault(identity_of(document, upserts[0].by), document["_id"])
+                found.setdefault(identity_of(document, upserts[0].by), document)
         return found
 
     def _update(self, plan: UpdatePlan) -> Written:
@@ -378,12 +379,10 @@ def _stored_key(mapping: ClassMap, key: Any) -> Any:
     return mapping.key.type.to_bson(key)
 
 
-def _compute(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> dict[ClassMap, list[Any]]:
-    """Compute the vectors of new objects; the objects by class."""
-    groups = by_class(objects)
+def _compute(work: UnitOfWork, groups: Mapping[ClassMap, Sequence[Any]], report: Progress | None) -> None:
+    """Compute the vectors of new objects, given by class."""
     computed = [need for mapping, group in groups.items() for need in needs(mapping, group, ())]
     work.db.vector_models.compute(computed, work.encoded, report, wait=work.server_session is None)
-    return groups
 
 
 def _inserted(work: UnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
@@ -394,10 +393,12 @@ def _inserted(work: UnitOfWork, mapping: ClassMap, keys: Iterable[Any]) -> None:
 
 def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progress | None) -> Written:
     """Insert new objects without tracking them."""
-    if any(class_map(kind).relationships for kind in set(map(type, objects))):
+    groups = by_class(objects)
+    if any(mapping.relationships for mapping in groups):
         objects = with_referred(objects, work.tracker, work.history)
-    groups = _compute(work, objects, report)
-    works = [Work(mapping, group, documents.dump_all(mapping, group)) for mapping, group in groups.items()]
+        groups = by_class(objects)
+    _compute(work, groups, report)
+    works = [Work(mapping, group, dump_new(mapping, group)) for mapping, group in groups.items()]
     plan = plan_flush(works, others=work.others(groups))
     work.carry_out(plan)
     for one in works:

@@ -33,6 +33,7 @@ from superorm.expr.narrow import is_dict, is_list
 from superorm.unitofwork.errors import key_in, too_large
 
 __all__ = [
+    "among_found",
     "committing",
     "duplicate_key_error",
     "has_error_label",
@@ -61,7 +62,9 @@ _GROWN_TOO_LARGE = frozenset({_TOO_LARGE, 17419, 17420})
 _FIRST_NUMBERED = 15_000
 _CACHE = re.compile("cache full|storage engine cache|rolled back for eviction", re.IGNORECASE)
 """How the server says that a transaction holds more than its cache can: as an error of its own, or as a conflict."""
-_RAISED = re.compile(r"parse number '(.* is (?:no list|no document|of another class): .*)' in \$convert", re.DOTALL)
+_RAISED = re.compile(
+    r"parse number '(.* is (?:no list|no document|of another class|of class): .*)' in \$convert", re.DOTALL
+)
 """How the server words an error that an update pipeline raises itself, for which it has no operator of its own."""
 _MESSAGE = 500
 """The characters shown of what the server says: it may quote a whole statement."""
@@ -158,6 +161,21 @@ def joining(relations: Sequence[str]) -> Generator[None]:
         raise type(error)(
             f"{error}; a document {may} larger than 16 MiB together with what is joined to it: "
             f"give selectinload in the place of joinedload for {' and '.join(relations)}"
+        ) from cause
+
+
+@contextmanager
+def among_found(found: int) -> Generator[None]:
+    """Say of a read among the documents that a vector search found that their keys are what is too large."""
+    try:
+        yield
+    except StatementError as error:
+        cause = error.__cause__
+        if not isinstance(cause, DocumentTooLarge):
+            raise
+        raise StatementError(
+            f"the keys of the {found:,} documents that like() found make what follows it larger than 16 MiB, "
+            "which no server accepts; give like() a smaller k"
         ) from cause
 
 

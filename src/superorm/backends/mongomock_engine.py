@@ -7,9 +7,8 @@ So everything that goes in is a decoded copy of its BSON, and so is everything t
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, cast
 
 import bson
@@ -20,19 +19,19 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.errors import DuplicateKeyError as PyMongoDuplicateKeyError
 
 from superorm.backends.errors import duplicate_key_error, key_in, unique_index_error
-from superorm.backends.mongomock_match import matcher
 from superorm.backends.mongomock_pipeline import (
     UNSUPPORTED_OPERATORS,
     aggregated,
     projected_documents,
     sorted_documents,
 )
-from superorm.backends.mongomock_unique import PARALLEL_ARRAYS, check_unique, values_in_two
+from superorm.backends.mongomock_refusals import refuse_index, refuse_paths_through_scalars
+from superorm.backends.mongomock_store import ByKey, seeking
+from superorm.backends.mongomock_unique import PARALLEL_ARRAYS, values_in_two
 from superorm.backends.mongomock_updates import resolved
-from superorm.codec.keys import encode_key, sort_key
+from superorm.codec.keys import sort_key
 from superorm.compile.plan import Aggregate, Count, Find, Read
 from superorm.exc import StatementError, SuperormError, UnsupportedError, ValidationError, WriteError
-from superorm.expr.narrow import is_dict, is_list
 from superorm.protocols.capabilities import Capabilities
 from superorm.unitofwork.encode import CODEC_OPTIONS, MAX_DOCUMENT_BYTES, encode_documents, encode_operations
 from superorm.unitofwork.writes import Delete, Insert, UpdateOp, Write, WriteResult
@@ -61,8 +60,6 @@ _STORED: CodecOptions[dict[str, Any]] = CodecOptions(
 """How mongomock keeps documents: naive UTC datetimes; UUIDs as binary, the only form that it can encode."""
 
 _MAX_NAMESPACE_BYTES = 255
-
-_INDEX_OPTIONS = frozenset({"expireAfterSeconds", "name", "partialFilterExpression", "sparse"})
 
 _CLIENTS: dict[str, Any] = {}
 
@@ -157,7 +154,7 @@ class MongomockEngine:
         for document in matching:
             update = _update_of(op)
             with self._writing(collection, document["_id"]):
-                _refuse_paths_through_scalars(document, update)
+                refuse_paths_through_scalars(document, update)
                 try:
                     if isinstance(update, list):
                         modified += self._replace(target, document, cast("list[dict[str, Any]]", update))
@@ -201,7 +198,7 @@ class MongomockEngine:
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:
         """Make the index unless one with the same keys and options exists; its name."""
-        _refuse_index(keys, options)
+        refuse_index(keys, options)
         namespace = f"{self.name}.{collection}"
         with LOCK, _errors(namespace, WriteError):
             store = self._collection(collection)._store
@@ -222,10 +219,10 @@ class MongomockEngine:
 
     def _collection(self, name: str) -> Any:
         if name not in self._collections:
-            self._collections[name] = _seeking(self._db[name])
+            self._collections[name] = seeking(self._db[name])
         store = self._collections[name]._store
-        if not isinstance(store._documents, _ByKey):  # new, or dropped by another user of the client
-            documents = _ByKey()
+        if not isinstance(store._documents, ByKey):  # new, or dropped by another user of the client
+            documents = ByKey()
             for document in store._documents.values():
                 documents[document["_id"]] = document
             store._documents = documents
@@ -310,73 +307,3 @@ def _refuse_stages(pipeline: Sequence[Mapping[str, Any]]) -> None:
     for name in (name for stage in pipeline for name in stage):
         if name in CAPABILITIES.unsupported_stages:
             raise UnsupportedError(f"mongomock has no stage {name}")
-
-
-def _refuse_index(keys: Sequence[tuple[str, int | str]], options: Mapping[str, Any]) -> None:
-    """Refuse what mongomock would take and then ignore."""
-    refused = [f"{kind} indexes" for _, kind in keys if isinstance(kind, str)]
-    refused += ["wildcard indexes" for path, _ in keys if "$**" in path]
-    refused += [f"indexes with {option}" for option in options if option not in _INDEX_OPTIONS]
-    if "expireAfterSeconds" in options and ("." in keys[0][0] or "partialFilterExpression" in options):
-        refused.append("expiry by nested fields, or by partial indexes")
-    if refused:
-        raise UnsupportedError(f"mongomock has no {refused[0]}")
-
-
-def _refuse_paths_through_scalars(document: Mapping[str, Any], update: Any) -> None:
-    """Refuse ``$set: {"a.b": 1}`` where ``a`` is null, as a server does; mongomock would do nothing."""
-    if isinstance(update, list):
-        return
-    for operator, fields in update.items():
-        for path in fields if operator != "$unset" else ():
-            *parents, _ = path.split(".")
-            holder: Any = document
-            for depth, part in enumerate(parents, 1):
-                if is_list(holder) and part.isdecimal():
-                    if len(holder) <= int(part):
-                        raise UnsupportedError(f"mongomock has no {operator} of {path!r} beyond the end of the list")
-                    holder = holder[int(part)]
-                elif is_dict(holder) and part in holder:
-                    holder = holder[part]
-                else:
-                    break
-                if not is_dict(holder) and not is_list(holder):
-                    raise OperationFailure(f"{operator} of {path!r}: {'.'.join(parents[:depth])!r} is {holder!r}")
-
-
-class _ByKey(dict[Any, Any]):
-    """mongomock's documents by what the server takes for one ``_id``: 1 and 1.0, but not 1 and True."""
-
-    def __contains__(self, key: object) -> bool:
-        return super().__contains__(encode_key(key))
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(encode_key(key))
-
-    def __setitem__(self, key: Any, document: Any) -> None:
-        super().__setitem__(encode_key(key), document)
-
-    def __delitem__(self, key: Any) -> None:
-        super().__delitem__(encode_key(key))
-
-
-def _seeking(collection: Any) -> Any:
-    """The collection, taught to find documents by ``_id`` without looking at all, and the rules of unique indexes."""
-    if "_iter_documents" in vars(collection):  # by another engine over the same client
-        return collection
-
-    def iter_documents(conditions: Mapping[str, Any]) -> Iterator[Any]:
-        key: Any = conditions.get("_id")
-        keys: list[Any] = key["$in"] if key.__class__ is dict and set(key) == {"$in"} else [key]
-        store = collection._store
-        if not all(isinstance(key, str | int | bytes | bson.ObjectId) for key in keys):
-            matches = matcher(conditions)
-            documents = list(store.documents)  # which keep a lock until they have ended, should `matches` raise
-            return iter([document for document in documents if matches(document)])
-        found = [store[key] for key in {encode_key(key): key for key in keys}.values() if key in store]
-        others = {path: condition for path, condition in conditions.items() if path != "_id"}
-        return filter(matcher(others), found)
-
-    collection._iter_documents = iter_documents
-    collection._ensure_uniques = partial(check_unique, collection)
-    return collection

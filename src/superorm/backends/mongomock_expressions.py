@@ -12,11 +12,21 @@ from pymongo.errors import OperationFailure
 
 from superorm.backends.mongomock_dates import DATES, date_part
 from superorm.backends.mongomock_operators import ACCUMULATORS, ONE_BY_ONE, OPERATORS_OF_VALUES
-from superorm.backends.mongomock_values import MISSING, at_path, is_nothing, is_true, items_of, lacks, or_null, whole
+from superorm.backends.mongomock_values import (
+    MISSING,
+    Constant,
+    at_path,
+    is_nothing,
+    is_true,
+    items_of,
+    lacks,
+    or_null,
+    whole,
+)
 from superorm.expr.narrow import is_dict, is_list
 from superorm.expr.operators import OPERATORS
 
-__all__ = ["SUPPORTED", "evaluate"]
+__all__ = ["SUPPORTED", "evaluate", "prepared"]
 
 Variables = Mapping[str, Any]
 
@@ -38,6 +48,16 @@ def evaluate(expression: Any, variables: Variables) -> Any:
         return _operator(op, expression[op], variables)
     found = {name: evaluate(value, variables) for name, value in expression.items()}
     return {name: value for name, value in found.items() if value is not MISSING}
+
+
+def prepared(expression: Any) -> Any:
+    """The same for many documents, with what is to be known of a constant list found once."""
+    if is_list(expression):
+        return [prepared(item) for item in expression]
+    if not is_dict(expression):
+        return expression
+    constant = expression.get("$literal")
+    return {"$literal": Constant(constant)} if is_list(constant) else {k: prepared(v) for k, v in expression.items()}
 
 
 def _path(text: str, variables: Variables) -> Any:
@@ -97,7 +117,10 @@ def _truths(operand: Any, variables: Variables) -> Iterator[bool]:
 
 
 def _cond(operand: Any, variables: Variables) -> Any:
-    condition, then, otherwise = operand if is_list(operand) else (operand["if"], operand["then"], operand["else"])
+    operands = operand if is_list(operand) else [operand["if"], operand["then"], operand["else"]]
+    if len(operands) != 3:
+        raise OperationFailure(f"$cond takes 3 operands, not {len(operands)}")
+    condition, then, otherwise = operands
     return evaluate(then if is_true(evaluate(condition, variables)) else otherwise, variables)
 
 

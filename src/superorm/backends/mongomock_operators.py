@@ -20,6 +20,7 @@ from pymongo.errors import OperationFailure
 from superorm.backends.mongomock_values import (
     DECIMALS,
     MISSING,
+    Constant,
     Number,
     is_nothing,
     is_number,
@@ -258,6 +259,8 @@ def _in(value: Any, items: Any) -> bool:
 def _index_of(items: Any, value: Any, start: Any = 0, end: Any = 2**31 - 1) -> int | None:
     if is_nothing(items):
         return None
+    if isinstance(items, Constant) and (start, end) == (0, 2**31 - 1):
+        return items.places.get(order_key(value), -1)
     found, first = items_of("$indexOfArray", items), whole("$indexOfArray", start, 0)
     key, last = order_key(value), min(len(found), whole("$indexOfArray", end, 0))
     return next((at for at in range(first, last) if order_key(found[at]) == key), -1)

@@ -13,7 +13,7 @@ from typing import Any
 from bson import Int64, Regex
 from pymongo.errors import OperationFailure
 
-from superorm.backends.mongomock_expressions import SUPPORTED, evaluate
+from superorm.backends.mongomock_expressions import SUPPORTED, evaluate, prepared
 from superorm.backends.mongomock_graph import graph_lookup
 from superorm.backends.mongomock_match import matcher
 from superorm.backends.mongomock_operators import ACCUMULATORS
@@ -47,8 +47,19 @@ def aggregated(documents: Iterable[dict[str, Any]], database: Any, pipeline: Seq
         if len(stage) != 1:
             raise OperationFailure(f"a stage has one name, not {', '.join(stage) or 'none'}")
         ((name, body),) = stage.items()
-        found = _stage(found, database, name, body)
+        if name in _WITH_FIELDS and not (is_dict(body) and body):
+            raise OperationFailure(f"{name} takes a document with a field or more, not {body!r}")
+        try:
+            found = _stage(found, database, name, body)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise UnsupportedError(
+                f"mongomock cannot do this, and perhaps no server can: {{{name!r}: {body!r:.200}}} "
+                f"({type(error).__name__}: {error})"
+            ) from error
     return found
+
+
+_WITH_FIELDS = frozenset({"$addFields", "$facet", "$group", "$project", "$set", "$sort"})
 
 
 def _stage(found: Documents, database: Any, name: str, body: Any) -> Documents:
@@ -79,6 +90,8 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """What a stage says of fields, by their paths: a document in it is of the fields below."""
     found: dict[str, Any] = {}
     for key, value in fields.items():
+        if not key:
+            raise OperationFailure("a field needs a name")
         if is_dict(value) and value and not next(iter(value)).startswith("$"):
             found |= _flat(value, f"{prefix}{key}.")
         else:
@@ -87,7 +100,8 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _set(found: Documents, fields: Mapping[str, Any]) -> Documents:
-    return [_with(document, document, _flat(fields)) for document in found]
+    computed = {path: prepared(expression) for path, expression in _flat(fields).items()}
+    return [_with(document, document, computed) for document in found]
 
 
 def _with(document: dict[str, Any], source: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,7 +299,9 @@ def _lookup(found: Documents, database: Any, body: Mapping[str, Any]) -> Documen
     return rows
 
 
-def _count(found: Documents, name: str) -> Documents:
+def _count(found: Documents, name: object) -> Documents:
+    if not isinstance(name, str) or not name or name.startswith("$") or {".", "\0"} & set(name):
+        raise OperationFailure(f"$count takes a text that can be the name of a field, not {name!r}")
     return [{name: len(found)}] if found else []
 
 

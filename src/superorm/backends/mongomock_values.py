@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final, TypeGuard
 
 from bson import DatetimeMS, Decimal128
@@ -18,6 +19,7 @@ from superorm.expr.narrow import is_dict, is_list
 __all__ = [
     "DECIMALS",
     "MISSING",
+    "Constant",
     "Number",
     "at_path",
     "is_nan",
@@ -113,6 +115,15 @@ def stored_number(op: str, value: Number) -> int | float | Decimal128:
             f"{op} gives {value}: MongoDB can only handle up to 8-byte ints, mongomock makes no doubles"
         )
     return value
+
+
+class Constant(list[Any]):
+    """A list that is the same for all documents."""
+
+    @cached_property
+    def places(self) -> Mapping[Any, int]:
+        """Where each value first stands, by its `order_key`."""
+        return {order_key(self[place]): place for place in reversed(range(len(self)))}
 
 
 def whole(op: str, value: Any, least: int = -(2**31), most: int = 2**31 - 1) -> int:

@@ -154,17 +154,17 @@ def guard_of(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]:
     return {part.stored: document.get(part.stored, {"$exists": False})}
 
 
-def written(mapping: ClassMap, instances: Sequence[object], snapshots: Sequence[dict[str, Any]]) -> None:
+def written(mapping: ClassMap, instances: Sequence[Any], snapshots: Sequence[dict[str, Any]]) -> None:
     """The objects were stored as their snapshots."""
     version, lazy = mapping.version, mapping.lazy_fields
     for instance, snapshot in zip(instances, snapshots, strict=True):
-        if getattr(instance, GONE) is not None:
+        if instance._superorm_gone is not None:
             delattr(instance, GONE)
-        setattr(instance, RAW, snapshot)
+        instance._superorm_raw = snapshot
         if version is not None:
             show_version(mapping, instance, snapshot)
         if lazy:
-            state = vars(instance)
+            state: dict[str, Any] = instance.__dict__
             touched = sum(part.bit for part in lazy if part.attribute in state)
             if touched:
                 setattr(instance, TOUCHED, touched | state.get(TOUCHED, 0))
@@ -214,6 +214,8 @@ class Changes:
     objects: list[Any] = Factory(list[Any])
     updates: list[dict[str, Any]] = Factory(list[dict[str, Any]])
     """``$set`` and ``$unset``."""
+    before: list[dict[str, Any]] = Factory(list[dict[str, Any]])
+    """The documents before it: the objects' snapshots."""
     snapshots: list[dict[str, Any]] = Factory(list[dict[str, Any]])
     """The documents after it."""
 
@@ -230,12 +232,19 @@ def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
 def _make_scan(mapping: ClassMap) -> Any:
     namespace: dict[str, Any] = {}
     tests = [f"d[{part.stored!r}] is o.{part.attribute}" for part in mapping.fields if not part.lazy]
+    by_name = not has_getattr(mapping.cls)  # else by __dict__, which takes time and memory to make
     if mapping.lazy_fields:
-        tests.append(f"((t := (s := o.__dict__).get({TOUCHED!r}, 0)) is not None)")
+        touched = f"(t := o.{TOUCHED})" if by_name else f"(t := (s := o.__dict__).get({TOUCHED!r}, 0))"
+        tests.append(f"({touched} is not None)")
     for n, part in enumerate(mapping.lazy_fields):
         namespace[f"unchanged{n}"] = part.unchanged
-        same = f"(v := s[{part.attribute!r}]) is (r := d[{part.stored!r}]) or unchanged{n}(v, r)"
-        tests.append(f"(({same}) if {part.attribute!r} in s else not t & {part.bit})")
+        raw, name = f"(r := d[{part.stored!r}])", part.attribute
+        if by_name:
+            same = f"{raw} is (v := o.{name}) or unchanged{n}(v, r)"
+            tests.append(f"(({same}) if t & {part.bit} or {name!r} in o.__dict__ else True)")
+        else:
+            same = f"{raw} is (v := s[{name!r}]) or unchanged{n}(v, r)"
+            tests.append(f"(({same}) if {name!r} in s else not t & {part.bit})")
     lines = ["def scan(objects):", "    out = []", "    append = out.append"]
     lines += ["    for o in objects:", f"        d = o.{RAW}", "        try:"]
     lines += [f"            if {' and '.join(tests)}:", "                continue"]
@@ -252,14 +261,15 @@ def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> Changes:
     if function is None:
         function = mapping.functions["changes"] = _make_changes(mapping)
     found = Changes()
-    function(objects, found.objects, found.updates, found.snapshots)
+    function(objects, found, found.objects, found.updates, found.before, found.snapshots)
     return found
 
 
-def _change(
-    mapping: ClassMap, instance: object, changed: Sequence[MappedField]
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What has changed in these fields: the update, and the document after it."""
+def _change(mapping: ClassMap, instance: object, found: Changes) -> None:
+    """Add what has changed in an object, if anything."""
+    changed = [part for part in mapping.fields if has_changed(part, instance)]
+    if not changed:
+        return
     state = vars(instance)
     old: dict[str, Any] = state[RAW]
     version = mapping.version
@@ -285,7 +295,7 @@ def _change(
             new[stored] = sent
             setattr(instance, part.attribute, sent)
     if not sets and not unsets:
-        return None
+        return
     if mapping.key in changed:
         raise ValidationError(
             f"{mapping.name} {old['_id']!r}: the key of a stored document cannot change; "
@@ -301,19 +311,21 @@ def _change(
         update["$set"] = sets
     if unsets:
         update["$unset"] = unsets
-    return update, new
+    found.objects.append(instance)
+    found.updates.append(update)
+    found.before.append(old)
+    found.snapshots.append(new)
 
 
 def _make_changes(mapping: ClassMap) -> Any:
-    """A function that adds the changes of objects to the columns of `Changes`.
+    """A function that adds the changes of objects to `Changes`, given with its columns.
 
-    It collects the fields that are not what the snapshot reads as, and what to set where all is plain;
-    `_change` does the rest.
+    It sees itself to objects in which only plain fields differ; `_change` does the rest.
     """
-    namespace: dict[str, Any] = {**PLAIN_NAMES, "has_changed": has_changed, "fields": mapping.fields, "same": same}
+    namespace: dict[str, Any] = {**PLAIN_NAMES, "has_changed": has_changed, "same": same}
     namespace["change"] = partial(_change, mapping)
-    lines = ["def changes(objects, changed, updates, snapshots):", "    for o in objects:", f"        d = o.{RAW}"]
-    lines += ["        out = []", "        sets = {}", "        try:"]
+    lines = ["def changes(objects, found, changed, updates, before, snapshots):", "    for o in objects:"]
+    lines += [f"        d = o.{RAW}", "        sets = None", "        other = False", "        try:"]
     by_name = not mapping.lazy_fields and not has_getattr(mapping.cls)  # else by __dict__, which takes time to make
     if not by_name:
         lines += ["            s = o.__dict__", f"            t = {TOUCHED!r} in s"]
@@ -321,29 +333,22 @@ def _make_changes(mapping: ClassMap) -> Any:
         namespace |= {f"p{n}": part, f"unchanged{n}": part.unchanged}
         value, raw = f"o.{part.attribute}" if by_name else f"s[{part.attribute!r}]", f"d[{part.stored!r}]"
         if part.type.plain and not part.checked and part is not mapping.key and mapping.version is None:
-            lines += [f"            r = {raw}; v = {value}", "            if v is not r:"]
+            lines += [f"            if {raw} is not {value}:", f"                r = {raw}; v = {value}"]
             lines.append(f"                if type(v) is type(r) and {part.type.dump_check('v')}:")
             lines.append("                    if not same(r, v) if type(v) is float else v != r:")
-            lines.append(f"                        out.append(p{n}); sets[{part.stored!r}] = v")
-            lines += [f"                elif not unchanged{n}(v, r):", f"                    out.append(p{n})"]
+            lines.append(f"                        if sets is None: sets = {{{part.stored!r}: v}}")
+            lines.append(f"                        else: sets[{part.stored!r}] = v")
+            lines += [f"                elif not unchanged{n}(v, r):", "                    other = True"]
             continue
         differs = f"{raw} is not {value} and not unchanged{n}({value}, {raw})"
         if part.lazy:
             differs = f"({differs} if {part.attribute!r} in s else t and has_changed(p{n}, o))"
-        lines += [f"            if {differs}:", f"                out.append(p{n})"]
-    lines += [
-        "        except (AttributeError, KeyError):",
-        "            out = [part for part in fields if has_changed(part, o)]",
-        "            sets = {}",
-        "        if sets and len(sets) == len(out):",
-        "            changed.append(o)",
-        "            updates.append({'$set': sets})",
-        "            snapshots.append({**d, **sets})",
-        "        elif out and (found := change(o, out)) is not None:",
-        "            changed.append(o)",
-        "            updates.append(found[0])",
-        "            snapshots.append(found[1])",
-    ]
+        lines += [f"            if {differs}:", "                other = True"]
+    lines += ["        except (AttributeError, KeyError):", "            other = True"]
+    lines += ["        if other:", "            change(o, found)"]
+    lines += ["        elif sets is not None:", "            changed.append(o)"]
+    lines += ["            updates.append({'$set': sets})", "            before.append(d)"]
+    lines += ["            snapshots.append(d | sets)"]
     return make_function("changes", f"changes {mapping.name}", lines, namespace)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from attrs import define, evolve, field
 
@@ -34,7 +34,7 @@ from superorm.expr.values import own_copy
 from superorm.schema.dates import reads_naive
 from superorm.schema.mapping import ClassMap, MappedField
 
-__all__ = ["CompiledSelect", "compile_select", "parts_of", "path_of", "pipeline"]
+__all__ = ["CompiledSelect", "compile_select", "path_of", "pipeline"]
 
 
 _Source: TypeAlias = tuple[ClassMap, RootScope, tuple[Output, ...]]
@@ -98,15 +98,12 @@ def compile_select(
                 return compiled
         elif any(isinstance(step, Like) for step in statement._closed):
             return _compile_like(statement, unsupported, backend)
-        return _compile_stages(statement, unsupported, backend)
+        return _compile_stages(Builder(statement), unsupported, backend)
     except RecursionError:
         raise too_deep() from None
 
 
-def _compile_stages(
-    statement: Select[Any, Any], unsupported: frozenset[str], backend: str, builder: Builder | None = None
-) -> CompiledSelect:
-    builder = Builder(statement) if builder is None else builder
+def _compile_stages(builder: Builder, unsupported: frozenset[str], backend: str) -> CompiledSelect:
     outputs = builder.build()
     for output in outputs:
         output.check()
@@ -216,18 +213,13 @@ def path_of(entity: Field[Any, Any]) -> str:
     return entity._path
 
 
-def parts_of(entity: Field[Any, Any]) -> tuple[MappedField, ...]:
-    """The declared fields on the way to a selected field, the last of them its own."""
-    return cast("tuple[MappedField, ...]", entity._parts)
-
-
 def _compile_like(statement: Select[Any, Any], unsupported: frozenset[str], backend: str) -> CompiledSelect:
     """A vector search, and what follows it: over the documents found, or where that is not enough a pipeline."""
     plan = like_plan(statement)
     if is_plain_after(statement):
         return _plain_after_like(statement, plan)
     builder = Builder(statement, searched=True)
-    compiled = _compile_stages(statement, unsupported, backend, builder)
+    compiled = _compile_stages(builder, unsupported, backend)
     score = builder.score
     assert score is not None
     check_capabilities(Aggregate("", found_stages(score, (), ())), unsupported, backend)

@@ -7,7 +7,7 @@ from typing import Any
 
 from superorm.expr.narrow import is_dict, is_list
 
-__all__ = ["as_operand", "bound", "constant", "every", "or_empty"]
+__all__ = ["as_operand", "bound", "constant", "every", "fails", "or_empty"]
 
 
 def constant(value: Any) -> Any:
@@ -44,3 +44,8 @@ def every(conditions: Iterable[Any]) -> dict[str, Any]:
     for condition in conditions:
         flat += condition["$and"] if is_dict(condition) and "$and" in condition else [condition]
     return {"$and": flat}
+
+
+def fails(message: str, shown: Any) -> Any:
+    """An expression that ends the update with an error which says this and a text."""
+    return {"$toInt": {"$concat": [f"{message}: ", shown]}}

@@ -24,6 +24,7 @@ __all__ = [
     "has_position",
     "is_straight",
     "is_sure_position",
+    "key_below",
     "located",
     "may_be_list",
 ]
@@ -91,6 +92,11 @@ def field_expression(field: Field[Any, Any], scope: Scope) -> Any:
         )
     base, steps = located(field, scope)
     return reduce(_below, steps, base)
+
+
+def key_below(field: Field[Any, Any], key: str, scope: Scope) -> Any:
+    """The value under a key of the document that a field holds."""
+    return _below(field_expression(field, scope), Step(key, listy=False))
 
 
 def _below(path: Any, step: Step) -> Any:

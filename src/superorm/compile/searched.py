@@ -138,6 +138,6 @@ def found_stages(score: str, keys: Sequence[Any], scores: Sequence[float]) -> li
     position = {"$indexOfArray": [{"$literal": list(keys)}, "$_id"]}
     return [
         {"$match": {"_id": {"$in": list(keys)}}},
-        {"$set": {score: {"$arrayElemAt": [list(scores), position]}}},
+        {"$set": {score: {"$arrayElemAt": [{"$literal": list(scores)}, position]}}},
         {"$sort": {score: -1, "_id": 1}},
     ]

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from superorm.compile.by_class import own_form
 from superorm.compile.capable import check_capabilities
+from superorm.compile.constants import fails
 from superorm.compile.depth import check_depth
 from superorm.compile.expressions import has_accumulator
 from superorm.compile.merges import check_rows, sets_in, stored_key
@@ -19,7 +21,8 @@ from superorm.compile.scope import DocumentScope, ListPath, value_at
 from superorm.compile.searched import filter_of
 from superorm.compile.select import Builder
 from superorm.compile.state import mapping_of
-from superorm.compile.updates import checked_assignments, elements_there, fails, needs_pipeline, operators, stages
+from superorm.compile.update_stages import stages
+from superorm.compile.updates import checked_assignments, elements_there, needs_pipeline, operators
 from superorm.compile.upserts import check_upsert
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
@@ -101,7 +104,7 @@ def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozens
     filter = filter_of(mapping, (*statement._where, *elements_there(paths.values())), scope)
     version = mapping.version
     update: dict[str, Any] | list[dict[str, Any]]
-    if needs_pipeline(statement._assignments, ordered="$reduce" not in unsupported):
+    if needs_pipeline([*paths.values()], ordered="$reduce" not in unsupported):
         update = stages(paths, scope, checks="$toInt" not in unsupported)
         check_depth(update)
         if version is not None:
@@ -132,9 +135,9 @@ def _equalities(filter: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole_literals(paths: Mapping[str, Assignment[Any]]) -> dict[str, Any]:
     return {
-        path: one.value
+        path: own_form(one.value)
         for path, one in paths.items()
-        if one.op == "to" and "." not in path and not isinstance(one.value, Expr)
+        if one.op == "to" and "." not in path and not isinstance(own_form(one.value), Expr)
     }
 
 

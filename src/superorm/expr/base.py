@@ -61,7 +61,7 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
     def compare(left: Any, right: object) -> Any:
         kind = type(right)
         value: Any = right  # as it is where `literal` leaves it so; asked here, as most are
-        if not (kind in PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii())):
+        if not ((kind is int and -(2**63) <= value < 2**63) or (kind is str and value.isascii()) or kind in PLAIN):
             if isinstance(right, (set, frozenset)) and op in ("$eq", "$ne"):
                 return _same_set(left, op, left._operand(right))
             if op in _ONE_OF and not isinstance(right, Expr):
@@ -69,7 +69,7 @@ def _comparison(op: CompareOp) -> Callable[[Any, Any], Any]:
             value = left._operand(right)
             if left._annotations and is_expr(value):
                 left = types().fitted(left, value)
-        made = _new(_ThawedCompare)
+        made = _ThawedCompare()
         made.left = left
         made.op = op
         made.right = value
@@ -335,13 +335,12 @@ class Order(Generic[M_contra]):
     direction: Literal[1, -1]
 
 
-_new: Any = object.__new__
 _ThawedCompare = thawed(Compare)
 _ThawedOrder = thawed(Order)
 
 
 def _order(expr: Expr[Any, Any], direction: Literal[1, -1]) -> Order[Any]:
-    made: Any = _new(_ThawedOrder)
+    made: Any = _ThawedOrder()
     made.expr = expr
     made.direction = direction
     made.__class__ = Order

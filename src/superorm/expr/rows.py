@@ -80,6 +80,8 @@ def window(
     `documents` takes rows by position and `range` by the value that they are ordered by, in `unit` where that is a
     date; both as (lower, upper), each a distance from the current row, ``"unbounded"`` or ``"current"``.
     Without either it is the whole partition.
+    Without an ``order_by`` of the statement itself the rows come in the order of the last window, partition by
+    partition, as the server leaves them; give it one where the order matters.
     Raises `StatementError` for anything else.
     """
     partitions = tuple(partition_by) if isinstance(partition_by, (list, tuple)) else (partition_by,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, frozen
@@ -104,5 +103,3 @@ class Then:
 
 
 Step: TypeAlias = Block | Like | Unwind | Sample | Facet | UnionAll | Raw | Then
-
-Pipeline: TypeAlias = Callable[[Any], list[dict[str, Any]]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pprint import pformat
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 from attrs import fields, frozen
 from typing_extensions import TypeVar
@@ -153,7 +153,11 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def order_by(self, *places: Order[M] | Expr[M, Any]) -> Select[M, R_co]:
         """Sort by fields, ``.desc()`` for descending; a further call sorts what the calls before it leave equal."""
-        orders = tuple([place if type(place) is Order else order_of(place) for place in places])
+        orders: tuple[Any, ...] = places
+        for place in places:
+            if type(place) is not Order:
+                orders = tuple(map(order_of, places))
+                break
         return self._with("_order_by", self._order_by + orders)
 
     def limit(self, count: int) -> Select[M, R_co]:
@@ -250,9 +254,14 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         return self._close(UnionAll(other)).then()  # other columns are selected from the rows of both
 
     def stage(self, stage: dict[str, Any]) -> Select[M, R_co]:
-        """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped."""
-        if not is_dict(stage) or len(stage) != 1 or not next(iter(stage)).startswith("$"):
+        """A stage as the server takes it; `column` names what it makes. Nothing in it is checked or escaped.
+
+        Raises `StatementError` for what is no stage; the server refuses what it does not know.
+        """
+        if not is_dict(stage) or len(stage) != 1 or not str(next(iter(stage))).startswith("$"):
             raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
+        if not is_dict(stage.get("$match", {})):
+            raise StatementError(f"stage(): $match takes a document, not {stage['$match']!r:.80}")
         return self._close(Raw(own_copy(stage)))
 
     @overload
@@ -409,7 +418,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
     def _with(self, name: str, value: Any) -> Select[Any, Any]:
         """The same with another value of an attribute; `evolve` takes five times as long."""
-        copy: Any = _new(_ThawedSelect)
+        copy: Any = _ThawedSelect()
         copy._root = self._root
         copy._entities = self._entities
         copy._closed = self._closed
@@ -424,10 +433,10 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         copy._limit = self._limit
         setattr(copy, name, value)
         copy.__class__ = Select
-        return cast("Select[Any, Any]", copy)
+        made: Select[Any, Any] = copy
+        return made
 
 
-_new: Any = object.__new__
 _ThawedSelect = thawed(Select)
 _SLOTS = attrgetter(*[f"_{slot.name}" for slot in fields(Block)])
 

@@ -7,7 +7,7 @@ from it come the keys that the class does not map, and which keys were missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
@@ -67,6 +67,7 @@ def generate(mapping: ClassMap) -> None:
     codec = _Codec(mapping)
     mapping.load, mapping.load_all, mapping.dump = load, load_all, dump
     mapping.unchanged, mapping.all_unchanged = unchanged, all_unchanged
+    mapping.comparison = partial(_make_comparison, mapping)
 
 
 def join_families(mapping: ClassMap) -> list[ClassMap]:
@@ -183,27 +184,44 @@ def _make_dump(mapping: ClassMap, codec: _Codec) -> Callable[[object], dict[str,
 
 def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
     namespace: dict[str, Any] = {"slow": codec.unchanged}
-    names: list[str] = []
     tests: list[str] = []
     for n, part in enumerate(mapping.fields):
         namespace[f"unchanged{n}"] = part.unchanged
-        names.append(f"            v{n} = o.{part.attribute}; r{n} = d[{part.stored!r}]")
-        tests.append(f"(v{n} is r{n} or unchanged{n}(v{n}, r{n}))")
-    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:", "            pass", *names]
-    lines += ["        except (AttributeError, KeyError):", "            return slow(o, d)"]
-    lines += [f"        return {' and '.join(tests) or 'True'}", "    return slow(o, d)"]
+        tests.append(f"((v := o.{part.attribute}) is (r := d[{part.stored!r}]) or unchanged{n}(v, r))")
+    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:"]
+    lines += [f"            return {' and '.join(tests) or 'True'}"]
+    lines += ["        except (AttributeError, KeyError):", "            pass", "    return slow(o, d)"]
     return make_function("unchanged", f"unchanged {mapping.name}", lines, namespace)
 
 
 def _make_all_unchanged(mapping: ClassMap) -> Any:
     namespace: dict[str, Any] = {"cls": mapping.cls, "unchanged": mapping.unchanged}
-    same = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields]
     lines = ["def all_unchanged(values, raws):", "    for o, d in zip(values, raws):", "        try:"]
-    lines += [f"            if {' and '.join([f'o.{SOURCE} is d', *same])}:", "                continue"]
-    lines += ["        except (AttributeError, KeyError):", "            pass"]
+    lines += [f"            if {_is_as_read(mapping)}:", "                continue"]
+    lines += [f"        except {_NOT_AS_READ}:", "            pass"]
     lines += ["        if type(o) is not cls or not isinstance(d, dict) or not unchanged(o, d):"]
     lines += ["            return False", "    return True"]
     return make_function("all_unchanged", f"all unchanged {mapping.name}", lines, namespace)
+
+
+def _make_comparison(mapping: ClassMap, otherwise: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """A function: whether a value is an object of the class as it was read, or else what another function says."""
+    if not all(part.type.plain for part in mapping.fields):  # the object's values are not those of the document
+        return otherwise
+    namespace: dict[str, Any] = {"cls": mapping.cls, "otherwise": otherwise}
+    lines = ["def unchanged(o, d):", "    try:", f"        if type(o) is cls and {_is_as_read(mapping)}:"]
+    lines += ["            return True", f"    except {_NOT_AS_READ}:", "        pass", "    return otherwise(o, d)"]
+    return make_function("unchanged", f"compare {mapping.name}", lines, namespace)
+
+
+def _is_as_read(mapping: ClassMap) -> str:
+    """Source: whether an object `o` was read from the document `d`, and all its values are the very ones there."""
+    same = [f"o.{part.attribute} is d[{part.stored!r}]" for part in mapping.fields]
+    return " and ".join([f"o.{SOURCE} is d", *same])
+
+
+_NOT_AS_READ = "(AttributeError, KeyError, TypeError)"
+"""What that raises where a value is not there, or the document is none."""
 
 
 def _without_name(mapping: ClassMap, document: dict[str, Any]) -> dict[str, Any]:

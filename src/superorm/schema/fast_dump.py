@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from superorm.schema.mapping import ClassMap
@@ -10,7 +10,7 @@ from superorm.schema.sourcegen import make_function
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.scalars import PLAIN_NAMES
 
-__all__ = ["make_dump_all", "make_fast_dump"]
+__all__ = ["make_dump_all", "make_fast_dump", "make_flat_dump"]
 
 
 def make_fast_dump(mapping: ClassMap, unless: str) -> Callable[[object], dict[str, Any] | None]:
@@ -35,6 +35,25 @@ def make_dump_all(
     lines = ["def dump_all(objects):", "    out = []", "    append = out.append", "    for o in objects:"]
     lines += [*(f"    {line}" for line in body), f"        append({document})", "    return out"]
     return make_function("dump_all", f"dump all {mapping.name}", lines, namespace)
+
+
+def make_flat_dump(
+    mapping: ClassMap, unless: str
+) -> tuple[Callable[[Iterable[object]], list[Any] | None], Callable[[Sequence[Any]], Iterator[dict[str, Any]]]]:
+    """A function that gives the stored values of all objects in one list, and one that makes the documents of these.
+
+    The first gives None where `make_fast_dump` does so for an object, or raises.
+    """
+    namespace: dict[str, Any] = {**PLAIN_NAMES, "Misfit": Misfit}
+    leave = ["return None"]
+    body, document = _body(mapping, unless, leave, leave, namespace)
+    values = "".join(f"v{n}, " for n in range(len(mapping.fields)))
+    lines = ["def dump_flat(objects):", "    out = []", "    for o in objects:"]
+    lines += [*(f"    {line}" for line in body), f"        out += {values}", "    return out"]
+    dump = make_function("dump_flat", f"dump flat {mapping.name}", lines, namespace)
+    lines = ["def documents(values):", f"    for {values}in zip(*[iter(values)] * {len(mapping.fields)}, strict=True):"]
+    lines += [f"        yield {document}"]
+    return dump, make_function("documents", f"documents {mapping.name}", lines, {})
 
 
 def _body(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassMap", "MappedField", "class_map"]
 
 _Class: TypeAlias = type
+_Comparison: TypeAlias = Callable[[Any, Any], bool]
 
 
 @define(eq=False)
@@ -164,7 +165,7 @@ class MappedField:
     @property
     def unchanged(self) -> Callable[[Any, Any], bool]:
         """A function: whether a value of the field is what a stored one reads as."""
-        unchanged = self.type.without_none.unchanged  # None is what nothing else reads as
+        unchanged = self.type.without_none.comparison  # None is what nothing else reads as
         return (lambda value, raw: unchanged(value, raw) or same(raw, value)) if self.keep else unchanged
 
     @property
@@ -246,6 +247,8 @@ class ClassMap:
     """Of an Embedded: whether an object is what a stored document reads as."""
     all_unchanged: Callable[[Sequence[Any], Sequence[Any]], bool] = field(default=_not_generated, init=False)
     """Of an Embedded: the same of as many objects of the class and stored documents."""
+    comparison: Callable[[_Comparison], _Comparison] = field(default=_not_generated, init=False)
+    """Of an Embedded: a function that looks whether all values are as they were read, and else calls the one given."""
     relationships: dict[str, Relationship] = field(factory=dict[str, "Relationship"], init=False)
     """By attribute, those of the bases too."""
     functions: dict[str, Any] = field(factory=dict[str, Any], init=False)
@@ -370,7 +373,7 @@ class ClassMap:
         return vectors_of(self)
 
 
-_GENERATED = frozenset({"load", "load_all", "dump", "unchanged", "all_unchanged", "functions"})
+_GENERATED = frozenset({"load", "load_all", "dump", "unchanged", "all_unchanged", "comparison", "functions"})
 
 
 def _mapping_of(cls: type) -> ClassMap:

@@ -23,9 +23,11 @@ __all__ = [
     "AnyPart",
     "class_of",
     "declared",
+    "declared_alike",
     "first_part",
     "is_by_class",
     "part_in",
+    "single_document",
     "stands_alone",
     "stepped",
     "told_by_class",
@@ -84,6 +86,11 @@ def stands_alone(holder: AnyPart, part: MappedField) -> bool:
     return any(part_in(mapping, part.stored) is part for kind in kinds for mapping in kind.classes)
 
 
+def single_document(part: AnyPart) -> EmbeddedType | OneOfType | None:
+    """The type of the embedded document that a part may be, in no list."""
+    return next(_embedded(part.type, in_list=False), None)
+
+
 def part_in(mapping: ClassMap, stored: str | None) -> MappedField | None:
     """The field that a class stores under a key."""
     return next((part for part in mapping.fields if part.stored == stored), None)
@@ -134,7 +141,7 @@ def _firsts(field: Field[Any, Any], first: Any) -> list[AnyPart]:
     found: list[AnyPart] = [first]
     for below in () if mapping is None else mapping.family.values():
         own: MappedField = below.by_attribute.get(first.attribute) or first
-        if not (_alike(own, first) or any(own is one for one in found)):
+        if not (declared_alike(own, first) or any(own is one for one in found)):
             found.append(own)
     return found
 
@@ -149,7 +156,7 @@ def _way(field: Field[Any, Any]) -> _Way:
         if isinstance(part, MappedField):
             kinds = [kind for way in ways for kind in _embedded(way.type)]
             fields = [part_in(mapping, part.stored) for kind in kinds for mapping in kind.classes]
-            if differs or not all(one is not None and _alike(one, part) for one in fields):
+            if differs or not all(one is not None and declared_alike(one, part) for one in fields):
                 differs = True
                 names = {kind.discriminator: None for kind in kinds if _is_told(kind)}
                 found += [".".join([key for key in keys if key is not None] + [name]) for name in names]
@@ -160,7 +167,8 @@ def _way(field: Field[Any, Any]) -> _Way:
     return _Way(ways, tuple(found), differs)
 
 
-def _alike(one: MappedField, other: MappedField) -> bool:
+def declared_alike(one: MappedField, other: MappedField) -> bool:
+    """Whether two fields are one declaration, perhaps of two classes."""
     return one is other or (one.spec is other.spec and one.annotation == other.annotation and one.keep == other.keep)
 
 

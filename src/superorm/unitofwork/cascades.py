@@ -10,6 +10,7 @@ from superorm.schema.document import Document
 from superorm.schema.mapping import class_map
 from superorm.schema.state import RAW
 from superorm.unitofwork.arguments import documents_in
+from superorm.unitofwork.holding import document_map, outside
 from superorm.unitofwork.link_history import LinkHistory
 from superorm.unitofwork.links import map_of, state_of
 from superorm.unitofwork.tracking import Tracker
@@ -47,7 +48,10 @@ class Cascades:
         return [one for one in _below(instance, "save-update") if RAW in state_of(one) and one not in self._tracker]
 
     def expunge(self, instance: Document) -> None:
-        """Forget an object, and what cascades from it. Raises `SessionError` for what is no document."""
+        """Forget an object, and what cascades from it. Raises `SessionError` for what is no document in the session."""
+        mapping = document_map(instance)
+        if instance not in self._tracker:
+            raise outside(mapping)
         for one in (instance, *_below(instance, "expunge")):
             if self._tracker.never_written(one):
                 self._history.left(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import bson
 from attrs import frozen
@@ -109,7 +109,7 @@ def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
 
 def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Sequence[Mapping[str, Any]]]]:
     """Runs of the documents and their starts: as far as the size of some of them tells, each fits into a command."""
-    some = documents[:: len(documents) // _CHUNK + 1]
+    some = list(documents[:: len(documents) // _CHUNK + 1])
     try:
         size = len(bson.encode({"": some}, codec_options=CODEC_OPTIONS)) if some else 0
     except REFUSALS:
@@ -146,7 +146,7 @@ def _encode(documents: Sequence[Mapping[str, Any]], limit: int, depth: int) -> t
     encoded: list[RawBSONDocument] = []
     sizes: list[int] = []
     for start in range(0, len(documents), _CHUNK):
-        chunk = documents[start : start + _CHUNK]
+        chunk = list(documents[start : start + _CHUNK])
         try:
             data = bson.encode({"": chunk}, codec_options=CODEC_OPTIONS)
         except REFUSALS:
@@ -200,7 +200,8 @@ def _refusal(document: Mapping[str, Any], key: Any, strip: int) -> ValidationErr
     if strip:
         if path == ("q",):
             return too_large("")
-        path = tuple(part for part in path[1:] if not part.startswith("$"))
+        below = path[2:] if _is_array(document.get("u")) and path[0] == "u" else path[1:]  # of a pipeline a stage
+        path = tuple(part for part in below if not part.startswith("$"))
     field = ".".join(path)
     where = "" if strip and key is None else f"document {key!r}, "
     return ValidationError(f"{where}field {field!r}: {reason}", key=key, field=field)
@@ -234,9 +235,18 @@ def _largest(document: Mapping[str, Any]) -> tuple[str, ...]:
     path: tuple[str, ...] = ()
     value: Any = document
     while _is_mapping(value) and value and (not path or path[-1] == "u" or path[-1].startswith("$")):
-        key = max(value, key=lambda name: len(bson.encode({"": value[name]}, codec_options=CODEC_OPTIONS)))
+        key = max(value, key=lambda name: _bytes(value[name]))
         path, value = (*path, key), value[key]
+        if key == "u" and _is_array(value) and value:  # a pipeline
+            pipeline = cast("Sequence[dict[str, Any]]", value)
+            number = max(range(len(pipeline)), key=lambda index: _bytes(pipeline[index]))
+            ((operator, value),) = pipeline[number].items()
+            path = (*path, str(number), operator)
     return path
+
+
+def _bytes(value: Any) -> int:
+    return len(bson.encode({"": value}, codec_options=CODEC_OPTIONS))
 
 
 def _key_fault(key: object) -> str | None:

@@ -29,6 +29,8 @@ class RecordedModel:
     """Whether another version may take its place at any moment."""
     overdue: bool = False
     """Whether the time for that is over: who announced it has ended, or is still putting many vectors in place."""
+    token: Any = None
+    """While it stands in the database nothing was announced since this was read; None where it does not say so."""
 
 
 @define(eq=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import Factory, define, frozen
 from bson import Regex
 
 from superorm.codec.documents import Changes, guard_of
+from superorm.codec.flat import FlatDocuments
 from superorm.codec.vectors import value_at
 from superorm.exc import ValidationError
 from superorm.schema.declared_indexes import declared_indexes
@@ -27,7 +28,6 @@ __all__ = ["FlushPlan", "Work", "plan_flush"]
 
 
 NO_OTHERS: Mapping[str, Sequence[VectorPath]] = {}
-Written: TypeAlias = tuple[ClassMap, Sequence[Document], Sequence[dict[str, Any]]]
 
 
 @frozen
@@ -43,6 +43,8 @@ class Work:
     @cached_property
     def keys(self) -> list[Any]:
         """Those of the new documents, as stored."""
+        if isinstance(self.documents, FlatDocuments):
+            return self.documents.keys
         return [document.get("_id") for document in self.documents]
 
 
@@ -50,13 +52,13 @@ class Work:
 class FlushPlan:
     """The writes in order, the vectors that they touch, and the deleted objects.
 
-    `inserted` and `updated` hold classes, each with written objects and what these are stored as.
+    `inserted` and `updated` hold classes, each with written objects and what these are stored as, or what changed.
     """
 
     writes: list[Write] = Factory(list[Write])
     touched: dict[VectorPath, list[Any]] = Factory(dict[VectorPath, list[Any]])
-    inserted: list[Written] = Factory(list[Written])
-    updated: list[Written] = Factory(list[Written])
+    inserted: list[tuple[ClassMap, Sequence[Document], Sequence[dict[str, Any]]]] = Factory(list[Any])
+    updated: list[tuple[ClassMap, Changes]] = Factory(list[Any])
     deleted: list[Document] = Factory(list[Document])
     done: int = 0
     """How many of the writes were carried out."""
@@ -78,8 +80,9 @@ class FlushPlan:
 
     def mappings(self, collection: str) -> dict[Any, ClassMap]:
         """The classes of the objects that are written to a collection, by `identity`."""
-        written = (*self.inserted, *self.updated)
-        found = [(mapping, stored["_id"]) for mapping, _, snapshots in written for stored in snapshots]
+        written = [(mapping, documents) for mapping, _, documents in self.inserted]
+        written += [(mapping, changed.before) for mapping, changed in self.updated]
+        found = [(mapping, stored["_id"]) for mapping, documents in written for stored in documents]
         found += [(class_map(type(instance)), vars(instance)[RAW]["_id"]) for instance in self.deleted]
         there = [(stored, mapping) for mapping, stored in reversed(found) if mapping.collection == collection]
         return {identity(stored): mapping for stored, mapping in there}
@@ -126,11 +129,10 @@ def plan_flush(
             inserts.setdefault(collection, []).append(work)
             plan.inserted.append((work.mapping, work.new, work.documents))
         if work.changed.objects:
-            pairs = zip(_filters(work), work.changed.updates, strict=True)
-            updates.setdefault(collection, []).extend([{"q": filter, "u": update} for filter, update in pairs])
+            updates.setdefault(collection, []).extend(_update_ops(work.mapping, work.changed))
             if not is_shallow(work.mapping):
                 deep.add(collection)
-            plan.updated.append((work.mapping, work.changed.objects, work.changed.snapshots))
+            plan.updated.append((work.mapping, work.changed))
         gone: list[Any] = []
         for instance in work.deleted:
             document: dict[str, Any] = vars(instance)[RAW]
@@ -154,15 +156,16 @@ def plan_flush(
     return plan
 
 
-def _filters(work: Work) -> list[dict[str, Any]]:
-    """What the changed documents still have to be like: of their version, or else with the parts that are set into."""
-    if work.mapping.version is None and not work.mapping.lazy_fields:
-        return [{"_id": snapshot["_id"]} for snapshot in work.changed.snapshots]
-    if work.mapping.version is None:
-        pairs = zip(work.changed.snapshots, work.changed.updates, strict=True)
-        return [{"_id": snapshot["_id"], **_parents(update)} for snapshot, update in pairs]
-    before: list[dict[str, Any]] = [vars(instance)[RAW] for instance in work.changed.objects]
-    return [{"_id": document["_id"], **guard_of(work.mapping, document)} for document in before]
+def _update_ops(mapping: ClassMap, changed: Changes) -> list[UpdateOp]:
+    """The updates, with what their documents still have to be like: of their version, or with the parts set into."""
+    pairs = zip(changed.before, changed.updates, strict=True)
+    if mapping.version is not None:
+        return [
+            {"q": {"_id": document["_id"], **guard_of(mapping, document)}, "u": update} for document, update in pairs
+        ]
+    if mapping.lazy_fields:
+        return [{"q": {"_id": document["_id"], **_parents(update)}, "u": update} for document, update in pairs]
+    return [{"q": {"_id": document["_id"]}, "u": update} for document, update in pairs]
 
 
 def _parents(update: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,8 +262,8 @@ def _touch(touched: dict[VectorPath, list[Any]], work: Work, gone: Sequence[Any]
         for document in work.documents:
             if (document.get(spec.path) if is_own else value_at(document, spec.path)) is not None:
                 keys[identity(document["_id"])] = document["_id"]
-        for update, snapshot in zip(work.changed.updates, work.changed.snapshots, strict=True):
+        for update, document in zip(work.changed.updates, work.changed.before, strict=True):
             if spec.touched_by(update):
-                keys[identity(snapshot["_id"])] = snapshot["_id"]
+                keys[identity(document["_id"])] = document["_id"]
         if keys:
             touched.setdefault(spec, []).extend(keys.values())

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import bson
-from attrs import frozen
+from attrs import evolve, frozen
 from bson import Regex
 
 from superorm.codec.keys import encode_key
@@ -20,6 +20,7 @@ from superorm.expr.narrow import is_dict
 from superorm.expr.reprs import short_repr
 from superorm.expr.writes import Insert
 from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.members import declared_alike
 from superorm.schema.state import RAW, mismatch
 from superorm.schema.types.base import Misfit
 from superorm.schema.vector_fields import VectorField
@@ -97,12 +98,14 @@ def on_insert(plan: UpdatePlan, document: Mapping[str, Any]) -> dict[str, Any]:
 # Inserts
 
 
-def build_objects(statement: Insert[Any]) -> list[Any]:
-    """The objects to insert. Raises `ValidationError`."""
+def build_objects(statement: Insert[Any]) -> tuple[list[Any], set[type]]:
+    """The objects to insert, and their classes. Raises `ValidationError`."""
     cls, rows = statement._root, statement._rows
-    if not any(issubclass(kind, dict) for kind in set(map(type, rows))):
-        return list(rows)
-    return [_build(cls, row) if is_dict(row) else row for row in rows]
+    kinds = set(map(type, rows))
+    if not any(issubclass(kind, dict) for kind in kinds):
+        return list(rows), kinds
+    built = [_build(cls, row) if is_dict(row) else row for row in rows]
+    return built, set(map(type, built))
 
 
 def _build(cls: type, row: dict[str, Any]) -> Any:
@@ -121,6 +124,27 @@ class Upsert:
     """The stored names of the fields that identify it."""
     document: Mapping[str, Any]
     op: UpdateOp
+    redeclared: Mapping[str, Any]
+    """The values given to attributes that subclasses declare otherwise, and perhaps store otherwise."""
+
+    def of_class(self, there: Mapping[str, Any]) -> Upsert:
+        """The same where a document is there already, with what its class stores.
+
+        Raises `ValidationError` for what does not fit that.
+        """
+        name = there.get(self.mapping.discriminator)
+        found = self.mapping.family.get(name) if isinstance(name, str) else None
+        if found is None or found is self.mapping or not self.redeclared or "$set" not in self.op["u"]:
+            return self
+        update = cast("dict[str, dict[str, Any]]", self.op["u"])
+        sets = {**update["$set"]}
+        for attribute, value in self.redeclared.items():
+            part = found.by_attribute[attribute]
+            if part.stored in sets:
+                where = f"{found.name} {there['_id']!r}, which is there already: {attribute}"
+                sets[part.stored] = part.stored_value(value, where, found.cls)
+        op: UpdateOp = {**self.op, "u": {**update, "$set": sets}}
+        return evolve(self, op=op)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -134,9 +158,9 @@ def identity_of(document: Mapping[str, Any], names: Sequence[str]) -> tuple[str,
 
 
 def upsert_of(
-    mapping: ClassMap, by: Sequence[MappedField], document: Mapping[str, Any], given: Iterable[str]
+    mapping: ClassMap, by: Sequence[MappedField], document: Mapping[str, Any], instance: object, given: Iterable[str]
 ) -> Upsert:
-    """Update or insert a document; `given` are the attributes that were given, the others are defaults.
+    """Update or insert the document of an object; `given` are the attributes that were, the others are defaults.
 
     Raises `ValidationError` where a field that identifies it was not given.
     """
@@ -163,7 +187,13 @@ def upsert_of(
         left[mapping.discriminator] = mapping.type_name
     update = {"$set": sets, "$setOnInsert": left, "$inc": {version.stored: 1} if version is not None else {}}
     op = UpdateOp(q=filter, u={operator: values for operator, values in update.items() if values}, upsert=True)
-    return Upsert(mapping, tuple(part.stored for part in by), document, op)
+    redeclared = {name: getattr(instance, name) for name in given if _is_redeclared(mapping, name)}
+    return Upsert(mapping, tuple(part.stored for part in by), document, op, redeclared)
+
+
+def _is_redeclared(mapping: ClassMap, name: str) -> bool:
+    own = mapping.by_attribute[name]
+    return any(not declared_alike(one.by_attribute[name], own) for one in mapping.subclasses)
 
 
 def _equal(value: Any) -> Any:
@@ -171,10 +201,10 @@ def _equal(value: Any) -> Any:
 
 
 def reads_of(upserts: Sequence[Upsert]) -> list[Find]:
-    """The reads of the keys, with the identifying fields, of documents that are there already."""
+    """The reads of the keys, the classes' names and the identifying fields of documents that are there already."""
     if not upserts:
         return []
-    projection = dict.fromkeys(("_id", *upserts[0].by), 1)
+    projection = dict.fromkeys(("_id", upserts[0].mapping.discriminator, *upserts[0].by), 1)
     collection = cast("str", upserts[0].mapping.collection)
     return [Find(collection, either, projection) for either in any_of([upsert.op["q"] for upsert in upserts])]
 

@@ -79,6 +79,11 @@ class Tracker(Holder):
             self.deleted.update((id(instance), instance) for instance in deleted)
             raise
 
+    def check_still_outside(self, instances: Sequence[Document], kinds: Iterable[type], caller: str) -> None:
+        """`check_outside` again, where a flush in between may have added some of the objects."""
+        if self.new or self.undo.undoable:
+            self.check_outside(instances, kinds, caller)
+
     def delete(self, instance: Document) -> None:
         """Mark a stored object for deletion; a new one is only forgotten. Raises `SessionError`."""
         mapping = document_map(instance)
@@ -190,7 +195,8 @@ class Tracker(Holder):
             groups = by_class(objects.values()) if root.family else {root: objects.values()}
             for mapping, instances in groups.items():
                 candidates = documents.possibly_changed(mapping, instances)
-                candidates = [instance for instance in candidates if id(instance) not in self.deleted]
+                if self.deleted:
+                    candidates = [instance for instance in candidates if id(instance) not in self.deleted]
                 if candidates:
                     found[mapping] = candidates
         return found
@@ -245,11 +251,11 @@ class Tracker(Holder):
             setattr(instance, GONE, raw)
             self.deleted.pop(id(instance), None)
             self._gone[id(instance)] = instance
-        for mapping, instances, snapshots in plan.updated:
-            self.undo.before(mapping, instances)
-            documents.written(mapping, instances, snapshots)
+        for mapping, changed in plan.updated:
+            self.undo.before(mapping, changed.objects, changed.before)
+            documents.written(mapping, changed.objects, changed.snapshots)
         for mapping, instances, snapshots in plan.inserted:
-            self.undo.before(mapping, instances)
+            self.undo.before(mapping, instances, [None] * len(instances))
             documents.written(mapping, instances, snapshots)
             keys = identities([snapshot["_id"] for snapshot in snapshots])
             self.identities.of(mapping).update(zip(keys, instances, strict=True))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, cast
 
 from superorm.codec import documents
 from superorm.schema.document import Document
@@ -11,7 +11,7 @@ from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.partial import make_partial, make_whole
 from superorm.schema.relationships import LINKS
-from superorm.schema.state import GONE, RAW, UNLOADED, has_getattr
+from superorm.schema.state import GONE, RAW, UNLOADED
 from superorm.unitofwork.identity import IdentityMap, identities, identity
 
 __all__ = ["Undo"]
@@ -20,12 +20,44 @@ Before: TypeAlias = tuple[Document, dict[str, Any] | None, dict[str, Any] | None
 """An object, and before a write its snapshot, that of a deleted one, and what was not loaded."""
 
 
+class _States:
+    """Many of these, in columns: the garbage collector would look at each tuple."""
+
+    def __init__(self) -> None:
+        self.objects: list[Document] = []
+        self._snapshots: list[dict[str, Any] | None] = []
+        self._gone: list[dict[str, Any] | None] = []
+        self._unloaded: list[frozenset[str] | None] = []
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __iter__(self) -> Iterator[Before]:
+        return zip(self.objects, self._snapshots, self._gone, self._unloaded, strict=True)
+
+    def add(
+        self,
+        objects: Sequence[Document],
+        snapshots: Sequence[dict[str, Any] | None],
+        gone: Sequence[dict[str, Any] | None],
+        unloaded: Sequence[frozenset[str] | None],
+    ) -> None:
+        self.objects += objects
+        self._snapshots += snapshots
+        self._gone += gone
+        self._unloaded += unloaded
+
+    def clear(self) -> None:
+        for column in (self.objects, self._snapshots, self._gone, self._unloaded):
+            column.clear()
+
+
 class Undo:
     """What a session's objects were, and what else has happened to them and their documents since the last commit."""
 
     def __init__(self, identities: IdentityMap) -> None:
         self._identities = identities
-        self._undo: list[Before] = []
+        self._undo = _States()
         """What there was before each flush since the last commit."""
         self._written: set[int] = set()
         """The ids of the objects among the first of these."""
@@ -58,13 +90,19 @@ class Undo:
         raw = self._forgotten.get(id(instance), {})
         return MISSING if part is None or part.stored not in raw else part.type.from_bson(raw[part.stored])
 
-    def before(self, mapping: ClassMap, instances: Iterable[Document]) -> None:
-        """These objects are now to hold what was written of them."""
-        self._undo += _states(mapping, instances)
+    def before(
+        self, mapping: ClassMap, instances: Sequence[Document], snapshots: Sequence[dict[str, Any] | None]
+    ) -> None:
+        """These objects, which have these snapshots, are now to hold what was written of them."""
+        gone = [cast("Any", one)._superorm_gone for one in instances]
+        unloaded: list[frozenset[str] | None] = [None] * len(instances)
+        if set(map(type, instances)) != {mapping.cls}:  # some are partial
+            unloaded = [vars(one).get(UNLOADED) for one in instances]
+        self._undo.add(instances, snapshots, gone, unloaded)
 
     def before_deletion(self, mapping: ClassMap, instance: Document, raw: dict[str, Any]) -> None:
         """The document of this object, which had that snapshot, was deleted."""
-        self._undo.append((instance, raw, None, vars(instance).get(UNLOADED)))
+        self._undo.add((instance,), (raw,), (None,), (vars(instance).get(UNLOADED),))
         self._removed.setdefault(mapping.collection, set()).add(identity(raw["_id"]))
 
     def before_expiry(self, instance: Document) -> None:
@@ -81,13 +119,13 @@ class Undo:
     def refreshed(self, found: Iterable[tuple[Document, dict[str, Any]]]) -> None:
         """These documents are stored now: attributes that the user did not change show it, undoably."""
         for instance, document in found:
-            self.before(class_map(type(instance)), (instance,))
+            self.before(class_map(type(instance)), (instance,), (vars(instance)[RAW],))
             documents.refresh(instance, document)
 
     def was_written(self, instance: object) -> bool:
         """Whether an undo gives something back to the object."""
         if self._counted < len(self._undo):
-            self._written.update(id(one) for one, *_ in self._undo[self._counted :])
+            self._written.update(map(id, self._undo.objects[self._counted :]))
             self._counted = len(self._undo)
         return id(instance) in self._written
 
@@ -146,12 +184,12 @@ class Undo:
         if doubtful:
             unsure += [(class_map(type(one)), one) for one, before, _, _ in self._undo if before is not None]
         never = [] if doubtful else self._never_stored(unsure)
-        self._undo[:0] = never
-        for instance, before, _, unloaded in self._undo:
+        states = [*never, *self._undo]
+        for instance, before, _, unloaded in states:
             if before is None and unloaded is None:
                 self._remember(instance)
                 documents.unpack(instance)
-        for instance, before, gone, unloaded in reversed(self._undo):
+        for instance, before, gone, unloaded in reversed(states):
             tracked = id(instance) not in self._expunged
             if tracked or not held_elsewhere(instance):
                 self._give_back(instance, before, gone, unloaded, tracked)
@@ -163,7 +201,7 @@ class Undo:
         if not self._unsure:
             return []
         first: dict[int, int] = {}
-        for number, (instance, *_) in enumerate(self._undo):
+        for number, instance in enumerate(self._undo.objects):
             first.setdefault(id(instance), number)
         return [(mapping, one) for mapping, one, count in self._unsure if first.get(id(one), count) >= count]
 
@@ -245,12 +283,3 @@ class Undo:
             self._identities.of(mapping)[identity(before["_id"])] = instance
         else:
             documents.recall(instance, expired)
-
-
-def _states(mapping: ClassMap, instances: Iterable[Document]) -> list[Before]:
-    """The objects with what an undo gives back to them."""
-    if has_getattr(mapping.cls):
-        states = [(instance, vars(instance)) for instance in instances]
-        return [(instance, state.get(RAW), state.get(GONE), state.get(UNLOADED)) for instance, state in states]
-    # without touching __dict__, which takes time and memory
-    return [(one, getattr(one, RAW, None), getattr(one, GONE), getattr(one, UNLOADED, None)) for one in instances]

@@ -36,6 +36,8 @@ class Handed:
     documents: Sequence[Mapping[str, Any]]
     names: frozenset[str] = frozenset()
     """The stored names of the fields that were kept of them."""
+    complete: bool = False
+    """Whether the records name no other keys than theirs."""
 
 
 def oldest(handed: Iterable[Handed]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from bson import ObjectId
 
 from superorm.exc import ConfigurationError
-from superorm.vectors.errors import VersionLost
 from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory, require_lancedb
 from superorm.vectors.lance_rows import arrow_library
 from superorm.vectors.s3_address import S3Address
@@ -20,6 +20,10 @@ __all__ = ["LanceBucket"]
 
 _IDENTITY = b"superorm.engine"
 _ATTEMPTS = 3
+_NOT_GIVEN = re.compile(
+    r"Generic S3 error|Generic \{ store: \"S3\"|lacked the necessary privileges|lacked valid authentication"
+)
+"""How LanceDB says that the store failed, timed out or refused, unlike that there is no such thing."""
 
 
 class LanceBucket(LanceDirectory):
@@ -88,17 +92,16 @@ class LanceBucket(LanceDirectory):
                 f"the vector database {self.where} cannot be used: {self._reason(error)}"
             ) from None
 
-    @contextmanager
-    def _reading(self, table: str, ver: int | None) -> Generator[None]:
-        """Around what needs a version. Raises ``VersionLost``, ``ConfigurationError`` where the bucket is not there."""
-        try:
-            yield
-        except (OSError, RuntimeError, ValueError) as error:
-            self.close()
-            self._connect()
-            raise VersionLost(
-                f"{self.where}: table {table} cannot be read at version {ver}: {self._reason(error)}"
-            ) from None
+    def _lost(self, error: Exception) -> tuple[str, Exception | None]:
+        """LanceDB's own error may hold credentials.
+
+        Raises ``ConfigurationError`` where the bucket is not there, or the store does not give what may well be there.
+        """
+        with self._using():
+            if _NOT_GIVEN.search(str(error)):
+                raise error
+        self._connect()
+        return self._reason(error), None
 
     def _reason(self, error: Exception) -> str:
         return self._address.reason(error, os.environ)

@@ -242,14 +242,16 @@ class LanceDirectory:
         complete = all_compared and found.num_rows < asked and len(keys) <= limit
         return Nearest(keys[:limit], distances[:limit], complete, tolerance)
 
-    def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
-        """All rows of a version. Raises ``VersionLost``."""
+    def read(self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()) -> Rows:
+        """All rows of a version, with the fields, which are all that it mirrors. Raises ``VersionLost``."""
         pinned = self._pinned(table, ver)
-        rows = Rows(dim, metric, pinned.rows)
+        rows = Rows(dim, metric, pinned.rows, fields)
+        names = [name(number) for number in range(len(fields)) for name in (value, odd)]
         with self._reading(table, ver):
             for batch in pinned.handle.to_arrow().to_batches():
                 vectors = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
-                rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim))
+                columns = {name: batch.column(name).to_pylist() for name in names}
+                rows.put(batch.column("key").to_pylist(), vectors.reshape(-1, dim), columns)
         return rows
 
     def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]:
@@ -259,15 +261,6 @@ class LanceDirectory:
             found = pinned.handle.search().where(where).select(["key"]).limit(limit).to_arrow()
         keys: list[str] = found["key"].to_pylist()
         return keys
-
-    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
-        """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
-        names = [name(number) for number in range(fields) for name in (value, odd)]
-        pinned = self._pinned(table, ver)
-        with self._reading(table, ver):
-            found = pinned.handle.search().select(["key", *names]).to_arrow()
-        rows = zip(*(found[name].to_pylist() for name in names), strict=True)
-        return dict(zip(found["key"].to_pylist(), rows, strict=True))
 
     def _pinned(self, table: str, ver: int) -> _Pinned:
         with self._guard():
@@ -327,7 +320,12 @@ class LanceDirectory:
             yield
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
-            raise VersionLost(f"{self.where}: table {table} cannot be read at version {ver}: {error}") from error
+            reason, cause = self._lost(error)
+            raise VersionLost(f"{self.where}: table {table} cannot be read at version {ver}: {reason}") from cause
+
+    def _lost(self, error: Exception) -> tuple[str, Exception | None]:
+        """What is told of an error, and what is shown as its cause."""
+        return str(error), error
 
 
 @frozen

@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 from attrs import evolve, frozen
 from bson import ObjectId
 
-from superorm.codec.vectors import Matrix, Vector
-from superorm.schema.vector_spec import Metric
+from superorm.codec.vectors import Vector
+from superorm.schema.vector_spec import FilterField, Metric, VectorSpec
+from superorm.vectors.condition import Condition
+from superorm.vectors.mirror import table_rows
 from superorm.vectors.records import Look, Record, keys_of
-from superorm.vectors.rows import Nearest, Rows, bytes_of, roomy
+from superorm.vectors.rows import Nearest, Rows, roomy
 from superorm.vectors.shared_lock import SharedLock
 
 __all__ = ["Extend", "Forward", "MemoryCopy", "Ranked"]
@@ -93,6 +95,11 @@ class MemoryCopy:
         return len(self._rows)
 
     @property
+    def fields(self) -> tuple[FilterField, ...]:
+        """The fields of documents that are mirrored."""
+        return self._rows.fields
+
+    @property
     def nbytes(self) -> int:
         """The bytes allocated for rows."""
         return self._rows.nbytes
@@ -100,7 +107,7 @@ class MemoryCopy:
     def free(self) -> None:
         """Let go of the rows, when those who rank them have ended; nothing is answered from then on."""
         with self._lock.writing(), self._knowing:
-            self._rows = Rows(self._rows.dim, self._rows.metric)
+            self._rows = Rows(self._rows.dim, self._rows.metric, fields=self.fields)
             self._freed = True
 
     def rows_seen(self, look: Look) -> int | None:
@@ -125,14 +132,15 @@ class MemoryCopy:
             held, needed = self._rows.size, self._rows.needed(keys)
         return Forward(generation, keys, self._room(held, needed))
 
-    def install(self, step: Forward, look: Look, keys: Sequence[str], rows: Matrix) -> bool:
-        """Bring memory forward by what was read: `rows` (n, dim) under `keys`; False where another was quicker."""
+    def install(self, step: Forward, look: Look, spec: VectorSpec, documents: Sequence[Mapping[str, Any]]) -> bool:
+        """Bring memory forward by the documents of the step's keys; False where another was quicker."""
         assert look.state is not None
+        rows = table_rows(spec, documents, self.fields)
         with self._lock.writing():
             if step.generation != self._generation or step.size is None or self._freed:
                 return False
             self._rows.reserve(step.size)
-            self._rows.replace(step.keys, keys, rows)
+            self._rows.replace(step.keys, rows)
             with self._knowing:
                 self._include([r for r in look.records.values() if not r.open and not self._known(r)])
                 self.n = look.state.n
@@ -148,22 +156,27 @@ class MemoryCopy:
         limit: int,
         leave_out: Iterable[str],
         among: Sequence[Any] | None = None,
+        condition: Condition | None = None,
     ) -> tuple[Nearest, dict[str, Any]] | None:
         """The nearest rows to the query (dim,) as a snapshot sees them, and the keys to rank from its documents.
 
-        With `among`, only the rows of these ``_id`` values.
+        With `among`, only the rows of these ``_id`` values; with a condition on the fields, only those that pass it.
         None where the snapshot is older than what memory remembers.
         """
         with self._lock.reading():
             pending = self._difference(look)
             if pending is None:
                 return None
-            return self._rows.nearest(query, limit, [*pending, *leave_out], among), pending
+            return self._rows.nearest(query, limit, [*pending, *leave_out], among, condition), pending
 
-    def rank(self, query: Vector, limit: int, leave_out: Iterable[str]) -> Ranked:
-        """The nearest rows to the query (dim,), whatever a snapshot that is read later sees."""
+    def rank(self, query: Vector, limit: int, leave_out: Iterable[str], condition: Condition | None = None) -> Ranked:
+        """The nearest rows to the query (dim,), whatever a snapshot that is read later sees.
+
+        With a condition on the fields, only rows that pass it.
+        """
         with self._lock.reading():
-            return Ranked(self._generation, self.n, self._rows.nearest(query, limit, leave_out))
+            nearest = self._rows.nearest(query, limit, leave_out, condition=condition)
+            return Ranked(self._generation, self.n, nearest)
 
     def seen(self, ranked: Ranked, look: Look) -> tuple[Nearest, dict[str, Any]] | None:
         """What was ranked before, without the keys to rank from the snapshot's documents, and these.
@@ -215,9 +228,9 @@ class MemoryCopy:
         size = max(needed, roomy(held))
         if self._extend is None:
             return size
-        dim, metric = self._rows.dim, self._rows.metric
-        given = self._extend(self, bytes_of(needed, dim, metric), bytes_of(size, dim, metric))
-        return None if given is None else given // bytes_of(1, dim, metric)
+        bytes_for = self._rows.bytes_for
+        given = self._extend(self, bytes_for(needed), bytes_for(size))
+        return None if given is None else given // bytes_for(1)
 
     def _unseen(self, look: Look) -> list[Record]:
         """The included records that the snapshot does not see."""

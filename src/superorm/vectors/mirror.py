@@ -18,6 +18,7 @@ from bson import DatetimeMS, ObjectId
 
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import Matrix, decode_rows, value_at
+from superorm.expr.narrow import is_list
 from superorm.schema.vector_spec import FilterField, FilterKind, VectorSpec
 from superorm.vectors.scores import longest, prepare
 
@@ -107,11 +108,11 @@ def projection(spec: VectorSpec, fields: Iterable[FilterField], *, vector: bool 
 
 
 def _at(document: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value at a path; what is in the way of it, where that is no document."""
+    """The value at a path; an array in the way of it, into whose elements MongoDB looks. Below all else is nothing."""
     held: Any = document
     for name in names:
         if not isinstance(held, Mapping):
-            return None if held is None else [held]  # in an array MongoDB looks into each element
+            return [held] if is_list(held) else None
         held = cast("Mapping[str, Any]", held).get(name)
     return held
 

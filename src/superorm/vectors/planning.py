@@ -8,7 +8,8 @@ where many match but none of the near ones, all are listed after all,
 unless they are so many more than the rows, as those without a vector may be, that all rows are looked through instead.
 
 An engine that mirrors fields of the documents looks only among the rows that pass what the filter says of these.
-Where that is all of the filter, it also tells which rows are few, whatever indexes the server has.
+Where that is all of the filter, it also tells which rows are few, whatever indexes the server has,
+unless one of them is known to find the same: the server lists few keys by it sooner than an engine looks through rows.
 """
 
 from __future__ import annotations
@@ -71,11 +72,13 @@ class Known:
     listed: bool = False
     """Whether the keys of all that match were read."""
     pushed: bool = False
-    """Whether the engine's copy, elsewhere, can say something of the filter."""
+    """Whether the engine's copy can say something of the filter: all of it where the rows are in memory."""
     left: str | None = None
     """Why it cannot say all of it."""
     lists: bool = True
     """Whether it can list the rows that pass."""
+    index: str | None = None
+    """The fields of the server's index that finds what matches; None: none is known to."""
     passing: int | None = None
     """How many rows pass what it can say, as far as they were listed; None: they were not."""
     in_vain: int = 0
@@ -145,18 +148,35 @@ def plan(known: Known) -> Step:
     return Rank("over-fetch", max(limit, k + _SLACK), why, last=True)
 
 
-def _passed(known: Known) -> ListRows | Rank:
+def _passed(known: Known) -> ListMatches | ListRows | Rank:
     """Where the engine can say all of the filter."""
     limit, rows = known.k + _SLACK, known.passing
+    if known.held is not None:
+        why = f"all of the filter is about mirrored fields, so of {known.held} rows in memory only those that pass it"
+        return Rank("push-down", limit, f"{why} are ranked", last=True)
     if not known.lists:
         return Rank("push-down", limit, f"{known.engine} takes the whole filter", last=True)
+    if known.index is not None:
+        return _indexed(known, known.index)
     if rows is None:
         return ListRows(min(FEW, FEW_READ))
     if known.listed:
         why = f"{rows} rows of {known.engine} pass the filter, so few that the vectors of their documents are ranked"
-        return Rank("gather", limit, why)
+        return Rank("gather", limit, f"{why}; no declared index of the server's serves the filter")
     why = f"more than {rows} rows pass the filter, which {known.engine} mirrors, so it looks among them only"
     return Rank("push-down", limit, why, last=True)
+
+
+def _indexed(known: Known, index: str) -> ListMatches | Rank:
+    """Where the server has an index for all of it too: few keys are listed by that at once."""
+    limit, matched = known.k + _SLACK, known.matched
+    if matched is None:
+        return ListMatches(min(FEW, FEW_READ))
+    if known.listed:
+        why = f"{matched} documents match by the index on {index}, so few that their own vectors are ranked"
+        return Rank("gather", limit, why)
+    why = f"more than {matched} documents match by the index on {index}, and {known.engine} mirrors the whole filter"
+    return Rank("push-down", limit, f"{why}, so it looks among the rows that pass it only", last=True)
 
 
 def _looked_through(known: Known, matched: int) -> Rank:

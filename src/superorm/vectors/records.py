@@ -13,6 +13,11 @@ And per commit *records* of the keys it touched::
 
 A missing stamp means: not applied to that engine.
 Without transactions a record is also ``open: true``, with its `owner`, until its documents are written.
+One document of it says whether the version of a model was announced to change, of whatever index::
+
+    {_id: "models", kind: "models", token: ObjectId}
+
+The token is another one after each announcement.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from superorm.schema.vector_spec import FilterField, IndexSpec
 __all__ = [
     "COLLECTION",
     "INDEXES",
+    "MODELS",
     "Coming",
     "Look",
     "Made",
@@ -49,6 +55,8 @@ __all__ = [
 COLLECTION = "_superorm_records"
 INDEXES = "_superorm_indexes"
 """The collection of what else is recorded of indexes, which outlives the records: these can be made anew."""
+MODELS = "models"
+"""The ``_id`` of what tells of announcements."""
 KEYS_PER_RECORD = 5_000
 BYTES_OF_KEYS = 4 << 20
 """So many bytes of keys stand in one record or one statement, of which the server takes 16 MiB."""
@@ -220,8 +228,17 @@ def keys_of(records: Iterable[Record]) -> dict[str, Any]:
 def new_records(index: str, keys: Iterable[Any], *, owner: str | None = None) -> list[dict[str, Any]]:
     """Records of the keys, each once; with an owner they are open."""
     extra = {} if owner is None else {"open": True, "owner": owner}
-    parts = in_parts({encode_key(key): key for key in keys}, KEYS_PER_RECORD)
+    parts = _parts_of(list(keys))
     return [{"_id": ObjectId(), "kind": "record", "i": index, "keys": part, **extra} for part in parts]
+
+
+def _parts_of(keys: Sequence[Any]) -> list[list[Any]]:
+    """The keys, each once, in parts that one record has room for."""
+    kinds = set(map(type, keys))
+    if kinds == {int} or kinds == {ObjectId}:  # small, and equal where the server holds them equal
+        distinct = [*dict.fromkeys(keys)]
+        return [distinct[start : start + KEYS_PER_RECORD] for start in range(0, len(distinct), KEYS_PER_RECORD)]
+    return in_parts({encode_key(key): key for key in keys}, KEYS_PER_RECORD)
 
 
 def in_parts(keys: Mapping[str, Any], most: int) -> list[list[Any]]:

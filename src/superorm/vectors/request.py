@@ -43,6 +43,8 @@ class SearchRequest:
     """Of the documents found; None: whole."""
     num_candidates: int | None = None
     """How many neighbours an engine that asks for their number looks at; None: chosen by `k`."""
+    index: str | None = None
+    """The fields of the data backend's index that finds what the filter matches; None: none is known to."""
 
     def __attrs_post_init__(self) -> None:
         name, dim = self.spec.name, self.spec.dim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import isfinite, sqrt
 from typing import Any
@@ -14,22 +14,26 @@ from numpy.typing import NDArray
 
 from superorm.codec.keys import HeldKey, held_key, held_keys, key_of_held
 from superorm.codec.vectors import Matrix, Vector
-from superorm.schema.vector_spec import Metric
+from superorm.schema.vector_spec import FilterField, Metric
+from superorm.vectors.columns import COLUMN_BYTES, Columns
+from superorm.vectors.condition import Condition
+from superorm.vectors.mirror import TableRows
 from superorm.vectors.planning import masks
-from superorm.vectors.scores import prepare, prepare_query, rounding
+from superorm.vectors.scores import prepare_query, rounding
 
 __all__ = ["Nearest", "Rows", "bytes_of", "roomy"]
 
+NO_COLUMNS: Mapping[str, Sequence[Any]] = {}
 _FAR = float(np.finfo(np.float32).max)
 _FEW = 512
 """So many distances are sorted at once; of more the least are chosen first."""
-_PART = 200_000
+_PART = 100_000
 """So many numbers are gathered at once: more would not stay in the processor's cache."""
 
 
-def bytes_of(rows: int, dim: int, metric: Metric) -> int:
-    """The bytes that room for so many rows (dim,) takes, without their keys."""
-    return rows * 4 * (dim if metric == "cosine" else dim + 1)
+def bytes_of(rows: int, dim: int, metric: Metric, fields: int = 0) -> int:
+    """The bytes that room for so many rows (dim,) with so many mirrored fields takes, without keys and texts."""
+    return rows * (4 * (dim if metric == "cosine" else dim + 1) + COLUMN_BYTES * fields)
 
 
 @frozen(eq=False)
@@ -59,14 +63,14 @@ class Nearest:
 
 
 class Rows:
-    """Float32 rows as `prepare` makes them, with a free list and a map from key to row.
+    """Float32 rows as `prepare` makes them, with a free list and a map from key to row, and mirrored fields of each.
 
     There is room for `size` rows; more is made as they come, without moving those that are there.
     Keys are held as `superorm.codec.keys.held_key` makes them, smaller than their digits.
     Not safe for threads by itself.
     """
 
-    def __init__(self, dim: int, metric: Metric, size: int = 0) -> None:
+    def __init__(self, dim: int, metric: Metric, size: int = 0, fields: Sequence[FilterField] = ()) -> None:
         self.dim = dim
         self.metric: Metric = metric
         self._parts: list[_Part] = []
@@ -75,15 +79,25 @@ class Rows:
         self._keys: list[HeldKey] = []
         self._where: dict[HeldKey, int] = {}
         self._free: list[int] = []
+        self._columns = Columns(fields)
         self.reserve(size)
 
     def __len__(self) -> int:
         return len(self._where)
 
     @property
+    def fields(self) -> tuple[FilterField, ...]:
+        """The fields that are mirrored."""
+        return self._columns.fields
+
+    def bytes_for(self, rows: int) -> int:
+        """The bytes that room for so many rows of this kind takes."""
+        return bytes_of(rows, self.dim, self.metric, len(self.fields))
+
+    @property
     def nbytes(self) -> int:
         """The bytes allocated for rows, those without a key included."""
-        return sum(part.matrix.nbytes + part.squares.nbytes for part in self._parts)
+        return self.bytes_for(self.size)
 
     def needed(self, keys: Iterable[str]) -> int:
         """For how many rows there must be room when all these keys have one."""
@@ -99,6 +113,7 @@ class Rows:
         if more > 0:
             squares = np.zeros(0 if self.metric == "cosine" else more, np.float32)
             self._parts.append(_Part(self.size, np.zeros((more, self.dim), np.float32), squares))
+            self._columns.reserve(size)
             self.size = size
 
     def compare(self, other: Rows, leave_out: Container[str] = ()) -> dict[str, str]:
@@ -106,13 +121,13 @@ class Rows:
         problems: dict[HeldKey, str] = dict.fromkeys(self._where.keys() - other._where.keys(), "missing")
         problems |= dict.fromkeys(other._where.keys() - self._where.keys(), "extra")
         for key in self._where.keys() & other._where.keys():
-            if not np.array_equal(self._row(key), other._row(key)):
+            if not np.array_equal(self._row(key), other._row(key)) or self._values(key) != other._values(key):
                 problems[key] = "different"
         named = {key_of_held(key): problem for key, problem in problems.items()}
         return {key: problem for key, problem in named.items() if key not in leave_out}
 
-    def put(self, keys: Sequence[str], rows: Matrix) -> None:
-        """Insert or replace rows (n, dim) that are prepared already."""
+    def put(self, keys: Sequence[str], rows: Matrix, columns: Mapping[str, Sequence[Any]] = NO_COLUMNS) -> None:
+        """Insert or replace rows (n, dim) that are prepared already, and what is mirrored of their documents."""
         held = [*map(held_key, keys)]
         needed = self._needed(held)
         if needed > self.size:
@@ -128,6 +143,7 @@ class Rows:
                 self._where[key] = slot
             slots.append(slot)
         numbers = np.array(slots, np.intp)
+        self._columns.put(numbers, columns)
         if (numbers[1:] < numbers[:-1]).any():
             order = np.argsort(numbers, kind="stable")
             numbers, rows = numbers[order], rows[order]
@@ -143,19 +159,23 @@ class Rows:
             if slot is not None:
                 self._free.append(slot)
 
-    def replace(self, touched: Iterable[str], keys: Sequence[str], rows: Matrix) -> None:
-        """Bring the touched keys to what the documents say: `rows` (n, dim), not prepared, under `keys`; others go."""
-        prepared, usable = prepare(rows, self.metric)
-        kept = [key for key, use in zip(keys, usable, strict=True) if use]
-        self.drop(set(touched).difference(kept))
-        self.put(kept, prepared[usable])
+    def replace(self, touched: Iterable[str], rows: TableRows) -> None:
+        """Bring the touched keys to what the documents say: those without a row go."""
+        self.drop(set(touched).difference(rows.keys))
+        self.put(rows.keys, rows.rows, rows.columns)
 
     def nearest(
-        self, query: Vector, limit: int, leave_out: Iterable[str] = (), among: Sequence[Any] | None = None
+        self,
+        query: Vector,
+        limit: int,
+        leave_out: Iterable[str] = (),
+        among: Sequence[Any] | None = None,
+        condition: Condition | None = None,
     ) -> Nearest:
         """The `limit` nearest rows to a query (dim,) that is not prepared, without the keys left out.
 
-        With `among`, only the rows of these ``_id`` values count, each of which stands there once.
+        With `among`, only the rows of these ``_id`` values count, each of which stands there once;
+        with a condition on the mirrored fields, only those that pass it.
         """
         target = prepare_query(query, self.metric)
         if among is not None:
@@ -163,19 +183,30 @@ class Rows:
         used = len(self._keys)
         left_out = map(self._where.get, map(held_key, leave_out))
         hidden: list[int] = [*self._free, *(slot for slot in left_out if slot is not None)]
+        if condition is not None:
+            passing = self._columns.mask(condition, used)
+            passing[hidden] = False
+            return self._nearest_of(target, limit, np.flatnonzero(passing))
         distances = self._all(target)
         distances[hidden] = np.inf
         alive = used - len(set(hidden))
         return self._best(target, distances, None, min(limit, alive), limit >= alive)
 
     def _nearest_among(self, target: Vector, limit: int, among: Sequence[Any], leave_out: Iterable[str]) -> Nearest:
-        """The nearest of the rows of some keys: few are gathered, of many all rows are ranked, which is faster."""
+        """The nearest of the rows of some keys."""
         slot_of = self._where.get
         chosen = [slot for slot in map(slot_of, held_keys(among)) if slot is not None]
         if hidden := {*map(slot_of, map(held_key, leave_out))}:
             chosen = [slot for slot in chosen if slot not in hidden]
         slots = np.array(chosen, np.intp)
         slots.sort()
+        return self._nearest_of(target, limit, slots)
+
+    def _nearest_of(self, target: Vector, limit: int, slots: NDArray[np.intp]) -> Nearest:
+        """The nearest of rows by their numbers (n,), which ascend.
+
+        Few are gathered, of many all rows are ranked, which is faster.
+        """
         if masks(len(slots), len(self)):
             distances = self._all(target)[slots]
         elif (parts := 1 + len(slots) * self.dim // _PART) == 1:
@@ -202,6 +233,9 @@ class Rows:
         part = next(part for part in reversed(self._parts) if part.start <= slot)
         row: Vector = part.matrix[slot - part.start]
         return row
+
+    def _values(self, key: HeldKey) -> tuple[Any, ...]:
+        return self._columns.get(self._where[key])
 
     def _by_part(self, slots: NDArray[np.intp]) -> Iterator[tuple[_Part, slice]]:
         """The parts that hold rows of these numbers (n,), which ascend, each with where they stand among the n."""

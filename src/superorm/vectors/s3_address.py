@@ -45,8 +45,15 @@ class S3Address:
             )
         rest = rest.rstrip("/")
         bucket = rest.partition("/")[0]
-        if not re.fullmatch(r"[A-Za-z0-9._-]{3,255}", bucket) or re.search(r"[\0#]|//", rest):
+        if not bucket:
             raise ConfigurationError(f"s3://{rest} names no bucket; write s3://bucket/prefix")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{3,255}", bucket):
+            raise ConfigurationError(
+                f"s3://{rest}: {bucket!r} is no name for a bucket: that has 3 to 63 characters, which are lower-case "
+                "letters, digits, dots and hyphens"
+            )
+        if re.search(r"[\0#]|//", rest):
+            raise ConfigurationError(f"s3://{rest}: a prefix has no empty part, and no # or NUL in it")
         said = dict(parse_qsl(query, keep_blank_values=True))
         if unknown := sorted(said.keys() - set(_IN_URL)):
             raise ConfigurationError(

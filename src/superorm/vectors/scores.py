@@ -18,6 +18,8 @@ __all__ = ["distance_of", "exact_distances", "longest", "prepare", "prepare_quer
 
 _ROWS = 256
 """So many rows are widened at once: more would not stay in the processor's cache."""
+_EXACT_ROWS = 64
+"""The same where each step makes a matrix of its own."""
 
 
 def prepare(rows: Matrix, metric: Metric) -> tuple[Matrix, NDArray[np.bool_]]:
@@ -50,20 +52,31 @@ def exact_distances(rows: Matrix, query: Vector, metric: Metric) -> NDArray[np.f
 
     Each row is summed by itself, so that equal vectors get equal distances. NaN where a row cannot be ranked.
     """
-    result: NDArray[np.float64]
+    q = query.astype(np.float64)
     with np.errstate(all="ignore"):
-        wide, q = rows.astype(np.float64), query.astype(np.float64)
-        if metric == "euclidean":
-            wide -= q
-            result = (wide * wide).sum(axis=1)
-        elif metric == "dot":
-            result = -(wide * q).sum(axis=1)
-        else:
-            norms = np.sqrt((wide * wide).sum(axis=1)) * math.sqrt(float(np.dot(q, q)))
-            result = 1 - np.minimum(np.maximum((wide * q).sum(axis=1) / norms, -1), 1)
-            return result
-        result[~np.isfinite(result)] = np.nan  # the sums of finite float32 are finite, and of others none is
+        if len(rows) <= _EXACT_ROWS:
+            return _exact_distances(rows, q, metric)
+        result = np.empty(len(rows))
+        for start in range(0, len(rows), _EXACT_ROWS):
+            part = slice(start, start + _EXACT_ROWS)
+            result[part] = _exact_distances(rows[part], q, metric)
         return result
+
+
+def _exact_distances(rows: Matrix, q: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+    result: NDArray[np.float64]
+    wide = rows.astype(np.float64)
+    if metric == "euclidean":
+        wide -= q
+        result = (wide * wide).sum(axis=1)
+    elif metric == "dot":
+        result = -(wide * q).sum(axis=1)
+    else:
+        norms = np.sqrt((wide * wide).sum(axis=1)) * math.sqrt(float(np.dot(q, q)))
+        result = 1 - np.minimum(np.maximum((wide * q).sum(axis=1) / norms, -1), 1)
+        return result
+    result[~np.isfinite(result)] = np.nan  # the sums of finite float32 are finite, and of others none is
+    return result
 
 
 def score_of(distance: float, metric: Metric) -> float:

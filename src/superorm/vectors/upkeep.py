@@ -6,12 +6,16 @@ one by one. So it is copied into a new one now and then, the less often the larg
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from superorm.schema.vector_spec import FilterField, IndexSpec, VectorSpec
 from superorm.vectors.records import State
 
-__all__ = ["index_for", "is_due", "lacking"]
+__all__ = ["KNOWN_AFTER", "index_for", "is_due", "lacking", "recorded_since"]
+
+KNOWN_AFTER = timedelta(seconds=100)
+"""So long after an announcement every program has read it, and what it wrote without knowing of it is committed."""
 
 INDEXED_FROM = 20_000
 """So many rows are searched faster with an index."""
@@ -54,6 +58,17 @@ def is_due(spec: VectorSpec, state: State, rows: int, index: IndexSpec | None, n
 def lacking(spec: VectorSpec, state: State | None) -> list[FilterField]:
     """The fields to filter by that the table does not mirror yet."""
     return [field for field in spec.filter_fields if state is None or field not in state.filters]
+
+
+def recorded_since(states: Iterable[State]) -> dict[str, datetime]:
+    """The stored paths of fields whose changes are recorded for any engine, each with since when at the latest."""
+    found: dict[str, datetime] = {}
+    for state in states:
+        for one in (state.made, state.coming):
+            if one is not None:
+                for field in one.filters:
+                    found[field.path] = min(one.at, found.get(field.path, one.at))
+    return found
 
 
 def _size(spec: VectorSpec, rows: int) -> int:

@@ -304,6 +304,23 @@ async def test_streams(db: AsyncDB, prints: list[dict[str, Any]]) -> None:
         assert [one["id"] for one in near] == [one.id async for one in session.stream_scalars(documents)]
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_keys_that_are_too_large_together(db: AsyncDB, real: bool, grouped: bool) -> None:
+    """A server takes no statement that names them all: that is said, with how many there are."""
+    keys = [letter * (6 << 20) for letter in "abc"]
+    for key in keys:
+        async with db.begin() as session:
+            session.add(Print(id=key, year=1, tags=[], house_id="h0", made=START, e=np.array(QUERY, np.float32)))
+    plain = like(select(Print.year), k=3).where(Print.year == 1)
+    after = like(select(Print.year, func.count()), k=3).group_by(Print.year) if grouped else plain
+    assert [(1,)] == [tuple(row) for row in await answer(db, like(select(Print.year), k=1))]
+    if not real:  # nothing is sent
+        assert {1} == {row[0] for row in await answer(db, after)}
+        return
+    with pytest.raises(StatementError, match=r"keys of the 3 documents that like\(\) found .* 16 MiB, .* a smaller k"):
+        await answer(db, after)
+
+
 async def test_explain_names_both(db: AsyncDB, prints: list[dict[str, Any]]) -> None:
     """The search's strategy, and the pipeline that followed, last."""
     explanation = await db.explain(like(select(Print.year, func.count().label("n"))).group_by(Print.year))

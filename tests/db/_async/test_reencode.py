@@ -21,6 +21,7 @@ from superorm import (
     Embedded,
     Mapped,
     Model,
+    ObjectId,
     PredictionError,
     Registry,
     StaleDocumentError,
@@ -40,7 +41,7 @@ from superorm._io import aio
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors.records import INDEXES
+from superorm.vectors.records import COLLECTION, INDEXES
 from tests.db.letters import Letters
 
 WORDS = ["heat", "cold", "soup", "fire", "rain", "tea", "ice", "stew", "salad", "bread"]
@@ -409,8 +410,7 @@ async def test_writers_wait_for_a_version_that_is_announced(db: AsyncDB, real: b
         return
     texts = await fill(db)
     until = time.time() + 1
-    change = UpdateOp(q={"_id": "reencode_birds.vec"}, u={"$set": {"switching": until}})
-    await db.parts.data_backend.write(Update(INDEXES, [change]))
+    await announce(db, until)
     await aio.sleep(0.2)  # what is known of the version holds for so long
     async with db.begin() as session:
         session.add(Bird(id=80, text="lamb"))
@@ -459,6 +459,9 @@ async def announce(db: AsyncDB, until: float | None) -> None:
     """Announce one, as another process does, or take it away."""
     change: Any = {"$unset": {"switching": ""}} if until is None else {"$set": {"switching": until}}
     await db.parts.data_backend.write(Update(INDEXES, [UpdateOp(q={"_id": "reencode_birds.vec"}, u=change)]))
+    if until is not None:
+        told = UpdateOp(q={"_id": "models"}, u={"$set": {"token": ObjectId()}})
+        assert (await db.parts.data_backend.write(Update(COLLECTION, [told]))).modified
 
 
 async def test_an_announcement_that_nobody_took_back(db: AsyncDB, real: bool) -> None:

@@ -76,6 +76,14 @@ class Plain(Document, registry=elsewhere):
     mix: Mapped[np.ndarray | None] = vector(2, metric="euclidean")
 
 
+class Numbers(Document, registry=elsewhere):
+    """One in which the same field is no vector."""
+
+    __collection__ = NAME
+    id: Mapped[int] = field(primary_key=True)
+    sound: Mapped[list[float] | None] = field(default=None)
+
+
 def at(number: float, size: int = 2) -> Any:
     """A vector, the farther from zero the larger the number."""
     return np.full(size, number, np.float32)
@@ -235,6 +243,27 @@ async def test_indexes_of_other_programs_are_read_again(
         async with other.begin() as session:
             await session.execute(delete(Plain).where(Plain.id == key))
     assert [3] == await near(db, Song.sound)
+
+
+async def test_writes_before_an_index_of_another_program_is_noticed(db: AsyncDB, other: AsyncDB, real: bool) -> None:
+    """What is deleted is not found; a check finds vectors that were stored for something else, a rebuild repairs."""
+    if not real:
+        return
+    async with other.begin() as session:
+        session.add(Plain(id=100))
+    async with db.begin() as session:
+        session.add_all(Song(id=n, sound=at(n)) for n in range(1, 5))
+    assert [1, 2, 3, 4] == await near(db, Song.sound)
+    async with other.begin() as session:
+        await session.execute(delete(Plain).where(Plain.id == 1))
+        await session.execute(update(Numbers).where(Numbers.id == 2).values(sound=None))
+        session.add(Numbers(id=5, sound=[0.5, 0.5]))
+    assert {3, 4} <= {*await near(db, Song.sound)} <= {3, 4, 5}
+    problems = (await db.check(Song)).problems
+    assert any(f"{NAME}.sound" in one and "5" in one and "missing" in one for one in problems), problems
+    await db.rebuild(Song.sound)
+    assert [5, 3, 4] == await near(db, Song.sound)
+    assert (await db.check(Song)).ok
 
 
 async def test_indexes_of_other_programs_are_noticed_in_the_background(

@@ -163,6 +163,23 @@ async def test_refusals(db: AsyncDB) -> None:
             session.is_modified(Thing(id=3))
 
 
+async def test_expunging_what_is_not_there(db: AsyncDB) -> None:
+    """It is refused: a new one, one that is outside already, and one of another session, which stays in that."""
+    async with db.begin() as session:
+        session.add(Thing(id=1))
+    async with db.session() as session, db.session() as other:
+        thing = await session.get_one(Thing, 1)
+        for outside in (Thing(id=2), thing):
+            with pytest.raises(SessionError, match="this Thing is not in the session"):
+                other.expunge(outside)
+        assert thing in session
+        session.expunge(thing)
+        with pytest.raises(SessionError, match="this Thing is not in the session"):
+            session.expunge(thing)
+        other.add(thing)
+        assert thing in other
+
+
 async def test_expire(db: AsyncDB) -> None:
     """What is expired is forgotten, changes too, and touching it says what to do until it is loaded again."""
     await fill(db, thing(1), thing(2))

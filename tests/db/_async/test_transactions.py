@@ -383,9 +383,13 @@ async def test_sessionmaker(db: AsyncDB, real: bool) -> None:
         async with maker.begin() as session:
             session.add(Account(id=1))
     else:
+        called: list[str] = []
         with pytest.raises(UnsupportedError, match="transactions"):
-            async with maker.begin() as session:
-                session.add(Account(id=1))
+            async with maker.begin():
+                called.append("block")
+        with pytest.raises(UnsupportedError, match="transactions"):
+            await db.run(lambda _: called.append("function"), require_transaction=True)  # type: ignore[arg-type, return-value, func-returns-value]
+        assert [] == called
         async with maker.begin(require_transaction=False) as session:
             session.add(Account(id=1))
     maker.configure(require_transaction=False)
@@ -508,12 +512,14 @@ async def test_default_concerns(watched: Watched) -> None:
     assert "maxTimeMS" not in sent["commitTransaction"]
 
 
-async def test_causal_consistency(watched: Watched) -> None:
+@pytest.mark.parametrize("of", ["db", "session"])
+async def test_causal_consistency(watched: Watched, of: str) -> None:
     """Each read and each transaction is after the time of what was before it; no other command is sent."""
     async with watched.db().begin() as session:
         session.add(Note(id=1))
     watched.commands.sent.clear()
-    async with watched.db(causal_consistency=True).session() as session:
+    db = watched.db(causal_consistency=of == "db")
+    async with db.session(causal_consistency=True if of == "session" else None) as session:
         note = await session.get_one(Note, 1)
         note.text = "changed"
         await session.commit()
@@ -595,9 +601,15 @@ async def test_round_trips_of_later_commits(mongodb_uri: str, monkeypatch: pytes
         await client.drop_database(name)
 
 
-async def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more where a vector changed, given or computed: the record that tells searches of it."""
-    monkeypatch.setattr(vector_models, "LEASE", 60.0)  # the version of the model is read again after that
+@pytest.mark.parametrize("pause", [0.0, 0.4])
+async def test_round_trips_of_a_commit_of_vectors(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    """One more where a vector changed, given or computed: the record that tells searches of it.
+
+    By the same command it looks after a while whether the version of the model is still in use.
+    """
+    monkeypatch.setattr(vector_models, "LEASE", 0.2 if pause else 60.0)
     async with watched.db() as db:
         await db.add(Model("length", lambda text: [float(len(text)), 1.0]))
         async with db.begin() as session:
@@ -607,10 +619,12 @@ async def test_round_trips_of_a_commit_of_vectors(watched: Watched, monkeypatch:
             for changes in ({"given": np.zeros(2)}, {"text": "two"}, {"text": "three", "given": np.ones(2)}):
                 for name, value in changes.items():
                     setattr(one, name, value)
+                await aio.sleep(pause)
                 watched.commands.sent.clear()
                 await session.commit()
                 sent = [command for command in watched.commands.sent if not applies(command)]
-                assert ["update", "insert", "commitTransaction"] == [next(iter(command)) for command in sent]
+                record = "update" if pause and "text" in changes else "insert"
+                assert ["update", record, "commitTransaction"] == [next(iter(command)) for command in sent]
 
 
 def applies(command: dict[str, Any]) -> bool:

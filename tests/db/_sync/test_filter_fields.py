@@ -14,7 +14,7 @@ import pytest
 from superorm import DB, Document, Embedded, Mapped, delete, field, insert, select, update, vector
 from superorm._sync import vector_tables
 from superorm.schema.registry import Registry
-from superorm.vectors import planning
+from superorm.vectors import planning, upkeep
 from tests._sync.databases import own_db
 
 elsewhere = Registry()
@@ -34,8 +34,9 @@ class Wine(Document):
     bottled: Mapped[Bottling | None] = field(default=None)
     tasted: Mapped[datetime | None] = field(default=None)
     notes: Mapped[str] = field(default="")
+    cellar: Mapped[int] = field(default=0, index=True)
     nose: Mapped[np.ndarray | None] = vector(
-        2, metric="euclidean", filter_fields=["price", "grape", "bottled.year", "tasted"]
+        2, metric="euclidean", filter_fields=["price", "grape", "bottled.year", "tasted", "cellar"]
     )
 
 
@@ -65,6 +66,7 @@ def at(number: float) -> Any:
 def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DB]:
     """Sixty wines, in a table that LanceDB searches, in which five are few."""
     monkeypatch.setattr(planning, "FEW", 5)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
     monkeypatch.setattr(vector_tables, "FROM", 1)  # the wines are handed to the applier
     with own_db("mongodb", mongodb_uri, f"lancedb://{tmp_path / 'lance'}") as db:
         db.vectors.copies.tables.resident.limit = 0  # type: ignore[attr-defined]
@@ -76,6 +78,7 @@ def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
                     grape="red" if n % 2 else "white",
                     bottled=Bottling(year=2000 + n % 20) if n % 5 else None,
                     tasted=DAY + timedelta(hours=n),
+                    cellar=3 if n < 4 else 1,
                     nose=at(n),
                 )
                 for n in range(60)
@@ -113,6 +116,13 @@ def test_explain(db: DB) -> None:
     found = db.explain(select(Wine).where(Wine.price.in_([1.0, 2.0, 3.5])).like(at(0), k=3))
     assert found.details is not None
     assert ("gather", 3) == (found.strategy, found.details["rows that pass"])
+    assert "no declared index" in str(found.why)
+    for cellar, strategy, why in ((3, "gather", "4 documents"), (1, "push-down", "more than 5 documents")):
+        found = db.explain(select(Wine).where(Wine.cellar == cellar).like(at(0), k=3))
+        assert strategy == found.strategy
+        assert f"{why} match by the index on cellar" in str(found.why)
+        assert found.details is not None
+        assert ("pushed down" in found.details) == (strategy == "push-down")
     found = db.explain(select(Wine).where(Wine.price < 20, Wine.notes == "").like(at(0), k=3))
     assert "push-down" == found.strategy
     assert "'notes' is not mirrored" in str(found.why)

@@ -22,6 +22,7 @@ from superorm import (
     Embedded,
     Mapped,
     Model,
+    ObjectId,
     PredictionError,
     Registry,
     StaleDocumentError,
@@ -41,7 +42,7 @@ from superorm._sync.vector_reencode import Reencoding
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors.records import INDEXES
+from superorm.vectors.records import COLLECTION, INDEXES
 from tests.db.letters import Letters
 
 WORDS = ["heat", "cold", "soup", "fire", "rain", "tea", "ice", "stew", "salad", "bread"]
@@ -406,8 +407,7 @@ def test_writers_wait_for_a_version_that_is_announced(db: DB, real: bool) -> Non
         return
     texts = fill(db)
     until = time.time() + 1
-    change = UpdateOp(q={"_id": "reencode_birds.vec"}, u={"$set": {"switching": until}})
-    db.parts.data_backend.write(Update(INDEXES, [change]))
+    announce(db, until)
     sio.sleep(0.2)  # what is known of the version holds for so long
     with db.begin() as session:
         session.add(Bird(id=80, text="lamb"))
@@ -456,6 +456,9 @@ def announce(db: DB, until: float | None) -> None:
     """Announce one, as another process does, or take it away."""
     change: Any = {"$unset": {"switching": ""}} if until is None else {"$set": {"switching": until}}
     db.parts.data_backend.write(Update(INDEXES, [UpdateOp(q={"_id": "reencode_birds.vec"}, u=change)]))
+    if until is not None:
+        told = UpdateOp(q={"_id": "models"}, u={"$set": {"token": ObjectId()}})
+        assert db.parts.data_backend.write(Update(COLLECTION, [told])).modified
 
 
 def test_an_announcement_that_nobody_took_back(db: DB, real: bool) -> None:

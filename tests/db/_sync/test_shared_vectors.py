@@ -76,6 +76,14 @@ class Plain(Document, registry=elsewhere):
     mix: Mapped[np.ndarray | None] = vector(2, metric="euclidean")
 
 
+class Numbers(Document, registry=elsewhere):
+    """One in which the same field is no vector."""
+
+    __collection__ = NAME
+    id: Mapped[int] = field(primary_key=True)
+    sound: Mapped[list[float] | None] = field(default=None)
+
+
 def at(number: float, size: int = 2) -> Any:
     """A vector, the farther from zero the larger the number."""
     return np.full(size, number, np.float32)
@@ -233,6 +241,27 @@ def test_indexes_of_other_programs_are_read_again(db: DB, other: DB, monkeypatch
         with other.begin() as session:
             session.execute(delete(Plain).where(Plain.id == key))
     assert [3] == near(db, Song.sound)
+
+
+def test_writes_before_an_index_of_another_program_is_noticed(db: DB, other: DB, real: bool) -> None:
+    """What is deleted is not found; a check finds vectors that were stored for something else, a rebuild repairs."""
+    if not real:
+        return
+    with other.begin() as session:
+        session.add(Plain(id=100))
+    with db.begin() as session:
+        session.add_all(Song(id=n, sound=at(n)) for n in range(1, 5))
+    assert [1, 2, 3, 4] == near(db, Song.sound)
+    with other.begin() as session:
+        session.execute(delete(Plain).where(Plain.id == 1))
+        session.execute(update(Numbers).where(Numbers.id == 2).values(sound=None))
+        session.add(Numbers(id=5, sound=[0.5, 0.5]))
+    assert {3, 4} <= {*near(db, Song.sound)} <= {3, 4, 5}
+    problems = db.check(Song).problems
+    assert any(f"{NAME}.sound" in one and "5" in one and "missing" in one for one in problems), problems
+    db.rebuild(Song.sound)
+    assert [5, 3, 4] == near(db, Song.sound)
+    assert db.check(Song).ok
 
 
 def test_indexes_of_other_programs_are_noticed_in_the_background(

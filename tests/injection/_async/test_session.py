@@ -129,6 +129,40 @@ async def test_updates(db: AsyncDB) -> None:
     assert [("$n", 0), ("x", 0), ("$$ROOT", 0)] == [(thing["text"], thing["n"]) for thing in stored_things]
 
 
+@pytest.mark.parametrize("way", ["insert by key", "insert by value", "update", "update computed"])
+async def test_upserts(db: AsyncDB, way: str) -> None:
+    """What an upsert looks for is the value, and so is what it inserts; or it is refused with nothing written."""
+    written = 0
+    for n, value in enumerate(HOSTILE):
+        key = f"{way} {n}"
+        async with AsyncSession(db) as session:
+            try:
+                if way.startswith("insert"):
+                    one = insert(Thing).values(id=key, value=value, text=key)
+                    statement: Any = one.upsert() if way == "insert by key" else one.upsert(Thing.value)
+                else:
+                    where = Thing.id == key, Thing.value == value, Thing.text == key
+                    change = Thing.n.inc(5) if way == "update computed" else Thing.n.to(5)
+                    statement = update(Thing).where(*where).set(change).upsert()
+                await session.execute(statement)
+                await session.commit()
+            except (SuperormError, TypeError):
+                await session.rollback()
+                assert None is await found(db, key), ascii(value)
+                continue
+        document = await found(db, key)
+        if document is None:  # another one was found by its value, as `==` finds it, in a list too
+            (other,) = await db.parts.data_backend.read(Find("things", {"text": key}))
+            assert way == "insert by value"
+            assert same(stored(value), other["value"]) or same([stored(value)], other["value"]), ascii(value)
+            continue
+        written += 1
+        assert same(stored(value), document["value"]), ascii(value)
+        if way.startswith("update"):
+            assert document["n"] == 5
+    assert written > 20
+
+
 async def test_queries_of_like(db: AsyncDB) -> None:
     """What is no vector is refused as the query of like."""
     async with AsyncSession(db) as session:

@@ -130,6 +130,40 @@ def test_updates(db: DB) -> None:
     assert [("$n", 0), ("x", 0), ("$$ROOT", 0)] == [(thing["text"], thing["n"]) for thing in stored_things]
 
 
+@pytest.mark.parametrize("way", ["insert by key", "insert by value", "update", "update computed"])
+def test_upserts(db: DB, way: str) -> None:
+    """What an upsert looks for is the value, and so is what it inserts; or it is refused with nothing written."""
+    written = 0
+    for n, value in enumerate(HOSTILE):
+        key = f"{way} {n}"
+        with Session(db) as session:
+            try:
+                if way.startswith("insert"):
+                    one = insert(Thing).values(id=key, value=value, text=key)
+                    statement: Any = one.upsert() if way == "insert by key" else one.upsert(Thing.value)
+                else:
+                    where = Thing.id == key, Thing.value == value, Thing.text == key
+                    change = Thing.n.inc(5) if way == "update computed" else Thing.n.to(5)
+                    statement = update(Thing).where(*where).set(change).upsert()
+                session.execute(statement)
+                session.commit()
+            except (SuperormError, TypeError):
+                session.rollback()
+                assert None is found(db, key), ascii(value)
+                continue
+        document = found(db, key)
+        if document is None:  # another one was found by its value, as `==` finds it, in a list too
+            (other,) = db.parts.data_backend.read(Find("things", {"text": key}))
+            assert way == "insert by value"
+            assert same(stored(value), other["value"]) or same([stored(value)], other["value"]), ascii(value)
+            continue
+        written += 1
+        assert same(stored(value), document["value"]), ascii(value)
+        if way.startswith("update"):
+            assert document["n"] == 5
+    assert written > 20
+
+
 def test_queries_of_like(db: DB) -> None:
     """What is no vector is refused as the query of like."""
     with Session(db) as session:

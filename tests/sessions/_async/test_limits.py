@@ -269,15 +269,20 @@ async def test_more_deletions_than_a_command_holds(place: Place) -> None:
     assert 0 == place.count()
 
 
+@pytest.mark.parametrize("bulk", [True, False])
 @pytest.mark.parametrize("first", [True, False])
-async def test_more_bytes_than_a_message_holds(place: Place, first: bool) -> None:
+async def test_more_bytes_than_a_message_holds(place: Place, first: bool, bulk: bool) -> None:
     """So do documents of very different sizes, be the large ones in the first command of the transaction or not."""
     sizes = {key: 2**20 if key % 2 else 1 for key in range(100)}  # of which a sample may show the small ones only
     async with place.db.begin() as session:
         if not first:
             session.add(Note(id=-1))
             await session.flush()
-        session.add_all([Note(id=key, text="x" * size) for key, size in sizes.items()])
+        notes = [Note(id=key, text="x" * size) for key, size in sizes.items()]
+        if bulk:
+            await session.bulk_insert(notes)
+        else:
+            session.add_all(notes)
     taken = place.commands.taken()
     assert (100 + (not first), [0]) == (sum(taken["insert"]), taken["commitTransaction"])
     assert sizes == {one["_id"]: len(one["text"]) for one in place.stored() if one["_id"] >= 0}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pymongo
 import pytest
 
@@ -14,6 +15,7 @@ from superorm import (
     DB,
     Document,
     Mapped,
+    Model,
     PendingRollbackError,
     Session,
     SuperormError,
@@ -21,8 +23,11 @@ from superorm import (
     field,
     func,
     select,
+    vector,
 )
+from superorm._sync import vector_models
 from superorm.backends._sync import transactions
+from superorm.schema.mapping import class_map
 from tests.sessions.faults import (
     APP,
     FAULTS,
@@ -32,6 +37,7 @@ from tests.sessions.faults import (
     cases,
     end_given_up,
     failing,
+    failing_write,
     given_up,
     nothing_open,
 )
@@ -59,6 +65,19 @@ class Unit(Document):
     __collection__ = "units"
 
     id: Mapped[int] = field(primary_key=True)
+
+
+class Picture(Document):
+    __collection__ = "pictures"
+
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str]
+    seen: Mapped[np.ndarray | None] = vector(2)
+    said: Mapped[np.ndarray | None] = vector(2, source="text", model="lengths")
+
+
+def length_of(text: str) -> list[float]:
+    return [float(len(text)), 1.0]
 
 
 class Place:
@@ -200,3 +219,54 @@ def test_abort(place: Place, fault: str) -> None:
     place.db.run(place.work)
     assert before + 1 == place.applied()
     nothing_open(place.uri)  # the server session is used again, which ends what an abort in vain left open
+
+
+def pictures(place: Place) -> list[list[dict[str, Any]]]:
+    """What is stored of pictures, of units, and of the keys whose vectors were touched."""
+    with pymongo.MongoClient[dict[str, Any]](place.uri) as client:
+        stored = client[place.name]
+        records = stored["_superorm_records"].find({"kind": "record"}, {"keys": 1}, sort=[("_id", 1)])
+        return [
+            list(stored.pictures.find(sort=[("_id", 1)])),
+            list(stored.units.find(sort=[("_id", 1)])),
+            list(records),
+        ]
+
+
+@pytest.mark.parametrize("lease", [60.0, 0.0], ids=["known", "looked for"])
+@pytest.mark.parametrize("fault", ["transient", "conflict", "time-out", "not primary"])
+def test_each_write_of_vectors(place: Place, fault: str, lease: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever write of a flush fails, also that of the records, nothing is applied, and the session goes on."""
+    db = place.db
+    db.add(Model("lengths", length_of, fingerprint="1"))
+    with db.begin() as session:
+        session.add_all([Picture(id=0, text="zero"), Picture(id=1, text="one")])
+    for vectors in class_map(Picture).vectors:
+        db.vectors.apply(vectors.spec)  # so that nothing else is written below
+    monkeypatch.setattr(vector_models, "LEASE", lease)
+    failed = 0
+    while failed < 10:
+        before = pictures(place)
+        with db.session() as session:
+            zero, one = session.get_one(Picture, 0), session.get_one(Picture, 1)
+            session.add_all([Unit(id=100), Picture(id=100, text="new", seen=np.ones(2))])
+            zero.text = "another"
+            session.delete(one)
+            with failing_write(place.uri, fault, failed):
+                try:
+                    session.commit()
+                    break
+                except SuperormError:
+                    with pytest.raises(PendingRollbackError):
+                        session.flush()
+                session.rollback()
+            assert "zero" == zero.text
+            assert before == pictures(place)
+        nothing_open(place.uri)
+        failed += 1
+    assert 5 == failed  # two collections inserted into, an update, a deletion, and the records
+    found, units, records = pictures(place)
+    assert [0, 100] == [one["_id"] for one in found]
+    assert {100} < {one["_id"] for one in units}
+    touched = sorted(key for one in records[len(before[2]) :] for key in one["keys"])
+    assert [0, 1, 1, 100, 100] == touched  # only one vector of the changed picture

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from superorm._async import vector_builds, vector_records
+from superorm._async import vector_builds, vector_records, vector_tables, vector_upkeep
 from superorm._io import aio
 from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec
@@ -136,7 +136,7 @@ async def test_two_databases_in_one_directory(filled: AsyncWorld, make_world: An
 
 async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 4)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 4)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
@@ -162,7 +162,7 @@ async def test_tidying(filled: AsyncWorld, tmp_path: Path, monkeypatch: pytest.M
 
 async def test_versions_that_readers_need_stay(filled: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction alone removes no version that was published a moment ago."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 2)
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     async with filled.backend.transaction() as session:
@@ -277,3 +277,70 @@ def test_the_memory_for_indexes_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     few, all_parts = (one.size_bytes for one in sessions)
     assert few < 3 << 20
     assert all_parts > rows.nbytes
+
+
+async def stamps(world: AsyncWorld) -> list[int | None]:
+    """Which publication applied each record, in the order of the commits."""
+    copies: Any = world.indexes.copies
+    engine = await copies.engine()
+    records = world.plain["_superorm_records"].find({"kind": "record"}).sort("_id", 1)
+    return [record.get("seq", {}).get(engine) for record in records]
+
+
+async def test_what_is_committed_meanwhile_is_left(filled: AsyncWorld) -> None:
+    """One publication applies what is there; what comes beside it waits for the next, and searches find it."""
+    copies: Any = filled.indexes.copies
+    write, times = copies.write_step, iter(range(3))
+
+    async def write_step(*args: Any) -> Any:
+        made = await write(*args)
+        for number in times:  # a writer that is never done, as it seems
+            await filled.put({number: -VECTORS[number]})
+            break
+        return made
+
+    copies.write_step = write_step
+    (n,) = await stamps(filled)
+    await filled.put({5: None})
+    await filled.indexes.apply(filled.spec)
+    assert [n, n + 1, None] == await stamps(filled)
+    await filled.agrees(VECTORS[0], 40)
+    await filled.indexes.apply(filled.spec)
+    assert [n, n + 1, n + 2, None] == await stamps(filled)
+    await filled.agrees(VECTORS[0], 40)
+
+
+async def test_more_than_one_publication_takes(filled: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that was there is applied, in several publications."""
+    monkeypatch.setattr(vector_tables, "_KEYS_PER_PUBLICATION", 2)
+    (n,) = await stamps(filled)
+    for number in range(3):
+        await filled.put({number: -VECTORS[number]})
+    await filled.indexes.apply(filled.spec)
+    assert [n, n + 1, n + 1, n + 2] == await stamps(filled)
+    await filled.agrees(VECTORS[0], 40)
+    assert [] == await filled.indexes.check(filled.spec)
+
+
+async def test_the_applier_pauses_beside_a_writer(filled: AsyncWorld) -> None:
+    """What is committed while the applier is at work waits for its next run, a pause later."""
+    copies: Any = filled.indexes.copies
+    write, number = copies.write_step, 0
+
+    async def write_step(*args: Any) -> Any:
+        nonlocal number
+        number += 1
+        if number < 4:
+            await filled.put({number: -VECTORS[number]})
+            filled.indexes._waiting.add(filled.spec)
+        return await write(*args)
+
+    copies.write_step = write_step
+    (n,) = await stamps(filled)
+    await filled.put({0: -VECTORS[0]})
+    filled.indexes._waiting.add(filled.spec)
+    for applied in ([n + 1, None], [n + 1, n + 2, None], [n + 1, n + 2, n + 3, None], [n + 1, n + 2, n + 3, n + 4]):
+        await filled.indexes._apply_waiting()
+        assert [n, *applied] == await stamps(filled)
+    assert not filled.indexes._waiting
+    await filled.agrees(VECTORS[0], 40)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,11 +14,13 @@ import pytest
 import pytest_asyncio
 from attrs import evolve
 
-from superorm._async import vector_builds
+from superorm._async import vector_indexes
+from superorm._io import aio
 from superorm.codec.keys import encode_key
-from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath
+from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import planning, upkeep
+from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors.request import SearchRequest
 from tests.vectors._async.test_traces import Pause, nothing
 from tests.vectors._async.world import SPEC, AsyncWorld, as_found
@@ -73,6 +77,7 @@ def documents() -> list[dict[str, Any]]:
 
 
 DOCUMENTS = documents()
+KNOWN_AFTER = upkeep.KNOWN_AFTER
 
 
 def vector(i: int) -> np.ndarray:
@@ -82,8 +87,9 @@ def vector(i: int) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So few documents are few that small collections take the ways of large ones."""
+    """So few documents are few that small collections take the ways of large ones, and all know of fields at once."""
     monkeypatch.setattr(planning, "FEW", 20)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
 
 
 async def filled(world: AsyncWorld, spec: Any = MIRRORING) -> AsyncWorld:
@@ -95,7 +101,16 @@ async def filled(world: AsyncWorld, spec: Any = MIRRORING) -> AsyncWorld:
     return world
 
 
-@pytest_asyncio.fixture(params=["lancescan-mongod", "lancedb-mongod", "lancescan-mongomock"])
+@pytest_asyncio.fixture(
+    params=[
+        "lancescan-mongod",
+        "lancedb-mongod",
+        "memory-mongod",
+        "lancescan-mongomock",
+        "lancedb-mongomock",
+        "memory-mongomock",
+    ]
+)
 async def world(request: pytest.FixtureRequest, make_world: Callable[[str], AsyncWorld]) -> AsyncWorld:
     """In the engine, or in memory, with a server and without."""
     return await filled(make_world(request.param))
@@ -119,6 +134,11 @@ def state_of(world: AsyncWorld) -> Any:
     return world.plain["_superorm_records"].find_one({"kind": "state"})
 
 
+def state_of_engine(world: AsyncWorld, engine: str) -> Any:
+    """That of one of several engines."""
+    return world.plain["_superorm_records"].find_one({"i": SPEC.name, "engine": engine})
+
+
 async def test_every_filter(world: AsyncWorld) -> None:
     """k of them whenever k match, applied or pending, and pushed down where that says the same."""
     in_memory = await (await world.indexes.copies.view(world.spec, None, outside=True)).held() is not None
@@ -136,7 +156,8 @@ async def test_every_filter(world: AsyncWorld) -> None:
                     assert min(k, matching) == len(hits)
                     how = hits.explanation
                     if in_memory:
-                        assert (None, None) == (how.pushed, how.passing)
+                        assert (pushed == "whole") == (how.pushed is not None) == (how.strategy == "push-down")
+                        assert how.passing is None
                     elif pushed == "whole":
                         assert how.strategy == (
                             "gather" if how.passing < 20 or matching <= how.passing else "push-down"
@@ -159,6 +180,25 @@ async def test_options(scanned: AsyncWorld) -> None:
         assert keys == [hit.key for hit in await scanned.search(vector(0), 10, filter=filter, min_score=0.7)]
         hits = await scanned.search(vector(0), 3, filter=filter, projection={"far": 1})
         assert [{"_id": hit.key, "far": DOCUMENTS[hit.key]["far"]} for hit in hits] == [hit.document for hit in hits]
+
+
+@pytest.mark.parametrize("few", [5, 40, 150])
+async def test_an_index_of_the_server(scanned: AsyncWorld, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Where it finds what matches, the server lists few, and of more the engine looks; pending changes count."""
+    monkeypatch.setattr(planning, "FEW", few)
+    await scanned.backend.create_index("things", [("r", 1)])
+    for changed in (False, True):
+        if changed:
+            await scanned.put({i: -vector(i) for i in range(0, ROWS, 40)}, r=7)
+            await scanned.put({i: vector(0) for i in range(1, ROWS, 100)}, r=[5])
+        for below in (5, 60, 100, 400):
+            filter = {"r": {"$gte": 0, "$lt": below}}
+            matching = scanned.plain.things.count_documents(filter)
+            hits = await scanned.agrees(vector(0), 10, filter=filter, index="r")
+            how = hits.explanation
+            assert ("push-down" if matching > few else "gather") == how.strategy
+            assert (min(few, matching), matching > few, None) == (how.matched, how.more, how.passing)
+            assert "by the index on r" in how.why
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -278,27 +318,29 @@ async def test_fields_that_are_named_later(
 ) -> None:
     """They are announced, and mirrored once everybody records their changes; until then searches do without."""
     world = await filled(make_world("lancescan-mongod"), SPEC)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
     other = unkept(make_world("lancescan-mongod"))
     other.spec = MIRRORING
     filter = {"r": {"$lt": 300}}
     hits = await other.agrees(vector(0), 10, filter=filter)
     assert ("over-fetch", None) == (hits.explanation.strategy, hits.explanation.pushed)
     assert "'r' is not mirrored" in hits.explanation.why
-    copies, table, turns = other.indexes.copies, state_of(world)["table"], [True, True]
+    copies, table = other.indexes.copies, state_of(world)["table"]
     assert await copies.due(other.spec)
-    monkeypatch.setattr(vector_builds, "_A_MOMENT", 0.01)
-    await copies.keep(other.spec, lambda: bool(turns) and turns.pop())
+    for _ in range(2):
+        left = await copies.keep(other.spec, lambda: True)
+        assert 90 < left <= 100
     state = state_of(world)
     assert table == state["table"]
-    assert ["c.x", "r", "w"] == [field["path"] for field in state["coming"]["filters"]]
+    assert {"c.x", "r", "w"} == {field["path"] for field in state["coming"]["filters"]}
     assert datetime.now(UTC) - state["coming"]["at"].replace(tzinfo=UTC) < timedelta(seconds=60)
     found = await make_world("lancescan-mongod").indexes.others(["things"], [SPEC])
     assert [MirroredPath("things", path, SPEC.name) for path in ("c.x", "r", "w")] == found["things"]
     announced = state["coming"]["at"]
-    monkeypatch.setattr(vector_builds, "_KNOWN_AFTER", timedelta(0))
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
     await copies.keep(other.spec, lambda: False)
     assert table == state_of(world)["table"]
-    await copies.keep(other.spec, lambda: True)
+    assert await copies.keep(other.spec, lambda: True) is None
     state = state_of(world)
     assert announced == state["coming"]["at"]
     assert table != state["table"]
@@ -314,9 +356,8 @@ async def test_fields_that_are_named_later(
     assert [] == await other.indexes.check(other.spec)
 
 
-async def test_another_field_and_another_kind(scanned: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_field_and_another_kind(scanned: AsyncWorld) -> None:
     """A rebuild mirrors what is named now; a column of another kind is not asked."""
-    monkeypatch.setattr(vector_builds, "_KNOWN_AFTER", timedelta(0))
     unkept(scanned)
     scanned.spec = evolve(SPEC, filter_fields=(FilterField("r", "float"), FilterField("far", "bool")))
     filter = {"r": {"$lt": 300.5}, "far": False}
@@ -365,6 +406,129 @@ async def test_fields_are_known_while_the_table_is_built(make_world: Callable[[s
     copies.fill = filled_meanwhile
     await world.indexes.ensure(MIRRORING)
     assert known == [{"things": [MirroredPath("things", one, "things.v") for one in ("c.x", "r", "w")]}]
+
+
+async def change(world: AsyncWorld, known: list[VectorSpec], key: int, **fields: Any) -> int:
+    """A commit by a program whose class names these indexes, and no others; how many records it left."""
+    others = await world.indexes.others(["things"], known)
+    touched = [one for one in (*known, *others.get("things", ())) if one.assigned_by(fields)]
+    records = world.indexes.records({one: [key] for one in touched})
+    async with world.backend.transaction() as session:
+        for write in [Update("things", [UpdateOp(q={"_id": key}, u={"$set": fields})]), *records]:
+            await world.backend.write(write, session=session)
+    return sum(len(one.documents) for one in records)
+
+
+@pytest.mark.parametrize("known", [[], [SPEC]], ids=["first index", "another engine"])
+@pytest.mark.parametrize("when", ["during the build", "after it"])
+async def test_an_engine_that_is_new(
+    make_world: Callable[[str], AsyncWorld],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: list[VectorSpec],
+    when: str,
+) -> None:
+    """What a program writes that does not know of the fields yet is found, also once they are mirrored."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    writer = make_world("lancescan-mongod")
+    if known:
+        await filled(writer, SPEC)
+    else:
+        await writer.write([Insert("things", DOCUMENTS)], [])
+    assert not (await writer.indexes.others(["things"], known)).get("things")  # read now, for half a minute
+    other = make_world("lancescan-mongod")
+    tables = AsyncLanceVectorIndex(str(tmp_path / "elsewhere"), cache_bytes=0)
+    other.indexes, other.spec = vector_indexes.AsyncVectorIndexes(other.backend, tables), MIRRORING
+    copies: Any = unkept(other).indexes.copies
+    filter = {"r": -2_000}
+    fill = copies.fill
+
+    async def then_changed(*args: Any, **options: Any) -> Any:
+        done = await fill(*args, **options)
+        await change(writer, known, 1, r=-2_000)
+        return done
+
+    if when == "during the build":
+        copies.fill = then_changed
+    await other.indexes.ensure(MIRRORING)
+    copies.fill = fill
+    if when == "after it":
+        assert not await change(writer, known, 1, r=-2_000)
+    hits = await other.agrees(vector(0), 10, filter=filter)
+    assert ([1], None) == ([hit.key for hit in hits], hits.explanation.pushed)
+    assert 0 < await copies.keep(MIRRORING, lambda: True) <= 100
+    assert not await change(writer, known, 2, r=-2_000)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))  # the time has passed
+    writer.indexes._registered._read_at = float("-inf")
+    assert await change(writer, known, 3, r=-2_000)
+    copies.fill = then_changed
+    assert await copies.keep(MIRRORING, lambda: True) is None
+    copies.fill = fill
+    hits = await other.agrees(vector(0), 10, filter=filter)
+    assert {1, 2, 3} == {hit.key for hit in hits}
+    assert "r" in {field["path"] for field in state_of_engine(other, await copies.engine())["made"]["filters"]}
+    assert hits.explanation.pushed
+    await change(writer, known, 4, r=-2_000)
+    await other.indexes.apply(MIRRORING)
+    await other.agrees(vector(0), 10, filter=filter)
+    assert [] == await other.indexes.check(MIRRORING)
+
+
+async def test_an_engine_of_an_index_that_others_mirror(
+    scanned: AsyncWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It mirrors at once what all programs have known for long."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    long = {"$set": {"made.at": datetime.now(UTC) - KNOWN_AFTER}}
+    scanned.plain["_superorm_records"].update_one({"kind": "state"}, long)
+    tables = AsyncLanceVectorIndex(str(tmp_path / "elsewhere"), cache_bytes=0)
+    scanned.indexes = vector_indexes.AsyncVectorIndexes(scanned.backend, tables)
+    hits = await scanned.agrees(vector(0), 10, filter={"r": {"$lt": 300}})
+    assert "push-down" == hits.explanation.strategy
+
+
+async def test_others_are_put_in_order_while_one_waits(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its fields are mirrored when their time has come, by what the state says then."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    world = make_world("lancescan-mongod")
+    world.indexes._keeper._pause = 0.02  # type: ignore[attr-defined]
+    copies: Any = world.indexes.copies
+    kept, keep = list[str](), copies.keep
+
+    async def noted(spec: Any, go_on: Any) -> Any:
+        after = await keep(spec, go_on)
+        kept.append(spec.name)
+        return after
+
+    async def until(done: Callable[[], bool]) -> None:
+        for _ in range(3_000):
+            if done():
+                return
+            await aio.sleep(0.01)
+        pytest.fail("the keeper waits")
+
+    def fields() -> set[str]:
+        return {field["path"] for field in state_of_engine(world, engine)["made"]["filters"]}
+
+    copies.keep, engine, other = noted, await copies.engine(), evolve(SPEC, path="other")
+    await filled(world, SPEC)
+    await world.indexes.ensure(MIRRORING)
+    await until(lambda: MIRRORING.name in kept)
+    await world.indexes.ensure(other)
+    world.indexes.notify([other])
+    await until(lambda: other.name in kept)
+    assert set() == fields()
+    await copies.rebuild(evolve(SPEC, filter_fields=(FilterField("far", "bool"),)))
+    assert 90 < world.indexes._later[MIRRORING] - time.monotonic() <= 100
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))  # the time has come
+    world.indexes._later[MIRRORING] = 0
+    await until(lambda: {"far", "r", "w", "c.x"} == fields())
+    await world.indexes.close()
+    world.spec = MIRRORING
+    hits = await world.agrees(vector(0), 10, filter={"r": {"$lt": 300}})
+    assert "push-down" == hits.explanation.strategy
 
 
 async def test_fields_that_are_named_while_the_copy_waits(make_world: Callable[[str], AsyncWorld]) -> None:

@@ -18,7 +18,7 @@ import pytest_asyncio
 from attrs import evolve
 from lancedb.table import LanceTable
 
-from superorm._async import vector_indexes
+from superorm._async import vector_indexes, vector_upkeep
 from superorm._io import aio
 from superorm.exc import BackendError
 from superorm.schema.vector_spec import IndexSpec
@@ -163,13 +163,38 @@ async def test_a_table_that_was_replaced_meanwhile(large: AsyncWorld) -> None:
 
 
 async def test_an_index_that_cannot_be_built(large: AsyncWorld) -> None:
-    """It is tried once, and searches do without."""
+    """It is not tried again at once, and searches do without."""
     large.spec = evolve(large.spec, index=IndexSpec("ivf_pq", {"num_sub_vectors": 5}))
     copies: Any = large.indexes.copies
     with pytest.raises((RuntimeError, ValueError), match="sub"):
         await always_keep(copies, large.spec)
     await always_keep(copies, large.spec)
     assert 1 == len(list(copies.tables._directory.path.glob("*.lance")))
+    await large.agrees(VECTORS[0], 5)
+
+
+async def test_an_index_whose_build_failed_once(large: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again after a while, after a longer one the next time, though nothing is written meanwhile."""
+    failures, create = [OSError("no space left"), OSError("no space left")], LanceTable.create_index
+
+    def fails(self: LanceTable, *args: Any, **options: Any) -> None:
+        if failures:
+            raise failures.pop()
+        create(self, *args, **options)
+
+    monkeypatch.setattr(LanceTable, "create_index", fails)
+    monkeypatch.setattr(vector_upkeep, "_AGAIN", 0.5)
+    monkeypatch.setattr(vector_indexes, "_AFTER_ERROR", 0.1)
+    indexes = vector_indexes.AsyncVectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
+    indexes._keeper._pause = 0.05
+    begun = time.monotonic()
+    await indexes.ensure(large.spec)
+    while state_of(large)["made"]["index"] is None:
+        assert time.monotonic() - begun < 60
+        await aio.sleep(0.01)
+    assert not failures
+    assert time.monotonic() - begun > 0.5 + 1.0
+    await indexes.close()
     await large.agrees(VECTORS[0], 5)
 
 

@@ -67,9 +67,11 @@ class AsyncWorld:
         documents = list(self.plain[self.spec.collection].find(filter or {}).sort("_id", 1))
         return brute(documents, query, k, self.spec.metric)
 
-    async def agrees(self, query: Any, k: int = 5, *, filter: Mapping[str, Any] | None = None) -> Hits:
+    async def agrees(
+        self, query: Any, k: int = 5, *, filter: Mapping[str, Any] | None = None, index: str | None = None
+    ) -> Hits:
         """Assert that a search answers as brute force does; its hits."""
-        hits = await self.search(query, k, filter=filter)
+        hits = await self.search(query, k, filter=filter, index=index)
         expected = self.expected(query, k, filter)
         assert [encode_key(key) for key, _ in expected] == [encode_key(hit.key) for hit in hits]
         assert np.allclose([score for _, score in expected], [hit.score for hit in hits], atol=1e-7)

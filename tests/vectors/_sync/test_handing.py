@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from attrs import evolve
-from bson import ObjectId
+from bson import Code, ObjectId
 
+from superorm._io import sio
+from superorm._sync import vector_ahead
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField
 from superorm.unitofwork.writes import Insert
@@ -43,6 +47,8 @@ def empty(make_world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -
     from superorm._sync import vector_tables
 
     monkeypatch.setattr(vector_tables, "FROM", 1)
+    monkeypatch.setattr(vector_ahead, "FROM", 1)
+    monkeypatch.setattr(vector_ahead, "LOOK", 10.0)
     world = make_world("lancescan-mongod")
     world.indexes.ensure(world.spec)
     return world
@@ -50,15 +56,38 @@ def empty(make_world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -
 
 def insert(world: World, first: int, count: int) -> None:
     """Commit new documents with a number as their key, and hand them over."""
-    documents = [{"_id": key, "v": stored(VECTORS[key]), "text": "x"} for key in range(first, first + count)]
+    with writing(world, numbered(first, count)) as handed:
+        pass
+    give(world, handed)
+
+
+def numbered(first: int, count: int) -> list[dict[str, Any]]:
+    """Documents with a number as their key."""
+    return [{"_id": key, "v": stored(VECTORS[key]), "text": "x"} for key in range(first, first + count)]
+
+
+def give(world: World, handed: Any) -> None:
+    """Hand documents over once they are committed."""
+    for spec, one in handed:
+        assert world.indexes.copies.hand_over(spec, one)
+
+
+def hand_over(world: World, documents: list[dict[str, Any]]) -> None:
+    """Commit new documents, and hand them over."""
+    with writing(world, documents) as handed:
+        pass
+    give(world, handed)
+
+
+@contextmanager
+def writing(world: World, documents: list[dict[str, Any]]) -> Iterator[Any]:
+    """Around the commit of new documents: what is handed over."""
     write = Insert("things", documents)
     with world.backend.transaction() as session:
         records = world.indexes.records({world.spec: [document["_id"] for document in documents]})
         for one in [write, *records]:
             world.backend.write(one, session=session)
-        handed = world.indexes.handing([world.spec], records, [write])
-    for spec, one in handed:
-        assert world.indexes.copies.hand_over(spec, one)
+        yield world.indexes.handing([world.spec], records, [write])
 
 
 def test_what_was_handed_over_is_not_read(empty: World) -> None:
@@ -89,6 +118,27 @@ def test_a_class_that_does_not_name_what_is_mirrored(empty: World) -> None:
     empty.indexes.apply(mirroring)
     assert set(range(10, 20)) == reads.known
     assert [] == empty.indexes.check(mirroring)
+
+
+def test_what_is_not_as_declared(empty: World) -> None:
+    """Of documents that hold something else than what is declared the table has the same, handed over or read."""
+    empty.spec = evolve(
+        empty.spec, filter_fields=(FilterField("c.x.y", "int"), FilterField("r", "float"), FilterField("w", "str"))
+    )
+    empty.indexes.rebuild(empty.spec)
+    odd: list[Any] = [5, "5", None, True, [5], [], [{"x": 5}], {"x": 5}, {"x": [5]}, {"x": [{"y": 5}]}, {}]
+    within = [5, 5.5, "5", None, [5], {"y": 5}, Code("5"), datetime(2020, 1, 1, tzinfo=UTC)]
+    odd += [stored(np.ones(1)), *({"x": {"y": one}} for one in within)]
+    documents = [
+        {"_id": key, "v": stored(VECTORS[key % 20]), "c": one, "r": one, "w": one} for key, one in enumerate(odd)
+    ]
+    reads = Reads(empty.indexes.copies.records)
+    hand_over(empty, documents)
+    empty.indexes.apply(empty.spec)
+    assert (set(), {*range(len(odd))}) == (reads.read, reads.known)
+    assert [] == empty.indexes.check(empty.spec)
+    for filter in ({"c.x.y": 5}, {"c.x.y": None}, {"c.x.y": {"$gt": 4}}, {"r": 5}, {"r": None}, {"w": "5"}):
+        empty.agrees(VECTORS[0], 30, filter=filter)
 
 
 @pytest.mark.parametrize("how", ["changed", "removed", "unset"])
@@ -147,3 +197,118 @@ def test_only_so_many_are_kept(empty: World, monkeypatch: pytest.MonkeyPatch) ->
     empty.indexes.apply(empty.spec)
     assert [] == copies._handed[empty.spec.name]
     empty.agrees(VECTORS[3], 5)
+
+
+class Failing(Exception):
+    """What a commit fails with."""
+
+
+def insert_ahead(world: World, first: int, count: int, failing: bool = False) -> None:
+    """Commit new documents while they are written to the table, or fail to; then wait for the applier."""
+    with ExitStack() as stack:
+        handed = stack.enter_context(writing(world, numbered(first, count)))
+        with world.indexes.ahead(handed):
+            if failing:
+                raise Failing
+            stack.close()
+    world.indexes.notify([world.spec], handed)
+    while unstamped(world) or world.indexes._applying:
+        sio.sleep(0.005)
+
+
+def state_of(world: World) -> State:
+    """The state as it is published."""
+    copies: Any = world.indexes.copies
+    state = copies.records.state(world.spec.name, copies.engine())
+    assert state is not None
+    return state
+
+
+def unstamped(world: World) -> list[Record]:
+    """The records that are not applied."""
+    copies: Any = world.indexes.copies
+    return copies.records.look(world.spec.name, copies.engine()).unstamped
+
+
+def test_written_ahead_of_the_commit(empty: World) -> None:
+    """One publication shows what was written to the table beside its commit, and nothing of it is read."""
+    reads = Reads(empty.indexes.copies.records)
+    before = state_of(empty)
+    insert_ahead(empty, 0, 10)
+    after = state_of(empty)
+    assert (before.n + 1, before.ver + 1) == (after.n, after.ver)
+    empty.put({3: -VECTORS[3], 4: None})
+    empty.agrees(VECTORS[3], 5)
+    assert [] == empty.indexes.check(empty.spec)
+    assert ({3, 4}, set()) == (reads.read, reads.known)
+
+
+def test_written_ahead_of_a_commit_that_fails(empty: World) -> None:
+    """What was written to the table beside it is never seen, and goes with the next publication."""
+    insert_ahead(empty, 0, 5)
+    before, written = state_of(empty), []
+    copies: Any = empty.indexes.copies
+    write = copies.write_step
+
+    def write_step(*args: Any) -> Any:
+        written.append(write(*args))
+        return written[-1]
+
+    copies.write_step = write_step
+    with pytest.raises(Failing):
+        insert_ahead(empty, 5, 5, failing=True)
+    while empty.indexes._applying:
+        sio.sleep(0.005)
+    assert [before.ver + 1] == written
+    assert before == state_of(empty)
+    assert {0, 1, 2, 3, 4} == {hit.key for hit in empty.agrees(VECTORS[7], 20)}
+    empty.put({1: -VECTORS[1]})
+    empty.indexes.apply(empty.spec)
+    assert before.ver + 3 == state_of(empty).ver  # restored, and written
+    assert [] == empty.indexes.check(empty.spec)
+    empty.agrees(VECTORS[7], 20)
+
+
+def test_a_state_that_is_read_too_late(empty: World) -> None:
+    """Another commit of the key may have been applied since: nothing is written, and what is there stays."""
+    copies: Any = empty.indexes.copies
+    with writing(empty, numbered(0, 10)) as handed:
+        pass
+    empty.put({3: -VECTORS[3]})
+    (ahead,) = vector_ahead.aheads_of(handed)
+    ahead.begun = ahead.committed = True
+    ahead.ended.set()
+    copies.write_ahead(ahead)
+    assert ahead.looked.is_set()
+    assert 2 == len(unstamped(empty))
+    empty.indexes.apply(empty.spec)
+    before = state_of(empty)
+    copies.write_ahead(ahead)
+    assert before == state_of(empty)
+    empty.agrees(VECTORS[3], 5)
+    assert [] == empty.indexes.check(empty.spec)
+
+
+def test_another_writer_at_work(empty: World, make_world: Callable[[str], World]) -> None:
+    """A commit does not wait for the lock that another holds; its records are applied as all are."""
+    other: Any = make_world("lancescan-mongod").indexes.copies
+    copies: Any = empty.indexes.copies
+    with other.tables.lock(other.prefix(empty.spec)), writing(empty, numbered(0, 10)) as handed:
+        (ahead,) = vector_ahead.aheads_of(handed)
+        copies.write_ahead(ahead)
+        assert ahead.looked.is_set()
+    empty.indexes.apply(empty.spec)
+    assert [] == empty.indexes.check(empty.spec)
+    empty.agrees(VECTORS[3], 5)
+
+
+def test_what_is_not_written_ahead(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that touches more than it inserts, several flushes, and few documents are left to the applier."""
+    with writing(empty, numbered(0, 10)) as handed:
+        assert vector_ahead.aheads_of(handed)
+        assert [] == vector_ahead.aheads_of([*handed, *handed])
+        write = Insert("things", [{"_id": 1, "v": stored(VECTORS[1])}])
+        more = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [1, 2]}), [write])
+        assert [] == vector_ahead.aheads_of(more)
+        monkeypatch.setattr(vector_ahead, "FROM", 11)
+        assert [] == vector_ahead.aheads_of(handed)

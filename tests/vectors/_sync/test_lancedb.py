@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from superorm._io import sio
-from superorm._sync import vector_builds, vector_records
+from superorm._sync import vector_builds, vector_records, vector_tables, vector_upkeep
 from superorm.exc import ConfigurationError
 from superorm.schema.vector_spec import IndexSpec
 from superorm.vectors import upkeep
@@ -136,7 +136,7 @@ def test_two_databases_in_one_directory(filled: World, make_world: Any, tmp_path
 
 def test_tidying(filled: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publications compact the table; superseded versions, tables and records go once no reader needs them."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 4)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 4)
     monkeypatch.setattr(vector_builds, "READERS", timedelta(0))
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 4)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
@@ -162,7 +162,7 @@ def test_tidying(filled: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_versions_that_readers_need_stay(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction alone removes no version that was published a moment ago."""
-    monkeypatch.setattr(vector_builds, "_TIDY_EVERY", 2)
+    monkeypatch.setattr(vector_upkeep, "_TIDY_EVERY", 2)
     monkeypatch.setattr(upkeep, "PUBLICATIONS", 2)
     monkeypatch.setattr(upkeep, "BYTES_A_SECOND", 1 << 40)
     with filled.backend.transaction() as session:
@@ -277,3 +277,70 @@ def test_the_memory_for_indexes_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     few, all_parts = (one.size_bytes for one in sessions)
     assert few < 3 << 20
     assert all_parts > rows.nbytes
+
+
+def stamps(world: World) -> list[int | None]:
+    """Which publication applied each record, in the order of the commits."""
+    copies: Any = world.indexes.copies
+    engine = copies.engine()
+    records = world.plain["_superorm_records"].find({"kind": "record"}).sort("_id", 1)
+    return [record.get("seq", {}).get(engine) for record in records]
+
+
+def test_what_is_committed_meanwhile_is_left(filled: World) -> None:
+    """One publication applies what is there; what comes beside it waits for the next, and searches find it."""
+    copies: Any = filled.indexes.copies
+    write, times = copies.write_step, iter(range(3))
+
+    def write_step(*args: Any) -> Any:
+        made = write(*args)
+        for number in times:  # a writer that is never done, as it seems
+            filled.put({number: -VECTORS[number]})
+            break
+        return made
+
+    copies.write_step = write_step
+    (n,) = stamps(filled)
+    filled.put({5: None})
+    filled.indexes.apply(filled.spec)
+    assert [n, n + 1, None] == stamps(filled)
+    filled.agrees(VECTORS[0], 40)
+    filled.indexes.apply(filled.spec)
+    assert [n, n + 1, n + 2, None] == stamps(filled)
+    filled.agrees(VECTORS[0], 40)
+
+
+def test_more_than_one_publication_takes(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that was there is applied, in several publications."""
+    monkeypatch.setattr(vector_tables, "_KEYS_PER_PUBLICATION", 2)
+    (n,) = stamps(filled)
+    for number in range(3):
+        filled.put({number: -VECTORS[number]})
+    filled.indexes.apply(filled.spec)
+    assert [n, n + 1, n + 1, n + 2] == stamps(filled)
+    filled.agrees(VECTORS[0], 40)
+    assert [] == filled.indexes.check(filled.spec)
+
+
+def test_the_applier_pauses_beside_a_writer(filled: World) -> None:
+    """What is committed while the applier is at work waits for its next run, a pause later."""
+    copies: Any = filled.indexes.copies
+    write, number = copies.write_step, 0
+
+    def write_step(*args: Any) -> Any:
+        nonlocal number
+        number += 1
+        if number < 4:
+            filled.put({number: -VECTORS[number]})
+            filled.indexes._waiting.add(filled.spec)
+        return write(*args)
+
+    copies.write_step = write_step
+    (n,) = stamps(filled)
+    filled.put({0: -VECTORS[0]})
+    filled.indexes._waiting.add(filled.spec)
+    for applied in ([n + 1, None], [n + 1, n + 2, None], [n + 1, n + 2, n + 3, None], [n + 1, n + 2, n + 3, n + 4]):
+        filled.indexes._apply_waiting()
+        assert [n, *applied] == stamps(filled)
+    assert not filled.indexes._waiting
+    filled.agrees(VECTORS[0], 40)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from superorm._sync import vector_builds
+from superorm._io import sio
+from superorm._sync import vector_indexes
 from superorm.codec.keys import encode_key
-from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath
+from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import planning, upkeep
+from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors.request import SearchRequest
 from tests.vectors._sync.test_traces import Pause, nothing
 from tests.vectors._sync.world import SPEC, World, as_found
@@ -73,6 +77,7 @@ def documents() -> list[dict[str, Any]]:
 
 
 DOCUMENTS = documents()
+KNOWN_AFTER = upkeep.KNOWN_AFTER
 
 
 def vector(i: int) -> np.ndarray:
@@ -82,8 +87,9 @@ def vector(i: int) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So few documents are few that small collections take the ways of large ones."""
+    """So few documents are few that small collections take the ways of large ones, and all know of fields at once."""
     monkeypatch.setattr(planning, "FEW", 20)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
 
 
 def filled(world: World, spec: Any = MIRRORING) -> World:
@@ -95,7 +101,16 @@ def filled(world: World, spec: Any = MIRRORING) -> World:
     return world
 
 
-@pytest.fixture(params=["lancescan-mongod", "lancedb-mongod", "lancescan-mongomock"])
+@pytest.fixture(
+    params=[
+        "lancescan-mongod",
+        "lancedb-mongod",
+        "memory-mongod",
+        "lancescan-mongomock",
+        "lancedb-mongomock",
+        "memory-mongomock",
+    ]
+)
 def world(request: pytest.FixtureRequest, make_world: Callable[[str], World]) -> World:
     """In the engine, or in memory, with a server and without."""
     return filled(make_world(request.param))
@@ -119,6 +134,11 @@ def state_of(world: World) -> Any:
     return world.plain["_superorm_records"].find_one({"kind": "state"})
 
 
+def state_of_engine(world: World, engine: str) -> Any:
+    """That of one of several engines."""
+    return world.plain["_superorm_records"].find_one({"i": SPEC.name, "engine": engine})
+
+
 def test_every_filter(world: World) -> None:
     """k of them whenever k match, applied or pending, and pushed down where that says the same."""
     in_memory = world.indexes.copies.view(world.spec, None, outside=True).held() is not None
@@ -136,7 +156,8 @@ def test_every_filter(world: World) -> None:
                     assert min(k, matching) == len(hits)
                     how = hits.explanation
                     if in_memory:
-                        assert (None, None) == (how.pushed, how.passing)
+                        assert (pushed == "whole") == (how.pushed is not None) == (how.strategy == "push-down")
+                        assert how.passing is None
                     elif pushed == "whole":
                         assert how.strategy == (
                             "gather" if how.passing < 20 or matching <= how.passing else "push-down"
@@ -159,6 +180,25 @@ def test_options(scanned: World) -> None:
         assert keys == [hit.key for hit in scanned.search(vector(0), 10, filter=filter, min_score=0.7)]
         hits = scanned.search(vector(0), 3, filter=filter, projection={"far": 1})
         assert [{"_id": hit.key, "far": DOCUMENTS[hit.key]["far"]} for hit in hits] == [hit.document for hit in hits]
+
+
+@pytest.mark.parametrize("few", [5, 40, 150])
+def test_an_index_of_the_server(scanned: World, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Where it finds what matches, the server lists few, and of more the engine looks; pending changes count."""
+    monkeypatch.setattr(planning, "FEW", few)
+    scanned.backend.create_index("things", [("r", 1)])
+    for changed in (False, True):
+        if changed:
+            scanned.put({i: -vector(i) for i in range(0, ROWS, 40)}, r=7)
+            scanned.put({i: vector(0) for i in range(1, ROWS, 100)}, r=[5])
+        for below in (5, 60, 100, 400):
+            filter = {"r": {"$gte": 0, "$lt": below}}
+            matching = scanned.plain.things.count_documents(filter)
+            hits = scanned.agrees(vector(0), 10, filter=filter, index="r")
+            how = hits.explanation
+            assert ("push-down" if matching > few else "gather") == how.strategy
+            assert (min(few, matching), matching > few, None) == (how.matched, how.more, how.passing)
+            assert "by the index on r" in how.why
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -274,27 +314,29 @@ def test_random_writes(scanned: World) -> None:
 def test_fields_that_are_named_later(make_world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -> None:
     """They are announced, and mirrored once everybody records their changes; until then searches do without."""
     world = filled(make_world("lancescan-mongod"), SPEC)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
     other = unkept(make_world("lancescan-mongod"))
     other.spec = MIRRORING
     filter = {"r": {"$lt": 300}}
     hits = other.agrees(vector(0), 10, filter=filter)
     assert ("over-fetch", None) == (hits.explanation.strategy, hits.explanation.pushed)
     assert "'r' is not mirrored" in hits.explanation.why
-    copies, table, turns = other.indexes.copies, state_of(world)["table"], [True, True]
+    copies, table = other.indexes.copies, state_of(world)["table"]
     assert copies.due(other.spec)
-    monkeypatch.setattr(vector_builds, "_A_MOMENT", 0.01)
-    copies.keep(other.spec, lambda: bool(turns) and turns.pop())
+    for _ in range(2):
+        left = copies.keep(other.spec, lambda: True)
+        assert 90 < left <= 100
     state = state_of(world)
     assert table == state["table"]
-    assert ["c.x", "r", "w"] == [field["path"] for field in state["coming"]["filters"]]
+    assert {"c.x", "r", "w"} == {field["path"] for field in state["coming"]["filters"]}
     assert datetime.now(UTC) - state["coming"]["at"].replace(tzinfo=UTC) < timedelta(seconds=60)
     found = make_world("lancescan-mongod").indexes.others(["things"], [SPEC])
     assert [MirroredPath("things", path, SPEC.name) for path in ("c.x", "r", "w")] == found["things"]
     announced = state["coming"]["at"]
-    monkeypatch.setattr(vector_builds, "_KNOWN_AFTER", timedelta(0))
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
     copies.keep(other.spec, lambda: False)
     assert table == state_of(world)["table"]
-    copies.keep(other.spec, lambda: True)
+    assert copies.keep(other.spec, lambda: True) is None
     state = state_of(world)
     assert announced == state["coming"]["at"]
     assert table != state["table"]
@@ -310,9 +352,8 @@ def test_fields_that_are_named_later(make_world: Callable[[str], World], monkeyp
     assert [] == other.indexes.check(other.spec)
 
 
-def test_another_field_and_another_kind(scanned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_field_and_another_kind(scanned: World) -> None:
     """A rebuild mirrors what is named now; a column of another kind is not asked."""
-    monkeypatch.setattr(vector_builds, "_KNOWN_AFTER", timedelta(0))
     unkept(scanned)
     scanned.spec = evolve(SPEC, filter_fields=(FilterField("r", "float"), FilterField("far", "bool")))
     filter = {"r": {"$lt": 300.5}, "far": False}
@@ -361,6 +402,129 @@ def test_fields_are_known_while_the_table_is_built(make_world: Callable[[str], W
     copies.fill = filled_meanwhile
     world.indexes.ensure(MIRRORING)
     assert known == [{"things": [MirroredPath("things", one, "things.v") for one in ("c.x", "r", "w")]}]
+
+
+def change(world: World, known: list[VectorSpec], key: int, **fields: Any) -> int:
+    """A commit by a program whose class names these indexes, and no others; how many records it left."""
+    others = world.indexes.others(["things"], known)
+    touched = [one for one in (*known, *others.get("things", ())) if one.assigned_by(fields)]
+    records = world.indexes.records({one: [key] for one in touched})
+    with world.backend.transaction() as session:
+        for write in [Update("things", [UpdateOp(q={"_id": key}, u={"$set": fields})]), *records]:
+            world.backend.write(write, session=session)
+    return sum(len(one.documents) for one in records)
+
+
+@pytest.mark.parametrize("known", [[], [SPEC]], ids=["first index", "another engine"])
+@pytest.mark.parametrize("when", ["during the build", "after it"])
+def test_an_engine_that_is_new(
+    make_world: Callable[[str], World],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: list[VectorSpec],
+    when: str,
+) -> None:
+    """What a program writes that does not know of the fields yet is found, also once they are mirrored."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    writer = make_world("lancescan-mongod")
+    if known:
+        filled(writer, SPEC)
+    else:
+        writer.write([Insert("things", DOCUMENTS)], [])
+    assert not writer.indexes.others(["things"], known).get("things")  # read now, for half a minute
+    other = make_world("lancescan-mongod")
+    tables = LanceVectorIndex(str(tmp_path / "elsewhere"), cache_bytes=0)
+    other.indexes, other.spec = vector_indexes.VectorIndexes(other.backend, tables), MIRRORING
+    copies: Any = unkept(other).indexes.copies
+    filter = {"r": -2_000}
+    fill = copies.fill
+
+    def then_changed(*args: Any, **options: Any) -> Any:
+        done = fill(*args, **options)
+        change(writer, known, 1, r=-2_000)
+        return done
+
+    if when == "during the build":
+        copies.fill = then_changed
+    other.indexes.ensure(MIRRORING)
+    copies.fill = fill
+    if when == "after it":
+        assert not change(writer, known, 1, r=-2_000)
+    hits = other.agrees(vector(0), 10, filter=filter)
+    assert ([1], None) == ([hit.key for hit in hits], hits.explanation.pushed)
+    assert 0 < copies.keep(MIRRORING, lambda: True) <= 100
+    assert not change(writer, known, 2, r=-2_000)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))  # the time has passed
+    writer.indexes._registered._read_at = float("-inf")
+    assert change(writer, known, 3, r=-2_000)
+    copies.fill = then_changed
+    assert copies.keep(MIRRORING, lambda: True) is None
+    copies.fill = fill
+    hits = other.agrees(vector(0), 10, filter=filter)
+    assert {1, 2, 3} == {hit.key for hit in hits}
+    assert "r" in {field["path"] for field in state_of_engine(other, copies.engine())["made"]["filters"]}
+    assert hits.explanation.pushed
+    change(writer, known, 4, r=-2_000)
+    other.indexes.apply(MIRRORING)
+    other.agrees(vector(0), 10, filter=filter)
+    assert [] == other.indexes.check(MIRRORING)
+
+
+def test_an_engine_of_an_index_that_others_mirror(
+    scanned: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It mirrors at once what all programs have known for long."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    long = {"$set": {"made.at": datetime.now(UTC) - KNOWN_AFTER}}
+    scanned.plain["_superorm_records"].update_one({"kind": "state"}, long)
+    tables = LanceVectorIndex(str(tmp_path / "elsewhere"), cache_bytes=0)
+    scanned.indexes = vector_indexes.VectorIndexes(scanned.backend, tables)
+    hits = scanned.agrees(vector(0), 10, filter={"r": {"$lt": 300}})
+    assert "push-down" == hits.explanation.strategy
+
+
+def test_others_are_put_in_order_while_one_waits(
+    make_world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its fields are mirrored when their time has come, by what the state says then."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    world = make_world("lancescan-mongod")
+    world.indexes._keeper._pause = 0.02  # type: ignore[attr-defined]
+    copies: Any = world.indexes.copies
+    kept, keep = list[str](), copies.keep
+
+    def noted(spec: Any, go_on: Any) -> Any:
+        after = keep(spec, go_on)
+        kept.append(spec.name)
+        return after
+
+    def until(done: Callable[[], bool]) -> None:
+        for _ in range(3_000):
+            if done():
+                return
+            sio.sleep(0.01)
+        pytest.fail("the keeper waits")
+
+    def fields() -> set[str]:
+        return {field["path"] for field in state_of_engine(world, engine)["made"]["filters"]}
+
+    copies.keep, engine, other = noted, copies.engine(), evolve(SPEC, path="other")
+    filled(world, SPEC)
+    world.indexes.ensure(MIRRORING)
+    until(lambda: MIRRORING.name in kept)
+    world.indexes.ensure(other)
+    world.indexes.notify([other])
+    until(lambda: other.name in kept)
+    assert set() == fields()
+    copies.rebuild(evolve(SPEC, filter_fields=(FilterField("far", "bool"),)))
+    assert 90 < world.indexes._later[MIRRORING] - time.monotonic() <= 100
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))  # the time has come
+    world.indexes._later[MIRRORING] = 0
+    until(lambda: {"far", "r", "w", "c.x"} == fields())
+    world.indexes.close()
+    world.spec = MIRRORING
+    hits = world.agrees(vector(0), 10, filter={"r": {"$lt": 300}})
+    assert "push-down" == hits.explanation.strategy
 
 
 def test_fields_that_are_named_while_the_copy_waits(make_world: Callable[[str], World]) -> None:

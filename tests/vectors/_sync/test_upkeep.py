@@ -19,7 +19,7 @@ from attrs import evolve
 from lancedb.table import LanceTable
 
 from superorm._io import sio
-from superorm._sync import vector_indexes
+from superorm._sync import vector_indexes, vector_upkeep
 from superorm.exc import BackendError
 from superorm.schema.vector_spec import IndexSpec
 from superorm.vectors import lance_directory, leaving, upkeep
@@ -163,13 +163,38 @@ def test_a_table_that_was_replaced_meanwhile(large: World) -> None:
 
 
 def test_an_index_that_cannot_be_built(large: World) -> None:
-    """It is tried once, and searches do without."""
+    """It is not tried again at once, and searches do without."""
     large.spec = evolve(large.spec, index=IndexSpec("ivf_pq", {"num_sub_vectors": 5}))
     copies: Any = large.indexes.copies
     with pytest.raises((RuntimeError, ValueError), match="sub"):
         always_keep(copies, large.spec)
     always_keep(copies, large.spec)
     assert 1 == len(list(copies.tables._directory.path.glob("*.lance")))
+    large.agrees(VECTORS[0], 5)
+
+
+def test_an_index_whose_build_failed_once(large: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again after a while, after a longer one the next time, though nothing is written meanwhile."""
+    failures, create = [OSError("no space left"), OSError("no space left")], LanceTable.create_index
+
+    def fails(self: LanceTable, *args: Any, **options: Any) -> None:
+        if failures:
+            raise failures.pop()
+        create(self, *args, **options)
+
+    monkeypatch.setattr(LanceTable, "create_index", fails)
+    monkeypatch.setattr(vector_upkeep, "_AGAIN", 0.5)
+    monkeypatch.setattr(vector_indexes, "_AFTER_ERROR", 0.1)
+    indexes = vector_indexes.VectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
+    indexes._keeper._pause = 0.05
+    begun = time.monotonic()
+    indexes.ensure(large.spec)
+    while state_of(large)["made"]["index"] is None:
+        assert time.monotonic() - begun < 60
+        sio.sleep(0.01)
+    assert not failures
+    assert time.monotonic() - begun > 0.5 + 1.0
+    indexes.close()
     large.agrees(VECTORS[0], 5)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from superorm.exc import MappingError, StatementError
@@ -60,6 +60,14 @@ class EmbeddedType(BsonType):
             except Misfit:
                 return False
         return type(value) is mapping.cls and mapping.unchanged(value, raw)
+
+    @property
+    def comparison(self) -> Callable[[Any, Any], bool]:
+        functions = self.mapping.functions
+        if "unchanged" not in functions:
+            functions["unchanged"] = self.mapping.comparison(self.unchanged)
+        found: Callable[[Any, Any], bool] = functions["unchanged"]
+        return found
 
     def all_unchanged(self, values: Sequence[Any], raws: Sequence[Any]) -> bool:
         mapping = self.mapping

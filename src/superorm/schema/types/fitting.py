@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from bson import Int64
@@ -16,9 +16,6 @@ from superorm.schema.types.computed import SpreadType, WrapperType
 from superorm.schema.types.containers import DictType, ListType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.schema.types.scalars import NoneType
-
-if TYPE_CHECKING:
-    from superorm.schema.mapping import ClassMap
 
 __all__ = ["forms_of", "lacks_name", "surely_differ"]
 
@@ -62,7 +59,10 @@ def _ways(kind: BsonType, below: bool) -> Iterator[BsonType]:
 
 
 def surely_differ(stored: BsonType, kind: BsonType) -> bool:
-    """Whether no value that the one type stores, null and what is empty aside, can be read as the other."""
+    """Whether no value that the one type stores, null and what is empty aside, can be read as the other.
+
+    Nor can those be that do not name their class where the other type's documents have to.
+    """
     given, wanted = [*_members(stored)], [*_members(kind)]
     return bool(given and wanted) and not any(_may_fit(one, other) for one in given for other in wanted)
 
@@ -86,7 +86,7 @@ def _may_fit(stored: BsonType, kind: BsonType) -> bool:
         case (ListType(element=one), ListType(element=other)) | (DictType(value=one), DictType(value=other)):
             return not surely_differ(one, other)
         case EmbeddedType() | OneOfType(), EmbeddedType() | OneOfType():
-            return any(mapping.writes_type or _is_told(stored, kind) for mapping in _shared(stored, kind))
+            return _shared(stored, kind) and _is_told(stored, kind)
         case _:
             reads = kind.reads
             if reads & {int, float}:
@@ -109,10 +109,13 @@ def lacks_name(stored: BsonType, kind: BsonType) -> bool:
 
 
 def _is_told(stored: EmbeddedType | OneOfType, kind: EmbeddedType | OneOfType) -> bool:
-    """Whether documents of all the classes name it, or need not."""
-    return isinstance(stored, OneOfType) or isinstance(kind, EmbeddedType)
+    """Whether documents of all the classes name it; those that do not are of the class that is expected of them."""
+    if isinstance(stored, OneOfType) or stored.mapping.writes_type:
+        return True
+    return isinstance(kind, EmbeddedType) and kind.mapping is stored.mapping
 
 
-def _shared(stored: EmbeddedType | OneOfType, kind: EmbeddedType | OneOfType) -> list[ClassMap]:
+def _shared(stored: EmbeddedType | OneOfType, kind: EmbeddedType | OneOfType) -> bool:
+    """Whether a document may be of both."""
     known = [*kind.classes]
-    return [mapping for mapping in stored.classes if mapping in known]
+    return any(mapping in known for mapping in stored.classes)

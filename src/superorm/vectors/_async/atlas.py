@@ -75,6 +75,10 @@ class AsyncAtlasVectorIndex:
             raise ConfigurationError("an atlas:// index serves one data backend; give each DB its own")
         self._backend = backend
 
+    async def check_server(self) -> None:
+        """Raise ``ConfigurationError`` where the server can search by nothing."""
+        await self.server()
+
     @property
     def backend(self) -> AsyncMongoDatabackend:
         """The backend that it serves. Raises ``ConfigurationError`` before there is one."""

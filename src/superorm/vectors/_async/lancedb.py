@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
@@ -40,6 +40,7 @@ class AsyncLanceVectorIndex:
     """
 
     kind = "lancedb"
+    lag = None
 
     def __init__(
         self,
@@ -69,6 +70,12 @@ class AsyncLanceVectorIndex:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
+
+    def serve(self, backend: AsyncDataBackend) -> None:
+        """It serves any number of backends."""
+
+    async def check_server(self) -> None:
+        """It asks nothing of a server."""
 
     async def open(self) -> str:
         """Make the directory if need be; its engine id. Raises ``ConfigurationError``."""
@@ -162,13 +169,9 @@ class AsyncLanceVectorIndex:
         """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
         return await aio.in_thread(self._directory.keys, table, ver, where, limit)
 
-    async def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
-        """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
-        return await aio.in_thread(self._directory.mirrored, table, ver, fields)
-
-    async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
-        """All rows of a version. Raises ``VersionLost``."""
-        return await aio.in_thread(self._directory.read, table, ver, dim, metric)
+    async def read(self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()) -> Rows:
+        """All rows of a version, with the fields, which are all that it mirrors. Raises ``VersionLost``."""
+        return await aio.in_thread(self._directory.read, table, ver, dim, metric, fields)
 
     async def close(self) -> None:
         """Forget what is open."""

@@ -61,7 +61,14 @@ class AsyncLease:
         return {"_id": self._id, "holder": self._holder, "fence": self.fence}
 
     async def acquire(self) -> bool:
-        """Take it if nobody holds it."""
+        """Take it if nobody holds it; where nobody can say whether that was done, it is released."""
+        try:
+            return await aio.shielded(self._acquire)
+        except BaseException:
+            await aio.shielded(self.release)
+            raise
+
+    async def _acquire(self) -> bool:
         taken = {"holder": {"$literal": self._holder}, "fence": {"$add": ["$fence", 1]}, "until": self._until}
         free = {"_id": self._id, "$expr": {"$lte": ["$until", "$$NOW"]}}
         if (await self._backend.write(Update(COLLECTION, [UpdateOp(q=free, u=[{"$set": taken}])]))).matched:
@@ -77,7 +84,7 @@ class AsyncLease:
                 await self._backend.write(Insert(COLLECTION, [new]))
             except DuplicateKeyError:
                 return False
-            return await self.acquire()
+            return await self._acquire()
         return False
 
     async def found(self) -> dict[str, Any]:
@@ -93,7 +100,8 @@ class AsyncLease:
     async def release(self) -> None:
         """Let others take it; where the server does not answer they wait until it has expired."""
         await self._keeper.stop()
-        free = UpdateOp(q=self._held, u={"$set": {"until": _EXPIRED}})
+        mine = {"_id": self._id, "holder": self._holder}
+        free = UpdateOp(q=mine, u={"$set": {"until": _EXPIRED}})
         try:
             await self._backend.write(Update(COLLECTION, [free]))
         except SuperormError as error:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from superorm._io import aio
 from superorm.codec.vectors import Matrix, Vector
+from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
-from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
-from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
@@ -18,15 +17,35 @@ from superorm.vectors.rows import Nearest, Rows
 __all__ = ["AsyncVectorDatabase", "AsyncVectorTables"]
 
 
+class AsyncVectorDatabase(Protocol):
+    """What all vector databases have in common. Their `kind` tells how their copies are kept."""
+
+    kind: str
+    uri: str
+
+    @property
+    def lag(self) -> float | None:
+        """Of an engine that keeps its copies by itself: the seconds after which it has each commit."""
+        ...
+
+    def serve(self, backend: AsyncDataBackend) -> None:
+        """Bind it to the data backend. Raises ``ConfigurationError`` for one that it cannot serve."""
+        ...
+
+    async def check_server(self) -> None:
+        """Raise ``ConfigurationError`` where the backend's server lacks what it needs."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 @runtime_checkable
-class AsyncVectorTables(Protocol):
+class AsyncVectorTables(AsyncVectorDatabase, Protocol):
     """An engine of versioned tables of (key, vector, mirrored fields), read at exact versions and written under a lock.
 
     Vectors are stored as `superorm.vectors.scores.prepare` makes them. See `AsyncLanceVectorIndex` for each method.
     """
 
-    kind: str
-    uri: str
     lease: float | None
     """Of an engine that all machines share: the seconds for which a writer's lease lasts. None: `lock` is used."""
     resident: Resident[aio.Lock]
@@ -76,11 +95,6 @@ class AsyncVectorTables(Protocol):
 
     async def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]: ...
 
-    async def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]: ...
-
-    async def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
-
-    async def close(self) -> None: ...
-
-
-AsyncVectorDatabase: TypeAlias = AsyncVectorTables | AsyncMemoryVectorIndex | AsyncAtlasVectorIndex
+    async def read(
+        self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()
+    ) -> Rows: ...

@@ -76,6 +76,10 @@ class AtlasVectorIndex:
             raise ConfigurationError("an atlas:// index serves one data backend; give each DB its own")
         self._backend = backend
 
+    def check_server(self) -> None:
+        """Raise ``ConfigurationError`` where the server can search by nothing."""
+        self.server()
+
     @property
     def backend(self) -> MongoDatabackend:
         """The backend that it serves. Raises ``ConfigurationError`` before there is one."""

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
+from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
@@ -41,6 +41,7 @@ class LanceVectorIndex:
     """
 
     kind = "lancedb"
+    lag = None
 
     def __init__(
         self,
@@ -70,6 +71,12 @@ class LanceVectorIndex:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri!r})"
+
+    def serve(self, backend: DataBackend) -> None:
+        """It serves any number of backends."""
+
+    def check_server(self) -> None:
+        """It asks nothing of a server."""
 
     def open(self) -> str:
         """Make the directory if need be; its engine id. Raises ``ConfigurationError``."""
@@ -161,13 +168,9 @@ class LanceVectorIndex:
         """The keys of the rows that pass a condition in SQL, at most `limit` of them. Raises ``VersionLost``."""
         return sio.in_thread(self._directory.keys, table, ver, where, limit)
 
-    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]:
-        """The values of all columns of so many fields, in order, by key. Raises ``VersionLost``."""
-        return sio.in_thread(self._directory.mirrored, table, ver, fields)
-
-    def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows:
-        """All rows of a version. Raises ``VersionLost``."""
-        return sio.in_thread(self._directory.read, table, ver, dim, metric)
+    def read(self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()) -> Rows:
+        """All rows of a version, with the fields, which are all that it mirrors. Raises ``VersionLost``."""
+        return sio.in_thread(self._directory.read, table, ver, dim, metric, fields)
 
     def close(self) -> None:
         """Forget what is open."""

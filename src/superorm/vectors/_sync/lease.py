@@ -62,7 +62,14 @@ class Lease:
         return {"_id": self._id, "holder": self._holder, "fence": self.fence}
 
     def acquire(self) -> bool:
-        """Take it if nobody holds it."""
+        """Take it if nobody holds it; where nobody can say whether that was done, it is released."""
+        try:
+            return sio.shielded(self._acquire)
+        except BaseException:
+            sio.shielded(self.release)
+            raise
+
+    def _acquire(self) -> bool:
         taken = {"holder": {"$literal": self._holder}, "fence": {"$add": ["$fence", 1]}, "until": self._until}
         free = {"_id": self._id, "$expr": {"$lte": ["$until", "$$NOW"]}}
         if self._backend.write(Update(COLLECTION, [UpdateOp(q=free, u=[{"$set": taken}])])).matched:
@@ -78,7 +85,7 @@ class Lease:
                 self._backend.write(Insert(COLLECTION, [new]))
             except DuplicateKeyError:
                 return False
-            return self.acquire()
+            return self._acquire()
         return False
 
     def found(self) -> dict[str, Any]:
@@ -94,7 +101,8 @@ class Lease:
     def release(self) -> None:
         """Let others take it; where the server does not answer they wait until it has expired."""
         self._keeper.stop()
-        free = UpdateOp(q=self._held, u={"$set": {"until": _EXPIRED}})
+        mine = {"_id": self._id, "holder": self._holder}
+        free = UpdateOp(q=mine, u={"$set": {"until": _EXPIRED}})
         try:
             self._backend.write(Update(COLLECTION, [free]))
         except SuperormError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from superorm._io import sio
 from superorm.exc import ConfigurationError
+from superorm.protocols._sync.parts import DataBackend
 from superorm.vectors.resident import Resident
 
 __all__ = ["MemoryVectorIndex"]
@@ -15,21 +16,25 @@ class MemoryVectorIndex:
 
     kind = "memory"
     uri = "memory://"
+    lag = None
 
     def __init__(self) -> None:
         self.resident = Resident(sio.Lock)
-        self._owner: object = None
+        self._backend: DataBackend | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def serve(self, owner: object) -> None:
+    def serve(self, backend: DataBackend) -> None:
         """Bind the index to one data backend. Raises ``ConfigurationError`` where it serves another already."""
-        if self._owner is not None and self._owner is not owner:
+        if self._backend is not None and self._backend is not backend:
             raise ConfigurationError("a memory vector index serves one data backend; give each DB its own")
-        self._owner = owner
+        self._backend = backend
+
+    def check_server(self) -> None:
+        """It asks nothing of a server."""
 
     def close(self) -> None:
         """Free the memory."""
         self.resident.clear()
-        self._owner = None
+        self._backend = None

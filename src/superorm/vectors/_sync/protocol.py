@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
+from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
-from superorm.vectors._sync.atlas import AtlasVectorIndex
-from superorm.vectors._sync.memory import MemoryVectorIndex
 from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
@@ -19,15 +18,35 @@ from superorm.vectors.rows import Nearest, Rows
 __all__ = ["VectorDatabase", "VectorTables"]
 
 
+class VectorDatabase(Protocol):
+    """What all vector databases have in common. Their `kind` tells how their copies are kept."""
+
+    kind: str
+    uri: str
+
+    @property
+    def lag(self) -> float | None:
+        """Of an engine that keeps its copies by itself: the seconds after which it has each commit."""
+        ...
+
+    def serve(self, backend: DataBackend) -> None:
+        """Bind it to the data backend. Raises ``ConfigurationError`` for one that it cannot serve."""
+        ...
+
+    def check_server(self) -> None:
+        """Raise ``ConfigurationError`` where the backend's server lacks what it needs."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @runtime_checkable
-class VectorTables(Protocol):
+class VectorTables(VectorDatabase, Protocol):
     """An engine of versioned tables of (key, vector, mirrored fields), read at exact versions and written under a lock.
 
     Vectors are stored as `superorm.vectors.scores.prepare` makes them. See `LanceVectorIndex` for each method.
     """
 
-    kind: str
-    uri: str
     lease: float | None
     """Of an engine that all machines share: the seconds for which a writer's lease lasts. None: `lock` is used."""
     resident: Resident[sio.Lock]
@@ -77,11 +96,4 @@ class VectorTables(Protocol):
 
     def keys(self, table: str, ver: int, where: str, limit: int) -> list[str]: ...
 
-    def mirrored(self, table: str, ver: int, fields: int) -> dict[str, tuple[Any, ...]]: ...
-
-    def read(self, table: str, ver: int, dim: int, metric: Metric) -> Rows: ...
-
-    def close(self) -> None: ...
-
-
-VectorDatabase: TypeAlias = VectorTables | MemoryVectorIndex | AtlasVectorIndex
+    def read(self, table: str, ver: int, dim: int, metric: Metric, fields: Sequence[FilterField] = ()) -> Rows: ...

@@ -1,0 +1,203 @@
+# pyright: reportPrivateUsage=false
+"""What an update gives to a field that classes declare differently, as documents of each of them store it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, cast
+
+from attrs import evolve, frozen
+
+from superorm.compile.constants import fails
+from superorm.compile.paths import key_below
+from superorm.compile.scope import Scope
+from superorm.compile.sets import is_set
+from superorm.exc import StatementError, SuperormError, ValidationError, VectorError
+from superorm.expr.assignments import Assignment
+from superorm.expr.kinds import is_expr
+from superorm.expr.nodes import Field
+from superorm.expr.typed import types
+from superorm.schema.compare import same
+from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.members import AnyPart, declared_alike, part_in, single_document, stepped
+from superorm.schema.types.base import Misfit
+
+__all__ = ["ByClass", "each_form", "fitted", "own_form"]
+
+_GIVING = ("to", "inc", "push", "add_to_set")
+
+
+@frozen(eq=False)
+class _Fails:
+    """No document of a class could be read with the value."""
+
+    error: SuperormError
+
+
+@frozen(eq=False)
+class ByClass:
+    """Values by what stands under a discriminator."""
+
+    told: Any
+    """The discriminator, as an expression."""
+    cases: Sequence[tuple[Sequence[str], _Form]]
+    """The names of classes, and what their documents are given."""
+    default: _Form
+    """For all others, and those that name no class."""
+
+
+_Form: TypeAlias = "ByClass | _Fails | Any"
+
+
+def own_form(value: Any) -> Any:
+    """The value that documents of the statement's own class are given."""
+    while isinstance(value, ByClass):
+        value = value.default
+    return value
+
+
+def each_form(value: Any, emit: Callable[[Any], Any]) -> Any:
+    """The value as an expression, each of its forms as `emit` makes one of it."""
+    if isinstance(value, _Fails):
+        raise value.error  # of the class itself
+    return _emitted(value, emit, None) if isinstance(value, ByClass) else emit(value)
+
+
+def _emitted(value: _Form, emit: Callable[[Any], Any], told: Any) -> Any:
+    if isinstance(value, _Fails):
+        return fails(f"{value.error}; a document is of class", {"$toString": {"$ifNull": [told, "none"]}})
+    if not isinstance(value, ByClass):
+        return emit(value)
+    branches = [
+        {
+            "case": {"$eq": [value.told, *names]} if len(names) == 1 else {"$in": [value.told, [*names]]},
+            "then": _emitted(form, emit, value.told),
+        }
+        for names, form in value.cases
+    ]
+    return {"$switch": {"branches": branches, "default": _emitted(value.default, emit, value.told)}}
+
+
+def fitted(mapping: ClassMap, assignment: Assignment[Any], scope: Scope) -> Assignment[Any]:
+    """The same with what documents of the class and its subclasses store, `ByClass` where that differs.
+
+    Raises `ValidationError`, `StatementError` where none of these could be read with the value.
+    """
+    if assignment.op not in _GIVING:
+        return assignment
+    form = _Forms(assignment, scope).of_root(mapping)
+    if isinstance(form, _Fails):
+        raise form.error
+    return assignment if form is assignment.value else evolve(assignment, value=form)
+
+
+class _Forms:
+    """The forms of one assignment's value."""
+
+    def __init__(self, assignment: Assignment[Any], scope: Scope) -> None:
+        self._assignment = assignment
+        self._field = cast("Field[Any, Any]", assignment.field)
+        self._parts = cast("tuple[AnyPart, ...]", self._field._parts)
+        self._scope = scope
+
+    def of_root(self, mapping: ClassMap) -> _Form:
+        first = cast("MappedField", self._parts[0])
+        own = mapping.by_attribute.get(first.attribute, first)
+        default = self._below(own, 1, mapping.cls)
+        others = [
+            (one.type_name, self._below(part, 1, one.cls))
+            for one in mapping.subclasses
+            if (part := one.by_attribute.get(first.attribute)) is not None and not declared_alike(part, own)
+        ]
+        return _by_class(f"${mapping.discriminator}", others, default)
+
+    def _below(self, part: AnyPart, depth: int, holder: Any) -> _Form:
+        """The form where the first parts of the field's path lead to `part`, a field of the class `holder`."""
+        if depth == len(self._parts):
+            return self._form(part, holder)
+        following = self._parts[depth]
+        if not isinstance(following, MappedField):
+            return self._below(stepped(part, following), depth + 1, None)
+        kind = single_document(part)
+        if kind is None:
+            return self._below(following, depth + 1, None)
+        named = [*self._named(kind.classes, following)]
+        own = next((field for _, field in named if field is following), following)
+        default = self._below(own, depth + 1, None)
+        others = [
+            (one.type_name, self._below(field, depth + 1, one.cls))
+            for one, field in named
+            if not declared_alike(field, own)
+        ]
+        if not others:
+            return default
+        path = ".".join(cast("str", above.stored) for above in self._parts[:depth])
+        above: Field[Any, Any] = Field(self._field._owner, path, self._parts[:depth])
+        return _by_class(key_below(above, kind.discriminator, self._scope), others, default)
+
+    @staticmethod
+    def _named(classes: Any, following: MappedField) -> Iterator[tuple[ClassMap, MappedField]]:
+        for one in classes:
+            field = part_in(one, following.stored)
+            if field is not None:
+                yield one, field
+
+    def _form(self, part: AnyPart, holder: Any) -> _Form:
+        own, value = self._parts[-1], self._assignment.value
+        if part is own or (
+            isinstance(part, MappedField) and isinstance(own, MappedField) and declared_alike(part, own)
+        ):
+            return value
+        try:
+            if is_expr(value):
+                self._check(part, value)
+                return value
+            if self._assignment.op in ("to", "inc"):
+                stored = self._stored(own, part, value, holder)
+            elif is_set(part.type) and not is_set(own.type):
+                return _Fails(
+                    StatementError(f"{part.where} is a set, whose order {self._assignment.op}() does not keep")
+                )
+            else:
+                elements = own.element(None), part.element(None)
+                stored = [self._stored(*elements, one, None) for one in value]
+        except (StatementError, ValidationError, VectorError) as error:
+            return _Fails(error)
+        return value if same(value, stored) else stored
+
+    def _check(self, part: AnyPart, value: Any) -> None:
+        """Raise `StatementError` for an expression whose value the part could surely not be read with."""
+        field: Field[Any, Any] = Field(self._field._owner, self._field._path, (*self._parts[:-1], cast("Any", part)))
+        try:
+            types().assigned(field, value, adds=self._assignment.op == "inc")
+        except StatementError as error:
+            raise StatementError(f"{part.where}: {error}", field=self._field._path) from None
+
+    @staticmethod
+    def _stored(own: AnyPart, part: AnyPart, value: Any, holder: Any) -> Any:
+        try:
+            return part.stored_value(own.type.from_bson(value), part.where, holder)
+        except Misfit:  # stored as nothing that could be read again
+            return value
+
+
+def _by_class(told: Any, others: Sequence[tuple[str, _Form]], default: _Form) -> _Form:
+    """The forms by the names of their classes, those that are not the default's."""
+    cases: list[tuple[list[str], _Form]] = []
+    for name, form in others:
+        if _same(form, default):
+            continue
+        names = next((names for names, known in cases if _same(known, form)), None)
+        if names is None:
+            cases.append(([name], form))
+        else:
+            names.append(name)
+    return ByClass(told, cases, default) if cases else default
+
+
+def _same(one: _Form, other: _Form) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, (ByClass, _Fails)) or isinstance(other, (ByClass, _Fails)) or is_expr(one):
+        return False
+    return same(one, other)
