@@ -11,9 +11,10 @@ from datetime import datetime
 from itertools import chain
 from typing import IO, Any
 
-from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError
+from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, ConfigurationError
+from superorm.s3_address import S3Address
 
-__all__ = ["Download", "S3Objects"]
+__all__ = ["Download", "S3Objects", "s3_client"]
 
 _SUFFIX = ".blob"
 _PART_BYTES = 8 << 20
@@ -23,17 +24,29 @@ _AT_ONCE = 8
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
+def s3_client(address: S3Address) -> Any:
+    """A client of the address, with credentials as boto3 finds them. Raises ``ConfigurationError``."""
+    try:
+        import boto3
+    except ImportError as error:
+        raise ConfigurationError(
+            "s3:// needs boto3, which is not installed: pip install 'superorm-mongodb[s3]'"
+        ) from error
+    endpoint, region = address.endpoint(os.environ), address.region(os.environ)
+    return boto3.client("s3", endpoint_url=endpoint, region_name=region)
+
+
 class S3Objects:
     """The objects ``<prefix>/<key>.blob`` of a bucket, by a client of boto3. Other objects are left alone."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+    def __init__(self, client: Any, address: S3Address) -> None:
         from boto3.s3.transfer import TransferConfig
         from botocore.exceptions import BotoCoreError, ClientError
 
         self._client = client
-        self._place = {"Bucket": bucket}
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._place = {"Bucket": address.bucket}
+        self._prefix = f"{address.prefix}/" if address.prefix else ""
+        self._uri = address.uri
         self._errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError, OSError)
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES,

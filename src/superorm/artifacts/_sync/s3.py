@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from superorm._io import sio
-from superorm.artifacts.s3_objects import Download, S3Objects
+from superorm.artifacts.s3_objects import Download, S3Objects, s3_client
+from superorm.s3_address import S3Address
 
 __all__ = ["S3ArtifactStore"]
 
@@ -18,16 +19,19 @@ CHUNK_BYTES = 1 << 22
 class S3ArtifactStore:
     """Blobs as objects of a bucket of Amazon S3, or of a store that speaks its protocol: ``<prefix>/<key>.blob``.
 
-    `client` is one of ``boto3.client("s3", ...)``; who made it closes it. Other objects of the bucket are left alone.
+    `uri` is ``s3://bucket/prefix``, and may say `endpoint` and `region`: ``s3://bucket?endpoint=http://...``;
+    otherwise these come from the environment (``AWS_ENDPOINT_URL``, ``AWS_REGION``), as credentials do.
+    `client` is one of ``boto3.client("s3", ...)`` in its place; who made it closes it.
+    Other objects of the bucket are left alone.
+    Raises ``ConfigurationError`` for a URI that cannot be, and where boto3 is not installed.
     """
 
-    def __init__(self, client: Any, bucket: str, prefix: str = "", *, owns_client: bool = False) -> None:
-        self.bucket = bucket
-        self.prefix = prefix.strip("/")
-        self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
-        self.client = client
-        self._owns_client = owns_client
-        self._objects = S3Objects(client, bucket, self.prefix)
+    def __init__(self, uri: str, *, client: Any = None) -> None:
+        address = S3Address.of(uri)
+        self.uri = address.uri
+        self._owns_client = client is None
+        self.client = s3_client(address) if client is None else client
+        self._objects = S3Objects(self.client, address)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
