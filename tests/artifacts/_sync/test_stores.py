@@ -21,7 +21,7 @@ from superorm.artifacts._sync.gridfs import BUCKET, MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.artifacts._sync.mongomock_gridfs import MongomockArtifactStore
 from superorm.artifacts._sync.s3 import S3ArtifactStore
-from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
+from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._sync.parts import ArtifactStore
 from tests.databases import drop_database
 from tests.vectors.s3_server import S3Server
@@ -232,7 +232,7 @@ def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         store = DirectoryArtifactStore(path)
-        with pytest.raises(ArtifactSavingError, match="cannot be stored: .*(not|Not) a directory") as caught:
+        with pytest.raises(ArtifactSavingError, match=r"cannot be stored: .*[Nn]ot a directory") as caught:
             store.put("k", [b"x"])
         assert str(path) in str(caught.value)
         with pytest.raises(ArtifactError):
@@ -285,7 +285,7 @@ def test_buckets_that_cannot_be_used(s3: S3Server) -> None:
     """A bucket that is not there, and a server that is gone, are named; nothing secret is."""
     client = s3.client()
     store = S3ArtifactStore("s3://no-such-bucket", client=client)
-    with pytest.raises(ArtifactSavingError, match="s3://no-such-bucket: the blob k cannot be stored: .*NoSuchBucket"):
+    with pytest.raises(ArtifactSavingError, match=r"s3://no-such-bucket: the blob k cannot .*NoSuchBucket"):
         store.put("k", [b"x"])
     with pytest.raises(ArtifactError, match="s3://no-such-bucket"):
         store.keys()
