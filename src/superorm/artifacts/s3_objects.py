@@ -1,3 +1,4 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """Blobs in a bucket, by boto3's transfers: in parts, several at once. Blocking; safe for threads."""
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def s3_client(address: S3Address) -> Any:
             "s3:// needs boto3, which is not installed: pip install 'superorm-mongodb[s3]'"
         ) from error
     endpoint, region = address.endpoint(os.environ), address.region(os.environ)
-    return boto3.client("s3", endpoint_url=endpoint, region_name=region)
+    make: Any = boto3.client
+    return make("s3", endpoint_url=endpoint, region_name=region)
 
 
 class S3Objects:
