@@ -1,4 +1,4 @@
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
 """Blobs in a bucket, by boto3's transfers: in parts, several at once. Blocking; safe for threads."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from itertools import chain
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, ConfigurationError
 from superorm.s3_address import S3Address
@@ -34,8 +34,7 @@ def s3_client(address: S3Address) -> Any:
             "s3:// needs boto3, which is not installed: pip install 'superorm-mongodb[s3]'"
         ) from error
     endpoint, region = address.endpoint(os.environ), address.region(os.environ)
-    make: Any = boto3.client
-    return make("s3", endpoint_url=endpoint, region_name=region)
+    return cast("Any", boto3).client("s3", endpoint_url=endpoint, region_name=region)
 
 
 class S3Objects:
