@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import operator
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
@@ -198,8 +200,6 @@ def test_build_datalayer_reads_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"artifact_store": "s3://bucket/prefix"}, "artifact store s3"),
-        ({"artifact_store": "file://somewhere"}, "artifact store file"),
         ({"vector_database": "http://localhost:8000"}, "vector database http"),
         ({"compute": "dask://tcp://host:8786"}, "compute engine dask"),
     ],
@@ -208,6 +208,26 @@ def test_what_is_to_come_is_unsupported(arguments: dict[str, str], words: str) -
     """URL schemes of later releases are refused by name."""
     with pytest.raises(UnsupportedError, match=words):
         connect("mongomock://x", **arguments)
+
+
+@pytest.mark.parametrize(
+    "url", ["file://", "s3://", "s3://b/prefix", "s3://key:secret@bucket", "s3://bucket?color=red"]
+)
+def test_artifact_stores_that_cannot_be(url: str) -> None:
+    """The error comes before anything is opened, and tells no secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        connect("mongomock://x", artifact_store=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_artifacts_in_a_directory(tmp_path: Path) -> None:
+    """A model is loaded from where the URL says, by another DB too."""
+    for again in (False, True):
+        with connect("mongomock://in_a_directory", artifact_store=f"file://{tmp_path}/blobs", trust="all") as db:
+            if not again:
+                db.add(Model("plus", functools.partial(operator.add, 1)))
+            assert [3] == db.load("model", "plus").predict([2])
+        assert 1 == len(list((tmp_path / "blobs").glob("*.blob")))
 
 
 @pytest.mark.parametrize("metadata", ["mongomock://x", "s3://bucket"])

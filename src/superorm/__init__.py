@@ -63,8 +63,12 @@ if TYPE_CHECKING:
     from superorm._sync.db import DB
     from superorm._sync.session import Session
     from superorm._sync.sessionmaker import sessionmaker
+    from superorm.artifacts._async.directory import AsyncDirectoryArtifactStore
     from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
+    from superorm.artifacts._async.s3 import AsyncS3ArtifactStore
+    from superorm.artifacts._sync.directory import DirectoryArtifactStore
     from superorm.artifacts._sync.gridfs import MongoArtifactStore
+    from superorm.artifacts._sync.s3 import S3ArtifactStore
     from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
     from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
     from superorm.protocols.reports import CheckReport, CreateReport, Explanation
@@ -80,23 +84,27 @@ if TYPE_CHECKING:
 _MODULES = {
     "AsyncAtlasVectorIndex": "superorm.vectors._async.atlas",
     "AsyncDB": "superorm._async.db",
+    "AsyncDirectoryArtifactStore": "superorm.artifacts._async.directory",
     "AsyncLanceVectorIndex": "superorm.vectors._async.lancedb",
     "AsyncMemoryVectorIndex": "superorm.vectors._async.memory",
     "AsyncMongoArtifactStore": "superorm.artifacts._async.gridfs",
     "AsyncMongoDatabackend": "superorm.backends._async.mongodb",
     "AsyncMongoMetaDataStore": "superorm.backends._async.mongodb",
+    "AsyncS3ArtifactStore": "superorm.artifacts._async.s3",
     "AsyncSession": "superorm._async.session",
     "AtlasVectorIndex": "superorm.vectors._sync.atlas",
     "CheckReport": "superorm.protocols.reports",
     "CreateReport": "superorm.protocols.reports",
     "DB": "superorm._sync.db",
     "Datalayer": "superorm._sync.db",
+    "DirectoryArtifactStore": "superorm.artifacts._sync.directory",
     "Explanation": "superorm.protocols.reports",
     "LanceVectorIndex": "superorm.vectors._sync.lancedb",
     "MemoryVectorIndex": "superorm.vectors._sync.memory",
     "MongoArtifactStore": "superorm.artifacts._sync.gridfs",
     "MongoDatabackend": "superorm.backends._sync.mongodb",
     "MongoMetaDataStore": "superorm.backends._sync.mongodb",
+    "S3ArtifactStore": "superorm.artifacts._sync.s3",
     "Session": "superorm._sync.session",
     "async_sessionmaker": "superorm._async.sessionmaker",
     "sessionmaker": "superorm._sync.sessionmaker",
@@ -123,11 +131,13 @@ __all__ = [
     "Assignment",
     "AsyncAtlasVectorIndex",
     "AsyncDB",
+    "AsyncDirectoryArtifactStore",
     "AsyncLanceVectorIndex",
     "AsyncMemoryVectorIndex",
     "AsyncMongoArtifactStore",
     "AsyncMongoDatabackend",
     "AsyncMongoMetaDataStore",
+    "AsyncS3ArtifactStore",
     "AsyncSession",
     "AtlasVectorIndex",
     "BackendError",
@@ -140,6 +150,7 @@ __all__ = [
     "CreateReport",
     "Datalayer",
     "Delete",
+    "DirectoryArtifactStore",
     "Document",
     "DuplicateKeyError",
     "Embedded",
@@ -168,6 +179,7 @@ __all__ = [
     "Registry",
     "Result",
     "Row",
+    "S3ArtifactStore",
     "ScalarResult",
     "Select",
     "Session",

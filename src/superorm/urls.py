@@ -23,7 +23,12 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
         "mongomock": "mongomock://name",
     },
     "metadata store": {"mongodb": "mongodb://host/database", "mongodb+srv": "mongodb+srv://host/database"},
-    "artifact store": {"gridfs": "gridfs://", "memory": "memory://"},
+    "artifact store": {
+        "gridfs": "gridfs://",
+        "s3": "s3://bucket/prefix",
+        "file": "file://path",
+        "memory": "memory://",
+    },
     "vector database": {
         "lancedb": "lancedb://path",
         "s3": "s3://bucket/prefix",
@@ -33,7 +38,6 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     "compute engine": {"local": "local://"},
 }
 LATER: Mapping[str, frozenset[str]] = {
-    "artifact store": frozenset({"s3", "file"}),
     "vector database": frozenset({"http", "https"}),
     "compute engine": frozenset({"dask"}),
 }

@@ -16,7 +16,7 @@ PURE = ["exc", "expr", "schema", "compile", "codec", "unitofwork"]
 ROOMS = [
     *([room] for room in PURE),
     ["_io"],
-    ["config", "urls"],
+    ["config", "s3_address", "urls"],
     ["protocols"],
     ["backends"],
     ["artifacts"],

@@ -6,7 +6,7 @@ import pytest
 
 from superorm import connect
 from superorm.exc import ConfigurationError, UnsupportedError
-from superorm.vectors.s3_address import S3Address
+from superorm.s3_address import S3Address
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIAINTHEENVIRONMENT",

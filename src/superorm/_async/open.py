@@ -20,6 +20,7 @@ from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMe
 from superorm.config import Settings, data_dir, hide_password
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
+from superorm.s3_address import S3Address
 from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["mongomock_parts_around", "open_parts", "parts_around"]
 
 _PATIENCE_MS = 5000
+_ARTIFACTS = ("gridfs", "memory", "file", "s3")
 """How long to wait for a private server that ran a moment ago."""
 
 
@@ -45,7 +47,7 @@ async def open_parts(settings: Settings, database: str | None) -> AsyncParts:
         unknown_scheme("compute engine", settings.compute)
     _check_schemes(settings)
     if scheme_of(url) == "mongomock":
-        return _mongomock_parts(settings, url, database)
+        return await _mongomock_parts(settings, url, database)
     async with AsyncExitStack() as opened:  # whatever fails, what was opened is closed again
         parts = await _server_parts(settings, url, database, opened)
         opened.pop_all()
@@ -57,10 +59,17 @@ def _check_schemes(settings: Settings) -> None:
     assert settings.data_backend is not None
     if scheme_of(settings.data_backend) not in ("mongodb", "mongodb+srv", "mongod", "mongomock"):
         unknown_scheme("data backend", settings.data_backend)
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) not in ("gridfs", "memory"):
+    if settings.artifact_store is not None and scheme_of(settings.artifact_store) not in _ARTIFACTS:
         unknown_scheme("artifact store", settings.artifact_store)
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
-        _database_name(_bucket(settings, "x"))
+    match scheme_of(settings.artifact_store or ""):
+        case "gridfs":
+            _database_name(_bucket(settings, "x"))
+        case "file":
+            path_of_url(str(settings.artifact_store))
+        case "s3":
+            S3Address.of(str(settings.artifact_store))
+        case _:
+            pass
     vectors = settings.vector_database
     if vectors is not None and scheme_of(vectors) not in ("lancedb", "s3", "memory", "atlas"):
         unknown_scheme("vector database", vectors)
@@ -109,11 +118,10 @@ async def _server_parts(settings: Settings, url: str, database: str | None, open
             await part.capabilities()
         except BackendError as error:
             raise ConfigurationError(f"{hide_password(where)} does not answer: {error.__cause__}") from error.__cause__
-    artifacts: AsyncArtifactStore
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "memory":
-        artifacts = _in_memory(settings, url, name)
-    else:
+    artifacts = await _artifacts(settings, url, name)
+    if artifacts is None:
         artifacts = AsyncMongoArtifactStore(client, name=_bucket(settings, name))
+    opened.push_async_callback(artifacts.close)
     vectors = _vectors(settings, url, name)
     vectors.serve(backend)
     await vectors.check_server()
@@ -150,13 +158,31 @@ def _bucket(settings: Settings, name: str) -> str:
     return _database_name((settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}")
 
 
+async def _artifacts(settings: Settings, url: str, name: str) -> AsyncArtifactStore | None:
+    """The artifact store that the settings name; None for GridFS, and where they name none."""
+    wanted = settings.artifact_store
+    match None if wanted is None else scheme_of(wanted):
+        case "memory":
+            return _in_memory(settings, url, name)
+        case "file":
+            from superorm.artifacts._async.directory import AsyncDirectoryArtifactStore
+
+            return AsyncDirectoryArtifactStore(path_of_url(str(wanted)))
+        case "s3":
+            from superorm.artifacts._async.s3 import AsyncS3ArtifactStore
+
+            return await aio.in_thread(AsyncS3ArtifactStore, str(wanted))
+        case _:
+            return None
+
+
 def _in_memory(settings: Settings, url: str, name: str) -> AsyncMemoryArtifactStore:
     """The artifacts in memory that the settings name, else those of the database."""
     named = (settings.artifact_store or "").partition("://")[2]
     return AsyncMemoryArtifactStore(named or f"{cluster_name(url)}/{name}")
 
 
-def _mongomock_parts(settings: Settings, url: str, database: str | None) -> AsyncParts:
+async def _mongomock_parts(settings: Settings, url: str, database: str | None) -> AsyncParts:
     from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
     from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncMongomockMetaDataStore
     from superorm.backends.mongomock_engine import mongomock_client
@@ -169,10 +195,10 @@ def _mongomock_parts(settings: Settings, url: str, database: str | None) -> Asyn
     client = mongomock_client(name)
     name = _database_name(database or name)
     backend: AsyncDataBackend = AsyncMongomockDatabackend(client, name)
-    artifacts: AsyncArtifactStore
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
+    artifacts = await _artifacts(settings, url, name)
+    if artifacts is None and settings.artifact_store is not None:
         artifacts = AsyncMongomockArtifactStore(client, name=_bucket(settings, name))
-    else:
+    elif artifacts is None:
         artifacts = _in_memory(settings, url, name)
     vectors = settings.vector_database or "memory://"
     return AsyncParts(

@@ -21,6 +21,7 @@ from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.config import Settings, data_dir, hide_password
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
+from superorm.s3_address import S3Address
 from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
 from superorm.vectors._sync.memory import MemoryVectorIndex
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["mongomock_parts_around", "open_parts", "parts_around"]
 
 _PATIENCE_MS = 5000
+_ARTIFACTS = ("gridfs", "memory", "file", "s3")
 """How long to wait for a private server that ran a moment ago."""
 
 
@@ -58,10 +60,17 @@ def _check_schemes(settings: Settings) -> None:
     assert settings.data_backend is not None
     if scheme_of(settings.data_backend) not in ("mongodb", "mongodb+srv", "mongod", "mongomock"):
         unknown_scheme("data backend", settings.data_backend)
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) not in ("gridfs", "memory"):
+    if settings.artifact_store is not None and scheme_of(settings.artifact_store) not in _ARTIFACTS:
         unknown_scheme("artifact store", settings.artifact_store)
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
-        _database_name(_bucket(settings, "x"))
+    match scheme_of(settings.artifact_store or ""):
+        case "gridfs":
+            _database_name(_bucket(settings, "x"))
+        case "file":
+            path_of_url(str(settings.artifact_store))
+        case "s3":
+            S3Address.of(str(settings.artifact_store))
+        case _:
+            pass
     vectors = settings.vector_database
     if vectors is not None and scheme_of(vectors) not in ("lancedb", "s3", "memory", "atlas"):
         unknown_scheme("vector database", vectors)
@@ -108,11 +117,10 @@ def _server_parts(settings: Settings, url: str, database: str | None, opened: Ex
             part.capabilities()
         except BackendError as error:
             raise ConfigurationError(f"{hide_password(where)} does not answer: {error.__cause__}") from error.__cause__
-    artifacts: ArtifactStore
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "memory":
-        artifacts = _in_memory(settings, url, name)
-    else:
+    artifacts = _artifacts(settings, url, name)
+    if artifacts is None:
         artifacts = MongoArtifactStore(client, name=_bucket(settings, name))
+    opened.callback(artifacts.close)
     vectors = _vectors(settings, url, name)
     vectors.serve(backend)
     vectors.check_server()
@@ -149,6 +157,24 @@ def _bucket(settings: Settings, name: str) -> str:
     return _database_name((settings.artifact_store or "").partition("://")[2] or f"_filesystem:{name}")
 
 
+def _artifacts(settings: Settings, url: str, name: str) -> ArtifactStore | None:
+    """The artifact store that the settings name; None for GridFS, and where they name none."""
+    wanted = settings.artifact_store
+    match None if wanted is None else scheme_of(wanted):
+        case "memory":
+            return _in_memory(settings, url, name)
+        case "file":
+            from superorm.artifacts._sync.directory import DirectoryArtifactStore
+
+            return DirectoryArtifactStore(path_of_url(str(wanted)))
+        case "s3":
+            from superorm.artifacts._sync.s3 import S3ArtifactStore
+
+            return sio.in_thread(S3ArtifactStore, str(wanted))
+        case _:
+            return None
+
+
 def _in_memory(settings: Settings, url: str, name: str) -> MemoryArtifactStore:
     """The artifacts in memory that the settings name, else those of the database."""
     named = (settings.artifact_store or "").partition("://")[2]
@@ -168,10 +194,10 @@ def _mongomock_parts(settings: Settings, url: str, database: str | None) -> Part
     client = mongomock_client(name)
     name = _database_name(database or name)
     backend: DataBackend = MongomockDatabackend(client, name)
-    artifacts: ArtifactStore
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) == "gridfs":
+    artifacts = _artifacts(settings, url, name)
+    if artifacts is None and settings.artifact_store is not None:
         artifacts = MongomockArtifactStore(client, name=_bucket(settings, name))
-    else:
+    elif artifacts is None:
         artifacts = _in_memory(settings, url, name)
     vectors = settings.vector_database or "memory://"
     return Parts(backend, MongomockMetaDataStore(client, name), artifacts, _vectors_at(vectors, settings, url, name))

@@ -12,9 +12,9 @@ from typing import Any
 from bson import ObjectId
 
 from superorm.exc import ConfigurationError
+from superorm.s3_address import S3Address
 from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory, require_lancedb
 from superorm.vectors.lance_rows import arrow_library
-from superorm.vectors.s3_address import S3Address
 
 __all__ = ["LanceBucket"]
 

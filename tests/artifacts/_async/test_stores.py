@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,22 +16,32 @@ import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient, MongoClient
 
+from superorm.artifacts._async.directory import AsyncDirectoryArtifactStore
 from superorm.artifacts._async.gridfs import BUCKET, AsyncMongoArtifactStore
 from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
-from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
+from superorm.artifacts._async.s3 import AsyncS3ArtifactStore
+from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._async.parts import AsyncArtifactStore
 from tests.databases import drop_database
+from tests.vectors.s3_server import S3Server
 
 DATA = os.urandom(3_000_000)
 
 
-@pytest_asyncio.fixture(params=["gridfs", "mongomock", "memory"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[AsyncArtifactStore]:
+@pytest_asyncio.fixture(params=["gridfs", "mongomock", "memory", "directory", "s3"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncArtifactStore]:
     """An empty store."""
     name = f"_filesystem:test_{uuid4().hex}"
     if request.param == "memory":
         yield AsyncMemoryArtifactStore(name)
+    elif request.param == "directory":
+        yield AsyncDirectoryArtifactStore(tmp_path / "a" / "b")
+    elif request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        client = server.client()
+        yield AsyncS3ArtifactStore(f"s3://{server.bucket()}/of/models/", client=client)
+        client.close()
     elif request.param == "mongomock":
         yield AsyncMongomockArtifactStore(mongomock.MongoClient(), name)
     else:
@@ -114,6 +125,8 @@ async def test_the_same_name_is_the_same_data(store: AsyncArtifactStore) -> None
         AsyncMemoryArtifactStore: lambda: AsyncMemoryArtifactStore(store.uri.partition("://")[2]),
         AsyncMongomockArtifactStore: lambda: AsyncMongomockArtifactStore(store.client, store.name),
         AsyncMongoArtifactStore: lambda: AsyncMongoArtifactStore(store.client, store.name),
+        AsyncDirectoryArtifactStore: lambda: AsyncDirectoryArtifactStore(str(store.path)),
+        AsyncS3ArtifactStore: lambda: AsyncS3ArtifactStore(store.uri, client=store.client),
     }
     other = others[type(store)]()
     await store.close()
@@ -195,3 +208,87 @@ async def test_a_server_that_is_gone() -> None:
     with pytest.raises(ArtifactSavingError, match="blob k cannot be stored") as caught:
         await store.put("k", [b"x"])
     assert "secret" not in str(caught.value) + repr(store)
+
+
+async def test_plain_files(tmp_path: Path) -> None:
+    """Blobs are files with their bytes; other files are left alone, and what a killed process left can be deleted."""
+    store = AsyncDirectoryArtifactStore(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    await store.put("k", [b"ab", b"c"])
+    assert b"abc" == (tmp_path / "k.blob").read_bytes()
+    (tmp_path / "half.blob.part").write_bytes(b"a")
+    keys = dict(await store.keys())
+    assert {"k", "half"} == set(keys)
+    assert timedelta(seconds=-1) < datetime.now(UTC) - keys["half"] < timedelta(minutes=1)
+    with pytest.raises(ArtifactSavingError, match="in use"):
+        await store.put("half", [b"x"])
+    for key in keys:
+        await store.delete(key)
+    assert ["notes.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+async def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
+    """Errors name the directory, and a key is never a path."""
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        store = AsyncDirectoryArtifactStore(path)
+        with pytest.raises(ArtifactSavingError, match=r"cannot be stored: .*[Nn]ot a directory") as caught:
+            await store.put("k", [b"x"])
+        assert str(path) in str(caught.value)
+        with pytest.raises(ArtifactError):
+            await read(store, "k")
+    store = AsyncDirectoryArtifactStore(tmp_path / "blobs")
+    for key in ("../k", "a/b", "", ".hidden", "a\0"):
+        with pytest.raises(ValueError, match="no name of a file"):
+            await store.put(key, [b"x"])
+    assert {"file"} == {path.name for path in tmp_path.iterdir()}
+
+
+async def test_a_reader_that_leaves(store: AsyncArtifactStore) -> None:
+    """Nothing goes on when not all is read."""
+    await store.put("k", [os.urandom(1 << 20) for _ in range(24)])
+    chunks = store.get("k")
+    async for chunk in chunks:
+        assert chunk
+        break
+    await chunks.aclose()  # type: ignore[attr-defined]
+    assert {"k"} == set(dict(await store.keys()))
+
+
+async def test_plain_objects(s3: S3Server) -> None:
+    """Blobs are objects with their bytes, large ones uploaded in parts; other objects are left alone."""
+    client, bucket = s3.client(), s3.bucket()
+    client.put_object(Bucket=bucket, Key="models/notes.txt", Body=b"mine")
+    client.put_object(Bucket=bucket, Key="models/below/k.blob", Body=b"mine")
+    store = AsyncS3ArtifactStore(f"s3://{bucket}/models", client=client)
+    large = os.urandom(20 << 20)
+    await store.put("small", [b"ab", b"c"])
+    await store.put("large", [large[start : start + 1_234_567] for start in range(0, len(large), 1_234_567)])
+    assert b"abc" == client.get_object(Bucket=bucket, Key="models/small.blob")["Body"].read()
+    assert large == client.get_object(Bucket=bucket, Key="models/large.blob")["Body"].read()
+    assert large == await read(store, "large")
+    assert "-3" in client.head_object(Bucket=bucket, Key="models/large.blob")["ETag"]
+    half = client.create_multipart_upload(Bucket=bucket, Key="models/half.blob")
+    client.upload_part(Bucket=bucket, Key="models/half.blob", UploadId=half["UploadId"], PartNumber=1, Body=b"x")
+    keys = dict(await store.keys())
+    assert {"small", "large", "half"} == set(keys)
+    begun = keys.pop("half")  # this server gives all uploads one date
+    assert begun < datetime.now(UTC)
+    assert all(timedelta(seconds=-2) < datetime.now(UTC) - at < timedelta(minutes=1) for at in keys.values())
+    for key in (*keys, "half"):
+        await store.delete(key)
+    left = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert ["models/below/k.blob", "models/notes.txt"] == left
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+    client.close()
+
+
+async def test_buckets_that_cannot_be_used(s3: S3Server) -> None:
+    """A bucket that is not there, and a server that is gone, are named; nothing secret is."""
+    client = s3.client()
+    store = AsyncS3ArtifactStore("s3://no-such-bucket", client=client)
+    with pytest.raises(ArtifactSavingError, match=r"s3://no-such-bucket: the blob k cannot .*NoSuchBucket"):
+        await store.put("k", [b"x"])
+    with pytest.raises(ArtifactError, match="s3://no-such-bucket"):
+        await store.keys()
+    client.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,22 +16,32 @@ import pymongo
 import pytest
 from pymongo import MongoClient
 
+from superorm.artifacts._sync.directory import DirectoryArtifactStore
 from superorm.artifacts._sync.gridfs import BUCKET, MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.artifacts._sync.mongomock_gridfs import MongomockArtifactStore
-from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
+from superorm.artifacts._sync.s3 import S3ArtifactStore
+from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.protocols._sync.parts import ArtifactStore
 from tests.databases import drop_database
+from tests.vectors.s3_server import S3Server
 
 DATA = os.urandom(3_000_000)
 
 
-@pytest.fixture(params=["gridfs", "mongomock", "memory"])
-def store(request: pytest.FixtureRequest) -> Iterator[ArtifactStore]:
+@pytest.fixture(params=["gridfs", "mongomock", "memory", "directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactStore]:
     """An empty store."""
     name = f"_filesystem:test_{uuid4().hex}"
     if request.param == "memory":
         yield MemoryArtifactStore(name)
+    elif request.param == "directory":
+        yield DirectoryArtifactStore(tmp_path / "a" / "b")
+    elif request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        client = server.client()
+        yield S3ArtifactStore(f"s3://{server.bucket()}/of/models/", client=client)
+        client.close()
     elif request.param == "mongomock":
         yield MongomockArtifactStore(mongomock.MongoClient(), name)
     else:
@@ -114,6 +125,8 @@ def test_the_same_name_is_the_same_data(store: ArtifactStore) -> None:
         MemoryArtifactStore: lambda: MemoryArtifactStore(store.uri.partition("://")[2]),
         MongomockArtifactStore: lambda: MongomockArtifactStore(store.client, store.name),
         MongoArtifactStore: lambda: MongoArtifactStore(store.client, store.name),
+        DirectoryArtifactStore: lambda: DirectoryArtifactStore(str(store.path)),
+        S3ArtifactStore: lambda: S3ArtifactStore(store.uri, client=store.client),
     }
     other = others[type(store)]()
     store.close()
@@ -195,3 +208,87 @@ def test_a_server_that_is_gone() -> None:
     with pytest.raises(ArtifactSavingError, match="blob k cannot be stored") as caught:
         store.put("k", [b"x"])
     assert "secret" not in str(caught.value) + repr(store)
+
+
+def test_plain_files(tmp_path: Path) -> None:
+    """Blobs are files with their bytes; other files are left alone, and what a killed process left can be deleted."""
+    store = DirectoryArtifactStore(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    store.put("k", [b"ab", b"c"])
+    assert b"abc" == (tmp_path / "k.blob").read_bytes()
+    (tmp_path / "half.blob.part").write_bytes(b"a")
+    keys = dict(store.keys())
+    assert {"k", "half"} == set(keys)
+    assert timedelta(seconds=-1) < datetime.now(UTC) - keys["half"] < timedelta(minutes=1)
+    with pytest.raises(ArtifactSavingError, match="in use"):
+        store.put("half", [b"x"])
+    for key in keys:
+        store.delete(key)
+    assert ["notes.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
+    """Errors name the directory, and a key is never a path."""
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        store = DirectoryArtifactStore(path)
+        with pytest.raises(ArtifactSavingError, match=r"cannot be stored: .*[Nn]ot a directory") as caught:
+            store.put("k", [b"x"])
+        assert str(path) in str(caught.value)
+        with pytest.raises(ArtifactError):
+            read(store, "k")
+    store = DirectoryArtifactStore(tmp_path / "blobs")
+    for key in ("../k", "a/b", "", ".hidden", "a\0"):
+        with pytest.raises(ValueError, match="no name of a file"):
+            store.put(key, [b"x"])
+    assert {"file"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_reader_that_leaves(store: ArtifactStore) -> None:
+    """Nothing goes on when not all is read."""
+    store.put("k", [os.urandom(1 << 20) for _ in range(24)])
+    chunks = store.get("k")
+    for chunk in chunks:
+        assert chunk
+        break
+    chunks.close()  # type: ignore[attr-defined]
+    assert {"k"} == set(dict(store.keys()))
+
+
+def test_plain_objects(s3: S3Server) -> None:
+    """Blobs are objects with their bytes, large ones uploaded in parts; other objects are left alone."""
+    client, bucket = s3.client(), s3.bucket()
+    client.put_object(Bucket=bucket, Key="models/notes.txt", Body=b"mine")
+    client.put_object(Bucket=bucket, Key="models/below/k.blob", Body=b"mine")
+    store = S3ArtifactStore(f"s3://{bucket}/models", client=client)
+    large = os.urandom(20 << 20)
+    store.put("small", [b"ab", b"c"])
+    store.put("large", [large[start : start + 1_234_567] for start in range(0, len(large), 1_234_567)])
+    assert b"abc" == client.get_object(Bucket=bucket, Key="models/small.blob")["Body"].read()
+    assert large == client.get_object(Bucket=bucket, Key="models/large.blob")["Body"].read()
+    assert large == read(store, "large")
+    assert "-3" in client.head_object(Bucket=bucket, Key="models/large.blob")["ETag"]
+    half = client.create_multipart_upload(Bucket=bucket, Key="models/half.blob")
+    client.upload_part(Bucket=bucket, Key="models/half.blob", UploadId=half["UploadId"], PartNumber=1, Body=b"x")
+    keys = dict(store.keys())
+    assert {"small", "large", "half"} == set(keys)
+    begun = keys.pop("half")  # this server gives all uploads one date
+    assert begun < datetime.now(UTC)
+    assert all(timedelta(seconds=-2) < datetime.now(UTC) - at < timedelta(minutes=1) for at in keys.values())
+    for key in (*keys, "half"):
+        store.delete(key)
+    left = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert ["models/below/k.blob", "models/notes.txt"] == left
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+    client.close()
+
+
+def test_buckets_that_cannot_be_used(s3: S3Server) -> None:
+    """A bucket that is not there, and a server that is gone, are named; nothing secret is."""
+    client = s3.client()
+    store = S3ArtifactStore("s3://no-such-bucket", client=client)
+    with pytest.raises(ArtifactSavingError, match=r"s3://no-such-bucket: the blob k cannot .*NoSuchBucket"):
+        store.put("k", [b"x"])
+    with pytest.raises(ArtifactError, match="s3://no-such-bucket"):
+        store.keys()
+    client.close()

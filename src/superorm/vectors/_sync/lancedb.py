@@ -12,6 +12,7 @@ from superorm._io import sio
 from superorm.codec.vectors import Matrix, Vector
 from superorm.exc import ConfigurationError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
+from superorm.s3_address import S3Address
 from superorm.schema.vector_spec import FilterField, IndexSpec, Metric
 from superorm.vectors.errors import EngineBusy
 from superorm.vectors.file_lock import FileLock
@@ -20,7 +21,6 @@ from superorm.vectors.lance_directory import INDEX_CACHE, LanceDirectory
 from superorm.vectors.mirror import Columns
 from superorm.vectors.resident import Resident
 from superorm.vectors.rows import Nearest, Rows
-from superorm.vectors.s3_address import S3Address
 
 __all__ = ["LanceVectorIndex"]
 

@@ -41,7 +41,8 @@ class S3Address:
         if "@" in rest:
             raise ConfigurationError(
                 "an s3:// URL holds no credentials; these come from the environment (AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY), or from LanceVectorIndex(..., storage_options=...)"
+                "AWS_SECRET_ACCESS_KEY), or from LanceVectorIndex(..., storage_options=...) or "
+                "S3ArtifactStore(..., client=...)"
             )
         rest = rest.rstrip("/")
         bucket = rest.partition("/")[0]
@@ -58,7 +59,8 @@ class S3Address:
         if unknown := sorted(said.keys() - set(_IN_URL)):
             raise ConfigurationError(
                 f"s3://{rest}: a URL may say {', '.join(_IN_URL)}, and not {', '.join(unknown)}; "
-                "that is for the environment, or for LanceVectorIndex(..., storage_options=...)"
+                "that is for the environment, or for LanceVectorIndex(..., storage_options=...) or "
+                "S3ArtifactStore(..., client=...)"
             )
         return cls(f"s3://{rest}", {**said, **{name.lower(): str(value) for name, value in (options or {}).items()}})
 
@@ -67,10 +69,23 @@ class S3Address:
         found = _first(self.given, _ENDPOINT) or _first(environ, _ENDPOINT_VARIABLES)
         return None if found is None else found.rstrip("/")
 
+    def region(self, environ: Mapping[str, str]) -> str | None:
+        """Where the bucket is; None: what else the client knows of says so."""
+        return _first(self.given, _REGION) or _first(environ, _REGION_VARIABLES)
+
+    @property
+    def bucket(self) -> str:
+        return self.uri.removeprefix("s3://").partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """Without slashes around it."""
+        return self.uri.removeprefix("s3://").partition("/")[2]
+
     def options(self, environ: Mapping[str, str]) -> dict[str, str]:
         """LanceDB's storage options, with what boto3 too would take from the environment."""
         found = dict(self.given)
-        endpoint, region = self.endpoint(environ), _first(self.given, _REGION) or _first(environ, _REGION_VARIABLES)
+        endpoint, region = self.endpoint(environ), self.region(environ)
         if endpoint is not None:
             for name in _ENDPOINT:
                 found.pop(name, None)

@@ -1,0 +1,195 @@
+# pyright: reportMissingTypeStubs=false
+"""Blobs in a bucket, by boto3's transfers: in parts, several at once. Blocking; safe for threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
+from itertools import chain
+from typing import IO, Any, cast
+
+from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, ConfigurationError
+from superorm.s3_address import S3Address
+
+__all__ = ["Download", "S3Objects", "s3_client"]
+
+_SUFFIX = ".blob"
+_PART_BYTES = 8 << 20
+"""Of an upload or download that is cut into parts; smaller ones are not cut."""
+_AT_ONCE = 8
+"""So many parts are on their way, and in memory, at the same time."""
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+
+
+def s3_client(address: S3Address) -> Any:
+    """A client of the address, with credentials as boto3 finds them. Raises ``ConfigurationError``."""
+    try:
+        import boto3
+    except ImportError as error:
+        raise ConfigurationError(
+            "s3:// needs boto3, which is not installed: pip install 'superorm-mongodb[s3]'"
+        ) from error
+    endpoint, region = address.endpoint(os.environ), address.region(os.environ)
+    return cast("Any", boto3).client("s3", endpoint_url=endpoint, region_name=region)
+
+
+class S3Objects:
+    """The objects ``<prefix>/<key>.blob`` of a bucket, by a client of boto3. Other objects are left alone."""
+
+    def __init__(self, client: Any, address: S3Address) -> None:
+        from boto3.s3.transfer import TransferConfig
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._client = client
+        self._place = {"Bucket": address.bucket}
+        self._prefix = f"{address.prefix}/" if address.prefix else ""
+        self._uri = address.uri
+        self._errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError, OSError)
+        self._transfer = TransferConfig(
+            multipart_threshold=_PART_BYTES,
+            multipart_chunksize=_PART_BYTES,
+            max_concurrency=_AT_ONCE,
+            io_chunksize=1 << 20,
+            max_io_queue=_AT_ONCE,
+        )
+
+    def _named(self, key: str) -> dict[str, str]:
+        return {**self._place, "Key": f"{self._prefix}{key}{_SUFFIX}"}
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store the bytes under a new key; the number of bytes. A failed upload leaves nothing behind.
+
+        Raises ``ArtifactSavingError``, and what the chunks raise.
+        """
+        from boto3.exceptions import S3UploadFailedError
+
+        source = _Source(chunks)
+        try:
+            if self._is_there(key):
+                raise ArtifactSavingError(f"{self._uri}: the key {key} is in use", key=key)
+            self._client.upload_fileobj(source, **self._named(key), Config=self._transfer)
+        except (*self._errors, S3UploadFailedError, _SourceFailed) as error:
+            if source.failure is not None:
+                raise source.failure from None
+            raise ArtifactSavingError(f"{self._uri}: the blob {key} cannot be stored: {error}", key=key) from error
+        return source.length
+
+    def _is_there(self, key: str) -> bool:
+        try:
+            self._client.head_object(**self._named(key))
+        except self._errors as error:
+            if _code(error) in _MISSING:
+                return False
+            raise
+        return True
+
+    def fetch(self, key: str, sink: IO[bytes]) -> None:
+        """Write the blob's bytes, in order. Raises ``ArtifactNotFoundError``, ``ArtifactError``."""
+        try:
+            self._client.download_fileobj(**self._named(key), Fileobj=sink, Config=self._transfer)
+        except self._errors as error:
+            if _code(error) in _MISSING:
+                raise ArtifactNotFoundError(f"{self._uri} has no blob {key}", key=key) from error
+            raise ArtifactError(f"{self._uri}: the blob {key} cannot be read: {error}", key=key) from error
+
+    def delete(self, key: str) -> None:
+        """Remove the blob, a half-written one too. Raises ``ArtifactError``."""
+        name = self._named(key)["Key"]
+        try:
+            self._client.delete_object(**self._named(key))
+            for upload in self._unfinished(name):
+                if upload["Key"] == name:
+                    self._client.abort_multipart_upload(**self._named(key), UploadId=upload["UploadId"])
+        except self._errors as error:
+            raise ArtifactError(f"{self._uri}: the blob {key} cannot be removed: {error}", key=key) from error
+
+    def keys(self) -> list[tuple[str, datetime]]:
+        """The key of every blob, half-written ones too, with the time of its upload. Raises ``ArtifactError``."""
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(**self._place, Prefix=self._prefix)
+            objects = [(one["Key"], one["LastModified"]) for page in pages for one in page.get("Contents", [])]
+            unfinished = [(one["Key"], one["Initiated"]) for one in self._unfinished(self._prefix)]
+        except self._errors as error:
+            raise ArtifactError(f"{self._uri} cannot be listed: {error}") from error
+        found = {name.removeprefix(self._prefix): uploaded for name, uploaded in chain(unfinished, objects)}
+        return [
+            (name.removesuffix(_SUFFIX), uploaded)
+            for name, uploaded in found.items()
+            if name.endswith(_SUFFIX) and "/" not in name
+        ]
+
+    def _unfinished(self, prefix: str) -> Iterator[dict[str, Any]]:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(**self._place, Prefix=prefix)
+        return (upload for page in pages for upload in page.get("Uploads", []))
+
+
+class Download:
+    """A blob's bytes, read in order while a thread fetches those that follow, not far ahead."""
+
+    def __init__(self, objects: S3Objects, key: str) -> None:
+        reader, writer = os.pipe()
+        self._reader = os.fdopen(reader, "rb")
+        self._thread = ThreadPoolExecutor(1)
+        self._fetching = self._thread.submit(self._fetch, objects, key, os.fdopen(writer, "wb"))
+
+    @staticmethod
+    def _fetch(objects: S3Objects, key: str, writer: IO[bytes]) -> None:
+        with closing(writer):
+            objects.fetch(key, writer)
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, fewer at the end only. Raises ``ArtifactNotFoundError``, ``ArtifactError``."""
+        found = self._reader.read(size)
+        if len(found) < size:
+            self._fetching.result()
+        return found
+
+    def close(self) -> None:
+        """End the download."""
+        self._reader.close()  # so that the thread's next write fails
+        self._thread.shutdown()
+
+
+class _SourceFailed(Exception):
+    """The chunks could not be had: no error that boto3 would try again for."""
+
+
+class _Source:
+    """Chunks as a file to read from."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+        self.length = 0
+        self.failure: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, fewer at the end only; all that are left without a number."""
+        size = sys.maxsize if size < 0 else size
+        parts: list[memoryview] = []
+        while size:
+            if not self._rest:
+                try:
+                    chunk = next(self._chunks, None)
+                except BaseException as error:
+                    self.failure = error
+                    raise _SourceFailed from error
+                if chunk is None:
+                    break
+                self._rest = memoryview(chunk)
+            part, self._rest = self._rest[:size], self._rest[size:]
+            parts.append(part)
+            size -= len(part)
+            self.length += len(part)
+        return b"".join(parts)
+
+
+def _code(error: Exception) -> str | None:
+    """The code of an answer of the store that is an error."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    code: str | None = response.get("Error", {}).get("Code")
+    return code
