@@ -17,7 +17,7 @@ from superorm._io import sio
 from superorm._sync import vector_ahead
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField
-from superorm.unitofwork.writes import Insert
+from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import handing
 from superorm.vectors.mirror import TableRows
 from superorm.vectors.records import Look, Record, State
@@ -289,6 +289,27 @@ def test_a_state_that_is_read_too_late(empty: World) -> None:
     assert [] == empty.indexes.check(empty.spec)
 
 
+def test_another_document_of_the_commit(empty: World) -> None:
+    """A commit inserts a document without a vector, which no record names, and changes one that was there."""
+    insert_ahead(empty, 0, 5)
+    with ExitStack() as stack:
+        documents = [*numbered(5, 9), {"_id": 14, "v": None, "text": "x"}]
+        session = stack.enter_context(empty.backend.transaction())
+        change = Update("things", [UpdateOp(q={"_id": 3}, u={"$set": {"v": stored(-VECTORS[3])}})])
+        records = empty.indexes.records({empty.spec: [3, *range(5, 14)]})
+        writes = [Insert("things", documents), change]
+        for one in [*writes, *records]:
+            empty.backend.write(one, session=session)
+        handed = empty.indexes.handing([empty.spec], records, writes)
+        with empty.indexes.ahead(handed):
+            stack.close()
+    empty.indexes.notify([empty.spec], handed)
+    while unstamped(empty) or empty.indexes._applying:
+        sio.sleep(0.005)
+    assert [] == empty.indexes.check(empty.spec)
+    empty.agrees(VECTORS[3], 20)
+
+
 def test_another_writer_at_work(empty: World, make_world: Callable[[str], World]) -> None:
     """A commit does not wait for the lock that another holds; its records are applied as all are."""
     other: Any = make_world("lancescan-mongod").indexes.copies
@@ -310,5 +331,7 @@ def test_what_is_not_written_ahead(empty: World, monkeypatch: pytest.MonkeyPatch
         write = Insert("things", [{"_id": 1, "v": stored(VECTORS[1])}])
         more = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [1, 2]}), [write])
         assert [] == vector_ahead.aheads_of(more)
+        other = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [2]}), [write])
+        assert [] == vector_ahead.aheads_of(other)
         monkeypatch.setattr(vector_ahead, "FROM", 11)
         assert [] == vector_ahead.aheads_of(handed)
