@@ -130,7 +130,7 @@ class AsyncVectorRecords:
                 raise
 
     async def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
-        """Change what searches do not read."""
+        """Change what publications do not: what searches do not read, or what has every copy be loaded anew."""
         await self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
     async def to_mirror(self, spec: VectorSpec, engine: str) -> tuple[list[FilterField], float | None]:

@@ -129,7 +129,7 @@ class VectorRecords:
                 raise
 
     def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
-        """Change what searches do not read."""
+        """Change what publications do not: what searches do not read, or what has every copy be loaded anew."""
         self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
 
     def to_mirror(self, spec: VectorSpec, engine: str) -> tuple[list[FilterField], float | None]:
