@@ -48,8 +48,8 @@ class AsyncMemoryView(Unfiltered):
     """Whether texts of the collection are compared otherwise than by their characters' numbers."""
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """What memory can say of a filter; None where it mirrors no fields."""
-        if self.copy is None or not self.copy.fields:
+        """What memory can say of a filter; None where it mirrors no fields, or does not remember the snapshot."""
+        if self.copy is None or not self.copy.fields or self.copy.rows_seen(self.look) is None:
             return None
         return push_down(filter, numbered(self.spec, self.copy.fields, collated=self.collated))
 

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from superorm.schema.vector_spec import FilterField
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors import upkeep
+from superorm.vectors import planning, upkeep
 from tests.vectors._async.test_mirrored import KNOWN_AFTER, MIRRORING, ROWS, filled, state_of, unkept, vector
 from tests.vectors._async.test_quick import paused, reads
 from tests.vectors._async.world import SPEC, AsyncWorld
@@ -125,3 +125,23 @@ async def test_a_rebuild_mirrors_what_is_named_now(calm: AsyncWorld) -> None:
     assert ("push-down", 0) == (hits.explanation.strategy, hits.explanation.pending)
     assert "(f0 < 300.5 AND f1 = false) OR odd0 OR odd1" == hits.explanation.pushed
     assert [] == await calm.indexes.check(calm.spec)
+
+
+@pytest.mark.parametrize("few", [True, False])
+async def test_a_transaction_that_is_older(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    """Memory was loaded anew since: the transaction finds what its snapshot has, by the documents."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    monkeypatch.setattr(planning, "FEW_READ", 1_000 if few else 10)
+    world = await filled(make_world("memory-mongod"))
+    expected = world.expected(vector(3), 10, LESS)
+    async with world.backend.transaction() as session:
+        assert expected == [(h.key, h.score) for h in await world.search(vector(3), 10, filter=LESS, session=session)]
+        (first, _), *_ = expected
+        await world.put({first: -vector(3)}, r=5_000)
+        await world.indexes.apply(world.spec)
+        await world.indexes.rebuild(world.spec)
+        hits = await world.search(vector(3), 10, filter=LESS, session=session)
+        assert expected == [(hit.key, hit.score) for hit in hits]
+    await world.agrees(vector(3), 10, filter=LESS)
