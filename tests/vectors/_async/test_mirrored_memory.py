@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -112,6 +113,34 @@ async def test_fields_that_are_named_later(
     await other.agrees(vector(0), 10, filter=LESS)
     assert (await world.agrees(vector(0), 10, filter=LESS)).explanation.pushed is None
     assert [] == await other.indexes.check(other.spec)
+
+
+async def test_fields_that_are_ready_at_once(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes have others loaded anew with one field each: none of these is forgotten."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    worlds = [unkept(make_world("memory-mongod")) for _ in range(2)]
+    specs = [evolve(SPEC, filter_fields=(FilterField(path, "int"),)) for path in ("r", "w")]
+    for world, spec in zip(worlds, specs, strict=True):
+        await world.indexes.ensure(spec)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    first, second = (world.indexes.copies for world in worlds)
+    ready = first.records.to_mirror
+
+    async def ready_before(*given: Any) -> Any:
+        found = await ready(*given)
+        assert await second.keep(specs[1], lambda: True) is None
+        return found
+
+    monkeypatch.setattr(first.records, "to_mirror", ready_before)
+    assert await first.keep(specs[0], lambda: True) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    assert await first.keep(specs[0], lambda: True) is None
+    assert {"r", "w"} == {field["path"] for field in state_of(worlds[0])["made"]["filters"]}
+    assert not await first.due(specs[0])
+    assert not await second.due(specs[1])
 
 
 async def test_a_rebuild_mirrors_what_is_named_now(calm: AsyncWorld) -> None:
