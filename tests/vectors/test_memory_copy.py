@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from superorm.codec.keys import decode_key, encode_key
+from superorm.schema.vector_spec import Metric, VectorSpec
 from superorm.vectors import memory_copy
 from superorm.vectors.memory_copy import Forward, MemoryCopy, Ranked
+from superorm.vectors.mirror import table_rows
 from superorm.vectors.records import Look, Record, State
 from superorm.vectors.rows import Rows
+from tests.vectors.brute import stored
+from tests.vectors.prepared import as_rows
 
 QUERY = np.array([1, 0], np.float32)
 KEYS = st.integers(0, 5)
@@ -47,9 +51,9 @@ class Snapshot:
         docs = {key: value for key, value in {**self.docs, **writes}.items() if value is not None}
         return evolve(self, docs=docs, records=(*self.records, record))
 
-    def vectors(self, keys: Any) -> tuple[list[str], Any]:
-        """The vectors of those documents that are there."""
-        return vectors({key: self.docs[key] for key in keys if key in self.docs})
+    def read(self, keys: Any) -> list[dict[str, Any]]:
+        """Those documents that are there."""
+        return documents({key: self.docs[key] for key in keys if key in self.docs})
 
     def ranked(self, among: set[int] | None = None) -> list[tuple[float, int]]:
         """Brute force: distances and keys, nearest first, ties by key."""
@@ -59,9 +63,21 @@ class Snapshot:
         return sorted(zip(distances.tolist(), keys, strict=True))
 
 
-def vectors(values: dict[int, float]) -> tuple[list[str], Any]:
-    """Canonical keys and their vectors, whose distance to the query is the value squared."""
-    return [encode_key(key) for key in values], np.array([[1, v] for v in values.values()], np.float32).reshape(-1, 2)
+def documents(values: dict[int, float]) -> list[dict[str, Any]]:
+    """With vectors whose distance to the query is the value squared."""
+    return [{"_id": key, "v": stored(np.array([1, value]))} for key, value in values.items()]
+
+
+def spec(metric: Metric) -> VectorSpec:
+    """Of their vectors."""
+    return VectorSpec("things", "v", 2, metric)
+
+
+def rows_of(values: dict[int, float], metric: Metric = "euclidean", size: int = 0) -> Rows:
+    """The rows of documents."""
+    rows = Rows(2, metric, size)
+    rows.replace((), table_rows(spec(metric), documents(values)))
+    return rows
 
 
 @frozen
@@ -106,8 +122,7 @@ class Copies(RuleBasedStateMachine):
 
     def load(self, snapshot: Snapshot) -> MemoryCopy:
         """A copy as a snapshot has it."""
-        rows = Rows(2, "euclidean")
-        rows.replace((), *vectors(snapshot.table if self.published else snapshot.docs))
+        rows = rows_of(snapshot.table if self.published else snapshot.docs)
         return MemoryCopy(rows, snapshot.look(None), published=self.published, monotone=False)
 
     @rule(writes=st.dictionaries(KEYS, VALUES, min_size=1, max_size=3), late=st.booleans())
@@ -201,8 +216,8 @@ class Copies(RuleBasedStateMachine):
         """A search brings the copy forward, unless another was quicker."""
         search = self.forward()[pick % len(self.forward())]
         assert search.step is not None
-        vectors = search.snapshot.vectors(search.step.keys.values())
-        search.installed.append(search.copy.install(search.step, search.look, *vectors))
+        read = search.snapshot.read(search.step.keys.values())
+        search.installed.append(search.copy.install(search.step, search.look, spec("euclidean"), read))
 
     def forward(self) -> list[Search]:
         """The searches that know how to bring the copy forward, and have not done it."""
@@ -263,19 +278,18 @@ def test_a_publication_reads_nothing_again(published: bool) -> None:
     docs = {key: float(key + 1) for key in range(5)}
     record = Record(ObjectId(), [0], None)
     before = Snapshot(docs, docs)
-    rows = Rows(2, "euclidean")
-    rows.replace((), *vectors(docs))
+    rows = rows_of(docs)
     copy = MemoryCopy(rows, before.look(None), published=published, monotone=False)
     written = before.change({0: 9.0}, record)
     step = copy.forward(written.look(copy.n))
     assert step is not None
     assert [0] == list(step.keys.values())
-    assert copy.install(step, written.look(copy.n), *written.vectors([0]))
+    assert copy.install(step, written.look(copy.n), spec("euclidean"), written.read([0]))
     stamped = evolve(written, n=1, records=(evolve(record, seq=1),), table=written.docs)
     step = copy.forward(stamped.look(copy.n))
     assert step is not None
     assert {} == step.keys
-    assert copy.install(step, stamped.look(copy.n), *stamped.vectors([]))
+    assert copy.install(step, stamped.look(copy.n), spec("euclidean"), stamped.read([]))
     assert 1 == copy.n
     assert copy.forward(stamped.look(copy.n)) is None
     nearest, pending = copy.nearest(stamped.look(copy.n), QUERY, 5, []) or (None, None)
@@ -287,8 +301,7 @@ def test_a_publication_reads_nothing_again(published: bool) -> None:
 def test_a_look_that_does_not_reach_back_is_refused() -> None:
     """Of a copy older than what a search read of the records, nothing is answered."""
     docs = {0: 1.0, 1: 2.0}
-    rows = Rows(2, "euclidean")
-    rows.replace((), *vectors(docs))
+    rows = rows_of(docs)
     copy = MemoryCopy(rows, Snapshot(docs, docs).look(None), published=True, monotone=False)
     later = evolve(Snapshot(docs, docs), n=1, records=(Record(ObjectId(), [0], 1),))
     assert copy.nearest(later.look(None), QUERY, 5, []) is None
@@ -299,8 +312,7 @@ def test_a_look_that_does_not_reach_back_is_refused() -> None:
 def test_what_was_ranked_long_ago_is_refused() -> None:
     """Where memory went on by more steps than it remembers, what was ranked before counts no more."""
     docs = {key: float(key + 1) for key in range(5)}
-    rows = Rows(2, "euclidean")
-    rows.replace((), *vectors(docs))
+    rows = rows_of(docs)
     with mock.patch.object(memory_copy, "STEPS", 2):
         copy = MemoryCopy(rows, Snapshot(docs, docs).look(None), published=True, monotone=False)
     ranked, now = copy.rank(QUERY, 5, []), Snapshot(docs, docs)
@@ -308,7 +320,7 @@ def test_what_was_ranked_long_ago_is_refused() -> None:
         now = now.change({step: 9.0 + step}, Record(ObjectId(), [step], None))
         forward = copy.forward(now.look(0))
         assert forward is not None
-        assert copy.install(forward, now.look(0), *now.vectors([step]))
+        assert copy.install(forward, now.look(0), spec("euclidean"), now.read([step]))
         found = copy.seen(ranked, now.look(0))
         if step < 2:
             assert found is not None
@@ -329,8 +341,7 @@ def grown(copy: MemoryCopy, now: Snapshot, values: dict[int, float | None]) -> t
 def test_room_is_asked_for_before_it_is_taken() -> None:
     """What is allocated, rows without a key included, never goes beyond what was given; a step without room is none."""
     docs = {key: float(key) for key in range(50)}
-    rows = Rows(2, "cosine", 50)
-    rows.replace((), *vectors(docs))
+    rows = rows_of(docs, "cosine", 50)
     asked: list[int] = []
     limit = 60 * 8
 
@@ -342,18 +353,18 @@ def test_room_is_asked_for_before_it_is_taken() -> None:
     copy = MemoryCopy(rows, now.look(None), published=True, monotone=False, extend=extend)
     assert 50 * 8 == copy.nbytes
     now, step = grown(copy, now, dict.fromkeys(range(20)))
-    assert copy.install(step, now.look(0), *now.vectors([]))
+    assert copy.install(step, now.look(0), spec("cosine"), now.read([]))
     assert (30, 50 * 8) == (len(copy), copy.nbytes)
     now, step = grown(copy, now, {100 + key: 1.0 for key in range(20)})
-    assert copy.install(step, now.look(0), *now.vectors(step.keys.values()))
+    assert copy.install(step, now.look(0), spec("cosine"), now.read(step.keys.values()))
     assert (50, 50 * 8, []) == (len(copy), copy.nbytes, asked)
     now, step = grown(copy, now, {200 + key: 1.0 for key in range(10)})
     assert step.fits
-    assert copy.install(step, now.look(0), *now.vectors(step.keys.values()))
+    assert copy.install(step, now.look(0), spec("cosine"), now.read(step.keys.values()))
     assert (60, 60 * 8) == (len(copy), copy.nbytes)
     now, step = grown(copy, now, {300: 1.0})
     assert not step.fits
-    assert not copy.install(step, now.look(0), *now.vectors([300]))
+    assert not copy.install(step, now.look(0), spec("cosine"), now.read([300]))
     assert [60 * 8, 61 * 8] == asked
     assert copy.nbytes == limit
 
@@ -361,8 +372,7 @@ def test_room_is_asked_for_before_it_is_taken() -> None:
 def test_what_is_known_is_told_while_rows_are_installed() -> None:
     """Nobody who only asks what memory has applied, as event loops do, waits for rows to be written or ranked."""
     docs = {key: float(key + 1) for key in range(5)}
-    rows = Rows(2, "euclidean")
-    rows.replace((), *vectors(docs))
+    rows = rows_of(docs)
     now = Snapshot(docs, docs)
     copy = MemoryCopy(rows, now.look(None), published=True, monotone=False)
     ranked = copy.rank(QUERY, 3, [])
@@ -382,7 +392,7 @@ def test_what_is_known_is_told_while_rows_are_installed() -> None:
 
     told: list[Any] = []
     with mock.patch.object(rows, "replace", slow):
-        writer = threading.Thread(target=copy.install, args=(step, now.look(0), *now.vectors([0, 7])))
+        writer = threading.Thread(target=copy.install, args=(step, now.look(0), spec("euclidean"), now.read([0, 7])))
         writer.start()
         assert begun.wait(20)
         asking = threading.Thread(target=ask)
@@ -412,7 +422,7 @@ def test_rows_that_came_in_many_parts(metric: Any) -> None:
     for step in range(60):
         some = {encode_key(int(key)): rng.standard_normal(4).astype("f4") for key in rng.integers(0, 900, 40)}
         gone = [encode_key(int(key)) for key in rng.integers(0, 900, 15)]
-        rows.replace([*gone, *some], [*some], np.array([*some.values()]))
+        rows.replace([*gone, *some], as_rows(metric, [*some], np.array([*some.values()])))
         held = {key: row for key, row in held.items() if key not in gone} | some
         rows.reserve(rows.size + step % 3)
     query = rng.standard_normal(4).astype("f4")
@@ -429,7 +439,7 @@ def test_rows_that_came_in_many_parts(metric: Any) -> None:
         assert best[1:] == list(nearest.keys)[:9]
         assert np.allclose([distance[key] for key in nearest.keys], nearest.distances, atol=1e-4)
     again = Rows(4, metric)
-    again.replace((), [*held], np.array([*held.values()]))
+    again.replace((), as_rows(metric, [*held], np.array([*held.values()])))
     assert {} == again.compare(rows)
     assert len(held) == len(rows) <= rows.size
     assert rows.nbytes == rows.size * 4 * (4 if metric == "cosine" else 5)

@@ -33,6 +33,7 @@ from superorm.vectors.records import (
 from superorm.vectors.rows import Rows
 from superorm.vectors.scores import distance_of, exact_distances, longest, prepare, score_of
 from superorm.vectors.shared_lock import SharedLock
+from tests.vectors.prepared import as_rows
 
 KINDS_OF_KEYS: dict[str, Callable[[int], Any]] = {
     "int": lambda n: n - 150,
@@ -56,7 +57,7 @@ def test_rows(metric: Any) -> None:
             rows.drop(names)
             model = {name: vector for name, vector in model.items() if name not in names}
         else:
-            rows.replace(names, names, vectors)
+            rows.replace(names, as_rows(metric, names, vectors))
             model |= dict(zip(names, vectors, strict=True))
         assert len(model) == len(rows)
         query = rng.standard_normal(4).astype("f4")
@@ -81,7 +82,7 @@ def test_rows_among_keys(metric: Any, share: float, kind: str, monkeypatch: pyte
     names = [encode_key(id) for id in ids]
     vectors = rng.standard_normal((300, 4)).astype("f4")
     rows = Rows(4, metric)
-    rows.replace((), names, vectors)
+    rows.replace((), as_rows(metric, names, vectors))
     rows.drop(names[::10])
     asked = [id for id in ids if rng.random() < share]
     among = {encode_key(id) for id in asked}
@@ -104,7 +105,7 @@ def test_size_of_rows(dim: int, count: int) -> None:
     try:
         rows = Rows(dim, "cosine", count)
         for _ in range(0, count, 1000):
-            rows.replace((), [encode_key(ObjectId()) for _ in range(1000)], vectors)
+            rows.replace((), as_rows("cosine", [encode_key(ObjectId()) for _ in range(1000)], vectors))
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

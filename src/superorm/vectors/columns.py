@@ -136,8 +136,9 @@ class _Texts(_Column):
     def compare(self, sign: Callable[[Any, Any], Any], given: Any, used: int) -> Mask:
         if sign is operator.eq:
             return self.among([given], used) & ~self.null[:used]
-        passing = np.array([sign(text, given) for text in self._texts] or [False], np.bool_)
-        return passing[self._values[:used]] & ~self.null[:used]
+        of_each = np.array([sign(text, given) for text in self._texts] or [False], np.bool_)
+        passing: Mask = of_each[self._values[:used]] & ~self.null[:used]
+        return passing
 
     def _forget_unused(self) -> None:
         """Number anew the texts that rows have, or had that are free."""

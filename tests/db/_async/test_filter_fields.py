@@ -70,6 +70,7 @@ async def db(mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(vector_tables, "FROM", 1)  # the wines are handed to the applier
     async with own_db("mongodb", mongodb_uri, f"lancedb://{tmp_path / 'lance'}") as db:
         db.vectors.copies.tables.resident.limit = 0  # type: ignore[attr-defined]
+        await db.create_all(Wine)
         async with db.begin() as session:
             session.add_all(
                 Wine(

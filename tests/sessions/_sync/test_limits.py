@@ -75,7 +75,7 @@ class Commands(CommandListener):
 
     def started(self, event: Any) -> None:
         name, command = event.command_name, event.command
-        if "txnNumber" in command:
+        if command.get("autocommit") is False:
             held = command.get({"insert": "documents", "update": "updates", "delete": "deletes"}.get(name), ())
             self._started[event.request_id] = name, len(held), (bytes(command["lsid"]["id"]), command["txnNumber"])
 

@@ -182,10 +182,10 @@ async def test_options(scanned: AsyncWorld) -> None:
         assert [{"_id": hit.key, "far": DOCUMENTS[hit.key]["far"]} for hit in hits] == [hit.document for hit in hits]
 
 
-@pytest.mark.parametrize("few", [5, 40, 150])
-async def test_an_index_of_the_server(scanned: AsyncWorld, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+@pytest.mark.parametrize("most", [5, 40, 150])
+async def test_an_index_of_the_server(scanned: AsyncWorld, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Where it finds what matches, the server lists few, and of more the engine looks; pending changes count."""
-    monkeypatch.setattr(planning, "FEW", few)
+    monkeypatch.setattr(planning, "FEW", most)
     await scanned.backend.create_index("things", [("r", 1)])
     for changed in (False, True):
         if changed:
@@ -196,8 +196,8 @@ async def test_an_index_of_the_server(scanned: AsyncWorld, monkeypatch: pytest.M
             matching = scanned.plain.things.count_documents(filter)
             hits = await scanned.agrees(vector(0), 10, filter=filter, index="r")
             how = hits.explanation
-            assert ("push-down" if matching > few else "gather") == how.strategy
-            assert (min(few, matching), matching > few, None) == (how.matched, how.more, how.passing)
+            assert ("push-down" if matching > most else "gather") == how.strategy
+            assert (min(most, matching), matching > most, None) == (how.matched, how.more, how.passing)
             assert "by the index on r" in how.why
 
 
