@@ -128,6 +128,23 @@ def test_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None
     repeated.stop()
 
 
+def test_work_for_which_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wakes it, as a commit does, goes on; the next wake has it done."""
+    calls: list[int] = []
+    background = sio.Background(lambda: calls.append(1), 0.01)
+
+    def refuses(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        background.wake(at_once=True)
+    assert [] == calls
+    background.wake()
+    until(lambda: len(calls) == 1)
+    background.stop()
+
+
 async def test_until_it_gives_false_async() -> None:
     """The same in an event loop."""
     ticks = Ticks(3)

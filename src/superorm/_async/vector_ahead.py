@@ -14,7 +14,7 @@ from superorm.vectors.handing import Handed
 from superorm.vectors.mirror import TableRows, table_rows
 from superorm.vectors.records import State
 
-__all__ = ["AsyncAhead", "Step", "aheads_of"]
+__all__ = ["AsyncAhead", "Step", "ahead_of"]
 
 FROM = 1_000
 """So many documents take longer to be written to a table than a commit waits for the state to be read."""
@@ -66,13 +66,12 @@ class AsyncAhead:
         return Step(state, [*self.handed.records], touched, rows)
 
 
-def aheads_of(handed: Iterable[tuple[VectorSpec, Handed]]) -> list[AsyncAhead]:
-    """One for each index of which one flush inserted much, and nothing else."""
+def ahead_of(handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncAhead | None:
+    """That of the first index of which one flush inserted much, and nothing else: the applier writes one beside it."""
     of_spec: dict[VectorSpec, list[Handed]] = {}
     for spec, one in handed:
         of_spec.setdefault(spec, []).append(one)
-    return [
-        AsyncAhead(spec, ones[0])
-        for spec, ones in of_spec.items()
-        if len(ones) == 1 and ones[0].complete and len(ones[0].documents) >= FROM
-    ]
+    for spec, ones in of_spec.items():
+        if len(ones) == 1 and ones[0].complete and len(ones[0].documents) >= FROM:
+            return AsyncAhead(spec, ones[0])
+    return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from superorm._async.vector_ahead import AsyncAhead, aheads_of
+from superorm._async.vector_ahead import AsyncAhead, ahead_of
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_quick import asked_of_memory, quick_search
 from superorm._async.vector_records import AsyncVectorRecords
@@ -188,19 +188,18 @@ class AsyncVectorIndexes:
 
         It is published once it is committed, and `notify` has the rest applied.
         """
-        aheads = [] if self._applying else aheads_of(handed)
-        self._aheads += aheads
-        if aheads:
-            self._applier.wake(at_once=True)
-        try:
-            for one in aheads:
-                await one.begin()
+        one = None if self._applying else ahead_of(handed)
+        if one is None:
             yield
-            for one in aheads:
-                one.committed = True
+            return
+        self._aheads.append(one)
+        self._applier.wake(at_once=True)
+        try:
+            await one.begin()
+            yield
+            one.committed = True
         finally:
-            for one in aheads:
-                one.ended.set()
+            one.ended.set()
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.

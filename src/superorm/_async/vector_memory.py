@@ -48,8 +48,8 @@ class AsyncMemoryView(Unfiltered):
     """Whether texts of the collection are compared otherwise than by their characters' numbers."""
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
-        """What memory can say of a filter; None where it mirrors no fields."""
-        if self.copy is None or not self.copy.fields:
+        """What memory can say of a filter; None where it mirrors no fields, or does not remember the snapshot."""
+        if self.copy is None or not self.copy.fields or self.copy.rows_seen(self.look) is None:
             return None
         return push_down(filter, numbered(self.spec, self.copy.fields, collated=self.collated))
 
@@ -146,7 +146,7 @@ class AsyncMemoryCopies(Unhanded):
 
     async def due(self, spec: VectorSpec) -> bool:
         """Whether memory lacks fields to mirror."""
-        return bool(spec.filter_fields and lacking(spec, (await self.records.look(spec.name, _ENGINE)).state))
+        return bool(spec.filter_fields and lacking(spec, await self.records.state(spec.name, _ENGINE)))
 
     async def keep(self, spec: VectorSpec, go_on: Callable[[], bool]) -> float | None:
         """Have fields be mirrored whose time has come; the seconds after which others are."""
@@ -157,26 +157,30 @@ class AsyncMemoryCopies(Unhanded):
 
         Gives the seconds until then.
         """
+        state = await self.records.state(spec.name, _ENGINE)
         fields, later = await self.records.to_mirror(spec, _ENGINE)
-        state = (await self.records.look(spec.name, _ENGINE)).state
         if later is None and state is not None and not {*fields} <= {*state.filters}:
-            await self._make(spec, state, fields)
+            return None if await self._make(spec, state, fields) else 0.0
         return later
 
-    async def _make(self, spec: VectorSpec, state: State, fields: Sequence[FilterField]) -> None:
-        """Have every process load its copy anew, with these fields."""
+    async def _make(self, spec: VectorSpec, state: State, fields: Sequence[FilterField]) -> bool:
+        """Have every process load its copy anew, with these fields; False where another process was quicker."""
         made = Made(state.n, datetime.now(UTC), None, tuple(fields))
         change: dict[str, Any] = {"$set": {"made": made.as_document(), "table": str(ObjectId())}}
         if state.coming is not None:
             change["$pull"] = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
-        await self.records.update_state(spec.name, _ENGINE, change)
+        return await self.records.update_state(spec.name, _ENGINE, change, table=state.table)
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:
         """Load the index anew from the documents, with the fields that the class names now."""
         await self.ensure(spec)
-        state = (await self.records.look(spec.name, _ENGINE)).state
-        if state is not None and state.filters != spec.filter_fields:
-            await self._make(spec, state, spec.filter_fields)
+        state = await self.records.state(spec.name, _ENGINE)
+        while (
+            state is not None
+            and state.filters != spec.filter_fields
+            and not await self._make(spec, state, spec.filter_fields)
+        ):
+            state = await self.records.state(spec.name, _ENGINE)
         self.memory.resident.drop(spec.name)
         await self.load(spec, None, progress=progress)
 

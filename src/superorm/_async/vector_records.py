@@ -129,9 +129,15 @@ class AsyncVectorRecords:
             if getattr(error.__cause__, "code", None) != _MAX_TIME_MS_EXPIRED:
                 raise
 
-    async def update_state(self, index: str, engine: str, update: Mapping[str, Any]) -> None:
-        """Change what searches do not read."""
-        await self.backend.write(Update(COLLECTION, [UpdateOp(q={"_id": state_id(index, engine)}, u=update)]))
+    async def update_state(
+        self, index: str, engine: str, update: Mapping[str, Any], *, table: str | None = None
+    ) -> bool:
+        """Change what publications do not: what searches do not read, or what has every copy be loaded anew.
+
+        With a `table`, only while the state names that one. Whether there was such a state.
+        """
+        chosen = {"_id": state_id(index, engine)} | ({} if table is None else {"table": table})
+        return bool((await self.backend.write(Update(COLLECTION, [UpdateOp(q=chosen, u=update)]))).matched)
 
     async def to_mirror(self, spec: VectorSpec, engine: str) -> tuple[list[FilterField], float | None]:
         """The fields that the engine mirrors, and those to come whose changes every program records.

@@ -10,6 +10,7 @@ from superorm._async.vector_ahead import AsyncAhead, Step
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
 from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
+from superorm.codec.keys import held_keys
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.lease import AsyncLease
@@ -81,7 +82,8 @@ class AsyncTableCopies(AsyncTableUpkeep):
             return None
         names = frozenset(["_id", *(path.partition(".")[0] for path in spec.watched)])
         kept = [{name: document[name] for name in names if name in document} for document in documents]
-        complete = sum(len(record["keys"]) for record in records) == len(documents)
+        inserted = {*held_keys([document["_id"] for document in documents])}
+        complete = inserted.issuperset(held_keys([key for record in records for key in record["keys"]]))
         return Handed(n, frozenset(record["_id"] for record in records), kept, names, complete)
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:

@@ -130,7 +130,7 @@ class Background:
         self._thread: threading.Thread | None = None
 
     def wake(self, *, at_once: bool = False) -> None:
-        """Ask for a call soon, or without a pause."""
+        """Ask for a call soon, or without a pause; the next wake does where no thread can be started, as at the end."""
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
@@ -138,8 +138,10 @@ class Background:
             if at_once:
                 self._hurry.set()
             if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="superorm-background", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="superorm-background", daemon=True)
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def stop(self) -> None:
         """Wait for a call under way; no further one begins."""

@@ -15,7 +15,7 @@ from superorm.vectors.handing import Handed
 from superorm.vectors.mirror import TableRows, table_rows
 from superorm.vectors.records import State
 
-__all__ = ["Ahead", "Step", "aheads_of"]
+__all__ = ["Ahead", "Step", "ahead_of"]
 
 FROM = 1_000
 """So many documents take longer to be written to a table than a commit waits for the state to be read."""
@@ -67,13 +67,12 @@ class Ahead:
         return Step(state, [*self.handed.records], touched, rows)
 
 
-def aheads_of(handed: Iterable[tuple[VectorSpec, Handed]]) -> list[Ahead]:
-    """One for each index of which one flush inserted much, and nothing else."""
+def ahead_of(handed: Iterable[tuple[VectorSpec, Handed]]) -> Ahead | None:
+    """That of the first index of which one flush inserted much, and nothing else: the applier writes one beside it."""
     of_spec: dict[VectorSpec, list[Handed]] = {}
     for spec, one in handed:
         of_spec.setdefault(spec, []).append(one)
-    return [
-        Ahead(spec, ones[0])
-        for spec, ones in of_spec.items()
-        if len(ones) == 1 and ones[0].complete and len(ones[0].documents) >= FROM
-    ]
+    for spec, ones in of_spec.items():
+        if len(ones) == 1 and ones[0].complete and len(ones[0].documents) >= FROM:
+            return Ahead(spec, ones[0])
+    return None

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm._sync.vector_ahead import Ahead, aheads_of
+from superorm._sync.vector_ahead import Ahead, ahead_of
 from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
@@ -189,19 +189,18 @@ class VectorIndexes:
 
         It is published once it is committed, and `notify` has the rest applied.
         """
-        aheads = [] if self._applying else aheads_of(handed)
-        self._aheads += aheads
-        if aheads:
-            self._applier.wake(at_once=True)
-        try:
-            for one in aheads:
-                one.begin()
+        one = None if self._applying else ahead_of(handed)
+        if one is None:
             yield
-            for one in aheads:
-                one.committed = True
+            return
+        self._aheads.append(one)
+        self._applier.wake(at_once=True)
+        try:
+            one.begin()
+            yield
+            one.committed = True
         finally:
-            for one in aheads:
-                one.ended.set()
+            one.ended.set()
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.

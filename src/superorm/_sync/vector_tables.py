@@ -11,6 +11,7 @@ from superorm._io import sio
 from superorm._sync.vector_ahead import Ahead, Step
 from superorm._sync.vector_resident import ResidentTables, TableView
 from superorm._sync.vector_upkeep import TableUpkeep
+from superorm.codec.keys import held_keys
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.lease import Lease
@@ -82,7 +83,8 @@ class TableCopies(TableUpkeep):
             return None
         names = frozenset(["_id", *(path.partition(".")[0] for path in spec.watched)])
         kept = [{name: document[name] for name in names if name in document} for document in documents]
-        complete = sum(len(record["keys"]) for record in records) == len(documents)
+        inserted = {*held_keys([document["_id"] for document in documents])}
+        complete = inserted.issuperset(held_keys([key for record in records for key in record["keys"]]))
         return Handed(n, frozenset(record["_id"] for record in records), kept, names, complete)
 
     def hand_over(self, spec: VectorSpec, handed: Handed) -> bool:

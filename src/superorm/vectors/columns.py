@@ -21,6 +21,8 @@ COLUMN_BYTES = 10
 """Bytes that a field takes for one row, without its texts."""
 _TYPES: Mapping[FilterKind, Any] = {"bool": np.bool_, "int": np.int64, "datetime": np.int64, "float": np.float64}
 """Numpy's types of what `superorm.vectors.mirror.fit` gives; texts are numbered."""
+_SPARE = 64
+"""More texts than twice the rows and so many are not kept: values that change leave some that no row has."""
 _SIGNS: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "<": operator.lt,
@@ -125,6 +127,8 @@ class _Texts(_Column):
                 self._numbers[text] = len(self._texts)
                 self._texts.append(text)
         super().put(slots, values, odd)
+        if len(self._texts) > 2 * len(self.null) + _SPARE:
+            self._forget_unused()
 
     def get(self, slot: int) -> tuple[Any, bool]:
         return None if self.null[slot] else self._texts[int(self._values[slot])], bool(self.odd[slot])
@@ -135,6 +139,13 @@ class _Texts(_Column):
         of_each = np.array([sign(text, given) for text in self._texts] or [False], np.bool_)
         passing: Mask = of_each[self._values[:used]] & ~self.null[:used]
         return passing
+
+    def _forget_unused(self) -> None:
+        """Number anew the texts that rows have, or had that are free."""
+        used, numbers = np.unique(self._values, return_inverse=True)
+        self._texts = [self._texts[number] for number in used.tolist()]
+        self._numbers = {text: number for number, text in enumerate(self._texts)}
+        self._values = numbers.astype(np.int32)
 
     def _held(self, values: Sequence[Any]) -> NDArray[Any]:
         """The numbers of texts; -1 for those that no row has."""

@@ -120,7 +120,7 @@ class State:
     norm: float | None = None
     """No row of the table is longer; None for an engine in memory, and for tables made before this was recorded."""
     made: Made | None = None
-    """None for an engine in memory, and for tables made before this was recorded."""
+    """None for an engine in memory that mirrors no fields, and for tables made before this was recorded."""
     changed: int = 0
     """The keys that were applied to the table since it was made."""
     drop: Mapping[str, datetime] = field(factory=dict[str, datetime])

@@ -17,7 +17,7 @@ from superorm._async import vector_ahead
 from superorm._io import aio
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField
-from superorm.unitofwork.writes import Insert
+from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import handing
 from superorm.vectors.mirror import TableRows
 from superorm.vectors.records import Look, Record, State
@@ -275,7 +275,8 @@ async def test_a_state_that_is_read_too_late(empty: AsyncWorld) -> None:
     async with writing(empty, numbered(0, 10)) as handed:
         pass
     await empty.put({3: -VECTORS[3]})
-    (ahead,) = vector_ahead.aheads_of(handed)
+    ahead = vector_ahead.ahead_of(handed)
+    assert ahead is not None
     ahead.begun = ahead.committed = True
     ahead.ended.set()
     await copies.write_ahead(ahead)
@@ -289,12 +290,66 @@ async def test_a_state_that_is_read_too_late(empty: AsyncWorld) -> None:
     assert [] == await empty.indexes.check(empty.spec)
 
 
+async def test_another_document_of_the_commit(empty: AsyncWorld) -> None:
+    """A commit inserts a document without a vector, which no record names, and changes one that was there."""
+    await insert_ahead(empty, 0, 5)
+    async with AsyncExitStack() as stack:
+        documents = [*numbered(5, 9), {"_id": 14, "v": None, "text": "x"}]
+        session = await stack.enter_async_context(empty.backend.transaction())
+        change = Update("things", [UpdateOp(q={"_id": 3}, u={"$set": {"v": stored(-VECTORS[3])}})])
+        records = empty.indexes.records({empty.spec: [3, *range(5, 14)]})
+        writes = [Insert("things", documents), change]
+        for one in [*writes, *records]:
+            await empty.backend.write(one, session=session)
+        handed = empty.indexes.handing([empty.spec], records, writes)
+        async with empty.indexes.ahead(handed):
+            await stack.aclose()
+    empty.indexes.notify([empty.spec], handed)
+    while await unstamped(empty) or empty.indexes._applying:
+        await aio.sleep(0.005)
+    assert [] == await empty.indexes.check(empty.spec)
+    await empty.agrees(VECTORS[3], 20)
+
+
+async def test_several_indexes(empty: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The applier is at one of them until the commit has ended: no commit waits for another."""
+    second = evolve(empty.spec, path="w")
+    await empty.indexes.ensure(second)
+    begun: list[tuple[str, bool]] = []
+    begin = vector_ahead.AsyncAhead.begin
+
+    async def noting(ahead: vector_ahead.AsyncAhead) -> None:
+        await begin(ahead)
+        begun.append((ahead.spec.name, ahead.looked.is_set()))
+
+    monkeypatch.setattr(vector_ahead.AsyncAhead, "begin", noting)
+    monkeypatch.setattr(vector_ahead, "LOOK", 0.5)
+    specs = [empty.spec, second]
+    documents = [{**one, "w": one["v"]} for one in numbered(0, 10)]
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(empty.backend.transaction())
+        records = empty.indexes.records({spec: list(range(10)) for spec in specs})
+        write = Insert("things", documents)
+        for one in [write, *records]:
+            await empty.backend.write(one, session=session)
+        handed = empty.indexes.handing(specs, records, [write])
+        async with empty.indexes.ahead(handed):
+            await stack.aclose()
+    empty.indexes.notify(specs, handed)
+    while await unstamped(empty) or empty.indexes._applying:
+        await aio.sleep(0.005)
+    assert [(empty.spec.name, True)] == begun
+    for spec in specs:
+        assert [] == await empty.indexes.check(spec)
+
+
 async def test_another_writer_at_work(empty: AsyncWorld, make_world: Callable[[str], AsyncWorld]) -> None:
     """A commit does not wait for the lock that another holds; its records are applied as all are."""
     other: Any = make_world("lancescan-mongod").indexes.copies
     copies: Any = empty.indexes.copies
     async with other.tables.lock(other.prefix(empty.spec)), writing(empty, numbered(0, 10)) as handed:
-        (ahead,) = vector_ahead.aheads_of(handed)
+        ahead = vector_ahead.ahead_of(handed)
+        assert ahead is not None
         await copies.write_ahead(ahead)
         assert ahead.looked.is_set()
     await empty.indexes.apply(empty.spec)
@@ -305,10 +360,12 @@ async def test_another_writer_at_work(empty: AsyncWorld, make_world: Callable[[s
 async def test_what_is_not_written_ahead(empty: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that touches more than it inserts, several flushes, and few documents are left to the applier."""
     async with writing(empty, numbered(0, 10)) as handed:
-        assert vector_ahead.aheads_of(handed)
-        assert [] == vector_ahead.aheads_of([*handed, *handed])
+        assert vector_ahead.ahead_of(handed)
+        assert vector_ahead.ahead_of([*handed, *handed]) is None
         write = Insert("things", [{"_id": 1, "v": stored(VECTORS[1])}])
         more = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [1, 2]}), [write])
-        assert [] == vector_ahead.aheads_of(more)
+        assert vector_ahead.ahead_of(more) is None
+        other = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [2]}), [write])
+        assert vector_ahead.ahead_of(other) is None
         monkeypatch.setattr(vector_ahead, "FROM", 11)
-        assert [] == vector_ahead.aheads_of(handed)
+        assert vector_ahead.ahead_of(handed) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,7 @@ from attrs import evolve
 
 from superorm.schema.vector_spec import FilterField
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors import upkeep
+from superorm.vectors import planning, upkeep
 from tests.vectors._async.test_mirrored import KNOWN_AFTER, MIRRORING, ROWS, filled, state_of, unkept, vector
 from tests.vectors._async.test_quick import paused, reads
 from tests.vectors._async.world import SPEC, AsyncWorld
@@ -114,6 +115,34 @@ async def test_fields_that_are_named_later(
     assert [] == await other.indexes.check(other.spec)
 
 
+async def test_fields_that_are_ready_at_once(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes have others loaded anew with one field each: none of these is forgotten."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    worlds = [unkept(make_world("memory-mongod")) for _ in range(2)]
+    specs = [evolve(SPEC, filter_fields=(FilterField(path, "int"),)) for path in ("r", "w")]
+    for world, spec in zip(worlds, specs, strict=True):
+        await world.indexes.ensure(spec)
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    first, second = (world.indexes.copies for world in worlds)
+    ready = first.records.to_mirror
+
+    async def ready_before(*given: Any) -> Any:
+        found = await ready(*given)
+        assert await second.keep(specs[1], lambda: True) is None
+        return found
+
+    monkeypatch.setattr(first.records, "to_mirror", ready_before)
+    assert await first.keep(specs[0], lambda: True) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    assert await first.keep(specs[0], lambda: True) is None
+    assert {"r", "w"} == {field["path"] for field in state_of(worlds[0])["made"]["filters"]}
+    assert not await first.due(specs[0])
+    assert not await second.due(specs[1])
+
+
 async def test_a_rebuild_mirrors_what_is_named_now(calm: AsyncWorld) -> None:
     """Other fields, and another kind of one."""
     unkept(calm)
@@ -125,3 +154,23 @@ async def test_a_rebuild_mirrors_what_is_named_now(calm: AsyncWorld) -> None:
     assert ("push-down", 0) == (hits.explanation.strategy, hits.explanation.pending)
     assert "(f0 < 300.5 AND f1 = false) OR odd0 OR odd1" == hits.explanation.pushed
     assert [] == await calm.indexes.check(calm.spec)
+
+
+@pytest.mark.parametrize("few", [True, False])
+async def test_a_transaction_that_is_older(
+    make_world: Callable[[str], AsyncWorld], monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    """Memory was loaded anew since: the transaction finds what its snapshot has, by the documents."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    monkeypatch.setattr(planning, "FEW_READ", 1_000 if few else 10)
+    world = await filled(make_world("memory-mongod"))
+    expected = world.expected(vector(3), 10, LESS)
+    async with world.backend.transaction() as session:
+        assert expected == [(h.key, h.score) for h in await world.search(vector(3), 10, filter=LESS, session=session)]
+        (first, _), *_ = expected
+        await world.put({first: -vector(3)}, r=5_000)
+        await world.indexes.apply(world.spec)
+        await world.indexes.rebuild(world.spec)
+        hits = await world.search(vector(3), 10, filter=LESS, session=session)
+        assert expected == [(hit.key, hit.score) for hit in hits]
+    await world.agrees(vector(3), 10, filter=LESS)

@@ -17,7 +17,7 @@ from superorm._io import sio
 from superorm._sync import vector_ahead
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField
-from superorm.unitofwork.writes import Insert
+from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import handing
 from superorm.vectors.mirror import TableRows
 from superorm.vectors.records import Look, Record, State
@@ -275,7 +275,8 @@ def test_a_state_that_is_read_too_late(empty: World) -> None:
     with writing(empty, numbered(0, 10)) as handed:
         pass
     empty.put({3: -VECTORS[3]})
-    (ahead,) = vector_ahead.aheads_of(handed)
+    ahead = vector_ahead.ahead_of(handed)
+    assert ahead is not None
     ahead.begun = ahead.committed = True
     ahead.ended.set()
     copies.write_ahead(ahead)
@@ -289,12 +290,66 @@ def test_a_state_that_is_read_too_late(empty: World) -> None:
     assert [] == empty.indexes.check(empty.spec)
 
 
+def test_another_document_of_the_commit(empty: World) -> None:
+    """A commit inserts a document without a vector, which no record names, and changes one that was there."""
+    insert_ahead(empty, 0, 5)
+    with ExitStack() as stack:
+        documents = [*numbered(5, 9), {"_id": 14, "v": None, "text": "x"}]
+        session = stack.enter_context(empty.backend.transaction())
+        change = Update("things", [UpdateOp(q={"_id": 3}, u={"$set": {"v": stored(-VECTORS[3])}})])
+        records = empty.indexes.records({empty.spec: [3, *range(5, 14)]})
+        writes = [Insert("things", documents), change]
+        for one in [*writes, *records]:
+            empty.backend.write(one, session=session)
+        handed = empty.indexes.handing([empty.spec], records, writes)
+        with empty.indexes.ahead(handed):
+            stack.close()
+    empty.indexes.notify([empty.spec], handed)
+    while unstamped(empty) or empty.indexes._applying:
+        sio.sleep(0.005)
+    assert [] == empty.indexes.check(empty.spec)
+    empty.agrees(VECTORS[3], 20)
+
+
+def test_several_indexes(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The applier is at one of them until the commit has ended: no commit waits for another."""
+    second = evolve(empty.spec, path="w")
+    empty.indexes.ensure(second)
+    begun: list[tuple[str, bool]] = []
+    begin = vector_ahead.Ahead.begin
+
+    def noting(ahead: vector_ahead.Ahead) -> None:
+        begin(ahead)
+        begun.append((ahead.spec.name, ahead.looked.is_set()))
+
+    monkeypatch.setattr(vector_ahead.Ahead, "begin", noting)
+    monkeypatch.setattr(vector_ahead, "LOOK", 0.5)
+    specs = [empty.spec, second]
+    documents = [{**one, "w": one["v"]} for one in numbered(0, 10)]
+    with ExitStack() as stack:
+        session = stack.enter_context(empty.backend.transaction())
+        records = empty.indexes.records({spec: list(range(10)) for spec in specs})
+        write = Insert("things", documents)
+        for one in [write, *records]:
+            empty.backend.write(one, session=session)
+        handed = empty.indexes.handing(specs, records, [write])
+        with empty.indexes.ahead(handed):
+            stack.close()
+    empty.indexes.notify(specs, handed)
+    while unstamped(empty) or empty.indexes._applying:
+        sio.sleep(0.005)
+    assert [(empty.spec.name, True)] == begun
+    for spec in specs:
+        assert [] == empty.indexes.check(spec)
+
+
 def test_another_writer_at_work(empty: World, make_world: Callable[[str], World]) -> None:
     """A commit does not wait for the lock that another holds; its records are applied as all are."""
     other: Any = make_world("lancescan-mongod").indexes.copies
     copies: Any = empty.indexes.copies
     with other.tables.lock(other.prefix(empty.spec)), writing(empty, numbered(0, 10)) as handed:
-        (ahead,) = vector_ahead.aheads_of(handed)
+        ahead = vector_ahead.ahead_of(handed)
+        assert ahead is not None
         copies.write_ahead(ahead)
         assert ahead.looked.is_set()
     empty.indexes.apply(empty.spec)
@@ -305,10 +360,12 @@ def test_another_writer_at_work(empty: World, make_world: Callable[[str], World]
 def test_what_is_not_written_ahead(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that touches more than it inserts, several flushes, and few documents are left to the applier."""
     with writing(empty, numbered(0, 10)) as handed:
-        assert vector_ahead.aheads_of(handed)
-        assert [] == vector_ahead.aheads_of([*handed, *handed])
+        assert vector_ahead.ahead_of(handed)
+        assert vector_ahead.ahead_of([*handed, *handed]) is None
         write = Insert("things", [{"_id": 1, "v": stored(VECTORS[1])}])
         more = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [1, 2]}), [write])
-        assert [] == vector_ahead.aheads_of(more)
+        assert vector_ahead.ahead_of(more) is None
+        other = empty.indexes.handing([empty.spec], empty.indexes.records({empty.spec: [2]}), [write])
+        assert vector_ahead.ahead_of(other) is None
         monkeypatch.setattr(vector_ahead, "FROM", 11)
-        assert [] == vector_ahead.aheads_of(handed)
+        assert vector_ahead.ahead_of(handed) is None
