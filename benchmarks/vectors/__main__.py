@@ -1,7 +1,7 @@
 """`like` after filters of every selectivity against three ways by hand: ``python benchmarks/vectors [--quick]``.
 
 Then searches without a filter, and what rows take in memory: see `engines`; and commits, large ones and many small
-ones beside searches: see `writes`. ``--only`` chooses.
+ones beside searches: see `writes`. ``--only`` chooses. The environment variable DIM sets the vectors' dimension.
 
 By hand are: LanceDB with the filter pushed down to a scalar column with an index; the matching keys from MongoDB, whose
 rows numpy gathers from an array in memory; the matching documents' vectors from MongoDB, ranked by numpy.

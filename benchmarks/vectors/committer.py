@@ -15,7 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from writes import DIM, RATE, ROWS, Note
+from items import DIM
+from writes import RATE, ROWS, Note
 
 from superorm import DB, Session, connect
 

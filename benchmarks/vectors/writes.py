@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 from bson import Binary
-from numpy.typing import NDArray
+from items import DIM, Rows
 
 from harness import Time, interleave, table, timed
 from superorm import DB, Document, Mapped, Session, field, select, vector
 
-__all__ = ["DIM", "RATE", "ROWS", "Note", "beside_commits", "bulk_commits"]
+__all__ = ["RATE", "ROWS", "Note", "beside_commits", "bulk_commits"]
 
-DIM = 384
 ROWS = 10_000
 """Documents of one commit."""
 RATE = 100
@@ -29,8 +28,6 @@ MOST_BULK = 1.3
 """superorm's time for a large commit, as a ratio to that by hand."""
 MOST_BESIDE = 2.0
 """The p99 of searches beside small commits, as a ratio to the quiet one."""
-
-Rows = NDArray[np.float32]
 
 
 class Note(Document):

@@ -245,6 +245,7 @@ class Movie(Document):
 class Account(Document):
     id: Mapped[int] = field(primary_key=True)
     balance: Mapped[int]
+    version: Mapped[int] = field(version=True)
 
 
 class Author(Document):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -113,8 +114,14 @@ def test_what_is_no_stage(stage: Any) -> None:
     """It is refused where it is written."""
     with pytest.raises(StatementError, match=r"stage\(\) takes one stage such as"):
         select(Text).stage(stage)
-    with pytest.raises(StatementError, match=r"\$match takes a document, not 1"):
-        select(Text).stage({"$match": 1})
+
+
+@pytest.mark.parametrize("name", ["$match", "$sort"])
+@pytest.mark.parametrize("body", [1, [1], "a", None])
+def test_stages_that_take_documents(name: str, body: Any) -> None:
+    """What is none is refused where it is written."""
+    with pytest.raises(StatementError, match=rf"stage\(\): \{name} takes a document, not {re.escape(repr(body))}"):
+        select(Text).stage({name: body})
 
 
 def _objects() -> list[Text]:

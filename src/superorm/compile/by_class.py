@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from attrs import evolve, frozen
@@ -11,18 +11,20 @@ from attrs import evolve, frozen
 from superorm.compile.constants import fails
 from superorm.compile.paths import key_below
 from superorm.compile.scope import Scope
-from superorm.compile.sets import is_set
+from superorm.compile.sets import as_set, is_set
 from superorm.exc import StatementError, SuperormError, ValidationError, VectorError
 from superorm.expr.assignments import Assignment
 from superorm.expr.kinds import is_expr
 from superorm.expr.nodes import Field
 from superorm.expr.typed import types
 from superorm.schema.compare import same
+from superorm.schema.expression_types import type_of
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.members import AnyPart, declared_alike, part_in, single_document, stepped
 from superorm.schema.types.base import Misfit
+from superorm.schema.types.embedded import EmbeddedType
 
-__all__ = ["ByClass", "each_form", "fitted", "own_form"]
+__all__ = ["ByClass", "each_form", "fitted", "inserted_form", "is_computed"]
 
 _GIVING = ("to", "inc", "push", "add_to_set")
 
@@ -32,6 +34,13 @@ class _Fails:
     """No document of a class could be read with the value."""
 
     error: SuperormError
+
+
+@frozen(eq=False)
+class _AsSet:
+    """The lists that an expression gives, in the order of sets."""
+
+    value: Any
 
 
 @frozen(eq=False)
@@ -46,36 +55,44 @@ class ByClass:
     """For all others, and those that name no class."""
 
 
-_Form: TypeAlias = "ByClass | _Fails | Any"
+_Form: TypeAlias = "ByClass | _AsSet | _Fails | Any"
 
 
-def own_form(value: Any) -> Any:
-    """The value that documents of the statement's own class are given."""
+def is_computed(value: _Form) -> bool:
+    """Whether what documents are given is an expression's."""
+    if isinstance(value, ByClass):
+        return is_computed(value.default) or any(is_computed(form) for _, form in value.cases)
+    return isinstance(value, _AsSet) or is_expr(value)
+
+
+def inserted_form(value: _Form) -> Any:
+    """What a new document is given, which is of the statement's own class. Raises what says that it cannot hold it."""
     while isinstance(value, ByClass):
         value = value.default
+    if isinstance(value, _Fails):
+        raise value.error
     return value
 
 
-def each_form(value: Any, emit: Callable[[Any], Any]) -> Any:
-    """The value as an expression, each of its forms as `emit` makes one of it."""
-    if isinstance(value, _Fails):
-        raise value.error  # of the class itself
-    return _emitted(value, emit, None) if isinstance(value, ByClass) else emit(value)
+def each_form(value: _Form, emit: Callable[[Any], Any], told: Any = None) -> Any:
+    """The value as an expression, each of its forms as `emit` makes one of it.
 
-
-def _emitted(value: _Form, emit: Callable[[Any], Any], told: Any) -> Any:
+    `told` is the discriminator of the documents that it is for, where there are others.
+    """
     if isinstance(value, _Fails):
         return fails(f"{value.error}; a document is of class", {"$toString": {"$ifNull": [told, "none"]}})
+    if isinstance(value, _AsSet):
+        return as_set(emit(value.value))
     if not isinstance(value, ByClass):
         return emit(value)
     branches = [
         {
             "case": {"$eq": [value.told, *names]} if len(names) == 1 else {"$in": [value.told, [*names]]},
-            "then": _emitted(form, emit, value.told),
+            "then": each_form(form, emit, value.told),
         }
         for names, form in value.cases
     ]
-    return {"$switch": {"branches": branches, "default": _emitted(value.default, emit, value.told)}}
+    return {"$switch": {"branches": branches, "default": each_form(value.default, emit, value.told)}}
 
 
 def fitted(mapping: ClassMap, assignment: Assignment[Any], scope: Scope) -> Assignment[Any]:
@@ -99,6 +116,7 @@ class _Forms:
         self._field = cast("Field[Any, Any]", assignment.field)
         self._parts = cast("tuple[AnyPart, ...]", self._field._parts)
         self._scope = scope
+        self._as_set = _AsSet(assignment.value)
 
     def of_root(self, mapping: ClassMap) -> _Form:
         first = cast("MappedField", self._parts[0])
@@ -121,12 +139,14 @@ class _Forms:
         kind = single_document(part)
         if kind is None:
             return self._below(following, depth + 1, None)
-        named = [*self._named(kind.classes, following)]
-        own = next((field for _, field in named if field is following), following)
-        default = self._below(own, depth + 1, None)
+        named = {one: field for one in kind.classes if (field := part_in(one, following.stored)) is not None}
+        own, holder = following, None
+        if isinstance(kind, EmbeddedType):  # which documents are of that do not say it
+            own, holder = named.get(kind.mapping, following), kind.mapping.cls
+        default = self._below(own, depth + 1, holder)
         others = [
             (one.type_name, self._below(field, depth + 1, one.cls))
-            for one, field in named
+            for one, field in named.items()
             if not declared_alike(field, own)
         ]
         if not others:
@@ -135,15 +155,8 @@ class _Forms:
         above: Field[Any, Any] = Field(self._field._owner, path, self._parts[:depth])
         return _by_class(key_below(above, kind.discriminator, self._scope), others, default)
 
-    @staticmethod
-    def _named(classes: Any, following: MappedField) -> Iterator[tuple[ClassMap, MappedField]]:
-        for one in classes:
-            field = part_in(one, following.stored)
-            if field is not None:
-                yield one, field
-
     def _form(self, part: AnyPart, holder: Any) -> _Form:
-        own, value = self._parts[-1], self._assignment.value
+        own, value, op = self._parts[-1], self._assignment.value, self._assignment.op
         if part is own or (
             isinstance(part, MappedField) and isinstance(own, MappedField) and declared_alike(part, own)
         ):
@@ -151,13 +164,13 @@ class _Forms:
         try:
             if is_expr(value):
                 self._check(part, value)
-                return value
-            if self._assignment.op in ("to", "inc"):
-                stored = self._stored(own, part, value, holder)
-            elif is_set(part.type) and not is_set(own.type):
-                return _Fails(
-                    StatementError(f"{part.where} is a set, whose order {self._assignment.op}() does not keep")
-                )
+                lists = is_set(part.type) and not is_set(own.type) and not is_set(type_of(value))
+                return self._as_set if lists else value
+            if op in ("to", "inc"):
+                stored = self._stored(own, part, value, holder if op == "to" else None)
+            elif is_set(part.type) != is_set(own.type):
+                other = "set" if is_set(part.type) else "list"
+                return _Fails(StatementError(f"{part.where} is a {other}, whose order {op}() does not keep"))
             else:
                 elements = own.element(None), part.element(None)
                 stored = [self._stored(*elements, one, None) for one in value]
@@ -198,6 +211,6 @@ def _by_class(told: Any, others: Sequence[tuple[str, _Form]], default: _Form) ->
 def _same(one: _Form, other: _Form) -> bool:
     if one is other:
         return True
-    if isinstance(one, (ByClass, _Fails)) or isinstance(other, (ByClass, _Fails)) or is_expr(one):
+    if any(isinstance(form, (ByClass, _AsSet, _Fails)) or is_expr(form) for form in (one, other)):
         return False
     return same(one, other)

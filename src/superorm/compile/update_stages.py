@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from attrs import frozen
 
-from superorm.compile.by_class import each_form, own_form
+from superorm.compile.by_class import each_form, is_computed
 from superorm.compile.constants import bound, constant, fails, or_empty
 from superorm.compile.expressions import emit, projected
 from superorm.compile.scope import Scope
@@ -18,7 +18,6 @@ from superorm.compile.updates import KEEPING, assigned_type, element_scope, take
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment
 from superorm.expr.base import Call, Expr
-from superorm.expr.kinds import is_expr
 from superorm.expr.narrow import is_tuple
 from superorm.expr.nodes import Field
 from superorm.expr.operators import ADD, DIVIDE, MOD, MULTIPLY, SUBTRACT
@@ -86,7 +85,7 @@ def _path(keys: Sequence[str | int]) -> str:
 def _value(path: str, assignment: Assignment[Any], scope: Scope, checks: bool) -> _Value:
     value, field = assignment.value, cast("Field[Any, Any]", assignment.field)
     if assignment.op == "to":
-        computed = is_expr(own_form(value))
+        computed = is_computed(value)
         given = each_form(value, lambda one: _computed(one, field, scope) if computed else constant(one))
         return _Value(given, keeps=False, computed=computed)
     if assignment.op == "inc":

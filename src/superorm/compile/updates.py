@@ -16,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
-from superorm.compile.by_class import ByClass, fitted
+from superorm.compile.by_class import ByClass, fitted, is_computed
 from superorm.compile.match import match
 from superorm.compile.paths import element_class
 from superorm.compile.scope import ElementScope, Scope
 from superorm.compile.sets import is_set
 from superorm.exc import StatementError
 from superorm.expr.assignments import Assignment, AssignmentOp
-from superorm.expr.base import Compare, Expr, Predicate
+from superorm.expr.base import Compare, Predicate
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.expr.nodes import Field
 from superorm.schema.fields import VectorFieldSpec
@@ -159,7 +159,7 @@ def needs_pipeline(assignments: Assignments, *, ordered: bool = True) -> bool:
 
 
 def _computes(assignment: Assignment[Any]) -> bool:
-    if assignment.op == "inc" or isinstance(assignment.value, (ByClass, Expr)):
+    if assignment.op == "inc" or isinstance(assignment.value, ByClass) or is_computed(assignment.value):
         return True
     if assignment.op == "pull" and is_tuple(assignment.value) and _has_expr(_elements_match(assignment)):
         return True

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from superorm.compile.by_class import inserted_form, is_computed
 from superorm.compile.expressions import literal_first
 from superorm.compile.paths import has_position
 from superorm.compile.rewrites import overlap
@@ -32,7 +33,7 @@ def check_upsert(
     """Refuse conditions whose values the server would store in the new document in a wrong place or of a wrong type.
 
     Refuse also what leaves out of the new document, or of one embedded in it, a part that has no default.
-    Raises `StatementError`.
+    Raises `StatementError`, or what says that the class cannot hold an assigned value.
     """
     assignments = [*assignments]
     replaced: set[str] = set()
@@ -40,7 +41,7 @@ def check_upsert(
         field = cast("Field[Any, Any]", assignment.field)
         if has_position(field):
             raise _refused(mapping, field, "a new document has no elements that could be assigned by position")
-        if assignment.op == "to" and not isinstance(assignment.value, Expr):
+        if not is_computed(inserted_form(assignment.value)) and assignment.op == "to":
             replaced.add(field._path)
     said: list[str] = []
     for field, value, op in _equalities(conditions):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from superorm.compile.by_class import own_form
+from superorm.compile.by_class import inserted_form, is_computed
 from superorm.compile.capable import check_capabilities
 from superorm.compile.constants import fails
 from superorm.compile.depth import check_depth
@@ -135,9 +135,9 @@ def _equalities(filter: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole_literals(paths: Mapping[str, Assignment[Any]]) -> dict[str, Any]:
     return {
-        path: own_form(one.value)
+        path: value
         for path, one in paths.items()
-        if one.op == "to" and "." not in path and not isinstance(own_form(one.value), Expr)
+        if one.op == "to" and "." not in path and not is_computed(value := inserted_form(one.value))
     }
 
 

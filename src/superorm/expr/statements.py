@@ -260,8 +260,9 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
         """
         if not is_dict(stage) or len(stage) != 1 or not str(next(iter(stage))).startswith("$"):
             raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
-        if not is_dict(stage.get("$match", {})):
-            raise StatementError(f"stage(): $match takes a document, not {stage['$match']!r:.80}")
+        ((name, body),) = stage.items()
+        if name in ("$match", "$sort") and not is_dict(body):  # others are left as they are
+            raise StatementError(f"stage(): {name} takes a document, not {body!r:.80}")
         return self._close(Raw(own_copy(stage)))
 
     @overload
