@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -419,7 +420,18 @@ def test_deep_trees_take_no_longer_than_they_are_deep() -> None:
         raw = {"n": level, "children": [raw]} if level % 2 else {"n": level, "child": raw}
     forest = load_one(Forest, {"tree": raw})
     assert deep(50) == forest.tree
-    assert change_of(class_map(Forest), forest) is None
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        assert change_of(class_map(Forest), forest) is None
+    finally:
+        sys.setprofile(None)
+    assert calls < 50 * 20
     tree = forest.tree
     while tree.child or tree.children:
         tree = tree.child or tree.children[0]

@@ -184,13 +184,16 @@ def _make_dump(mapping: ClassMap, codec: _Codec) -> Callable[[object], dict[str,
 
 def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
     namespace: dict[str, Any] = {"slow": codec.unchanged}
+    names: list[str] = []
     tests: list[str] = []
     for n, part in enumerate(mapping.fields):
         namespace[f"unchanged{n}"] = part.unchanged
-        tests.append(f"((v := o.{part.attribute}) is (r := d[{part.stored!r}]) or unchanged{n}(v, r))")
-    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:"]
-    lines += [f"            return {' and '.join(tests) or 'True'}"]
-    lines += ["        except (AttributeError, KeyError):", "            pass", "    return slow(o, d)"]
+        names.append(f"            v{n} = o.{part.attribute}; r{n} = d[{part.stored!r}]")
+        tests.append(f"(v{n} is r{n} or unchanged{n}(v{n}, r{n}))")
+    # all are looked up before any is compared: else a tree that lacks keys would be compared twice at every level
+    lines = ["def unchanged(o, d):", f"    if o.{SOURCE} is d:", "        try:", "            pass", *names]
+    lines += ["        except (AttributeError, KeyError):", "            return slow(o, d)"]
+    lines += [f"        return {' and '.join(tests) or 'True'}", "    return slow(o, d)"]
     return make_function("unchanged", f"unchanged {mapping.name}", lines, namespace)
 
 
