@@ -8,12 +8,11 @@ import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import parse_qsl
 
 from superorm.exc import ConfigurationError, UnsupportedError
 
-__all__ = ["cluster_name", "lance_directory", "numbers_of_url", "path_of_url", "scheme_of", "unknown_scheme"]
+__all__ = ["check_scheme", "cluster_name", "lance_directory", "numbers_of_url", "path_of_url", "scheme_of"]
 
 KNOWN: Mapping[str, Mapping[str, str]] = {
     "data backend": {
@@ -76,9 +75,10 @@ def numbers_of_url(url: str, names: Collection[str]) -> dict[str, float]:
     return found
 
 
-def unknown_scheme(part: str, url: str) -> NoReturn:
-    """Raise the error for a URL that no part of that kind has: `UnsupportedError` for what is to come."""
-    scheme = scheme_of(url)
+def check_scheme(part: str, url: str | None) -> None:
+    """Raise an error for a URL that no part of that kind has: `UnsupportedError` for what is to come."""
+    if url is None or (scheme := scheme_of(url)) in KNOWN[part]:
+        return
     known = ", ".join(KNOWN[part].values())
     if scheme in LATER.get(part, ()):
         raise UnsupportedError(f"the {part} {scheme}:// is not supported yet; there are {known}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-import superorm
 from superorm import (
     DB,
     Document,
@@ -29,7 +27,7 @@ from superorm import (
     update,
 )
 from superorm.unitofwork.encode import CODEC_OPTIONS
-from tests.databases import drop_database
+from tests.databases import new_db
 from tests.injection.values import HOSTILE, same
 from tests.injection.values import stored as plain
 
@@ -94,15 +92,9 @@ NAMED = {"_type": "Pin", "size": 3}
 @pytest.fixture(params=["mongomock", "mongodb"])
 def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """A document of each class."""
-    name = f"wb_{uuid4().hex[:10]}"
-    url = f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri
-    where: Any = {} if request.param == "mongomock" else {"database": name}
-    with superorm.connect(url, **where, vector_database="memory://", artifact_store="memory://") as db:
-        with db.begin() as session:
-            session.add_all([Board(id=1, spare=Pin(size=7)), Wide(id=2, held=Loose()), Wider(id=3), Plain(id=4)])
+    boards = [Board(id=1, spare=Pin(size=7)), Wide(id=2, held=Loose()), Wider(id=3), Plain(id=4)]
+    with new_db("mongomock" if request.param == "mongomock" else mongodb_uri, boards) as db:
         yield db
-        backend: Any = db.parts.data_backend
-        drop_database(backend.client, name)
 
 
 def stored(db: DB, key: str) -> list[Any]:
@@ -285,25 +277,21 @@ class Heard(Held):
 
 def test_values_from_outside(mongodb_uri: str) -> None:
     """Where classes are told apart the values are literals, too."""
-    name = f"wb_{uuid4().hex[:10]}"
-    with superorm.connect(mongodb_uri, database=name, vector_database="memory://", artifact_store="memory://") as db:
+    with new_db(mongodb_uri) as db:
         backend: Any = db.parts.data_backend
-        documents = backend.client[name][Held.__collection__]
+        documents = backend.client[backend.name][Held.__collection__]
         told = 0
-        try:
-            for value in HOSTILE:
-                documents.delete_many({})
-                documents.insert_one({"_id": 1, "value": 0, "values": []})
-                try:
-                    statement = update(Held).all().set(Held.value.to(value), Held.values.push(value))
-                    (sent,) = statement.plan()["updates"]
-                except SuperormError:
-                    continue
-                told += "$switch" in str(sent["u"])
-                with db.begin() as session:
-                    session.execute(statement)
-                expected = {"_id": 1, "value": plain(value), "values": [plain(value)]}
-                assert same(expected, documents.with_options(CODEC_OPTIONS).find_one()), ascii(value)
-        finally:
-            drop_database(backend.client, name)
+        for value in HOSTILE:
+            documents.delete_many({})
+            documents.insert_one({"_id": 1, "value": 0, "values": []})
+            try:
+                statement = update(Held).all().set(Held.value.to(value), Held.values.push(value))
+                (sent,) = statement.plan()["updates"]
+            except SuperormError:
+                continue
+            told += "$switch" in str(sent["u"])
+            with db.begin() as session:
+                session.execute(statement)
+            expected = {"_id": 1, "value": plain(value), "values": [plain(value)]}
+            assert same(expected, documents.with_options(CODEC_OPTIONS).find_one()), ascii(value)
         assert told > 20

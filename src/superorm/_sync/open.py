@@ -22,7 +22,7 @@ from superorm.config import Settings, data_dir, hide_password
 from superorm.exc import BackendError, ConfigurationError, UnsupportedError
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.s3_address import S3Address
-from superorm.urls import cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of, unknown_scheme
+from superorm.urls import check_scheme, cluster_name, lance_directory, numbers_of_url, path_of_url, scheme_of
 from superorm.vectors._sync.memory import MemoryVectorIndex
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["mongomock_parts_around", "open_parts", "parts_around"]
 
 _PATIENCE_MS = 5000
-_ARTIFACTS = ("gridfs", "memory", "file", "s3")
 """How long to wait for a private server that ran a moment ago."""
 
 
@@ -44,8 +43,6 @@ def open_parts(settings: Settings, database: str | None) -> Parts:
     """
     url = settings.data_backend
     assert url is not None
-    if settings.compute is not None and scheme_of(settings.compute) != "local":
-        unknown_scheme("compute engine", settings.compute)
     _check_schemes(settings)
     if scheme_of(url) == "mongomock":
         return _mongomock_parts(settings, url, database)
@@ -58,10 +55,9 @@ def open_parts(settings: Settings, database: str | None) -> Parts:
 def _check_schemes(settings: Settings) -> None:
     """Refuse what no part answers to before anything is started."""
     assert settings.data_backend is not None
-    if scheme_of(settings.data_backend) not in ("mongodb", "mongodb+srv", "mongod", "mongomock"):
-        unknown_scheme("data backend", settings.data_backend)
-    if settings.artifact_store is not None and scheme_of(settings.artifact_store) not in _ARTIFACTS:
-        unknown_scheme("artifact store", settings.artifact_store)
+    check_scheme("compute engine", settings.compute)
+    check_scheme("data backend", settings.data_backend)
+    check_scheme("artifact store", settings.artifact_store)
     match scheme_of(settings.artifact_store or ""):
         case "gridfs":
             _database_name(_bucket(settings, "x"))
@@ -72,8 +68,7 @@ def _check_schemes(settings: Settings) -> None:
         case _:
             pass
     vectors = settings.vector_database
-    if vectors is not None and scheme_of(vectors) not in ("lancedb", "s3", "memory", "atlas"):
-        unknown_scheme("vector database", vectors)
+    check_scheme("vector database", vectors)
     if vectors is not None and scheme_of(vectors) == "atlas":
         _atlas(vectors)
         if scheme_of(settings.data_backend) == "mongomock":
@@ -84,8 +79,7 @@ def _check_schemes(settings: Settings) -> None:
         _lance(uri)  # raises where it names no bucket
         if scheme_of(settings.data_backend) == "mongomock":
             raise UnsupportedError(f"{hide_password(uri)} is for all machines, and mongomock is not; use memory://")
-    if settings.metadata is not None and scheme_of(settings.metadata) not in ("mongodb", "mongodb+srv"):
-        unknown_scheme("metadata store", settings.metadata)
+    check_scheme("metadata store", settings.metadata)
 
 
 def _server_parts(settings: Settings, url: str, database: str | None, opened: ExitStack) -> Parts:

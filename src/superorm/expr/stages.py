@@ -6,14 +6,31 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, frozen
 
+from superorm.exc import StatementError
 from superorm.expr.base import Expr, Order, Predicate
+from superorm.expr.narrow import is_dict
+from superorm.expr.values import own_copy
 
 if TYPE_CHECKING:
     from superorm.expr.nodes import Field
     from superorm.expr.sources import Alias
     from superorm.expr.statements import Select
 
-__all__ = ["Block", "Entity", "Facet", "Join", "Like", "Raw", "Sample", "Step", "Then", "UnionAll", "Unwind"]
+__all__ = [
+    "Block",
+    "Entity",
+    "Facet",
+    "Join",
+    "Like",
+    "Raw",
+    "Sample",
+    "Step",
+    "Then",
+    "UnionAll",
+    "Unwind",
+    "raw_stage",
+    "",
+]
 
 Entity: TypeAlias = "type | Alias | Expr[Any, Any]"
 
@@ -90,6 +107,16 @@ class Raw:
     """A stage as the server takes it."""
 
     stage: dict[str, Any]
+
+
+def raw_stage(stage: object) -> Raw:
+    """What a user gives for a stage, copied. Raises `StatementError` for what is none."""
+    if not is_dict(stage) or len(stage) != 1 or not str(next(iter(stage))).startswith("$"):
+        raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
+    ((name, body),) = stage.items()
+    if name in ("$match", "$sort") and not is_dict(body):  # others are left as they are
+        raise StatementError(f"stage(): {name} takes a document, not {body!r:.80}")
+    return Raw(own_copy(stage))
 
 
 @frozen(eq=False)

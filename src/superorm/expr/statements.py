@@ -15,13 +15,12 @@ from superorm.expr.base import Expr, Label, Order, Predicate
 from superorm.expr.checks import checked_conditions, order_of
 from superorm.expr.entities import checked_entities, is_part_of, name_of, root_of
 from superorm.expr.literals import finite
-from superorm.expr.narrow import is_dict
 from superorm.expr.nodes import Column, Field
 from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load, Related
 from superorm.expr.rows import ListOf
 from superorm.expr.sources import is_document
-from superorm.expr.stages import Block, Entity, Facet, Join, Like, Raw, Sample, Step, Then, UnionAll, Unwind
+from superorm.expr.stages import Block, Entity, Facet, Join, Like, Sample, Step, Then, UnionAll, Unwind, raw_stage
 from superorm.expr.storable import Storable
 from superorm.expr.thawed import thawed
 from superorm.expr.values import checked_count, checked_flag, checked_name, own_copy, shortened
@@ -258,12 +257,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
         Raises `StatementError` for what is no stage; the server refuses what it does not know.
         """
-        if not is_dict(stage) or len(stage) != 1 or not str(next(iter(stage))).startswith("$"):
-            raise StatementError(f"stage() takes one stage such as {{'$unset': 'plot'}}, not {stage!r:.80}")
-        ((name, body),) = stage.items()
-        if name in ("$match", "$sort") and not is_dict(body):  # others are left as they are
-            raise StatementError(f"stage(): {name} takes a document, not {body!r:.80}")
-        return self._close(Raw(own_copy(stage)))
+        return self._close(raw_stage(stage))
 
     @overload
     def then(self) -> Select[M, R_co]: ...
