@@ -29,7 +29,6 @@ __all__ = [
     "UnionAll",
     "Unwind",
     "raw_stage",
-    "",
 ]
 
 Entity: TypeAlias = "type | Alias | Expr[Any, Any]"
