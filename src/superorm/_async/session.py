@@ -35,6 +35,7 @@ from superorm.unitofwork.arguments import check_batch_size, check_options, check
 from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
 from superorm.unitofwork.shown import related_changes
+from superorm.unitofwork.uncopied import Uncopied
 
 if TYPE_CHECKING:
     from superorm._async.db import AsyncDB
@@ -47,7 +48,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncSession(EventTarget):
+class AsyncSession(EventTarget, Uncopied):
     """A unit of work: tracks documents, and writes what changed in one transaction.
 
     The transaction starts at the first flush or statement that writes.
@@ -58,8 +59,11 @@ class AsyncSession(EventTarget):
     `read_preference`, `max_commit_time_ms`, and `causal_consistency`, with which each operation sees those before it
     on whatever member of a cluster it runs.
     An `AsyncSession` also takes the `DB` that ``connect(url)`` gives, and opens its asynchronous twin.
-    One thread or task uses a session at a time. Raises `ConfigurationError`, `UnsupportedError`.
+    One thread or task uses a session at a time. It can be neither copied nor pickled.
+    Raises `ConfigurationError`, `UnsupportedError`.
     """
+
+    _instead = "make another one of the same DB, and merge() documents into it"
 
     def __init__(self, db: AsyncDB | SyncDB, **options: Unpack[SessionOptions]) -> None:
         given = usable_db(db, type(self).__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -49,15 +49,17 @@ class AsyncMemoryView(Unfiltered):
 
     def pushed(self, filter: Mapping[str, Any]) -> PushDown | None:
         """What memory can say of a filter; None where it mirrors no fields, or does not remember the snapshot."""
-        if self.copy is None or not self.copy.fields or self.copy.rows_seen(self.look) is None:
+        if self.copy is None or not self.copy.fields or self._seen is None:
             return None
         return push_down(filter, numbered(self.spec, self.copy.fields, collated=self.collated))
 
     async def held(self) -> int | None:
         """The rows in memory; None where it does not remember the snapshot."""
-        if self.copy is None or self.look.state is None:
-            return None
-        return self.copy.rows_seen(self.look)
+        return self._seen
+
+    @cached_property
+    def _seen(self) -> int | None:
+        return None if self.copy is None or self.look.state is None else self.copy.rows_seen(self.look)
 
     async def nearest(
         self, request: SearchRequest, limit: int, among: Sequence[Any] | None = None, pushed: PushDown | None = None

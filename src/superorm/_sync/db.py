@@ -39,6 +39,7 @@ from superorm.protocols.reports import CheckReport, CreateReport, Explanation
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
+from superorm.unitofwork.uncopied import Uncopied
 from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
@@ -78,14 +79,17 @@ def _capabilities(parts: Parts) -> Capabilities:
     )
 
 
-class DB:
+class DB(Uncopied):
     """Documents, artifacts, vectors and models behind four replaceable parts.
 
     `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
     `signing_keys` are bytes: the first signs, all verify.
     Without any, the configuration's are used, or a key of the user's own that is made at first use.
     The other options are for sessions that do not say otherwise, as `Session` describes them.
+    It can be neither copied nor pickled, since its connections belong to one process.
     """
+
+    _instead = "its connections are its own: connect(...) anew, in another process too"
 
     twins: Twins | None = None
     """What opens the synchronous twins of a DB that was made from a URL."""

@@ -36,6 +36,7 @@ from superorm.unitofwork.arguments import check_batch_size, check_options, check
 from superorm.unitofwork.events import EventTarget
 from superorm.unitofwork.result import Result, ScalarResult, Written
 from superorm.unitofwork.shown import related_changes
+from superorm.unitofwork.uncopied import Uncopied
 
 if TYPE_CHECKING:
     from superorm._sync.db import DB
@@ -48,7 +49,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Session(EventTarget):
+class Session(EventTarget, Uncopied):
     """A unit of work: tracks documents, and writes what changed in one transaction.
 
     The transaction starts at the first flush or statement that writes.
@@ -59,8 +60,11 @@ class Session(EventTarget):
     `read_preference`, `max_commit_time_ms`, and `causal_consistency`, with which each operation sees those before it
     on whatever member of a cluster it runs.
     A `Session` also takes the `DB` that ``connect(url)`` gives, and opens its synchronous twin.
-    One thread or task uses a session at a time. Raises `ConfigurationError`, `UnsupportedError`.
+    One thread or task uses a session at a time. It can be neither copied nor pickled.
+    Raises `ConfigurationError`, `UnsupportedError`.
     """
+
+    _instead = "make another one of the same DB, and merge() documents into it"
 
     def __init__(self, db: DB | SyncDB, **options: Unpack[SessionOptions]) -> None:
         given = usable_db(db, type(self).__name__)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from errno import ENOTDIR
 from pathlib import Path
 
+from superorm.artifacts.blob_keys import check_key
+
 __all__ = ["blob_file", "blob_files", "delete_blob", "write_blob"]
 
 _SUFFIX = ".blob"
@@ -17,8 +19,7 @@ _PART = ".blob.part"
 
 def blob_file(folder: Path, key: str) -> Path:
     """The file of a blob. Raises `ValueError` for a key that is no plain name."""
-    if not key or key.startswith(".") or any(character in key for character in "/\\\0"):
-        raise ValueError(f"{key!r} is no name of a file")
+    check_key(key)
     return folder / f"{key}{_SUFFIX}"
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import chain
 from typing import IO, Any, cast
 
+from superorm.artifacts.blob_keys import check_key
 from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, ConfigurationError
 from superorm.s3_address import S3Address
 
@@ -58,6 +59,8 @@ class S3Objects:
         )
 
     def _named(self, key: str) -> dict[str, str]:
+        """Where a blob is. Raises `ValueError` for a key that is no plain name: `keys` would not list it."""
+        check_key(key)
         return {**self._place, "Key": f"{self._prefix}{key}{_SUFFIX}"}
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:

@@ -27,6 +27,7 @@ from tests.databases import drop_database
 from tests.vectors.s3_server import S3Server
 
 DATA = os.urandom(3_000_000)
+NO_NAMES = ("../k", "a/b", "", ".hidden", "a\0")
 
 
 @pytest.fixture(params=["gridfs", "mongomock", "memory", "directory", "s3"])
@@ -238,10 +239,25 @@ def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(ArtifactError):
             read(store, "k")
     store = DirectoryArtifactStore(tmp_path / "blobs")
-    for key in ("../k", "a/b", "", ".hidden", "a\0"):
-        with pytest.raises(ValueError, match="no name of a file"):
+    for key in NO_NAMES:
+        with pytest.raises(ValueError, match="no name of a blob"):
             store.put(key, [b"x"])
     assert {"file"} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("key", NO_NAMES)
+def test_keys_that_a_bucket_would_not_list(s3: S3Server, key: str) -> None:
+    """What would be stored beside the blobs, and so never be found or removed again, is refused; so is reading it."""
+    client, bucket = s3.client(), s3.bucket()
+    store = S3ArtifactStore(f"s3://{bucket}/blobs", client=client)
+    with pytest.raises(ValueError, match="no name of a blob"):
+        store.put(key, [b"x"])
+    with pytest.raises(ValueError, match="no name of a blob"):
+        read(store, key)
+    with pytest.raises(ValueError, match="no name of a blob"):
+        store.delete(key)
+    assert 0 == client.list_objects_v2(Bucket=bucket)["KeyCount"]
+    client.close()
 
 
 def test_a_reader_that_leaves(store: ArtifactStore) -> None:
