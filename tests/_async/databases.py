@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import pymongo
+from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandListener
 
-from superorm import AsyncDB, connect_async
+from superorm import (
+    AsyncDB,
+    AsyncMemoryVectorIndex,
+    AsyncMongoArtifactStore,
+    AsyncMongoDatabackend,
+    AsyncMongoMetaDataStore,
+    connect_async,
+)
 from tests.databases import drop_database
 
-__all__ = ["own_db"]
+__all__ = ["heard_db", "own_db"]
 
 
 @asynccontextmanager
@@ -25,3 +35,23 @@ async def own_db(backend: str, mongodb_uri: str, vector_database: str = "memory:
         with pymongo.MongoClient(mongodb_uri) as client:
             drop_database(client, name)
             drop_database(client, f"_filesystem:{name}")
+
+
+@asynccontextmanager
+async def heard_db(
+    mongodb_uri: str, name: str, listener: CommandListener, *, drop: bool = True
+) -> AsyncGenerator[AsyncDB]:
+    """A DB over mongodb whose commands the listener hears; its database is dropped afterwards, unless it is to stay."""
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri, event_listeners=[listener]) as client:
+        db = AsyncDB(
+            AsyncMongoDatabackend(client, name),
+            AsyncMongoMetaDataStore(client, name),
+            AsyncMongoArtifactStore(client, name=f"_filesystem:{name}"),
+            AsyncMemoryVectorIndex(),
+        )
+        async with db:
+            yield db
+    if drop:
+        with pymongo.MongoClient(mongodb_uri) as plain:
+            drop_database(plain, name)
+            drop_database(plain, f"_filesystem:{name}")

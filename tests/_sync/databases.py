@@ -5,14 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import pymongo
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener
 
-from superorm import DB, connect
+from superorm import (
+    DB,
+    MemoryVectorIndex,
+    MongoArtifactStore,
+    MongoDatabackend,
+    MongoMetaDataStore,
+    connect,
+)
 from tests.databases import drop_database
 
-__all__ = ["own_db"]
+__all__ = ["heard_db", "own_db"]
 
 
 @contextmanager
@@ -26,3 +36,21 @@ def own_db(backend: str, mongodb_uri: str, vector_database: str = "memory://") -
         with pymongo.MongoClient(mongodb_uri) as client:
             drop_database(client, name)
             drop_database(client, f"_filesystem:{name}")
+
+
+@contextmanager
+def heard_db(mongodb_uri: str, name: str, listener: CommandListener, *, drop: bool = True) -> Generator[DB]:
+    """A DB over mongodb whose commands the listener hears; its database is dropped afterwards, unless it is to stay."""
+    with MongoClient[dict[str, Any]](mongodb_uri, event_listeners=[listener]) as client:
+        db = DB(
+            MongoDatabackend(client, name),
+            MongoMetaDataStore(client, name),
+            MongoArtifactStore(client, name=f"_filesystem:{name}"),
+            MemoryVectorIndex(),
+        )
+        with db:
+            yield db
+    if drop:
+        with pymongo.MongoClient(mongodb_uri) as plain:
+            drop_database(plain, name)
+            drop_database(plain, f"_filesystem:{name}")

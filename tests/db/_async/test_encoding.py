@@ -10,15 +10,10 @@ import numpy as np
 import pymongo
 import pytest
 import pytest_asyncio
-from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener
 
 from superorm import (
     AsyncDB,
-    AsyncMemoryVectorIndex,
-    AsyncMongoArtifactStore,
-    AsyncMongoDatabackend,
-    AsyncMongoMetaDataStore,
     Document,
     Mapped,
     Model,
@@ -37,7 +32,7 @@ from superorm._async import vector_reencode
 from superorm._async.vector_models import AsyncVectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
-from tests.databases import drop_database
+from tests._async.databases import heard_db
 from tests.db.letters import Letters
 
 
@@ -320,20 +315,10 @@ async def watched(mongodb_uri: str) -> AsyncIterator[tuple[AsyncDB, list[bool]]]
     """A DB on the real server, and whether a transaction was open each time that the model was asked."""
     name, commands = f"test_{uuid4().hex[:12]}", Commands()
     within: list[bool] = []
-    async with AsyncMongoClient[dict[str, Any]](mongodb_uri, event_listeners=[commands]) as client:
-        db = AsyncDB(
-            AsyncMongoDatabackend(client, name),
-            AsyncMongoMetaDataStore(client, name),
-            AsyncMongoArtifactStore(client, name=f"_filesystem:{name}"),
-            AsyncMemoryVectorIndex(),
-        )
-        async with db:
-            await fill(db, "a", "b")
-            Seen.asked = lambda: within.append(bool(commands.open))
-            yield db, within
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop_database(client, name)
-        drop_database(client, f"_filesystem:{name}")
+    async with heard_db(mongodb_uri, name, commands) as db:
+        await fill(db, "a", "b")
+        Seen.asked = lambda: within.append(bool(commands.open))
+        yield db, within
 
 
 @pytest.mark.parametrize("way", UPDATES)

@@ -10,18 +10,13 @@ from uuid import uuid4
 import numpy as np
 import pymongo
 import pytest
-from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from superorm import (
     DB,
     Document,
     Mapped,
-    MemoryVectorIndex,
     Model,
-    MongoArtifactStore,
-    MongoDatabackend,
-    MongoMetaDataStore,
     PredictionError,
     SuperormError,
     VectorError,
@@ -37,7 +32,7 @@ from superorm._sync import vector_reencode
 from superorm._sync.vector_models import VectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
-from tests.databases import drop_database
+from tests._sync.databases import heard_db
 from tests.db.letters import Letters
 
 
@@ -318,20 +313,10 @@ def watched(mongodb_uri: str) -> Iterator[tuple[DB, list[bool]]]:
     """A DB on the real server, and whether a transaction was open each time that the model was asked."""
     name, commands = f"test_{uuid4().hex[:12]}", Commands()
     within: list[bool] = []
-    with MongoClient[dict[str, Any]](mongodb_uri, event_listeners=[commands]) as client:
-        db = DB(
-            MongoDatabackend(client, name),
-            MongoMetaDataStore(client, name),
-            MongoArtifactStore(client, name=f"_filesystem:{name}"),
-            MemoryVectorIndex(),
-        )
-        with db:
-            fill(db, "a", "b")
-            Seen.asked = lambda: within.append(bool(commands.open))
-            yield db, within
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop_database(client, name)
-        drop_database(client, f"_filesystem:{name}")
+    with heard_db(mongodb_uri, name, commands) as db:
+        fill(db, "a", "b")
+        Seen.asked = lambda: within.append(bool(commands.open))
+        yield db, within
 
 
 @pytest.mark.parametrize("way", UPDATES)

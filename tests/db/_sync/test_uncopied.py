@@ -6,14 +6,16 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import pytest
 
 from superorm import DB, Document, Mapped, Session, SessionError, field, sessionmaker
 
-WAYS = pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps, cloudpickle.dumps])
+by_value: Callable[[Any], bytes] = cast("Any", cloudpickle).dumps
+ways: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy, pickle.dumps, by_value]
+WAYS = pytest.mark.parametrize("way", ways)
 
 
 class Pebble(Document):
@@ -50,12 +52,12 @@ def test_a_db(db: DB, way: Callable[[Any], Any]) -> None:
         session.add(Pebble(id=1))
 
 
-def test_a_function_that_is_sent_elsewhere(db: DB) -> None:
-    """What it holds of a DB or a session is refused where it is sent, not where it arrives."""
+def test_arguments_that_are_sent_elsewhere(db: DB) -> None:
+    """What they hold of a DB or a session is refused where it is sent, not where it arrives."""
     with db.session() as session:
         for held in (db, session):
             with pytest.raises(SessionError, match="can be neither copied nor pickled"):
-                cloudpickle.dumps(lambda held=held: held)
+                by_value([held])
 
 
 def test_a_sessionmaker(db: DB) -> None:

@@ -10,15 +10,10 @@ import pymongo
 import pytest
 import pytest_asyncio
 from bson import json_util
-from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener
 
 from superorm import (
     AsyncDB,
-    AsyncMemoryVectorIndex,
-    AsyncMongoArtifactStore,
-    AsyncMongoDatabackend,
-    AsyncMongoMetaDataStore,
     AsyncSession,
     Document,
     DuplicateKeyError,
@@ -29,7 +24,7 @@ from superorm import (
     field,
     insert,
 )
-from tests.databases import drop_database
+from tests._async.databases import heard_db
 
 registry = Registry()
 
@@ -76,17 +71,8 @@ class Place:
 @pytest_asyncio.fixture
 async def place(mongodb_uri: str) -> AsyncIterator[Place]:
     name, inserts = f"bulk_{uuid4().hex[:12]}", Inserts()
-    async with AsyncMongoClient[dict[str, Any]](mongodb_uri, event_listeners=[inserts]) as client:
-        db = AsyncDB(
-            AsyncMongoDatabackend(client, name),
-            AsyncMongoMetaDataStore(client, name),
-            AsyncMongoArtifactStore(client, name=f"_filesystem:{name}"),
-            AsyncMemoryVectorIndex(),
-        )
-        async with db:
-            yield Place(mongodb_uri, name, db, inserts)
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop_database(client, name)
+    async with heard_db(mongodb_uri, name, inserts) as db:
+        yield Place(mongodb_uri, name, db, inserts)
 
 
 async def write(session: AsyncSession, way: str, lines: list[Line]) -> None:

@@ -10,15 +10,10 @@ from uuid import uuid4
 import pymongo
 import pytest
 import pytest_asyncio
-from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener
 
 from superorm import (
     AsyncDB,
-    AsyncMemoryVectorIndex,
-    AsyncMongoArtifactStore,
-    AsyncMongoDatabackend,
-    AsyncMongoMetaDataStore,
     AsyncSession,
     BackendError,
     Document,
@@ -35,7 +30,7 @@ from superorm import (
     update,
 )
 from superorm.backends.errors import has_error_label
-from tests.databases import drop_database
+from tests._async.databases import heard_db
 
 registry = Registry()
 MANY = 100_001
@@ -114,33 +109,24 @@ class Place:
             return client[self.name].notes.count_documents(filter)
 
 
-async def places(uri: str) -> AsyncIterator[Place]:
+async def places(uri: str, *, drop: bool) -> AsyncIterator[Place]:
     name, commands = f"limits_{uuid4().hex[:12]}", Commands()
-    async with AsyncMongoClient[dict[str, Any]](uri, event_listeners=[commands]) as client:
-        db = AsyncDB(
-            AsyncMongoDatabackend(client, name),
-            AsyncMongoMetaDataStore(client, name),
-            AsyncMongoArtifactStore(client, name=f"_filesystem:{name}"),
-            AsyncMemoryVectorIndex(),
-        )
-        async with db:
-            await db.create_all(Note, Shelf, Book)
-            yield Place(uri, name, db, commands)
+    async with heard_db(uri, name, commands, drop=drop) as db:
+        await db.create_all(Note, Shelf, Book)
+        yield Place(uri, name, db, commands)
 
 
 @pytest_asyncio.fixture
 async def place(mongodb_uri: str) -> AsyncIterator[Place]:
     """A database on the real server."""
-    async for place in places(mongodb_uri):
+    async for place in places(mongodb_uri, drop=True):
         yield place
-        with pymongo.MongoClient(mongodb_uri) as client:
-            drop_database(client, place.name)
 
 
 @pytest_asyncio.fixture
 async def own_place(own_uri: str) -> AsyncIterator[Place]:
     """A database on the tests' own server, whose cache is small."""
-    async for place in places(own_uri):
+    async for place in places(own_uri, drop=False):
         yield place
 
 

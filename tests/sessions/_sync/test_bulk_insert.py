@@ -10,7 +10,6 @@ from uuid import uuid4
 import pymongo
 import pytest
 from bson import json_util
-from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from superorm import (
@@ -18,10 +17,6 @@ from superorm import (
     Document,
     DuplicateKeyError,
     Mapped,
-    MemoryVectorIndex,
-    MongoArtifactStore,
-    MongoDatabackend,
-    MongoMetaDataStore,
     PendingRollbackError,
     Registry,
     Session,
@@ -29,7 +24,7 @@ from superorm import (
     field,
     insert,
 )
-from tests.databases import drop_database
+from tests._sync.databases import heard_db
 
 registry = Registry()
 
@@ -76,17 +71,8 @@ class Place:
 @pytest.fixture
 def place(mongodb_uri: str) -> Iterator[Place]:
     name, inserts = f"bulk_{uuid4().hex[:12]}", Inserts()
-    with MongoClient[dict[str, Any]](mongodb_uri, event_listeners=[inserts]) as client:
-        db = DB(
-            MongoDatabackend(client, name),
-            MongoMetaDataStore(client, name),
-            MongoArtifactStore(client, name=f"_filesystem:{name}"),
-            MemoryVectorIndex(),
-        )
-        with db:
-            yield Place(mongodb_uri, name, db, inserts)
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop_database(client, name)
+    with heard_db(mongodb_uri, name, inserts) as db:
+        yield Place(mongodb_uri, name, db, inserts)
 
 
 def write(session: Session, way: str, lines: list[Line]) -> None:

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pymongo
 import pytest
-from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from superorm import (
@@ -18,10 +17,6 @@ from superorm import (
     BackendError,
     Document,
     Mapped,
-    MemoryVectorIndex,
-    MongoArtifactStore,
-    MongoDatabackend,
-    MongoMetaDataStore,
     PendingRollbackError,
     Registry,
     Session,
@@ -35,7 +30,7 @@ from superorm import (
     update,
 )
 from superorm.backends.errors import has_error_label
-from tests.databases import drop_database
+from tests._sync.databases import heard_db
 
 registry = Registry()
 MANY = 100_001
@@ -114,33 +109,24 @@ class Place:
             return client[self.name].notes.count_documents(filter)
 
 
-def places(uri: str) -> Iterator[Place]:
+def places(uri: str, *, drop: bool) -> Iterator[Place]:
     name, commands = f"limits_{uuid4().hex[:12]}", Commands()
-    with MongoClient[dict[str, Any]](uri, event_listeners=[commands]) as client:
-        db = DB(
-            MongoDatabackend(client, name),
-            MongoMetaDataStore(client, name),
-            MongoArtifactStore(client, name=f"_filesystem:{name}"),
-            MemoryVectorIndex(),
-        )
-        with db:
-            db.create_all(Note, Shelf, Book)
-            yield Place(uri, name, db, commands)
+    with heard_db(uri, name, commands, drop=drop) as db:
+        db.create_all(Note, Shelf, Book)
+        yield Place(uri, name, db, commands)
 
 
 @pytest.fixture
 def place(mongodb_uri: str) -> Iterator[Place]:
     """A database on the real server."""
-    for place in places(mongodb_uri):
+    for place in places(mongodb_uri, drop=True):
         yield place
-        with pymongo.MongoClient(mongodb_uri) as client:
-            drop_database(client, place.name)
 
 
 @pytest.fixture
 def own_place(own_uri: str) -> Iterator[Place]:
     """A database on the tests' own server, whose cache is small."""
-    for place in places(own_uri):
+    for place in places(own_uri, drop=False):
         yield place
 
 
