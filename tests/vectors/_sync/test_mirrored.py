@@ -15,7 +15,7 @@ import pytest
 from attrs import evolve
 
 from superorm._io import sio
-from superorm._sync import vector_indexes
+from superorm._sync import vector_builds, vector_indexes, vector_memory, vector_records
 from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
@@ -341,6 +341,7 @@ def test_fields_that_are_named_later(make_world: Callable[[str], World], monkeyp
     assert announced == state["coming"]["at"]
     assert table != state["table"]
     assert {"r", "w", "c.x"} == {field["path"] for field in state["made"]["filters"]}
+    assert [] == state["coming"]["filters"]
     assert not copies.due(other.spec)
     hits = other.agrees(vector(0), 10, filter=filter)
     assert "push-down" == hits.explanation.strategy
@@ -350,6 +351,63 @@ def test_fields_that_are_named_later(make_world: Callable[[str], World], monkeyp
     hits = world.agrees(vector(0), 10, filter=filter)
     assert ("over-fetch", None) == (hits.explanation.strategy, hits.explanation.pushed)
     assert [] == other.indexes.check(other.spec)
+
+
+@pytest.fixture
+def skewed(monkeypatch: pytest.MonkeyPatch) -> type[datetime]:
+    """A client's clock, of an hour ago where its class attribute does not say otherwise."""
+
+    class Skewed(datetime):
+        by = timedelta(hours=-1)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + cls.by
+
+    for module in (vector_builds, vector_memory, vector_records):
+        monkeypatch.setattr(module, "datetime", Skewed)
+    return Skewed
+
+
+@pytest.mark.parametrize("kind", ["lancescan-mongod", "memory-mongod"])
+def test_clocks_that_are_wrong(
+    kind: str, make_world: Callable[[str], World], skewed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An announcement waits by the server's clock, however wrong those of who makes it and who looks at it are."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    world = filled(make_world(kind), SPEC)
+    other = unkept(make_world(kind))
+    other.spec = MIRRORING
+    other.indexes.ensure(other.spec)
+    for hours in (-1, 1, 0, 2):
+        skewed.by = timedelta(hours=hours)
+        left = other.indexes.copies.keep(other.spec, lambda: True)
+        assert left is not None
+        assert 90 < left <= 100
+    assert ROWS == len(world.agrees(vector(0), ROWS))
+    assert abs(datetime.now(UTC) - state_of(world)["coming"]["at"].replace(tzinfo=UTC)) < timedelta(seconds=60)
+    skewed.by = timedelta(hours=-1)
+    other.indexes.rebuild(other.spec)  # at once, which the machines that follow have to know
+    state = state_of(world)
+    assert abs(datetime.now(UTC) - state["made"]["at"].replace(tzinfo=UTC)) < timedelta(seconds=60)
+    assert [] == state["coming"]["filters"]
+    assert [] == other.indexes.check(other.spec)
+
+
+def test_what_is_rebuilt_without_fields_forgets_them(
+    make_world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a table does not mirror a field any more, its changes are not recorded, however it was announced before."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    world = unkept(make_world("lancescan-mongod"))
+    world.indexes.ensure(SPEC)
+    world.spec = MIRRORING
+    world.indexes.copies.keep(world.spec, lambda: True)
+    assert {"r", "w", "c.x"} == {field["path"] for field in state_of(world)["made"]["filters"]}
+    world.spec = evolve(SPEC, filter_fields=(FilterField("r", "int"),))
+    world.indexes.rebuild(world.spec)
+    found = make_world("lancescan-mongod").indexes.others(["things"], [SPEC])
+    assert [MirroredPath("things", "r", SPEC.name)] == found["things"]
 
 
 def test_another_field_and_another_kind(scanned: World) -> None:
