@@ -15,8 +15,9 @@ import pytest
 from attrs import evolve
 
 from superorm._io import sio
-from superorm._sync import vector_builds, vector_indexes, vector_memory, vector_records
+from superorm._sync import vector_builds, vector_indexes, vector_memory, vector_records, vector_server_indexes
 from superorm.codec.keys import encode_key
+from superorm.compile.plan import Aggregate, Find
 from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import planning, upkeep
@@ -199,6 +200,44 @@ def test_an_index_of_the_server(scanned: World, monkeypatch: pytest.MonkeyPatch,
             assert ("push-down" if matching > most else "gather") == how.strategy
             assert (min(most, matching), matching > most, None) == (how.matched, how.more, how.passing)
             assert "by the index on r" in how.why
+
+
+def test_an_index_that_is_not_there(scanned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is only declared, was dropped, or leaves documents out, is none that the server reads by."""
+    monkeypatch.setattr(planning, "FEW", 40)
+    monkeypatch.setattr(vector_server_indexes, "_LATE", 0.0)
+    things = scanned.plain.things
+
+    def examined() -> int:
+        """How many documents the server reads for the most costly read, as its own plans say."""
+        hits = scanned.agrees(vector(0), 10, filter={"r": {"$gte": 0, "$lt": 20}}, index="r")
+        assert ("by the index on r" in hits.explanation.why) == ("r_1" in things.index_information())
+        found = 0
+        for read in hits.explanation.reads:
+            if isinstance(read, Find):
+                command: dict[str, Any] = {"find": "things", "filter": read.filter, "limit": read.limit}
+            else:
+                assert isinstance(read, Aggregate)
+                command = {"aggregate": "things", "pipeline": read.pipeline, "cursor": {}}
+            plan = things.database.command({"explain": command, "verbosity": "executionStats"})
+            stats = (
+                plan["executionStats"] if "executionStats" in plan else plan["stages"][0]["$cursor"]["executionStats"]
+            )
+            found = max(found, stats["totalDocsExamined"])
+        return found
+
+    matching = things.count_documents({"r": {"$gte": 0, "$lt": 20}})
+    assert 10 < matching <= 40
+    most = matching + 10
+    assert examined() <= most
+    things.create_index([("r", 1)])
+    assert examined() <= most
+    things.drop_index("r_1")
+    assert examined() <= most
+    for options in ({"sparse": True}, {"partialFilterExpression": {"r": {"$gt": 5}}}, {"collation": {"locale": "de"}}):
+        things.create_index([("r", 1)], name="odd", **options)
+        assert examined() <= most
+        things.drop_index("odd")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
