@@ -221,13 +221,13 @@ class AsyncTableBuilds:
             "dim": spec.dim,
             "metric": spec.metric,
             "norm": max(norm, news.norm),
-            "made": evolve(made, n=state.n + 1, at=now).as_document(),
             "changed": 0,
         }
         if state.ver is not None and state.table is not None:
             served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
         ids = [record.id for record in look.unstamped if not record.open]
-        update = {"$set": served, "$unset": {f"drop.{name}": ""}}
+        update = evolve(made, n=state.n + 1).publishing(state.coming)
+        update |= {"$set": served | update["$set"], "$unset": {f"drop.{name}": ""}}
         fence = None if lease is None else lease.check
         return await self.records.publish(spec.name, await self.engine(), state, ids, update, fence)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from superorm._async.vector_ahead import AsyncAhead, ahead_of
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
@@ -17,6 +17,7 @@ from superorm._async.vector_quick import asked_of_memory, quick_search
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_registered import AsyncRegisteredIndexes
 from superorm._async.vector_search import AsyncVectorSearch
+from superorm._async.vector_server_indexes import AsyncServerIndexes
 from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -74,6 +75,7 @@ class AsyncVectorIndexes:
         self._engine = engine
         self._kind = engine.kind
         self._lists = AsyncMatchingLists(self.copies)
+        self._served = AsyncServerIndexes(backend)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
         """The paths that the indexes used here hold, by what any class names."""
@@ -231,6 +233,13 @@ class AsyncVectorIndexes:
         Without transactions, state and records are read again at the end, and all is repeated when they changed:
         `finish` must only read.
         """
+        spec, index = request.spec, request.index
+        if (
+            index is not None
+            and self.copies.resident(spec) is None
+            and not await self._served.has(spec.collection, index)
+        ):
+            request = evolve(request, index=None)  # where it is declared only, the server would read all documents
         if session is not None:
             return await self._settle(request, finish, False, session)
         await self.ensure(request.spec)

@@ -168,9 +168,8 @@ class AsyncMemoryCopies(Unhanded):
     async def _make(self, spec: VectorSpec, state: State, fields: Sequence[FilterField]) -> bool:
         """Have every process load its copy anew, with these fields; False where another process was quicker."""
         made = Made(state.n, datetime.now(UTC), None, tuple(fields))
-        change: dict[str, Any] = {"$set": {"made": made.as_document(), "table": str(ObjectId())}}
-        if state.coming is not None:
-            change["$pull"] = {"coming.filters": {"path": {"$in": [field.path for field in fields]}}}
+        change = made.publishing(state.coming)
+        change["$set"]["table"] = str(ObjectId())
         return await self.records.update_state(spec.name, _ENGINE, change, table=state.table)
 
     async def rebuild(self, spec: VectorSpec, progress: Progress | None = None) -> None:

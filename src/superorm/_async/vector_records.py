@@ -13,7 +13,7 @@ from bson import ObjectId
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
-from superorm.compile.plan import Count, Find
+from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
@@ -21,7 +21,7 @@ from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
-from superorm.vectors.records import COLLECTION, Look, State, in_parts, look_filter, prunable, state_id
+from superorm.vectors.records import COLLECTION, Coming, Look, State, in_parts, look_filter, prunable, state_id
 from superorm.vectors.rows import Rows
 from superorm.vectors.upkeep import lacking, recorded_since
 
@@ -144,14 +144,18 @@ class AsyncVectorRecords:
 
         Changes of the others are recorded from now on: they come after so many seconds, None where there are none.
         """
-        own, now = (await self.look(spec.name, engine)).state, datetime.now(UTC)
-        found = await self.backend.read(Find(COLLECTION, {"i": spec.name, "kind": "state"}))
+        own = (await self.look(spec.name, engine)).state
+        states: list[dict[str, Any]] = [{"$match": {"i": spec.name, "kind": "state"}}]
+        if (await self.backend.capabilities()).backend != "mongomock":  # whose clock is that of this process
+            states.append({"$set": {"now": "$$NOW"}})
+        found = await self.backend.read(Aggregate(COLLECTION, states))
         since = recorded_since(map(State.of, found))
+        now = found[0].get("now") if found else None  # by the clock that the announcements were made by
+        if now is None:
+            now = datetime.now(UTC)
         recorded = set[str]() if own is None else own.recorded
         if unknown := [field for field in spec.filter_fields if field.path not in recorded]:
-            coming = {"$each": [field.as_document() for field in unknown]}
-            update = {"$set": {"coming.at": now}, "$addToSet": {"coming.filters": coming}}
-            await self.update_state(spec.name, engine, update)
+            await self.update_state(spec.name, engine, Coming.announcing(unknown))
         fields, later = list[FilterField](() if own is None else own.filters), timedelta(0)
         for field in lacking(spec, own):
             left = since.get(field.path, now) + upkeep.KNOWN_AFTER - now

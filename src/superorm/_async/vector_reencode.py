@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import bson
 from attrs import evolve, frozen
 
-from superorm._async.transaction_room import transaction_room
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import LEASE, AsyncVectorModels
+from superorm._async.vector_reencode_limits import check_limits
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
@@ -40,8 +40,6 @@ _STAGED = "_superorm_encoded"
 """Vectors that wait until all are there: ``{_id: {i: index, k: key}, m: model, v: version, h: hash, d: [vector]}``,
 where the hash is that of the source."""
 _BATCH = 1_000
-_OVERHEAD = 200
-"""Bytes that the change of a document takes beside those of its vector."""
 _INSIDE = 100
 """So many sources that changed in the meantime are encoded within the transaction; of more a new attempt is made."""
 _ATTEMPTS = 10
@@ -122,18 +120,10 @@ class AsyncReencoding:
         await self._backend.write(Delete(_STAGED, [{"_id.i": self._spec.name}]))
 
     async def _check_room(self) -> None:
-        """Raise `BackendError` where the server cannot put all vectors in place in one transaction."""
+        """Raise `BackendError` where the server cannot put all vectors in place in one transaction, or not in time."""
         filters = [field.mapping.type_filter() for field, _ in self._fields]
         counts = [(await self._backend.read(Count(self._spec.collection, one)))[0]["n"] for one in filters]
-        needed, room = sum(counts) * (4 * self._spec.dim + _OVERHEAD), await transaction_room(self._backend)
-        if room is not None and needed > room:
-            raise BackendError(
-                f"{self._spec.name}: the vectors of {sum(counts)} documents take {needed >> 20} MiB, and the server "
-                f"holds about {room >> 20} MiB of what one transaction changes, a tenth of its cache "
-                "(storage.wiredTiger.engineConfig.cacheSizeGB): nothing is encoded; give it a cache of "
-                f"{(10 * needed >> 30) + 1} GiB for as long as this takes, or put the vectors of the new model "
-                "into a field of another name"
-            )
+        await check_limits(self._backend, self._spec, sum(counts), _STAGED)
 
     async def _documents(self, session: AsyncClientSession | None = None) -> AsyncGenerator[_Batch]:
         """Keys and sources, in batches, with the field that is computed from them."""

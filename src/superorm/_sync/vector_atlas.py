@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +36,7 @@ from superorm.vectors.atlas_stages import (
 from superorm.vectors.errors import VersionLost
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.push_down import PushDown
-from superorm.vectors.records import Look, Need, batch
+from superorm.vectors.records import Coming, Look, Need, batch
 from superorm.vectors.request import SearchRequest
 from superorm.vectors.rows import Nearest
 from superorm.vectors.scores import exact_distances
@@ -204,9 +203,7 @@ class AtlasCopies(Unhanded):
         """Have every program record changes of the fields to filter by, also those whose classes do not name them."""
         state = self.records.look(spec.name, _ENGINE).state
         if state is not None and not state.recorded.issuperset(field.path for field in spec.filter_fields):
-            named = {"coming.filters": {"$each": [field.as_document() for field in spec.filter_fields]}}
-            update = {"$set": {"coming.at": datetime.now(UTC)}, "$addToSet": named}
-            self.records.update_state(spec.name, _ENGINE, update)
+            self.records.update_state(spec.name, _ENGINE, Coming.announcing(spec.filter_fields))
 
     def view(
         self, spec: VectorSpec, session: ClientSession | None, *, outside: bool, look: Look | None = None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
@@ -20,6 +20,7 @@ from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
+from superorm._sync.vector_server_indexes import ServerIndexes
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
@@ -75,6 +76,7 @@ class VectorIndexes:
         self._engine = engine
         self._kind = engine.kind
         self._lists = MatchingLists(self.copies)
+        self._served = ServerIndexes(backend)
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
         """The paths that the indexes used here hold, by what any class names."""
@@ -232,6 +234,9 @@ class VectorIndexes:
         Without transactions, state and records are read again at the end, and all is repeated when they changed:
         `finish` must only read.
         """
+        spec, index = request.spec, request.index
+        if index is not None and self.copies.resident(spec) is None and not self._served.has(spec.collection, index):
+            request = evolve(request, index=None)  # where it is declared only, the server would read all documents
         if session is not None:
             return self._settle(request, finish, False, session)
         self.ensure(request.spec)

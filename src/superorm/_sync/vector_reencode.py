@@ -15,9 +15,9 @@ from attrs import evolve, frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
-from superorm._sync.transaction_room import transaction_room
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import LEASE, VectorModels
+from superorm._sync.vector_reencode_limits import check_limits
 from superorm.backends.errors import has_error_label
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import value_at
@@ -41,8 +41,6 @@ _STAGED = "_superorm_encoded"
 """Vectors that wait until all are there: ``{_id: {i: index, k: key}, m: model, v: version, h: hash, d: [vector]}``,
 where the hash is that of the source."""
 _BATCH = 1_000
-_OVERHEAD = 200
-"""Bytes that the change of a document takes beside those of its vector."""
 _INSIDE = 100
 """So many sources that changed in the meantime are encoded within the transaction; of more a new attempt is made."""
 _ATTEMPTS = 10
@@ -121,18 +119,10 @@ class Reencoding:
         self._backend.write(Delete(_STAGED, [{"_id.i": self._spec.name}]))
 
     def _check_room(self) -> None:
-        """Raise `BackendError` where the server cannot put all vectors in place in one transaction."""
+        """Raise `BackendError` where the server cannot put all vectors in place in one transaction, or not in time."""
         filters = [field.mapping.type_filter() for field, _ in self._fields]
         counts = [self._backend.read(Count(self._spec.collection, one))[0]["n"] for one in filters]
-        needed, room = sum(counts) * (4 * self._spec.dim + _OVERHEAD), transaction_room(self._backend)
-        if room is not None and needed > room:
-            raise BackendError(
-                f"{self._spec.name}: the vectors of {sum(counts)} documents take {needed >> 20} MiB, and the server "
-                f"holds about {room >> 20} MiB of what one transaction changes, a tenth of its cache "
-                "(storage.wiredTiger.engineConfig.cacheSizeGB): nothing is encoded; give it a cache of "
-                f"{(10 * needed >> 30) + 1} GiB for as long as this takes, or put the vectors of the new model "
-                "into a field of another name"
-            )
+        check_limits(self._backend, self._spec, sum(counts), _STAGED)
 
     def _documents(self, session: ClientSession | None = None) -> Generator[_Batch]:
         """Keys and sources, in batches, with the field that is computed from them."""

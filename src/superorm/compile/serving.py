@@ -25,7 +25,7 @@ _known: WeakKeyDictionary[ClassMap, tuple[tuple[str, ...], ...]] = WeakKeyDictio
 def serving_index(mapping: ClassMap, filter: Mapping[str, Any]) -> str | None:
     """The fields of the index, declared by the class or those above it, that serves the filter; None: none does.
 
-    What is declared is not asked of the server. Raises `MappingError` as `declared_indexes` does.
+    Whether the server has it is not asked here. Raises `MappingError` as `declared_indexes` does.
     """
     indexes = _known.get(mapping)
     if indexes is None:

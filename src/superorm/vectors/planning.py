@@ -162,7 +162,7 @@ def _passed(known: Known) -> ListMatches | ListRows | Rank:
         return ListRows(min(FEW, FEW_READ))
     if known.listed:
         why = f"{rows} rows of {known.engine} pass the filter, so few that the vectors of their documents are ranked"
-        return Rank("gather", limit, f"{why}; no declared index of the server's serves the filter")
+        return Rank("gather", limit, f"{why}; the server has no declared index that serves the filter")
     why = f"more than {rows} rows pass the filter, which {known.engine} mirrors, so it looks among them only"
     return Rank("push-down", limit, why, last=True)
 

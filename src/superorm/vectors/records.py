@@ -74,6 +74,7 @@ class Made:
     n: int
     """By which publication."""
     at: datetime
+    """By the server's clock once it is recorded, as programs compare each other's times."""
     index: IndexSpec | None
     filters: tuple[FilterField, ...] = ()
     """The fields that it mirrors, in the order of its columns."""
@@ -84,10 +85,17 @@ class Made:
         spec = None if index is None else IndexSpec(index["kind"], index["parameters"])
         return cls(document["n"], document["at"], spec, _fields(document.get("filters")))
 
-    def as_document(self) -> dict[str, Any]:
-        index = self.index
+    def publishing(self, coming: Coming | None) -> dict[str, dict[str, Any]]:
+        """The change of the state that records it, at the server's time; what it mirrors is not `coming` any more."""
+        index, filters = self.index, [field.as_document() for field in self.filters]
         stored = None if index is None else {"kind": index.kind, "parameters": dict(index.parameters)}
-        return {"n": self.n, "at": self.at, "index": stored, "filters": [field.as_document() for field in self.filters]}
+        change: dict[str, dict[str, Any]] = {
+            "$set": {"made.n": self.n, "made.index": stored, "made.filters": filters},
+            "$currentDate": {"made.at": True},
+        }
+        if coming is not None:
+            change["$pull"] = {"coming.filters": {"path": {"$in": [field.path for field in self.filters]}}}
+        return change
 
 
 @frozen
@@ -95,15 +103,18 @@ class Coming:
     """Fields that a table is to mirror as soon as every program knows it, and records their changes."""
 
     at: datetime
-    """Since when that is announced."""
+    """Since when that is announced, by the server's clock."""
     filters: tuple[FilterField, ...]
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Coming:
         return cls(document["at"], _fields(document["filters"]))
 
-    def as_document(self) -> dict[str, Any]:
-        return {"at": self.at, "filters": [field.as_document() for field in self.filters]}
+    @staticmethod
+    def announcing(fields: Iterable[FilterField]) -> dict[str, dict[str, Any]]:
+        """The change of the state that announces these fields, with others that are, at the server's time."""
+        named = {"$each": [field.as_document() for field in fields]}
+        return {"$currentDate": {"coming.at": True}, "$addToSet": {"coming.filters": named}}
 
 
 @frozen

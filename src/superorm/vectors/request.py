@@ -44,7 +44,7 @@ class SearchRequest:
     num_candidates: int | None = None
     """How many neighbours an engine that asks for their number looks at; None: chosen by `k`."""
     index: str | None = None
-    """The fields of the data backend's index that finds what the filter matches; None: none is known to."""
+    """The fields of the index that finds what the filter matches, taken where the data backend has it; None: none."""
 
     def __attrs_post_init__(self) -> None:
         name, dim = self.spec.name, self.spec.dim

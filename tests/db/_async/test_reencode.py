@@ -34,8 +34,9 @@ from superorm import (
     update,
     vector,
 )
-from superorm._async import vector_models, vector_reencode
-from superorm._async.transaction_room import transaction_room
+from superorm._async import transaction_room as transaction_room_module
+from superorm._async import vector_models, vector_reencode, vector_reencode_limits
+from superorm._async.transaction_room import transaction_lifetime, transaction_room, writing_seconds
 from superorm._async.vector_reencode import AsyncReencoding
 from superorm._io import aio
 from superorm.backends.errors import has_error_label
@@ -320,15 +321,72 @@ async def test_vectors_that_one_transaction_cannot_hold(
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         cache = client.admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"]
     texts = await fill(db)
-    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11)
+    monkeypatch.setattr(vector_reencode_limits, "_OVERHEAD", cache // 10 // 11)
     with pytest.raises(BackendError, match=rf"reencode_birds\.vec.* 11 documents .* {cache // 10 >> 20} MiB"):
         await db.rebuild(Bird.vec, reencode=True)
     assert [] == Second.texts
     assert rows(texts, first) == await stored(db)
     assert nearest(texts, first) == await search(db)
-    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
+    monkeypatch.setattr(vector_reencode_limits, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
     await db.rebuild(Bird.vec, reencode=True)
     assert rows(texts, second) == await stored(db)
+
+
+async def test_vectors_that_take_too_long(
+    db: AsyncDB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused before any is encoded, with the server's limit, where even their mere writing takes longer."""
+    if not real:
+        return
+    backend: Any = db.parts.data_backend
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        parameter = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+        assert parameter["transactionLifetimeLimitSeconds"] == await transaction_lifetime(backend)
+        texts = await fill(db)
+        taken = [5.0, 4.0, 6.0] * 2
+        monkeypatch.setattr(transaction_room_module, "_TRIAL", 11)
+        monkeypatch.setattr(transaction_room_module, "time", Steps(taken))
+        for limit, refused in ((3.9, True), (4.1, False)):
+
+            async def lifetime(backend: Any, limit: float = limit) -> float:
+                return limit
+
+            monkeypatch.setattr(vector_reencode_limits, "transaction_lifetime", lifetime)
+            if refused:
+                with pytest.raises(BackendError, match=r"11 documents take more than 4 seconds .* after 4 \(trans"):
+                    await db.rebuild(Bird.vec, reencode=True)
+                assert [] == Second.texts
+                assert [] == list(client[backend.name]["_superorm_encoded"].find())
+                assert rows(texts, first) == await stored(db)
+        await db.rebuild(Bird.vec, reencode=True)
+    assert [] == taken
+    assert rows(texts, second) == await stored(db)
+
+
+async def test_how_long_writing_takes(db: AsyncDB, real: bool) -> None:
+    """In proportion to the documents, and nothing of the trial stays."""
+    if not real:
+        return
+    backend: Any = db.parts.data_backend
+    await backend.create_collection("reencode_trials")
+    assert 0 == await writing_seconds(backend, "reencode_trials", 999, 100)
+    start = time.monotonic()
+    seconds = await writing_seconds(backend, "reencode_trials", 5_000, 100)
+    assert 0 < seconds < 5 * (time.monotonic() - start)
+    assert [] == await backend.read(Find("reencode_trials"))
+
+
+class Steps:
+    """A clock on which every second look comes after the next of these seconds."""
+
+    def __init__(self, taken: list[float]) -> None:
+        self.taken, self.now, self.began = taken, 0.0, False
+
+    def monotonic(self) -> float:
+        self.began = not self.began
+        if not self.began:
+            self.now += self.taken.pop(0)
+        return self.now
 
 
 class Refuses:
@@ -353,6 +411,7 @@ async def test_a_server_that_does_not_say_how_much_it_holds(code: int) -> None:
     """Nothing is known of its room then, and so nothing refused."""
     backend: Any = Refuses(code)
     assert await transaction_room(backend) is None
+    assert await transaction_lifetime(backend) is None
 
 
 async def test_a_session_that_computed_by_the_old_version(

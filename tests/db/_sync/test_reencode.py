@@ -36,8 +36,9 @@ from superorm import (
     vector,
 )
 from superorm._io import sio
-from superorm._sync import vector_models, vector_reencode
-from superorm._sync.transaction_room import transaction_room
+from superorm._sync import transaction_room as transaction_room_module
+from superorm._sync import vector_models, vector_reencode, vector_reencode_limits
+from superorm._sync.transaction_room import transaction_lifetime, transaction_room, writing_seconds
 from superorm._sync.vector_reencode import Reencoding
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
@@ -317,15 +318,70 @@ def test_vectors_that_one_transaction_cannot_hold(
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         cache = client.admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"]
     texts = fill(db)
-    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11)
+    monkeypatch.setattr(vector_reencode_limits, "_OVERHEAD", cache // 10 // 11)
     with pytest.raises(BackendError, match=rf"reencode_birds\.vec.* 11 documents .* {cache // 10 >> 20} MiB"):
         db.rebuild(Bird.vec, reencode=True)
     assert [] == Second.texts
     assert rows(texts, first) == stored(db)
     assert nearest(texts, first) == search(db)
-    monkeypatch.setattr(vector_reencode, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
+    monkeypatch.setattr(vector_reencode_limits, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
     db.rebuild(Bird.vec, reencode=True)
     assert rows(texts, second) == stored(db)
+
+
+def test_vectors_that_take_too_long(db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused before any is encoded, with the server's limit, where even their mere writing takes longer."""
+    if not real:
+        return
+    backend: Any = db.parts.data_backend
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        parameter = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+        assert parameter["transactionLifetimeLimitSeconds"] == transaction_lifetime(backend)
+        texts = fill(db)
+        taken = [5.0, 4.0, 6.0] * 2
+        monkeypatch.setattr(transaction_room_module, "_TRIAL", 11)
+        monkeypatch.setattr(transaction_room_module, "time", Steps(taken))
+        for limit, refused in ((3.9, True), (4.1, False)):
+
+            def lifetime(backend: Any, limit: float = limit) -> float:
+                return limit
+
+            monkeypatch.setattr(vector_reencode_limits, "transaction_lifetime", lifetime)
+            if refused:
+                with pytest.raises(BackendError, match=r"11 documents take more than 4 seconds .* after 4 \(trans"):
+                    db.rebuild(Bird.vec, reencode=True)
+                assert [] == Second.texts
+                assert [] == list(client[backend.name]["_superorm_encoded"].find())
+                assert rows(texts, first) == stored(db)
+        db.rebuild(Bird.vec, reencode=True)
+    assert [] == taken
+    assert rows(texts, second) == stored(db)
+
+
+def test_how_long_writing_takes(db: DB, real: bool) -> None:
+    """In proportion to the documents, and nothing of the trial stays."""
+    if not real:
+        return
+    backend: Any = db.parts.data_backend
+    backend.create_collection("reencode_trials")
+    assert 0 == writing_seconds(backend, "reencode_trials", 999, 100)
+    start = time.monotonic()
+    seconds = writing_seconds(backend, "reencode_trials", 5_000, 100)
+    assert 0 < seconds < 5 * (time.monotonic() - start)
+    assert [] == backend.read(Find("reencode_trials"))
+
+
+class Steps:
+    """A clock on which every second look comes after the next of these seconds."""
+
+    def __init__(self, taken: list[float]) -> None:
+        self.taken, self.now, self.began = taken, 0.0, False
+
+    def monotonic(self) -> float:
+        self.began = not self.began
+        if not self.began:
+            self.now += self.taken.pop(0)
+        return self.now
 
 
 class Refuses:
@@ -350,6 +406,7 @@ def test_a_server_that_does_not_say_how_much_it_holds(code: int) -> None:
     """Nothing is known of its room then, and so nothing refused."""
     backend: Any = Refuses(code)
     assert transaction_room(backend) is None
+    assert transaction_lifetime(backend) is None
 
 
 def test_a_session_that_computed_by_the_old_version(

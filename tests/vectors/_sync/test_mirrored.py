@@ -15,8 +15,9 @@ import pytest
 from attrs import evolve
 
 from superorm._io import sio
-from superorm._sync import vector_indexes
+from superorm._sync import vector_builds, vector_indexes, vector_memory, vector_records, vector_server_indexes
 from superorm.codec.keys import encode_key
+from superorm.compile.plan import Aggregate, Find
 from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import planning, upkeep
@@ -201,6 +202,44 @@ def test_an_index_of_the_server(scanned: World, monkeypatch: pytest.MonkeyPatch,
             assert "by the index on r" in how.why
 
 
+def test_an_index_that_is_not_there(scanned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is only declared, was dropped, or leaves documents out, is none that the server reads by."""
+    monkeypatch.setattr(planning, "FEW", 40)
+    monkeypatch.setattr(vector_server_indexes, "_LATE", 0.0)
+    things = scanned.plain.things
+
+    def examined() -> int:
+        """How many documents the server reads for the most costly read, as its own plans say."""
+        hits = scanned.agrees(vector(0), 10, filter={"r": {"$gte": 0, "$lt": 20}}, index="r")
+        assert ("by the index on r" in hits.explanation.why) == ("r_1" in things.index_information())
+        found = 0
+        for read in hits.explanation.reads:
+            if isinstance(read, Find):
+                command: dict[str, Any] = {"find": "things", "filter": read.filter, "limit": read.limit}
+            else:
+                assert isinstance(read, Aggregate)
+                command = {"aggregate": "things", "pipeline": read.pipeline, "cursor": {}}
+            plan = things.database.command({"explain": command, "verbosity": "executionStats"})
+            stats = (
+                plan["executionStats"] if "executionStats" in plan else plan["stages"][0]["$cursor"]["executionStats"]
+            )
+            found = max(found, stats["totalDocsExamined"])
+        return found
+
+    matching = things.count_documents({"r": {"$gte": 0, "$lt": 20}})
+    assert 10 < matching <= 40
+    most = matching + 10
+    assert examined() <= most
+    things.create_index([("r", 1)])
+    assert examined() <= most
+    things.drop_index("r_1")
+    assert examined() <= most
+    for options in ({"sparse": True}, {"partialFilterExpression": {"r": {"$gt": 5}}}, {"collation": {"locale": "de"}}):
+        things.create_index([("r", 1)], name="odd", **options)
+        assert examined() <= most
+        things.drop_index("odd")
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("pair", ["lancescan-mongod", "lancescan-mongomock"])
@@ -341,6 +380,7 @@ def test_fields_that_are_named_later(make_world: Callable[[str], World], monkeyp
     assert announced == state["coming"]["at"]
     assert table != state["table"]
     assert {"r", "w", "c.x"} == {field["path"] for field in state["made"]["filters"]}
+    assert [] == state["coming"]["filters"]
     assert not copies.due(other.spec)
     hits = other.agrees(vector(0), 10, filter=filter)
     assert "push-down" == hits.explanation.strategy
@@ -350,6 +390,63 @@ def test_fields_that_are_named_later(make_world: Callable[[str], World], monkeyp
     hits = world.agrees(vector(0), 10, filter=filter)
     assert ("over-fetch", None) == (hits.explanation.strategy, hits.explanation.pushed)
     assert [] == other.indexes.check(other.spec)
+
+
+@pytest.fixture
+def skewed(monkeypatch: pytest.MonkeyPatch) -> type[datetime]:
+    """A client's clock, of an hour ago where its class attribute does not say otherwise."""
+
+    class Skewed(datetime):
+        by = timedelta(hours=-1)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + cls.by
+
+    for module in (vector_builds, vector_memory, vector_records):
+        monkeypatch.setattr(module, "datetime", Skewed)
+    return Skewed
+
+
+@pytest.mark.parametrize("kind", ["lancescan-mongod", "memory-mongod"])
+def test_clocks_that_are_wrong(
+    kind: str, make_world: Callable[[str], World], skewed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An announcement waits by the server's clock, however wrong those of who makes it and who looks at it are."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
+    world = filled(make_world(kind), SPEC)
+    other = unkept(make_world(kind))
+    other.spec = MIRRORING
+    other.indexes.ensure(other.spec)
+    for hours in (-1, 1, 0, 2):
+        skewed.by = timedelta(hours=hours)
+        left = other.indexes.copies.keep(other.spec, lambda: True)
+        assert left is not None
+        assert 90 < left <= 100
+    assert ROWS == len(world.agrees(vector(0), ROWS))
+    assert abs(datetime.now(UTC) - state_of(world)["coming"]["at"].replace(tzinfo=UTC)) < timedelta(seconds=60)
+    skewed.by = timedelta(hours=-1)
+    other.indexes.rebuild(other.spec)  # at once, which the machines that follow have to know
+    state = state_of(world)
+    assert abs(datetime.now(UTC) - state["made"]["at"].replace(tzinfo=UTC)) < timedelta(seconds=60)
+    assert [] == state["coming"]["filters"]
+    assert [] == other.indexes.check(other.spec)
+
+
+def test_what_is_rebuilt_without_fields_forgets_them(
+    make_world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a table does not mirror a field any more, its changes are not recorded, however it was announced before."""
+    monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+    world = unkept(make_world("lancescan-mongod"))
+    world.indexes.ensure(SPEC)
+    world.spec = MIRRORING
+    world.indexes.copies.keep(world.spec, lambda: True)
+    assert {"r", "w", "c.x"} == {field["path"] for field in state_of(world)["made"]["filters"]}
+    world.spec = evolve(SPEC, filter_fields=(FilterField("r", "int"),))
+    world.indexes.rebuild(world.spec)
+    found = make_world("lancescan-mongod").indexes.others(["things"], [SPEC])
+    assert [MirroredPath("things", "r", SPEC.name)] == found["things"]
 
 
 def test_another_field_and_another_kind(scanned: World) -> None:

@@ -429,7 +429,6 @@ def test_which_index() -> None:
     assert hnsw == index_for(spec, table(index=hnsw), 30_000, 1 << 40)
     assert hnsw == index_for(spec, table(index=hnsw), 10, 0)
     assert index_for(evolve(spec, index=IndexSpec("flat")), table(index=hnsw), 30_000, 0) is None
-    assert Made(1, NOW, hnsw) == Made.of(Made(1, NOW, hnsw).as_document())
 
 
 def test_when() -> None:
