@@ -195,10 +195,10 @@ def test_what_the_engine_says_of_the_filter() -> None:
 
 
 def test_an_index_of_the_server() -> None:
-    """Where one finds all that the filter matches, the server lists it, if it is few; the engine lists nothing."""
+    """Where one finds all that the filter matches, the server counts it by that; nobody lists it."""
     known = Known("lancedb", 10, True, None, pushed=True, index="year, genre")
-    assert ListMatches(FEW_READ) == plan(known)
-    few = plan(evolve(known, matched=312, listed=True))
+    assert CountMatches(FEW_READ) == plan(known)
+    few = plan(evolve(known, matched=312))
     many = plan(evolve(known, matched=FEW_READ, more=True))
     assert isinstance(few, Rank)
     assert isinstance(many, Rank)

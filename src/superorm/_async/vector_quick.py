@@ -82,7 +82,7 @@ async def quick_search(
         if not copy.fields or all(encode_key(document["_id"]) in ranking.documents for document in changed):
             await aio.in_thread(copy.install, forward, look, spec, changed)
     near = nearest.within(ranking.bound(nearest.tolerance))
-    await ranking.rank({key: decode_key(key) for key in near}, hits=len(near))
+    await ranking.rank({key: decode_key(key) for key in near if key not in ranking.asked}, hits=len(near))
     if not nearest.complete and len(near) == len(nearest.keys):
         return None, look
     explanation = Explanation(

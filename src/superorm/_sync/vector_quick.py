@@ -83,7 +83,7 @@ def quick_search(
         if not copy.fields or all(encode_key(document["_id"]) in ranking.documents for document in changed):
             sio.in_thread(copy.install, forward, look, spec, changed)
     near = nearest.within(ranking.bound(nearest.tolerance))
-    ranking.rank({key: decode_key(key) for key in near}, hits=len(near))
+    ranking.rank({key: decode_key(key) for key in near if key not in ranking.asked}, hits=len(near))
     if not nearest.complete and len(near) == len(nearest.keys):
         return None, look
     explanation = Explanation(

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from superorm.codec.keys import encode_key, sort_key
-from superorm.codec.vectors import decode_rows, value_at
+from superorm.codec.vectors import decode_rows, value_at, values_at
 from superorm.compile.plan import Aggregate, Count, Find, Read
 from superorm.vectors.atlas_stages import similarity_stages
 from superorm.vectors.one_read import Together, whole_if_small
@@ -85,7 +88,7 @@ class Ranking:
             elif sure or self._session is None:
                 documents, large = self._read(self._find(part, self._shown)), []
             else:
-                found = Together().add(self._read(self._small(part)))
+                found = self._small(self._matching(part))
                 documents, large = found.documents, found.large
             self.take(documents, large)
             read += [*documents, *large]
@@ -99,16 +102,20 @@ class Ranking:
         self.asked.update(keys)
         self._take(keys, read)
 
-    def rank_all(self) -> None:
-        """Rank all documents that match, of which only the k nearest are kept."""
+    def rank_all(self, *, hits: int | None = None) -> None:
+        """Rank all documents that match, of which only the k nearest are kept; about so many may be `hits`."""
         request = self._request
         self.ranked.clear()
         self.read = 0
+        if hits is not None and hits <= MOST_WHOLE and self._session is not None:
+            found = self._small(self._filter)
+            self.take(found.documents, found.large)
+            return
         plan = Find(request.spec.collection, self._filter, {request.spec.path: 1})
         self.reads.append(plan)
         with closing(self._backend.stream(plan, session=self._session)) as batches:
             for documents in batches:
-                self._take([encode_key(document["_id"]) for document in documents], documents)
+                self._take_nearest(documents)
                 if len(self.ranked) > 4 * request.k + 1000:
                     self.ranked = dict(self._best())
 
@@ -159,10 +166,11 @@ class Ranking:
     def _find(self, ids: Sequence[Any], shown: Mapping[str, Any] | None) -> Find:
         return Find(self._request.spec.collection, self._matching(ids), shown)
 
-    def _small(self, ids: Sequence[Any]) -> Aggregate:
-        """A read of the documents whole, or as the projection shows them, but of large ones only of their vectors."""
+    def _small(self, filter: Mapping[str, Any]) -> Together:
+        """Read documents whole, or as the projection shows them, but of large ones only their vectors."""
         spec, shown = self._request.spec, [{"$project": self._shown}] if self._shown else []
-        return Aggregate(spec.collection, [{"$match": self._matching(ids)}, *shown, whole_if_small(spec.path)])
+        stages: list[dict[str, Any]] = [{"$match": filter}, *shown, whole_if_small(spec.path)]
+        return Together().add(self._read(Aggregate(spec.collection, stages)))
 
     def _matching(self, ids: Sequence[Any]) -> dict[str, Any]:
         chosen: dict[str, Any] = {"_id": {"$in": ids}}
@@ -170,19 +178,37 @@ class Ranking:
 
     def _take(self, keys: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
         """Rank documents of these keys by their own vectors; those without one are left out."""
-        self.read += len(documents)
-        spec = self._request.spec
-        rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
-        distances: list[float] = exact_distances(rows, self._request.query, spec.metric).tolist()
-        for position, distance in zip(positions, distances, strict=True):
+        positions, distances = self._distances(documents)
+        for position, distance in zip(positions, distances.tolist(), strict=True):
             key = keys[position]
             if not math.isnan(distance) and key != self._leave_out:
                 self.ranked[key] = distance, documents[position]["_id"]
 
+    def _take_nearest(self, documents: Sequence[Mapping[str, Any]]) -> None:
+        """The same of those documents only that are near enough to be among the k nearest."""
+        positions, distances = self._distances(documents)
+        k, farthest = self._request.k, math.inf
+        if k < len(distances):
+            farthest = np.partition(np.nan_to_num(distances, nan=math.inf), k)[k]  # one more, as one may be left out
+        for number in np.flatnonzero(distances <= farthest).tolist():
+            id = documents[positions[number]]["_id"]
+            if (key := encode_key(id)) != self._leave_out:
+                self.ranked[key] = float(distances[number]), id
+
+    def _distances(self, documents: Sequence[Mapping[str, Any]]) -> tuple[Sequence[int], NDArray[np.float64]]:
+        """The positions of those documents that have a vector, and the distance of each, NaN where it has none."""
+        self.read += len(documents)
+        spec = self._request.spec
+        rows, positions = decode_rows(values_at(documents, spec.path), spec.dim)
+        return positions, exact_distances(rows, self._request.query, spec.metric)
+
     def _best(self) -> list[tuple[str, tuple[float, Any]]]:
         """The k nearest, ties by ``_id``."""
-        order = sorted(self.ranked.items(), key=lambda item: (item[1][0], sort_key(item[1][1])))
-        return order[: self._request.k]
+        k, ranked = self._request.k, [*self.ranked.items()]
+        if len(ranked) > k:
+            farthest = sorted(distance for _, (distance, _) in ranked)[k - 1]
+            ranked = [one for one in ranked if one[1][0] <= farthest]
+        return sorted(ranked, key=lambda item: (item[1][0], sort_key(item[1][1])))[:k]
 
 
 def _with_vector(projection: Mapping[str, Any] | None, path: str) -> tuple[dict[str, Any] | None, str | None]:

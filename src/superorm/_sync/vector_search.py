@@ -125,9 +125,9 @@ class VectorSearch:
 
     def _rank(self, step: Rank) -> bool | None:
         """Rank all rows, or those of the documents that match; None where the engine cannot tell."""
-        listed = self._known.listed
-        if listed and self._known.index is not None and len(self._matching) > MOST_WHOLE:
-            self._ranking.rank_all()  # by the index again, rather than by so many keys
+        listed, matched = self._known.listed, self._known.matched or 0
+        if step.strategy == "gather" and self._known.index is not None and (not listed or matched > MOST_WHOLE):
+            self._ranking.rank_all(hits=matched)  # by the index, rather than by so many keys
             return True
         if listed and (self._known.held is None or len(self._matching) <= len(self._ranking.asked)):
             matching = {encode_key(id): id for id in self._matching}

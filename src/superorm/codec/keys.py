@@ -40,6 +40,10 @@ def encode_key(value: Any) -> str:
 def decode_key(key: str) -> Any:
     """A value that the server holds equal to the one that was encoded."""
     raw = bytes.fromhex(key)
+    if raw[0] == 0x12:
+        return int.from_bytes(raw[1:], "little", signed=True)
+    if raw[0] == 0x07:
+        return ObjectId(raw[1:])
     data = raw[:1] + b"\0" + raw[1:] + b"\0"
     return _decode(struct.pack("<i", len(data) + 4) + data, codec_options=BSON_OPTIONS)[""]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from superorm.schema.vector_binary import FLOAT32, NATIVE, STORED, SUBTYPE, Vector, decode_vector, encode_vector
 
-__all__ = ["Matrix", "Vector", "as_float32", "decode_rows", "decode_vector", "encode_vector", "value_at"]
+__all__ = ["Matrix", "Vector", "as_float32", "decode_rows", "decode_vector", "encode_vector", "value_at", "values_at"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 """Rows of float32, shape (n, dim)."""
@@ -25,6 +25,13 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
             return None
         value = cast("Mapping[str, Any]", value).get(name)
     return value
+
+
+def values_at(documents: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
+    """The value of each document at a dotted path; None where it is missing."""
+    if "." in path:
+        return [value_at(document, path) for document in documents]
+    return [document.get(path) for document in documents]
 
 
 def as_float32(numbers: Any) -> NDArray[np.float32] | None:

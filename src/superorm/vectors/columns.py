@@ -57,7 +57,8 @@ class Columns:
         """Which of the first `used` rows pass a condition: (used,). Those that are odd in one of its fields do."""
         passing = self._mask(condition, used)
         for number in fields_of(condition):
-            passing |= self._columns[number].odd[:used]
+            if (column := self._columns[number]).any_odd:
+                passing |= column.odd[:used]
         return passing
 
     def _mask(self, condition: Condition, used: int) -> Mask:
@@ -84,6 +85,8 @@ class _Column:
         self._values: NDArray[Any] = np.zeros(0, kind)
         self.null: Mask = np.zeros(0, np.bool_)
         self.odd: Mask = np.zeros(0, np.bool_)
+        self.any_null = self.any_odd = False
+        """Whether a row ever was."""
 
     def reserve(self, size: int) -> None:
         more = size - len(self.null)
@@ -93,8 +96,9 @@ class _Column:
             self.odd = np.concatenate([self.odd, np.zeros(more, np.bool_)])
 
     def put(self, slots: NDArray[np.intp], values: Sequence[Any], odd: Sequence[bool]) -> None:
-        self.null[slots] = [held is None for held in values]
+        self.null[slots] = null = [held is None for held in values]
         self.odd[slots] = odd
+        self.any_null, self.any_odd = self.any_null or any(null), self.any_odd or any(odd)
         self._values[slots] = self._held(values)
 
     def get(self, slot: int) -> tuple[Any, bool]:
@@ -102,8 +106,11 @@ class _Column:
 
     def compare(self, sign: Callable[[Any, Any], Any], given: Any, used: int) -> Mask:
         """The rows whose value compares so with the given one."""
-        passing: Mask = sign(self._values[:used], given) & ~self.null[:used]
-        return passing
+        return self._there(sign(self._values[:used], given))
+
+    def _there(self, passing: Mask) -> Mask:
+        """Those of the first rows that pass and are not null."""
+        return passing & ~self.null[: len(passing)] if self.any_null else passing
 
     def among(self, given: Sequence[Any], used: int) -> Mask:
         """The rows whose value is one of the given ones; anything for null."""
@@ -135,10 +142,9 @@ class _Texts(_Column):
 
     def compare(self, sign: Callable[[Any, Any], Any], given: Any, used: int) -> Mask:
         if sign is operator.eq:
-            return self.among([given], used) & ~self.null[:used]
+            return self._there(self.among([given], used))
         of_each = np.array([sign(text, given) for text in self._texts] or [False], np.bool_)
-        passing: Mask = of_each[self._values[:used]] & ~self.null[:used]
-        return passing
+        return self._there(of_each[self._values[:used]])
 
     def _forget_unused(self) -> None:
         """Number anew the texts that rows have, or had that are free."""

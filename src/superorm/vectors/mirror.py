@@ -17,7 +17,7 @@ from attrs import frozen
 from bson import DatetimeMS, ObjectId
 
 from superorm.codec.keys import encode_key
-from superorm.codec.vectors import Matrix, decode_rows, value_at
+from superorm.codec.vectors import Matrix, decode_rows, values_at
 from superorm.expr.narrow import is_list
 from superorm.schema.vector_spec import FilterField, FilterKind, VectorSpec
 from superorm.vectors.scores import longest, prepare
@@ -59,7 +59,7 @@ def table_rows(
     spec: VectorSpec, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField] = ()
 ) -> TableRows:
     """The rows of those documents whose vectors can be ranked."""
-    rows, positions = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
+    rows, positions = decode_rows(values_at(documents, spec.path), spec.dim)
     rows, usable = prepare(rows, spec.metric)
     kept = [documents[position] for position, use in zip(positions, usable, strict=True) if use]
     rows = rows[usable]

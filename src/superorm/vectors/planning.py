@@ -9,7 +9,7 @@ unless they are so many more than the rows, as those without a vector may be, th
 
 An engine that mirrors fields of the documents looks only among the rows that pass what the filter says of these.
 Where that is all of the filter, it also tells which rows are few, whatever indexes the server has,
-unless one of them is known to find the same: the server lists few keys by it sooner than an engine looks through rows.
+unless one of them is known to find the same: the server counts them by it sooner than an engine looks through rows.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def plan(known: Known) -> Step:
     return Rank("over-fetch", max(limit, k + _SLACK), why, last=True)
 
 
-def _passed(known: Known) -> ListMatches | ListRows | Rank:
+def _passed(known: Known) -> CountMatches | ListRows | Rank:
     """Where the engine can say all of the filter."""
     limit, rows = known.k + _SLACK, known.passing
     if known.held is not None:
@@ -167,12 +167,12 @@ def _passed(known: Known) -> ListMatches | ListRows | Rank:
     return Rank("push-down", limit, why, last=True)
 
 
-def _indexed(known: Known, index: str) -> ListMatches | Rank:
-    """Where the server has an index for all of it too: few keys are listed by that at once."""
+def _indexed(known: Known, index: str) -> CountMatches | Rank:
+    """Where the server has an index for all of it too, by which it counts without reading documents."""
     limit, matched = known.k + _SLACK, known.matched
     if matched is None:
-        return ListMatches(min(FEW, FEW_READ))
-    if known.listed:
+        return CountMatches(min(FEW, FEW_READ))
+    if not known.more:
         why = f"{matched} documents match by the index on {index}, so few that their own vectors are ranked"
         return Rank("gather", limit, why)
     why = f"more than {matched} documents match by the index on {index}, and {known.engine} mirrors the whole filter"

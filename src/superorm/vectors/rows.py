@@ -239,6 +239,9 @@ class Rows:
 
     def _by_part(self, slots: NDArray[np.intp]) -> Iterator[tuple[_Part, slice]]:
         """The parts that hold rows of these numbers (n,), which ascend, each with where they stand among the n."""
+        if len(self._parts) == 1:
+            yield self._parts[0], slice(0, len(slots))
+            return
         bounds: list[int] = np.searchsorted(slots, [part.start for part in self._parts]).tolist()
         for part, (begin, end) in zip(self._parts, pairwise([*bounds, len(slots)]), strict=True):
             if begin < end:

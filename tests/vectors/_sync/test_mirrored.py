@@ -240,6 +240,24 @@ def test_an_index_that_is_not_there(scanned: World, monkeypatch: pytest.MonkeyPa
         things.drop_index("odd")
 
 
+def test_ties_by_an_index_of_the_server(scanned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those as near as the k-th, the least keys are found; what is left out or cannot be ranked takes no place."""
+    monkeypatch.setattr(planning, "FEW", 200)
+    scanned.backend.create_index("things", [("r", 1)])
+    tied, far, lost = range(0, 60, 2), range(61, 160), range(161, 200)
+    scanned.put({i: vector(0) for i in tied} | {i: -vector(0) for i in far}, r=5_000)
+    scanned.put({i: np.zeros(DIM, np.float32) for i in lost}, r=5_000)
+    scanned.put({200: None}, r=5_000)
+    for k in (1, 29, 30, 31, 129, 140):
+        hits = scanned.agrees(vector(0), k, filter={"r": 5_000}, index="r")
+        how = hits.explanation
+        assert ("gather", 169, False) == (how.strategy, how.matched, how.more)
+        left = scanned.search(vector(0), k, filter={"r": 5_000}, index="r", leave_out=2)
+        assert [key for key in (*tied, *far) if key != 2][:k] == [hit.key for hit in left]
+    few = scanned.agrees(-vector(0), 3, filter={"r": {"$gte": 5_000, "$lt": 5_001}}, index="r")
+    assert [61, 62, 63] == [hit.key for hit in few]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("pair", ["lancescan-mongod", "lancescan-mongomock"])
