@@ -17,7 +17,7 @@ from attrs import evolve
 from superorm._async import vector_builds, vector_indexes, vector_memory, vector_records, vector_server_indexes
 from superorm._io import aio
 from superorm.codec.keys import encode_key
-from superorm.compile.plan import Aggregate, Find
+from superorm.compile.plan import Aggregate, Count, Find
 from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import planning, upkeep
@@ -216,6 +216,8 @@ async def test_an_index_that_is_not_there(scanned: AsyncWorld, monkeypatch: pyte
         for read in hits.explanation.reads:
             if isinstance(read, Find):
                 command: dict[str, Any] = {"find": "things", "filter": read.filter, "limit": read.limit}
+            elif isinstance(read, Count):
+                command = {"count": "things", "query": read.filter, "limit": read.limit}
             else:
                 assert isinstance(read, Aggregate)
                 command = {"aggregate": "things", "pipeline": read.pipeline, "cursor": {}}
