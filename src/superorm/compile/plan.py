@@ -32,7 +32,7 @@ class Aggregate:
     collection: str
     pipeline: Sequence[Mapping[str, Any]]
     batch_size: int = 0
-    """Documents that the first answer holds (0: as many as the server chooses)."""
+    """Documents that the first answer holds (0: where all are read, as many as an answer takes)."""
 
 
 @frozen

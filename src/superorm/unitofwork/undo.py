@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from superorm.codec import documents
 from superorm.schema.document import Document
@@ -94,7 +94,8 @@ class Undo:
         self, mapping: ClassMap, instances: Sequence[Document], snapshots: Sequence[dict[str, Any] | None]
     ) -> None:
         """These objects, which have these snapshots, are now to hold what was written of them."""
-        gone = [cast("Any", one)._superorm_gone for one in instances]
+        objects: Sequence[Any] = instances
+        gone = [one._superorm_gone for one in objects]
         unloaded: list[frozenset[str] | None] = [None] * len(instances)
         if set(map(type, instances)) != {mapping.cls}:  # some are partial
             unloaded = [vars(one).get(UNLOADED) for one in instances]

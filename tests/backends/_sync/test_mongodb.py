@@ -271,6 +271,25 @@ def test_snapshot(backend: MongoDatabackend, client: MongoClient[dict[str, Any]]
     assert [{"_id": 1}, {"_id": 2}] == backend.read(Find("d"))
 
 
+@pytest.mark.parametrize("plan", [Find("c"), Find("c", limit=250), Aggregate("c", [{"$sort": {"_id": 1}}])])
+def test_one_reply(
+    backend: MongoDatabackend, commands: Commands, client: MongoClient[dict[str, Any]], plan: Find | Aggregate
+) -> None:
+    """What fits into one reply of the server is read by one command."""
+    client[backend.name].c.insert_many([{"_id": key} for key in range(300)])
+    commands.sent.clear()
+    found = backend.read(plan)
+    assert [one["_id"] for one in found] == list(range(250 if isinstance(plan, Find) and plan.limit else 300))
+    assert [next(iter(command)) for command in commands.sent] == [type(plan).__name__.lower()]
+
+
+def test_several_replies(backend: MongoDatabackend, client: MongoClient[dict[str, Any]]) -> None:
+    """More than 16 MiB are read in several."""
+    client[backend.name].c.insert_many([{"_id": key, "text": "x" * (3 << 20)} for key in range(7)])
+    for plan in (Find("c"), Aggregate("c", [])):
+        assert [(one["_id"], len(one["text"])) for one in backend.read(plan)] == [(key, 3 << 20) for key in range(7)]
+
+
 def test_what_a_transaction_refuses(backend: MongoDatabackend) -> None:
     """A stage that the server refuses inside transactions is an UnsupportedError."""
     with pytest.raises(UnsupportedError, match="transaction"):

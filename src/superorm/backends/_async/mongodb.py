@@ -46,6 +46,8 @@ __all__ = ["AsyncMongoDatabackend", "AsyncMongoMetaDataStore"]
 
 _NAMESPACE_EXISTS = 48
 _SNAPSHOT_WIRE_VERSION = 13
+_ALL = 1_000_000
+"""The size of a batch as large as a reply may be: by itself a server's first reply holds but 101 documents."""
 _DURABLE: Mapping[str, Any] = {"writeConcern": {"w": "majority"}}
 
 
@@ -153,7 +155,7 @@ class AsyncMongoDatabackend:
     ) -> AsyncCursor[dict[str, Any]] | AsyncCommandCursor[dict[str, Any]]:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
-            return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or plan.batch_size or None)
+            return await collection.aggregate(plan.pipeline, session, batchSize=batch_size or plan.batch_size or _ALL)
         if plan.naive:
             collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(
@@ -162,7 +164,7 @@ class AsyncMongoDatabackend:
             plan.skip,
             plan.limit,
             sort=list(plan.sort) or None,
-            batch_size=batch_size,
+            batch_size=batch_size or _ALL,
             session=session,
         )
 

@@ -47,6 +47,8 @@ __all__ = ["MongoDatabackend", "MongoMetaDataStore"]
 
 _NAMESPACE_EXISTS = 48
 _SNAPSHOT_WIRE_VERSION = 13
+_ALL = 1_000_000
+"""The size of a batch as large as a reply may be: by itself a server's first reply holds but 101 documents."""
 _DURABLE: Mapping[str, Any] = {"writeConcern": {"w": "majority"}}
 
 
@@ -154,7 +156,7 @@ class MongoDatabackend:
     ) -> Cursor[dict[str, Any]] | CommandCursor[dict[str, Any]]:
         collection = self._db[plan.collection]
         if isinstance(plan, Aggregate):
-            return collection.aggregate(plan.pipeline, session, batchSize=batch_size or plan.batch_size or None)
+            return collection.aggregate(plan.pipeline, session, batchSize=batch_size or plan.batch_size or _ALL)
         if plan.naive:
             collection = collection.with_options(codec_options=NAIVE_OPTIONS)
         return collection.find(
@@ -163,7 +165,7 @@ class MongoDatabackend:
             plan.skip,
             plan.limit,
             sort=list(plan.sort) or None,
-            batch_size=batch_size,
+            batch_size=batch_size or _ALL,
             session=session,
         )
 
