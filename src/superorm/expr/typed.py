@@ -68,6 +68,13 @@ class Types(Protocol):
         """
         ...
 
+    def restored(self, node: Expr[Any, Any], own: Any, kind: Any) -> Expr[Any, Any]:
+        """An expression whose literals are stored as one type stores them, with those as another type does.
+
+        Literals that this does not hold stay as they are; the same expression where nothing differs.
+        """
+        ...
+
     def are_items(self, node: object, items: object) -> bool:
         """Whether the values of an expression surely are of the type of a list's items, or null."""
         ...
