@@ -218,32 +218,33 @@ class _Forms:
     def _computed(self, part: AnyPart, document: ClassMap, *, alike: bool) -> _Form:
         """The form of an expression in documents of one class. Raises `StatementError` where they may not hold it."""
         own, given = self._parts[-1], self._assignment.value
-        value = given if alike else self._restored(part, given)
+        value = given if alike else types().restored(given, own.type, part.type)
         listed = False
         for one in as_declared(value, document):
             if not (alike and one is given):
                 self._check(part, one)
             listed = listed or not is_set(type_of(one))
+        value = given if alike else self._taken(part, value)
         if not (listed and is_set(part.type)) or (is_set(own.type) and not is_set(type_of(given))):
             return value  # as it is, or made a set in all documents
         found = next((one for one in self._sets if one.value is value), _AsSet(value))
         self._sets.append(found)
         return found
 
-    def _restored(self, part: AnyPart, value: Any) -> Any:
-        """The expression with its literals as the part stores them; the same object for the same declaration."""
-        for known, restored in self._expressions:
+    def _taken(self, part: AnyPart, restored: Any) -> Any:
+        """The expression with its literals as the part takes them; the same object for the same declaration."""
+        for known, taken in self._expressions:
             if isinstance(known, MappedField) and isinstance(part, MappedField) and declared_alike(known, part):
-                return restored
-        restored = types().restored(value, self._parts[-1].type, part.type)
-        self._expressions.append((part, restored))
-        return restored
+                return taken
+        taken = self._check(part, restored)
+        self._expressions.append((part, taken))
+        return taken
 
-    def _check(self, part: AnyPart, value: Any) -> None:
-        """Raise `StatementError` for an expression whose value the part could surely not be read with."""
+    def _check(self, part: AnyPart, value: Any) -> Any:
+        """The expression as the part takes it. Raises `StatementError` where it surely could not be read with it."""
         field: Field[Any, Any] = Field(self._field._owner, self._field._path, (*self._parts[:-1], cast("Any", part)))
         try:
-            types().assigned(field, value, adds=self._assignment.op == "inc")
+            return types().assigned(field, value, adds=self._assignment.op == "inc")
         except StatementError as error:
             raise StatementError(f"{part.where}: {error}", field=self._field._path) from None
 

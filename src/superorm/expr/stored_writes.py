@@ -9,11 +9,12 @@ import attrs
 
 from superorm.expr import writes
 from superorm.expr.assignments import Assignment
-from superorm.expr.base import Expr
+from superorm.expr.base import Expr, is_expr
 from superorm.expr.narrow import is_dict
 from superorm.expr.storable import python_value
 from superorm.expr.stored_kinds import LITERAL, LITERALS, PREDICATE, Kind, either, many, of, one_of
 from superorm.expr.stored_values import Refusal
+from superorm.expr.typed import types
 
 __all__ = [
     "CHANGES",
@@ -35,8 +36,9 @@ def _python(kind: Any, stored: Any, where: str) -> Any:
 
 def _to(field: Any, value: Any, _: int | None) -> Any:
     """The value is one that the converter gave already; it is not stored as the converter gives it again."""
-    if isinstance(value, Expr):
-        return field.to(value)
+    if is_expr(value):
+        field.to(value)  # its checks
+        return Assignment(field, "to", types().assigned(field, value, converts=False))
     python = python_value(field._type, value, repr(field))
     field.to(python)  # its checks
     return Assignment(field, "to", field._type.stored_value(python, repr(field)))

@@ -131,6 +131,8 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, each: 
         return Label(_fitted(node.expr, kind, annotation, each), node.name)
     if is_case(node):
         values = [_fitted_value(value, kind, annotation, each) for value in branches(node)]
+        if all(one is value for one, value in zip(values, branches(node), strict=True)):
+            return node
         conditions = [condition for condition, _ in node.whens]
         return Case(tuple(zip(conditions, values[:-1], strict=True)), values[-1])
     shared = _shared(node, kind) if is_call(node) else None
@@ -179,8 +181,11 @@ def _shared(call: Call[Any, Any], kind: BsonType) -> BsonType | None:
     return kind if result == "v" else item_of(kind) if result == "l" else None
 
 
-def _check(field: Any, node: Expr[Any, Any]) -> Each:
-    """What raises `StatementError` for values of an expression that the field could not be read with."""
+def _check(field: Any, node: Expr[Any, Any], *, converts: bool) -> Each:
+    """What raises for values of an expression that the field could not be read with, or that its validator refuses.
+
+    What becomes the field's value is what its converter makes of it, where it `converts`.
+    """
 
     def check(value: Any, kind: BsonType) -> Any:
         if is_expr(value):
@@ -195,7 +200,11 @@ def _check(field: Any, node: Expr[Any, Any]) -> Each:
             raise StatementError(
                 f"{field!r} cannot become {node!r:.80}: {misfit.describe()}{advice}", field=field._path
             ) from misfit.error
-        return value
+        part = field._parts[-1]
+        if not converts or kind is not part.type or not (isinstance(part, MappedField) and part.checked):
+            return value
+        stored = field._stored(kind.from_bson(value))
+        return value if same(value, stored) else stored
 
     return check
 
@@ -252,13 +261,15 @@ class ExpressionTypes:
         return node if kind is None else _fitted(node, kind)
 
     @not_too_deep
-    def assigned(self, field: Any, node: Expr[Any, Any], *, adds: bool = False) -> Expr[Any, Any]:
+    def assigned(
+        self, field: Any, node: Expr[Any, Any], *, adds: bool = False, converts: bool = True
+    ) -> Expr[Any, Any]:
         kind: BsonType = field._type.type
         if adds:  # a Decimal stays one, whatever number is added
             found = type_of(node)
             _check_type(field, node, widest((kind, found)) or found, kind)
             return _fitted(node, kind)
-        return _fitted(node, kind, each=_check(field, node))
+        return _fitted(node, kind, each=_check(field, node, converts=converts))
 
     @not_too_deep
     def restored(self, node: Expr[Any, Any], own: BsonType, kind: BsonType) -> Expr[Any, Any]:

@@ -18,6 +18,8 @@ from superorm import (
     StatementError,
     SuperormError,
     UnsupportedError,
+    Update,
+    ValidationError,
     case,
     field,
     func,
@@ -214,3 +216,43 @@ def test_what_is_sent() -> None:
     assert {"$set": {"data.b": 3}, "$unset": {"plain": ""}} == sent["u"]
     (sent,) = update(Sub).all().set(BASE.other.to(BASE.other)).plan()["updates"]
     assert [{"$set": {"other": {"$ifNull": ["$other", None]}}}] == sent["u"]
+
+
+def no_nines(_: object, __: object, value: int) -> None:
+    if value == 9:
+        raise ValueError("no nines")
+
+
+def marked(text: str) -> str:
+    return f"{text}!"
+
+
+class Checked(Document, registry=registry):
+    __collection__ = "updates_checked"
+    id: Mapped[int] = field(primary_key=True)
+    n: Mapped[int] = field(default=0, validator=no_nines)
+    code: Mapped[str] = field(default="", converter=marked)
+    other: Mapped[str] = field(default="a")
+
+
+class Looser(Checked):
+    n: Mapped[int] = field(default=0)
+    other: Mapped[str] = field(default="a", converter=str.upper)
+
+
+def test_values_inside_expressions_are_checked(db: DB) -> None:
+    """Validators and converters see the literals that become values, those of each class its own, and once."""
+    with pytest.raises(ValidationError, match=r"Checked\.n cannot be stored: ValueError: no nines"):
+        Checked.n.to(case((Checked.id == 1, 3), else_=func.if_null(Checked.n, 9)))
+    with db.begin() as session:
+        session.add_all([Checked(id=1), Looser(id=2)])
+    statement = update(Checked).all()
+    any_checked: Any = Checked
+    code = any_checked.code.to(case((Checked.id == 1, "x"), else_=Checked.other))
+    statement = statement.set(code, Checked.other.to(case((Checked.id < 9, "b"), else_="c")))
+    again = Update[Checked].from_dict(statement.to_dict(), registry=registry)
+    assert statement.plan() == again.plan()
+    with db.begin() as session:
+        session.execute(again)
+    found = db.parts.data_backend.read(Find(Checked.__collection__, sort=[("_id", 1)]))
+    assert [("x!", "b"), ("A", "B")] == [(one["code"], one["other"]) for one in found]
