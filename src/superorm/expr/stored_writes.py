@@ -54,7 +54,17 @@ def _elements(field: Any, values: list[Any]) -> list[Any]:
 
 
 def _pull(field: Any, values: Any, _: int | None) -> Any:
-    return field.pull(*(values if isinstance(values, tuple) else _elements(field, values)))
+    """Of the values those that were given: the others are forms of them, in which other classes store them."""
+    if isinstance(values, tuple):
+        return field.pull(*values)
+    element, forms = field._type.element(None), field._forms()
+    given: list[Any] = []
+    others: list[Any] = []
+    for value in values:
+        if value not in others:
+            given.append(_python(element, value, f"an element of {field!r}"))
+            others += [form for form in forms(given[-1]) if form != value]
+    return field.pull(*given)
 
 
 CHANGES: dict[str, tuple[Kind, Callable[[Any, Any, int | None], Any]]] = {

@@ -14,7 +14,7 @@ from superorm.expr.nodes import Case, Field, branches
 from superorm.expr.sources import Variable
 from superorm.schema.expression_types import read_through
 from superorm.schema.mapping import ClassMap
-from superorm.schema.members import declared_in
+from superorm.schema.members import declared, declared_in
 from superorm.schema.parts import Part
 
 __all__ = ["as_declared"]
@@ -75,7 +75,7 @@ class _Taken:
         ways = declared_in(field, self._mapping)
         self.turns = max(self.turns, len(ways))
         way = ways[min(self.turn, len(ways) - 1)]
-        if len(ways) == 1 and way is field._parts[-1]:
+        if [*declared(field)] == [way] == [field._parts[-1]]:
             return field
         part = Part(way.where, way.attribute, None, way.step, read_through(field, way.type, [way]))
         return Field(_Declared(way.where, None, part), "", ())

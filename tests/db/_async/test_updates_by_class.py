@@ -219,6 +219,43 @@ def test_what_is_sent() -> None:
     assert [{"$set": {"other": {"$ifNull": ["$other", None]}}}] == sent["u"]
 
 
+def test_pulls_are_stored() -> None:
+    """With the forms in which other classes store the values."""
+    statement = update(Base).all().set(Base.pins.pull(Pin(size=3), Pin(size=4)), Base.items.pull(1, 1))
+    again = Update[Base].from_dict(statement.to_dict(), registry=registry)
+    assert statement.plan() == again.plan()
+    assert {"_type": "Pin", "size": 3} in BASE.pins.pull(Pin(size=3)).value
+
+
+class Apart(Document, registry=registry):
+    __collection__ = "updates_apart"
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str] = field(default="")
+    number: Mapped[int] = field(default=0)
+
+
+class Texts(Apart):
+    number: Mapped[str] = field(default="")  # type: ignore[assignment]
+
+
+async def test_the_class_itself(db: AsyncDB) -> None:
+    """What only documents of a subclass could take is refused for those of the class itself."""
+    apart: Any = Apart
+    async with db.begin() as session:
+        session.add_all([Apart(id=1), Texts(id=2, number="x")])
+    change = apart.text.to(apart.number)
+    for statement in (update(Apart).all().set(change), update(Texts).all().set(change)):
+        async with db.session() as session:
+            if statement.plan()["updates"][0]["q"]:
+                await session.execute(statement)
+                await session.commit()
+                continue
+            with pytest.raises(SuperormError, match=r"text: Apart\.text cannot become|mongomock has no"):
+                await session.execute(statement)
+    found = await db.parts.data_backend.read(Find(Apart.__collection__, sort=[("_id", 1)]))
+    assert ["", "x"] == [one["text"] for one in found]
+
+
 def no_nines(_: object, __: object, value: int) -> None:
     if value == 9:
         raise ValueError("no nines")
