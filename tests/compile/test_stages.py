@@ -295,6 +295,10 @@ def test_a_join_of_a_class_with_itself() -> None:
             select(Movie.plot, n).group_by(Movie.year),
             "Movie.plot is not in the grouped rows; they have n, year; group_by() it or select func.first(Movie.plot)",
         ),
+        (
+            select(Movie.id).having(func.count() > 1),
+            "Movie.id is not in the grouped rows; they have no columns; group_by() it or select func.first(Movie.id)",
+        ),
         (select(Movie).group_by(Movie.year), "Movie: there are no whole documents in grouped rows; select fields"),
         (
             select(Movie).unwind(Movie.genres),

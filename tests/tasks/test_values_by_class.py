@@ -151,3 +151,26 @@ def test_one_value_is_refused(made: Any) -> None:
     """Where there is place for one of the forms only, the statement shows both."""
     with pytest.raises(StatementError, match=r"Pin\(size=1\).* may be stored as \{'size': 1\} or as \{'_type': 'Pin'"):
         made()
+
+
+class Counted(Document, registry=registry):
+    __collection__ = "counted_of_values_by_class"
+    id: Mapped[int] = field(primary_key=True)
+    value: Mapped[set[int]] = field(factory=set)
+
+
+class Counting(Counted):
+    value: Mapped[int] = field(default=0)  # type: ignore[assignment]
+
+
+class Twice(Counted):
+    value: Mapped[tuple[int, int]] = field(default=(0, 0))  # type: ignore[assignment]
+
+
+def test_beside_numbers_and_lists_that_are_not_told_apart() -> None:
+    """Values of other types, too, are literals beside a field that is a number, or one of two kinds of lists."""
+    assert [Counting, Twice] == Counted.__subclasses__()
+    anything: Any = Counted.value
+    for value, stored in ((Pin(), {"size": 1}), (2, 2), ("x", "x"), ([7], [7]), ((1, 2), [1, 2])):
+        made: Any = case((Counted.id > 1, value), else_=anything)
+        assert [stored] == [literal for _, literal in made.whens]

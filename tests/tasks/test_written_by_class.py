@@ -225,7 +225,7 @@ def test_what_no_document_of_the_statement_can_hold() -> None:
     """It is refused when the statement is compiled."""
     with pytest.raises(ValidationError, match=r"Wide\.n cannot be stored: expected str, got int 3"):
         update(Wide).all().set(BOARD.n.to(3)).plan()
-    with pytest.raises(StatementError, match=r"Wide\.n: Board\.n cannot become .* it holds str, not int"):
+    with pytest.raises(StatementError, match=r"Wide\.n: Board\.n cannot become .* it holds str, not float"):
         update(Wide).all().set(BOARD.n.to(BOARD.price)).plan()
 
 

@@ -9,9 +9,11 @@ from typing import Any, cast
 from superorm.compile.output import Output
 from superorm.compile.sets import as_set, is_set
 from superorm.exc import StatementError
-from superorm.expr.kinds import inside, is_field
+from superorm.expr.kinds import inside, is_call, is_field
+from superorm.expr.operators import LITERAL
 from superorm.expr.stages import Block, Raw, Unwind
 from superorm.expr.statements import Select
+from superorm.expr.writes import MergeInto
 from superorm.schema.expression_types import type_of
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap
@@ -31,55 +33,95 @@ def stored_key(mapping: ClassMap | None, name: str) -> str:
     return name if part is None else f"{part.stored}{dot}{rest}"
 
 
-def check_rows(select: Select[Any, Any], mapping: ClassMap, outputs: Sequence[Output], *, makes: bool) -> None:
-    """Raise `StatementError` for rows that surely no document of the class can hold, or that it could not be read with.
+def check_rows(statement: MergeInto, mapping: ClassMap, outputs: Sequence[Output], *, named: bool) -> None:
+    """Raise `StatementError` for rows that surely no document of a class can hold, or that it could not be read with.
 
-    `makes` tells whether each row that is written is a document of its own, made of nothing else.
+    That is the target's class, and each subclass of it that a row may be written to a document of.
+    The rows of a `named` target are documents of these classes themselves.
     """
+    select, how = statement.select, statement.when_matched
     document = outputs[0].kind == "document"
     if document and any(isinstance(step, Raw) for step in select._steps):
         return
+    alone = statement.when_not_matched == "insert" and how in ("keepExisting", "fail")
+    makes = alone or how == "replace"
     given = dict(_kinds(outputs))
+    classes = [mapping] if named else _written(mapping, outputs, given, how)
     if _is_typed(select, outputs):
-        _check_types(mapping, given)
-    if mapping.extra_forbidden and not (document and issubclass(_mapping(outputs[0]).cls, mapping.cls)):
-        _check_known(mapping, given, makes=makes)
+        for one in classes:
+            _check_types(mapping, one, given)
+    if not (document and issubclass(_mapping(outputs[0]).cls, mapping.cls)):
+        for one in classes:
+            if one.extra_forbidden:
+                _check_known(mapping, one, given, makes=makes)
     if makes and not (document and _holds_more(outputs[0])):
-        _check_complete(mapping, given | dict.fromkeys(_perhaps(outputs[0]) if document else ()))
+        for one in classes:
+            _check_complete(mapping, one, given | dict.fromkeys(_perhaps(outputs[0]) if document else ()))
 
 
-def _check_types(mapping: ClassMap, given: Mapping[str, BsonType | None]) -> None:
+def _written(
+    mapping: ClassMap, outputs: Sequence[Output], given: Mapping[str, BsonType | None], how: str
+) -> list[ClassMap]:
+    """The classes that documents may be of which rows are written to. Raises `StatementError` for a name of none."""
+    family = [mapping, *mapping.subclasses]
+    key = mapping.discriminator
+    if mapping.writes_type or key not in given:  # rows do not name a class of their own
+        kept = how == "merge" or (how == "replace" and mapping.writes_type)
+        return family if kept else [mapping]
+    names = next((found for one in outputs if (found := _names(one, key)) is not None), None)
+    if names is None:
+        return family
+    for name in names:
+        if name not in mapping.family and name != mapping.type_name:
+            known = " or ".join(one.type_name for one in family)
+            raise _refused(mapping, key, f"{key!r} names the class of a document, {known}, and is {name!r}")
+    return [one for one in family if one.type_name in names]
+
+
+def _names(output: Output, key: str) -> Sequence[Any] | None:
+    """What a column has under the key that names a class; None where that is not known."""
+    if output.kind == "document":
+        mapping = _mapping(output)
+        same = mapping.writes_type and mapping.discriminator == key
+        return [mapping.type_name, *(below.type_name for below in mapping.subclasses)] if same else None
+    entity = inside(output.entity)
+    return [entity.args[0]] if output.name == key and is_call(entity) and entity.operator is LITERAL else None
+
+
+def _check_types(target: ClassMap, mapping: ClassMap, given: Mapping[str, BsonType | None]) -> None:
     """Raise for a column of which surely no value fits its field."""
     for part in mapping.fields:
         kind = given.get(part.stored)
-        if not part.keep and kind is not None and surely_differ(kind, part.type):
+        if part.keep or kind is None:
+            continue
+        own = target.by_attribute.get(part.attribute, part)
+        if surely_differ(kind, part.type) or (is_set(own.type) != is_set(part.type) and not is_set(kind)):
             what = f"{part.where} holds {part.type.name}, and {part.stored!r} is {kind.name}"
-            raise _refused(mapping, part.stored, what)
+            raise _refused(target, part.stored, what, mapping)
 
 
-def _check_known(mapping: ClassMap, given: Iterable[str], *, makes: bool) -> None:
+def _check_known(target: ClassMap, mapping: ClassMap, given: Iterable[str], *, makes: bool) -> None:
     """Raise for a column that a class which forbids others does not declare."""
     known = {part.stored for part in mapping.fields} | ({mapping.discriminator} if mapping.family else set[str]())
     if not makes:
-        known.update(*(below.stored_names for below in mapping.subclasses))
+        known.update(*(below.stored_names for below in target.family.values()))
     for name in given:
         if name not in known:
             why = f'has no field for {name!r}, and __extra__ = "forbid" refuses what it does not declare'
-            raise _refused(mapping, name, f"{mapping.name} {why}; it has {', '.join(mapping.by_attribute)}")
+            raise _refused(target, name, f"{mapping.name} {why}; it has {', '.join(mapping.by_attribute)}", mapping)
 
 
-def _check_complete(mapping: ClassMap, given: Collection[str]) -> None:
+def _check_complete(target: ClassMap, mapping: ClassMap, given: Collection[str]) -> None:
     """Raise for a field without which documents cannot be read, and that is no column."""
     for part in mapping.fields:
         computed = isinstance(part.spec, VectorFieldSpec) and part.spec.source is not None
         if not (part.stored == "_id" or part.stored in given or part.has_default or part.keep or computed):
-            raise _refused(
-                mapping,
-                part.stored,
+            what = (
                 f"no column is {part.where}, and documents could not be read without it; "
                 f".label({part.attribute!r}) a column, give the field a default, "
-                'or write to what is there, with when_matched="merge"',
+                'or write to what is there, with when_matched="merge"'
             )
+            raise _refused(target, part.stored, what, mapping)
 
 
 def _is_typed(select: Select[Any, Any], outputs: Sequence[Output]) -> bool:
@@ -108,8 +150,11 @@ def _mapping(output: Output) -> ClassMap:
     return cast("ClassMap", output.mapping)
 
 
-def _refused(mapping: ClassMap, name: str, what: str) -> StatementError:
-    return StatementError(f"merge_into({mapping.name}): {what}", document_class=mapping.cls, field=name)
+def _refused(target: ClassMap, name: str, what: str, mapping: ClassMap | None = None) -> StatementError:
+    """The error about rows of a class, the target's own or one that derives from it."""
+    below = mapping is not None and mapping is not target
+    met = f"; rows may be written to documents of {mapping.name}, too" if mapping is not None and below else ""
+    return StatementError(f"merge_into({target.name}): {what}{met}", document_class=target.cls, field=name)
 
 
 def sets_in(mapping: ClassMap, outputs: Sequence[Output]) -> dict[str, Any]:

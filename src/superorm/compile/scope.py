@@ -223,7 +223,8 @@ class RowScope:
             label or (emitted.lstrip("$") if isinstance(emitted, str) else path)
             for label, emitted, path in self.columns
         )
-        return ", ".join(names) or "nothing"
+        named = [name for name in names if not name.startswith("__")]  # others were made here
+        return ", ".join(named) or "no columns"
 
 
 def same(one: Any, other: Any) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any, TypeAlias, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from superorm.compile.by_class import each_form, is_computed
+from superorm.compile.by_class import ByClass, each_form, is_computed
 from superorm.compile.constants import bound, constant, fails, or_empty
 from superorm.compile.expressions import emit, projected
 from superorm.compile.scope import Scope
@@ -35,6 +35,7 @@ class _Value:
     """What becomes of one field."""
 
     emitted: Any
+    """Of one that is removed: None, or what fails where it must not be."""
     keeps: bool
     """Whether a missing value stays missing."""
     computed: bool = False
@@ -62,10 +63,18 @@ def stages(paths: dict[str, Assignment[Any]], scope: Scope, *, checks: bool = Tr
     sets = {
         name: _changed(f"${name}", value, name)
         for name, value in names.items()
-        if not (isinstance(value, _Value) and value.removed)
+        if not _is_removed(value) or _emits(value)
     }
-    removed = [name for name, value in names.items() if isinstance(value, _Value) and value.removed]
+    removed = [name for name, value in names.items() if _is_removed(value)]
     return [*([{"$set": sets}] if sets else []), *([{"$unset": removed}] if removed else [])]
+
+
+def _is_removed(value: _Value | Tree) -> bool:
+    return isinstance(value, _Value) and value.removed
+
+
+def _emits(value: _Value | Tree) -> bool:
+    return not isinstance(value, _Value) or value.emitted is not None
 
 
 def _keys(field: Field[Any, Any]) -> list[str | int]:
@@ -94,7 +103,8 @@ def _value(path: str, assignment: Assignment[Any], scope: Scope, checks: bool) -
             _whole(added) if checks and int in assigned_type(field).reads else added, keeps=False, computed=True
         )
     if assignment.op == "unset":
-        return _Value(None, keeps=True, removed=True)
+        asked = each_form(value, lambda _: "$$REMOVE") if isinstance(value, ByClass) else None
+        return _Value(asked, keeps=True, removed=True)
     return _Value(_list(path, assignment, field), keeps=assignment.op in KEEPING)
 
 
@@ -120,7 +130,8 @@ def _list(path: str, assignment: Assignment[Any], field: Field[Any, Any]) -> Any
     absent = null if takes_null(field) else {"$eq": [{"$type": path}, "missing"]}
     wrong = fails(f"{field!r} is no list", {"$type": path})
     if assignment.op in KEEPING:
-        return {"$cond": [{"$isArray": path}, _kept(path, assignment), {"$cond": [absent, path, wrong]}]}
+        kept = each_form(assignment.value, lambda one: _kept(path, evolve(assignment, value=one)))
+        return {"$cond": [{"$isArray": path}, kept, {"$cond": [absent, path, wrong]}]}
     empty: list[Any] = []
     base: Any = {"$cond": [{"$isArray": path}, path, {"$cond": [absent, empty, wrong]}]}
     values = each_form(assignment.value, constant)
@@ -183,9 +194,9 @@ def _document(path: str, tree: dict[str, _Value | Tree], where: str) -> Any:
     sets: dict[str, Any] = {}
     removed: list[str] = []
     for name, value in tree.items():
-        if isinstance(value, _Value) and value.removed:
+        if _is_removed(value):
             removed.append(name)
-        else:
+        if not _is_removed(value) or _emits(value):
             sets[name] = _changed(f"{path}.{name}", value, f"{where}.{name}")
     values = list(_values(cast("Tree", tree)))
     changed: Any = {"$mergeObjects": [path, sets]} if sets else path

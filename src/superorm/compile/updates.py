@@ -28,10 +28,8 @@ from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.expr.nodes import Field
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.members import stands_alone
+from superorm.schema.members import AnyPart, declared, stands_alone
 from superorm.schema.types.base import Misfit
-from superorm.schema.types.containers import UnionType
-from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = [
     "KEEPING",
@@ -91,8 +89,6 @@ def _check_field(mapping: ClassMap, field: Field[Any, Any], op: AssignmentOp) ->
         problem = "a set has no places to push to; use add_to_set()"
     elif op == "unset" and parts[-1].step[0] == "element":
         problem = "in the place of an element the server would leave null; use pull(), pop() or to()"
-    elif op == "unset" and _is_required(parts):
-        problem = "documents cannot be read without it; give it a default, or assign a value with to()"
     elif any(map(_goes_through_list, parts, parts[1:])):
         problem = "it goes through a list; name an element by its position, or use push() and pull()"
     if problem is not None:
@@ -107,16 +103,6 @@ def _source_of(part: Any) -> str | None:
 
 def _goes_through_list(part: Any, after: Any) -> bool:
     return part.is_list and isinstance(after, MappedField) and not stands_alone(part, after)
-
-
-def _is_required(parts: tuple[Any, ...]) -> bool:
-    """Whether a document that lacks a field, or a dict that lacks a key, cannot be read."""
-    last = parts[-1]
-    if isinstance(last, MappedField):
-        return not last.has_default
-    holder = parts[-2].type
-    members = holder.members if isinstance(holder, UnionType) else (holder,)
-    return any(isinstance(kind, TypedDictType) and kind.keys[last.stored].required for kind in members)
 
 
 def elements_there(assignments: Iterable[Assignment[Any]]) -> Iterator[Predicate[Any]]:
@@ -139,8 +125,13 @@ def assigned_type(field: Field[Any, Any]) -> Any:
 
 
 def takes_null(field: Field[Any, Any]) -> bool:
+    """Whether documents of some class may hold null there."""
+    return any(map(_reads_null, declared(field)))
+
+
+def _reads_null(part: AnyPart) -> bool:
     try:
-        assigned_type(field).from_bson(None)
+        part.type.from_bson(None)
     except Misfit:
         return False
     return True

@@ -203,12 +203,11 @@ def compile_merge(statement: MergeInto, unsupported: frozenset[str] = frozenset(
         builder.stages.append({"$unset": sorted(made)})
     if lists:
         builder.stages.append({"$set": lists})
+    named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))
     if mapping is not None:
-        alone = statement.when_not_matched == "insert" and statement.when_matched in ("keepExisting", "fail")
-        check_rows(statement.select, mapping, outputs, makes=alone or statement.when_matched == "replace")
+        check_rows(statement, mapping, outputs, named=named)
         if sets := sets_in(mapping, outputs):
             builder.stages.append({"$set": sets})
-    named = mapping is None or (whole and issubclass(mapping_of(first).cls, mapping.cls))
     if mapping is not None and mapping.writes_type and not named:
         builder.stages.append({"$set": {mapping.discriminator: mapping.type_name}})
     if mapping is not None and mapping.version is not None and statement.when_not_matched == "insert":

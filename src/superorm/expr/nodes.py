@@ -302,7 +302,8 @@ class Field(Expr[M_contra, T_co]):
         """Make it this value, or the value of this expression; one that gives nothing makes it null.
 
         Of an element by its position: documents without such an element are not changed at all.
-        Raises `ValidationError` for a value that does not fit, or that the field's validator refuses.
+        Raises `ValidationError` for a value that does not fit, or that the field's validator refuses,
+        also for one inside of `case` and the like.
         """
         return Assignment(self, "to", types().assigned(self, value) if is_expr(value) else self._stored(value))
 

@@ -9,11 +9,12 @@ import attrs
 
 from superorm.expr import writes
 from superorm.expr.assignments import Assignment
-from superorm.expr.base import Expr
+from superorm.expr.base import Expr, is_expr
 from superorm.expr.narrow import is_dict
 from superorm.expr.storable import python_value
 from superorm.expr.stored_kinds import LITERAL, LITERALS, PREDICATE, Kind, either, many, of, one_of
 from superorm.expr.stored_values import Refusal
+from superorm.expr.typed import types
 
 __all__ = [
     "CHANGES",
@@ -35,8 +36,9 @@ def _python(kind: Any, stored: Any, where: str) -> Any:
 
 def _to(field: Any, value: Any, _: int | None) -> Any:
     """The value is one that the converter gave already; it is not stored as the converter gives it again."""
-    if isinstance(value, Expr):
-        return field.to(value)
+    if is_expr(value):
+        field.to(value)  # its checks
+        return Assignment(field, "to", types().assigned(field, value, converts=False))
     python = python_value(field._type, value, repr(field))
     field.to(python)  # its checks
     return Assignment(field, "to", field._type.stored_value(python, repr(field)))
@@ -52,7 +54,17 @@ def _elements(field: Any, values: list[Any]) -> list[Any]:
 
 
 def _pull(field: Any, values: Any, _: int | None) -> Any:
-    return field.pull(*(values if isinstance(values, tuple) else _elements(field, values)))
+    """Of the values those that were given: the others are forms of them, in which other classes store them."""
+    if isinstance(values, tuple):
+        return field.pull(*values)
+    element, forms = field._type.element(None), field._forms()
+    given: list[Any] = []
+    others: list[Any] = []
+    for value in values:
+        if value not in others:
+            given.append(_python(element, value, f"an element of {field!r}"))
+            others += [form for form in forms(given[-1]) if form != value]
+    return field.pull(*given)
 
 
 CHANGES: dict[str, tuple[Kind, Callable[[Any, Any, int | None], Any]]] = {

@@ -61,10 +61,20 @@ class Types(Protocol):
         """An expression whose values are of the type of another one."""
         ...
 
-    def assigned(self, field: Any, node: Expr[Any, Any], *, adds: bool = False) -> Expr[Any, Any]:
+    def assigned(
+        self, field: Any, node: Expr[Any, Any], *, adds: bool = False, converts: bool = True
+    ) -> Expr[Any, Any]:
         """An expression for a field, whose values it becomes, or with `adds` grows by.
 
-        Raises `StatementError` where the field would surely be of another type then.
+        Where it `converts`, the field's converter and validator see the literals that become its value.
+        Raises `StatementError` where the field would surely be of another type then, and what `Field.to` raises.
+        """
+        ...
+
+    def restored(self, node: Expr[Any, Any], own: Any, kind: Any) -> Expr[Any, Any]:
+        """An expression whose literals are stored as one type stores them, with those as another type does.
+
+        Literals that this does not hold stay as they are; the same expression where nothing differs.
         """
         ...
 

@@ -20,7 +20,7 @@ from superorm.expr.operators import LITERAL, Operator
 from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.sources import Variable
 from superorm.schema.mapping import MappedField
-from superorm.schema.members import declared
+from superorm.schema.members import AnyPart, declared
 from superorm.schema.scope import Scope
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import KeptType, NumberType, SpreadType, item_of, list_of, one_of, same_kind, widest
@@ -28,7 +28,7 @@ from superorm.schema.types.known import KNOWN
 from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
 
-__all__ = ["Given", "computed", "known_types", "lettered", "resolved", "type_of"]
+__all__ = ["Given", "computed", "known_types", "lettered", "read_through", "resolved", "type_of"]
 
 _RESULTS: dict[str, BsonType] = {
     "int": NumberType(int),
@@ -71,14 +71,19 @@ def computed(node: object) -> BsonType | None:
 
 
 def _field_type(field: Field[Any, Any]) -> BsonType | None:
-    parts = cast("tuple[Any, ...]", field._parts)
-    if not parts:
+    if not field._parts:
         part: Any = cast("Variable", field._owner).kind
         return None if part is None else part.type
     ways = declared(field)
     kind: BsonType = ways[0].type
     if len(ways) > 1:
         kind = one_of([way.type for way in ways], [f"{way.where} ({way.type.name})" for way in ways])
+    return read_through(field, kind, ways)
+
+
+def read_through(field: Field[Any, Any], kind: BsonType, ways: Sequence[AnyPart]) -> BsonType:
+    """The type of a field's values where `ways` are the field as classes declare it, all of them of the type `kind`."""
+    parts = cast("tuple[Any, ...]", field._parts)
     if any(list in part.type.reads and after.step[0] != "element" for part, after in pairwise(parts)):
         kind = SpreadType(kind)
     return KeptType(kind) if any(isinstance(part, MappedField) and part.keep for part in (*parts, *ways)) else kind

@@ -22,17 +22,19 @@ from superorm.expr.nodes import Case, branches
 from superorm.expr.operators import LITERAL, Operator
 from superorm.expr.signatures import SIGNATURES, Letter
 from superorm.expr.typed import is_told_by_bson
+from superorm.schema.compare import same
 from superorm.schema.expression_types import Given, computed, known_types, lettered, resolved, type_of
 from superorm.schema.mapping import MappedField
 from superorm.schema.members import declared
-from superorm.schema.parts import Part, compared, compared_forms, element_part
+from superorm.schema.parts import Part, compared, compared_forms, element_part, storable
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import item_of, list_of, same_kind, widest
 from superorm.schema.types.fitting import lacks_name, surely_differ
+from superorm.schema.types.restoring import restoring
 
 __all__ = ["ExpressionTypes"]
 
-Check: TypeAlias = Callable[[Any, BsonType], None]
+Each: TypeAlias = Callable[[Any, BsonType], Any]
 
 
 def _annotation_of(value: Any) -> Any:
@@ -115,20 +117,22 @@ def _holds_values(node: object) -> bool:
     return is_expr(node) and bool(node._annotations)
 
 
-def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, check: Check | None = None) -> Expr[Any, Any]:
+def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, each: Each | None = None) -> Expr[Any, Any]:
     """The expression with the Python values that it gives as the type stores them.
 
     With the `annotation` of the type these remember it.
-    `check` is called with each literal and each expression that becomes the value, and its type.
+    `each` is called with each literal and each expression that becomes the value, and its type, for what it becomes.
     """
-    if check is None and node._annotations in ((), (annotation,)):
+    if each is None and node._annotations in ((), (annotation,)):
         return node
-    if check is not None and not node._annotations:  # of Python values each is fitted first
-        check(node, kind)
+    if each is not None and not node._annotations:  # of Python values each is fitted first
+        each(node, kind)
     if is_label(node):
-        return Label(_fitted(node.expr, kind, annotation, check), node.name)
+        return Label(_fitted(node.expr, kind, annotation, each), node.name)
     if is_case(node):
-        values = [_fitted_value(value, kind, annotation, check) for value in branches(node)]
+        values = [_fitted_value(value, kind, annotation, each) for value in branches(node)]
+        if all(one is value for one, value in zip(values, branches(node), strict=True)):
+            return node
         conditions = [condition for condition, _ in node.whens]
         return Case(tuple(zip(conditions, values[:-1], strict=True)), values[-1])
     shared = _shared(node, kind) if is_call(node) else None
@@ -139,8 +143,8 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, check:
         if node._annotations not in ((), (annotation,)) and (own := resolved(node.annotation)) is not None:
             stored = compared(kind, "a value", own.from_bson(stored))
             node = Call(LITERAL, (stored,), (), annotation)
-        _fitted_value(stored, kind, annotation, check)
-        return node
+        given = _fitted_value(stored, kind, annotation, each)
+        return node if given is stored else evolve(node, args=(given,))
     options = dict(node.options)
     given = lettered(node.operator, node.args, options)
     if _result(node) == "l":
@@ -151,22 +155,20 @@ def _fitted(node: Expr[Any, Any], kind: BsonType, annotation: Any = None, check:
             fitted.append(value)
         elif letter == "l":
             of_list = None if annotation is None else list[annotation]
-            fitted.append(_fitted_value(value, list_of(shared), of_list, check))
+            fitted.append(_fitted_value(value, list_of(shared), of_list, each))
         else:
-            fitted.append(_fitted_value(value, shared, annotation, check))
+            fitted.append(_fitted_value(value, shared, annotation, each))
     if all(one is value for one, (_, value) in zip(fitted, given, strict=True)):
         return node
     count = len(node.args)
     return evolve(node, args=tuple(fitted[:count]), options=tuple(zip(options, fitted[count:], strict=True)))
 
 
-def _fitted_value(value: object, kind: BsonType, annotation: Any, check: Check | None) -> Any:
+def _fitted_value(value: object, kind: BsonType, annotation: Any, each: Each | None) -> Any:
     """The same of an expression or a literal."""
     if is_expr(value):
-        return _fitted(value, kind, annotation, check)
-    if check is not None:
-        check(value, kind)
-    return value
+        return _fitted(value, kind, annotation, each)
+    return value if each is None else each(value, kind)
 
 
 def _result(call: Call[Any, Any]) -> str | None:
@@ -179,22 +181,30 @@ def _shared(call: Call[Any, Any], kind: BsonType) -> BsonType | None:
     return kind if result == "v" else item_of(kind) if result == "l" else None
 
 
-def _check(field: Any, node: Expr[Any, Any]) -> Check:
-    """What raises `StatementError` for values of an expression that the field could not be read with."""
+def _check(field: Any, node: Expr[Any, Any], *, converts: bool) -> Each:
+    """What raises for values of an expression that the field could not be read with, or that its validator refuses.
 
-    def check(value: Any, kind: BsonType) -> None:
+    What becomes the field's value is what its converter makes of it, where it `converts`.
+    """
+
+    def check(value: Any, kind: BsonType) -> Any:
         if is_expr(value):
             _check_type(field, value, type_of(value), kind)
-            return
+            return value
         try:
             kind.from_bson(value)
         except Misfit as misfit:
             if any(isinstance(part, MappedField) and part.keep for part in field._parts):
-                return
+                return value
             advice = "; func.if_null() gives another value for null" if value is None else ""
             raise StatementError(
                 f"{field!r} cannot become {node!r:.80}: {misfit.describe()}{advice}", field=field._path
             ) from misfit.error
+        part = field._parts[-1]
+        if not converts or kind is not part.type or not (isinstance(part, MappedField) and part.checked):
+            return value
+        stored = field._stored(kind.from_bson(value))
+        return value if same(value, stored) else stored
 
     return check
 
@@ -251,13 +261,33 @@ class ExpressionTypes:
         return node if kind is None else _fitted(node, kind)
 
     @not_too_deep
-    def assigned(self, field: Any, node: Expr[Any, Any], *, adds: bool = False) -> Expr[Any, Any]:
+    def assigned(
+        self, field: Any, node: Expr[Any, Any], *, adds: bool = False, converts: bool = True
+    ) -> Expr[Any, Any]:
         kind: BsonType = field._type.type
         if adds:  # a Decimal stays one, whatever number is added
             found = type_of(node)
             _check_type(field, node, widest((kind, found)) or found, kind)
             return _fitted(node, kind)
-        return _fitted(node, kind, check=_check(field, node))
+        return _fitted(node, kind, each=_check(field, node, converts=converts))
+
+    @not_too_deep
+    def restored(self, node: Expr[Any, Any], own: BsonType, kind: BsonType) -> Expr[Any, Any]:
+        changed = False
+
+        def each(value: Any, kind: BsonType) -> Any:
+            nonlocal changed
+            try:
+                stored = value if is_expr(value) else storable(kind.to_bson(kind.from_bson(value)))
+            except Misfit:
+                return value
+            if is_expr(value) or same(stored, value):
+                return value
+            changed = True
+            return stored
+
+        found = _fitted(node, restoring(own, kind), each=each)
+        return found if changed else node
 
     def are_items(self, node: object, items: object) -> bool:
         kind = type_of(items)

@@ -18,15 +18,18 @@ from superorm.schema.parts import Part
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.containers import ListType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
+from superorm.schema.types.typed_dict import TypedDictType
 
 __all__ = [
     "AnyPart",
     "class_of",
     "declared",
     "declared_alike",
+    "declared_in",
     "first_part",
     "is_by_class",
     "part_in",
+    "requires",
     "single_document",
     "stands_alone",
     "stepped",
@@ -53,6 +56,21 @@ def declared(field: Field[Any, Any]) -> Sequence[AnyPart]:
     """The field as each of the classes on its way has it."""
     ways = _way(field).parts if _differs(field) else ()
     return ways or cast("tuple[AnyPart, ...]", field._parts[-1:])
+
+
+def declared_in(field: Field[Any, Any], mapping: ClassMap) -> Sequence[AnyPart]:
+    """The field of a document as one class has it, once for each of the classes of what it embeds."""
+    first = cast("MappedField", field._parts[0])
+    own = mapping.by_attribute.get(first.attribute, first)
+    return _way(field, [own]).parts or cast("tuple[AnyPart, ...]", field._parts[-1:])
+
+
+def requires(holder: AnyPart, part: AnyPart) -> bool:
+    """Whether the dict that holds a value cannot be read without it."""
+    kind = holder.type
+    members = kind.members if isinstance(kind, UnionType) else (kind,)
+    typed = (one.keys.get(str(part.stored)) for one in members if isinstance(one, TypedDictType))
+    return any(key is not None and key.required for key in typed)
 
 
 def first_part(field: Field[Any, Any], document: object) -> AnyPart:
@@ -146,9 +164,10 @@ def _firsts(field: Field[Any, Any], first: Any) -> list[AnyPart]:
     return found
 
 
-def _way(field: Field[Any, Any]) -> _Way:
+def _way(field: Field[Any, Any], firsts: list[AnyPart] | None = None) -> _Way:
+    """With `firsts`: where these are its first part."""
     first, *rest = _parts(field)
-    ways, mapping = _firsts(field, first), _mapping(field)
+    ways, mapping = _firsts(field, first) if firsts is None else firsts, _mapping(field)
     keys = [first.stored]
     differs = len(ways) > 1
     found = [mapping.discriminator] if differs and mapping is not None else []

@@ -53,6 +53,12 @@ class NumberType(BsonType):
         whole = self.python is int and kind is float and value.is_integer() and -(2.0**63) <= value < 2.0**63
         return int(value) if whole else value
 
+    def to_bson(self, value: Any) -> Any:
+        return _STORED[self.python].to_bson(value)
+
+
+_STORED: dict[type, BsonType] = {int: IntType(), float: FloatType(), Decimal: DecimalType()}
+
 
 def _class(value: object) -> type:
     return type(value)

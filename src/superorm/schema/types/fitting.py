@@ -13,11 +13,11 @@ from bson import Int64
 from superorm.schema.compare import same
 from superorm.schema.types.base import BsonType, Misfit
 from superorm.schema.types.computed import SpreadType, WrapperType
-from superorm.schema.types.containers import DictType, ListType, UnionType
+from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
-from superorm.schema.types.scalars import NoneType
+from superorm.schema.types.scalars import LiteralType, NoneType
 
-__all__ = ["forms_of", "lacks_name", "surely_differ"]
+__all__ = ["forms_of", "has_fixed_length", "is_literal", "lacks_name", "surely_differ"]
 
 _LISTS = (list, tuple, set, frozenset, np.ndarray)
 
@@ -56,6 +56,16 @@ def _ways(kind: BsonType, below: bool) -> Iterator[BsonType]:
             yield from _ways(element, below)
         case _:
             yield kind
+
+
+def has_fixed_length(kind: BsonType) -> bool:
+    """Whether lists that the type reads have as many elements as it says."""
+    return any(isinstance(one, TupleType) for one in _members(kind))
+
+
+def is_literal(kind: BsonType) -> bool:
+    """Whether the type reads some values only of those that are stored alike."""
+    return any(isinstance(one, LiteralType) for one in _members(kind))
 
 
 def surely_differ(stored: BsonType, kind: BsonType) -> bool:
