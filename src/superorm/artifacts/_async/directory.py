@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class AsyncDirectoryArtifactStore:
         except OSError as error:
             raise ArtifactSavingError(f"{self.uri}: the blob {key} cannot be stored: {error}", key=key) from error
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str) -> AsyncGenerator[bytes]:
         """The bytes, in chunks. Raises ``ArtifactNotFoundError``, and ``ArtifactError`` where the disk fails."""
         try:
             file = await aio.in_thread(blob_file(self.path, key).open, "rb", 0)

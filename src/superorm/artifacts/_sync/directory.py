@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class DirectoryArtifactStore:
         except OSError as error:
             raise ArtifactSavingError(f"{self.uri}: the blob {key} cannot be stored: {error}", key=key) from error
 
-    def get(self, key: str) -> Iterator[bytes]:
+    def get(self, key: str) -> Generator[bytes]:
         """The bytes, in chunks. Raises ``ArtifactNotFoundError``, and ``ArtifactError`` where the disk fails."""
         try:
             file = sio.in_thread(blob_file(self.path, key).open, "rb", 0)

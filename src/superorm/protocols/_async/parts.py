@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -122,11 +122,17 @@ class AsyncArtifactStore(Protocol):
     """Where it is, without passwords."""
 
     async def put(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
+        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``.
+
+        The chunks may wait for the event loop, so they are to be had in a thread.
+        """
         ...
 
-    def get(self, key: str) -> AsyncIterator[bytes]:
-        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
+    def get(self, key: str) -> AsyncGenerator[bytes]:
+        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing.
+
+        Reading ends, and what it takes is let go, where the generator is closed.
+        """
         ...
 
     async def delete(self, key: str) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -123,11 +123,17 @@ class ArtifactStore(Protocol):
     """Where it is, without passwords."""
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
+        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``.
+
+        The chunks may wait for the event loop, so they are to be had in a thread.
+        """
         ...
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
+    def get(self, key: str) -> Generator[bytes]:
+        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing.
+
+        Reading ends, and what it takes is let go, where the generator is closed.
+        """
         ...
 
     def delete(self, key: str) -> None:
