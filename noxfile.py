@@ -111,6 +111,7 @@ def bench(session: nox.Session) -> None:
     peers = prepare_peers(session)
     session.run(PYTHON, "benchmarks/main_job.py", *session.posargs)
     session.run(PYTHON, "benchmarks/vectors", *session.posargs)
+    session.run(PYTHON, "benchmarks/artifacts", *session.posargs)
     session.run(PYTHON, "benchmarks/mappers", "--peers", peers, *session.posargs)
     session.run(PYTHON, "-m", "pip", "install", "--quiet", "--requirement", "benchmarks/web/requirements.txt")
     session.run(PYTHON, "benchmarks/web", *session.posargs)

@@ -12,8 +12,8 @@ from superorm.exc import ArtifactSavingError
 
 __all__ = ["Chunks", "Hasher", "Readable", "hashed", "pieces"]
 
-_PIECE_BYTES = 1 << 22
-_PENDING = 4
+_PIECE_BYTES = 1 << 20
+_PENDING = 16
 """So many pieces at most wait to be hashed: hashing is faster than any store, but for a moment."""
 
 
@@ -31,14 +31,18 @@ Chunks: TypeAlias = Readable | Iterable[bytes]
 
 
 def pieces(chunks: Chunks) -> Iterator[bytes]:
-    """The same bytes in pieces of 4 MiB and a rest, however they come.
+    """The same bytes in pieces of 1 MiB and a rest, however they come.
 
     Raises ``ArtifactSavingError`` where something else than bytes comes, such as the text of a file opened as text.
     """
     parts: list[memoryview] = []
     length = 0
     for chunk in _read(chunks) if isinstance(chunks, Readable) else chunks:
-        data = memoryview(_bytes(chunk))
+        whole = _bytes(chunk)
+        if not parts and len(whole) == _PIECE_BYTES:
+            yield whole
+            continue
+        data = memoryview(whole)
         while length + len(data) >= _PIECE_BYTES:
             room = _PIECE_BYTES - length
             yield b"".join([*parts, data[:room]])

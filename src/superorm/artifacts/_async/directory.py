@@ -13,7 +13,7 @@ from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingErr
 
 __all__ = ["AsyncDirectoryArtifactStore"]
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 20
 
 
 class AsyncDirectoryArtifactStore:

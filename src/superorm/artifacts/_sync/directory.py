@@ -14,7 +14,7 @@ from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingErr
 
 __all__ = ["DirectoryArtifactStore"]
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 20
 
 
 class DirectoryArtifactStore:
