@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from superorm._io import aio
-from superorm.artifacts.codecs import Codec, codec_named
+from superorm.artifacts.codecs import Codec, FileCodec, codec_named
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
 from superorm.artifacts.streams import Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
-from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore
+from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore, LocalFiles
 from superorm.unitofwork.writes import Write
 
 if TYPE_CHECKING:
@@ -126,11 +127,11 @@ class AsyncBlobs:
         if codec.carries_code:
             check_trust(reference, owner, self._keyring(), self._trust)
         try:
-            data = await self._read(reference.sha256)
+            decode = await self._decoder(reference.sha256, codec)
         except ArtifactError as error:
             raise _of_owner(error, owner) from error
         try:
-            return await aio.in_thread(codec.decode, data)
+            return await aio.in_thread(decode)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ArtifactError(
@@ -144,7 +145,7 @@ class AsyncBlobs:
         Raises ``ArtifactNotFoundError``, ``CorruptArtifactError``, and ``ArtifactError`` where the store fails.
         """
         try:
-            async with aclosing(self._stream(reference.sha256)) as chunks:
+            async with aclosing(self._stream(await self._located(reference.sha256))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except ArtifactError as error:
@@ -155,7 +156,7 @@ class AsyncBlobs:
         problems: list[str] = []
         for sha256 in sorted({reference.sha256 for reference in references}):
             try:
-                async with aclosing(self._stream(sha256)) as chunks:
+                async with aclosing(self._stream(await self._located(sha256))) as chunks:
                     async for _ in chunks:
                         pass
             except ArtifactError as error:
@@ -176,16 +177,34 @@ class AsyncBlobs:
         found = await self._metadata.read(Find(REGISTRY, {"_id": sha256}))
         return found[0] if found else None
 
-    async def _read(self, sha256: str) -> bytes:
-        """The bytes of a blob, which have this hash."""
-        async with aclosing(self._stream(sha256)) as chunks:
-            return b"".join([chunk async for chunk in chunks])
+    async def _decoder(self, sha256: str, codec: Codec) -> Callable[[], Any]:
+        """What gives the object of a blob, which has this hash."""
+        found = await self._located(sha256)
+        if isinstance(codec, FileCodec) and isinstance(self._store, LocalFiles):
+            head = await self._head(found, codec)
+            return partial(codec.decode_file, head, self._store.file(found["key"]))
+        async with aclosing(self._stream(found)) as chunks:
+            return partial(codec.decode, b"".join([chunk async for chunk in chunks]))
 
-    async def _stream(self, sha256: str) -> AsyncGenerator[bytes]:
-        """The bytes of a blob in chunks; after the last one it raises unless they have this hash."""
+    async def _head(self, found: Mapping[str, Any], codec: FileCodec) -> bytes:
+        """The head of a blob, all of which has its hash."""
+        head, wanted = b"", 8
+        async with aclosing(self._stream(found)) as chunks:
+            async for chunk in chunks:
+                if len(head) < wanted:
+                    head += chunk
+                    wanted = codec.head(head)
+        return head[:wanted]
+
+    async def _located(self, sha256: str) -> dict[str, Any]:
+        """What the registry has of the hash."""
         found = await self._registered(sha256)
         if found is None:
             raise ArtifactNotFoundError(f"{self._metadata.name}.{REGISTRY} has no blob {sha256}", key=sha256)
+        return found
+
+    async def _stream(self, found: Mapping[str, Any]) -> AsyncGenerator[bytes]:
+        """The bytes of a registered blob in chunks; after the last one it raises unless they have its hash."""
         key: str = found["key"]
         hasher = Hasher()  # hashing takes as long as reading; beside it, it costs no time
         try:
@@ -201,8 +220,8 @@ class AsyncBlobs:
         if hasher.size != found["size"]:
             than = "more" if hasher.size > found["size"] else f"{hasher.size}, less"
             wrong = f"they are {than} than the {found['size']} that were stored"
-        elif actual != sha256:
-            wrong = f"their SHA-256 is {actual}, not {sha256}"
+        elif actual != found["_id"]:
+            wrong = f"their SHA-256 is {actual}, not {found['_id']}"
         else:
             return
         raise CorruptArtifactError(

@@ -29,6 +29,10 @@ class AsyncDirectoryArtifactStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
+        return blob_file(self.path, key)
+
     async def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
         try:

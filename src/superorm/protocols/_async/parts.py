@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
-__all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore"]
+__all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore", "LocalFiles"]
 
 
 @runtime_checkable
@@ -111,6 +112,15 @@ class AsyncMetaDataStore(AsyncDataBackend, Protocol):
 
     def shares_transactions_with(self, backend: AsyncDataBackend) -> bool:
         """Whether the backend's server sessions work here too: the same client."""
+        ...
+
+
+@runtime_checkable
+class LocalFiles(Protocol):
+    """An artifact store whose blobs are files of this machine, which can be mapped."""
+
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
         ...
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
-__all__ = ["ArtifactStore", "DataBackend", "MetaDataStore"]
+__all__ = ["ArtifactStore", "DataBackend", "LocalFiles", "MetaDataStore"]
 
 
 @runtime_checkable
@@ -112,6 +113,15 @@ class MetaDataStore(DataBackend, Protocol):
 
     def shares_transactions_with(self, backend: DataBackend) -> bool:
         """Whether the backend's server sessions work here too: the same client."""
+        ...
+
+
+@runtime_checkable
+class LocalFiles(Protocol):
+    """An artifact store whose blobs are files of this machine, which can be mapped."""
+
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
         ...
 
 
