@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -48,3 +49,17 @@ def test_streams(store: str, mib: int, request: pytest.FixtureRequest, tmp_path:
     assert 0 == done.returncode, done.stderr
     assert 0 < int(done.stdout) < AT_MOST
     print(f"{store}, {mib} MiB: {int(done.stdout) / 1e6:.0f} MB")
+
+
+@pytest.mark.parametrize("mib", [256, pytest.param(1024, marks=pytest.mark.soak)])
+def test_modules_are_mapped(mib: int, tmp_path: Path) -> None:
+    """A torch module in a directory is used from its file: it takes hardly any memory of its own, and is there once."""
+    for what in "save", "load":
+        command = [sys.executable, "-m", "tests.artifacts.mapped_process", what, str(tmp_path), str(mib)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60 + mib)
+        assert 0 == done.returncode, done.stderr
+    memory = json.loads(done.stdout)
+    assert mib << 20 == memory["size"]
+    assert memory["own"] < 40_000_000
+    assert memory["resident"] < memory["size"] * 1.2
+    print(memory)

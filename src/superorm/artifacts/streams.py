@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 from superorm.exc import ArtifactSavingError
 
@@ -63,7 +63,7 @@ def _bytes(chunk: object) -> bytes:
     if isinstance(chunk, bytes):
         return chunk
     if isinstance(chunk, bytearray | memoryview):
-        return bytes(chunk)  # its owner may write there again
+        return bytes(cast("memoryview", chunk))  # its owner may write there again
     raise ArtifactSavingError(f"an artifact is made of bytes, not of {type(chunk).__name__}: open files with mode 'rb'")
 
 

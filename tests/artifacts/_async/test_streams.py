@@ -53,7 +53,7 @@ class World:
         await self.blobs.commit(uploaded, [])
         return self.blobs.reference(uploaded, codec_named("bytes", 1), OWNER)
 
-    async def keys(self) -> list[str]:
+    async def stored(self) -> list[str]:
         return sorted(dict(await self.store.keys()))
 
     async def read(self, reference: Reference) -> bytes:
@@ -175,12 +175,12 @@ async def test_stored_once(world: World) -> None:
     """The same bytes, however they come, are one blob; nothing is left of the others."""
     references = [await world.save(source) for source in (cut(5000), io.BytesIO(DATA), DATA, [DATA])]
     assert {SHA256} == {reference.sha256 for reference in references}
-    assert 1 == len(await world.keys())
+    assert 1 == len(await world.stored())
     assert [] == await world.blobs.orphans(references)
     empty = [await world.save(source) for source in ([], io.BytesIO(b""), b"")]
     assert {hashlib.sha256(b"").hexdigest()} == {reference.sha256 for reference in empty}
     assert b"" == await world.read(empty[0])
-    assert 2 == len(await world.keys())
+    assert 2 == len(await world.stored())
 
 
 class Broken:
@@ -209,14 +209,14 @@ async def test_sources_that_fail(world: World, source: Callable[[], Any], error:
     """What is wrong with the source is said as it is, and nothing is stored."""
     with pytest.raises(error, match=words):
         await world.blobs.upload(source())
-    assert [] == await world.keys()
+    assert [] == await world.stored()
 
 
 async def test_a_file_that_fails(world: World) -> None:
     """A file that cannot be read to its end is not stored."""
     with pytest.raises((OSError, ArtifactSavingError), match="the disk of the source fails"):
         await world.blobs.upload(Broken())
-    assert [] == await world.keys()
+    assert [] == await world.stored()
 
 
 def flip(data: bytes) -> bytes:
@@ -237,7 +237,7 @@ def flip(data: bytes) -> bytes:
 async def test_damage(world: World, damage: Callable[[bytes], bytes | None], error: type[ArtifactError]) -> None:
     """Every way to read a damaged blob raises an error that names owner, store and key."""
     reference = await world.save(io.BytesIO(DATA))
-    (key,) = await world.keys()
+    (key,) = await world.stored()
     world.change(key, damage)
     for read in world.read, partial(world.blobs.load, owner=OWNER):
         with pytest.raises(error, match="the artifact of model m 0") as caught:

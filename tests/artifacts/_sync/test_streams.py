@@ -53,7 +53,7 @@ class World:
         self.blobs.commit(uploaded, [])
         return self.blobs.reference(uploaded, codec_named("bytes", 1), OWNER)
 
-    def keys(self) -> list[str]:
+    def stored(self) -> list[str]:
         return sorted(dict(self.store.keys()))
 
     def read(self, reference: Reference) -> bytes:
@@ -175,12 +175,12 @@ def test_stored_once(world: World) -> None:
     """The same bytes, however they come, are one blob; nothing is left of the others."""
     references = [world.save(source) for source in (cut(5000), io.BytesIO(DATA), DATA, [DATA])]
     assert {SHA256} == {reference.sha256 for reference in references}
-    assert 1 == len(world.keys())
+    assert 1 == len(world.stored())
     assert [] == world.blobs.orphans(references)
     empty = [world.save(source) for source in ([], io.BytesIO(b""), b"")]
     assert {hashlib.sha256(b"").hexdigest()} == {reference.sha256 for reference in empty}
     assert b"" == world.read(empty[0])
-    assert 2 == len(world.keys())
+    assert 2 == len(world.stored())
 
 
 class Broken:
@@ -209,14 +209,14 @@ def test_sources_that_fail(world: World, source: Callable[[], Any], error: type[
     """What is wrong with the source is said as it is, and nothing is stored."""
     with pytest.raises(error, match=words):
         world.blobs.upload(source())
-    assert [] == world.keys()
+    assert [] == world.stored()
 
 
 def test_a_file_that_fails(world: World) -> None:
     """A file that cannot be read to its end is not stored."""
     with pytest.raises((OSError, ArtifactSavingError), match="the disk of the source fails"):
         world.blobs.upload(Broken())
-    assert [] == world.keys()
+    assert [] == world.stored()
 
 
 def flip(data: bytes) -> bytes:
@@ -237,7 +237,7 @@ def flip(data: bytes) -> bytes:
 def test_damage(world: World, damage: Callable[[bytes], bytes | None], error: type[ArtifactError]) -> None:
     """Every way to read a damaged blob raises an error that names owner, store and key."""
     reference = world.save(io.BytesIO(DATA))
-    (key,) = world.keys()
+    (key,) = world.stored()
     world.change(key, damage)
     for read in world.read, partial(world.blobs.load, owner=OWNER):
         with pytest.raises(error, match="the artifact of model m 0") as caught:

@@ -1,8 +1,8 @@
-# pyright: reportMissingTypeStubs=false
 """The codec for Arrow tables."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from attrs import frozen
@@ -29,7 +29,7 @@ class ArrowCodec:
         """The table with its schema. Raises ``ArtifactSavingError`` for anything else."""
         if not self.takes(value):
             raise ArtifactSavingError(f"the codec arrow stores Arrow tables, not {type(value).__qualname__}")
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
 
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, value.schema) as writer:
@@ -39,6 +39,6 @@ class ArrowCodec:
 
     def decode(self, data: bytes) -> Any:
         """The table, whose columns are those bytes."""
-        import pyarrow as pa
+        pa: Any = import_module("pyarrow")
 
         return pa.ipc.open_file(pa.BufferReader(data)).read_all()

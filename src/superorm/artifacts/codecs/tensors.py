@@ -107,7 +107,7 @@ class ModuleCodec:
             if _is_tensor(tensor) and tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
         }
 
-        class Pickler(cast("Any", import_module("cloudpickle")).Pickler):
+        class Pickler(import_module("cloudpickle").Pickler):  # type: ignore[misc]
             def persistent_id(self, obj: object) -> object:
                 if not isinstance(obj, torch.storage.TypedStorage):
                     return None
