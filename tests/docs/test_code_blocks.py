@@ -58,6 +58,16 @@ kinds = [("vector", "embedding"), ("filter", "year"), ("filter", "_type")]
 assert kinds == [(one["type"], one["path"]) for one in definition(spec)["fields"]]
 """,
     ),
+    "how-to/artifacts.md": (
+        {},
+        """
+codec = XmlCodec()
+assert (codec.name, 1, False) == ("xml", codec.version, codec.carries_code)
+element = ElementTree.fromstring("<a><b>x</b></a>")
+assert codec.takes(element) and not codec.takes("<a/>")
+assert "x" == codec.decode(codec.encode(element)).find("b").text
+""",
+    ),
     "how-to/computed-vectors.md": (
         {
             0: ENCODERS,

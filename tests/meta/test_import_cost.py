@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 HEAVY = {"boto3", "dask", "distributed", "fastapi", "lancedb", "mongomock", "pyarrow", "tokenizers", "torch", "tqdm"}
+HEAVY |= {"PIL", "cloudpickle", "safetensors", "sklearn", "transformers"}
 
 
 def test_heavy_packages_are_not_loaded() -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from superorm._io import aio
-from superorm.artifacts.codecs import Codec, codec_named
+from superorm.artifacts.codecs import Codec, FileCodec, codec_named
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
+from superorm.artifacts.streams import Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
-from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore
+from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore, LocalFiles
 from superorm.unitofwork.writes import Write
 
 if TYPE_CHECKING:
@@ -46,13 +48,18 @@ class AsyncBlobs:
         """Make the registry's collection, which a transaction should not have to."""
         await self._metadata.create_collection(REGISTRY)
 
-    async def upload(self, data: bytes) -> Uploaded:
+    async def upload(self, data: bytes | Readable | Iterable[bytes] | AsyncIterable[bytes]) -> Uploaded:
         """Put the bytes into the store, unless the registry has them: the first half of a commit.
 
+        They may be a binary file or come in chunks: then little of them is in memory at once,
+        and the same bytes, which are known when all have come only, are removed again.
         A commit that fails afterwards leaves at most a blob that nothing refers to.
-        Raises ``ArtifactSavingError``, and ``ConfigurationError`` before anything is stored where it cannot be signed.
+        Raises ``ArtifactSavingError``, what the chunks raise,
+        and ``ConfigurationError`` before anything is stored where it cannot be signed.
         """
         self._keyring()
+        if not isinstance(data, bytes):
+            return await self._upload_stream(data)
         sha256 = await aio.in_thread(_sha256, data)
         found = await self._registered(sha256)
         if found is not None and found["state"] == "live":
@@ -60,6 +67,21 @@ class AsyncBlobs:
         key = secrets.token_hex(16)
         await self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)
+
+    async def _upload_stream(self, chunks: Readable | Iterable[bytes] | AsyncIterable[bytes]) -> Uploaded:
+        key = secrets.token_hex(16)
+        hasher = Hasher()
+        source = chunks if isinstance(chunks, Readable) else aio.for_thread(chunks)
+        try:
+            await self._store.put(key, hashed(pieces(source), hasher))
+            sha256 = await aio.in_thread(hasher.sha256)
+        finally:
+            await aio.in_thread(hasher.close)
+        found = await self._registered(sha256)
+        if found is not None and found["state"] == "live":
+            await self._store.delete(key)
+            key = found["key"]
+        return Uploaded(sha256, hasher.size, key, found)
 
     async def register(self, uploads: Sequence[Uploaded], *, session: AsyncClientSession | None = None) -> None:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
@@ -104,23 +126,39 @@ class AsyncBlobs:
         codec = codec_named(reference.codec, reference.codec_version)
         if codec.carries_code:
             check_trust(reference, owner, self._keyring(), self._trust)
-        name = " ".join(map(str, owner))
         try:
-            data = await self._read(reference.sha256)
+            decode = await self._decoder(reference.sha256, codec)
         except ArtifactError as error:
-            raise type(error)(f"the artifact of {name}: {error}", key=error.key) from error
+            raise _of_owner(error, owner) from error
         try:
-            return await aio.in_thread(codec.decode, data)
+            return await aio.in_thread(decode)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            raise ArtifactError(f"the artifact of {name} is intact, but cannot be decoded here: {reason}") from error
+            raise ArtifactError(
+                f"the artifact of {_name(owner)} is intact, but cannot be decoded here: {reason}"
+            ) from error
+
+    async def open(self, reference: Reference, owner: Owner) -> AsyncGenerator[bytes]:
+        """The bytes that a reference of this owner refers to, in chunks, few of them in memory at once.
+
+        What is wrong with them shows at the end at the latest: they are not to be used before all have come.
+        Raises ``ArtifactNotFoundError``, ``CorruptArtifactError``, and ``ArtifactError`` where the store fails.
+        """
+        try:
+            async with aclosing(self._stream(await self._located(reference.sha256))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ArtifactError as error:
+            raise _of_owner(error, owner) from error
 
     async def check(self, references: Iterable[Reference]) -> list[str]:
         """What is wrong with the blobs that are referred to, a sentence each; every blob is read."""
         problems: list[str] = []
         for sha256 in sorted({reference.sha256 for reference in references}):
             try:
-                await self._read(sha256)
+                async with aclosing(self._stream(await self._located(sha256))) as chunks:
+                    async for _ in chunks:
+                        pass
             except ArtifactError as error:
                 problems.append(str(error))
         return problems
@@ -139,30 +177,65 @@ class AsyncBlobs:
         found = await self._metadata.read(Find(REGISTRY, {"_id": sha256}))
         return found[0] if found else None
 
-    async def _read(self, sha256: str) -> bytes:
-        """The bytes of a blob, which have this hash."""
+    async def _decoder(self, sha256: str, codec: Codec) -> Callable[[], Any]:
+        """What gives the object of a blob, which has this hash."""
+        found = await self._located(sha256)
+        if isinstance(codec, FileCodec) and isinstance(self._store, LocalFiles):
+            head = await self._head(found, codec)
+            return partial(codec.decode_file, head, self._store.file(found["key"]))
+        async with aclosing(self._stream(found)) as chunks:
+            return partial(codec.decode, b"".join([chunk async for chunk in chunks]))
+
+    async def _head(self, found: Mapping[str, Any], codec: FileCodec) -> bytes:
+        """The head of a blob, all of which has its hash."""
+        head, wanted = b"", 8
+        async with aclosing(self._stream(found)) as chunks:
+            async for chunk in chunks:
+                if len(head) < wanted:
+                    head += chunk
+                    wanted = codec.head(head)
+        return head[:wanted]
+
+    async def _located(self, sha256: str) -> dict[str, Any]:
+        """What the registry has of the hash."""
         found = await self._registered(sha256)
         if found is None:
             raise ArtifactNotFoundError(f"{self._metadata.name}.{REGISTRY} has no blob {sha256}", key=sha256)
+        return found
+
+    async def _stream(self, found: Mapping[str, Any]) -> AsyncGenerator[bytes]:
+        """The bytes of a registered blob in chunks; after the last one it raises unless they have its hash."""
         key: str = found["key"]
-        chunks: list[bytes] = []
-        digest = hashlib.sha256()
-        hasher = ThreadPoolExecutor(1)  # hashing takes as long as reading; beside it, it costs no time
+        hasher = Hasher()  # hashing takes as long as reading; beside it, it costs no time
         try:
-            async for chunk in self._store.get(key):
-                chunks.append(chunk)
-                hasher.submit(digest.update, chunk)
+            async with aclosing(self._store.get(key)) as chunks:
+                async for chunk in chunks:
+                    hasher.update(chunk)
+                    if hasher.size > found["size"]:
+                        break
+                    yield chunk
+            actual = await aio.in_thread(hasher.sha256)
         finally:
-            await aio.in_thread(hasher.shutdown)
-        actual = digest.hexdigest()
-        if actual != sha256:
-            raise CorruptArtifactError(
-                f"{self._store.uri}: the bytes of blob {key} are not those that were stored: "
-                f"their SHA-256 is {actual}, not {sha256}",
-                key=key,
-            )
-        return b"".join(chunks)
+            await aio.in_thread(hasher.close)
+        if hasher.size != found["size"]:
+            than = "more" if hasher.size > found["size"] else f"{hasher.size}, less"
+            wrong = f"they are {than} than the {found['size']} that were stored"
+        elif actual != found["_id"]:
+            wrong = f"their SHA-256 is {actual}, not {found['_id']}"
+        else:
+            return
+        raise CorruptArtifactError(
+            f"{self._store.uri}: the bytes of blob {key} are not those that were stored: {wrong}", key=key
+        )
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _name(owner: Owner) -> str:
+    return " ".join(map(str, owner))
+
+
+def _of_owner(error: ArtifactError, owner: Owner) -> ArtifactError:
+    return type(error)(f"the artifact of {_name(owner)}: {error}", key=error.key)

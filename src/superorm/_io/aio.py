@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
@@ -25,6 +25,7 @@ __all__ = [
     "call",
     "caller",
     "collecting",
+    "for_thread",
     "here",
     "in_loop",
     "in_thread",
@@ -95,6 +96,23 @@ async def in_loop(
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         raise
+
+
+def for_thread(items: AsyncIterable[T] | Iterable[T]) -> Iterable[T]:
+    """The items, to be had in a thread: those of an async iterable come from the running event loop."""
+    if isinstance(items, AsyncIterable):
+        return _from_loop(aiter(items), here())
+    return items
+
+
+def _from_loop(items: AsyncIterator[T], loop: asyncio.AbstractEventLoop) -> Iterator[T]:
+    async def following() -> tuple[T, ...]:
+        async for item in items:
+            return (item,)
+        return ()
+
+    while found := asyncio.run_coroutine_threadsafe(following(), loop).result():
+        yield found[0]
 
 
 async def settled(result: object, function: object) -> None:

@@ -8,7 +8,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from inspect import isawaitable
 from typing import ParamSpec, TypeVar
 from weakref import WeakMethod
@@ -24,6 +24,7 @@ __all__ = [
     "call",
     "caller",
     "collecting",
+    "for_thread",
     "here",
     "in_loop",
     "in_thread",
@@ -60,6 +61,11 @@ def here() -> object:
 def in_loop(loop: None, function: Callable[[], T], call: str) -> T:
     """Call the function."""
     return function()
+
+
+def for_thread(items: Iterable[T]) -> Iterable[T]:
+    """The items."""
+    return items
 
 
 def settled(result: object, function: object) -> None:

@@ -35,6 +35,7 @@ class MongomockBlobs:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes under a new key."""
+        chunks = list(chunks)  # which may come from an event loop, where others may wait for the lock
         with LOCK:
             if self._files.count_documents({"_id": key}) or self._chunks.count_documents({"files_id": key}):
                 raise ArtifactSavingError(f"{self._uri}: the key {key} is in use", key=key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingErr
 
 __all__ = ["AsyncDirectoryArtifactStore"]
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 20
 
 
 class AsyncDirectoryArtifactStore:
@@ -29,6 +29,10 @@ class AsyncDirectoryArtifactStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
+        return blob_file(self.path, key)
+
     async def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
         try:
@@ -38,7 +42,7 @@ class AsyncDirectoryArtifactStore:
         except OSError as error:
             raise ArtifactSavingError(f"{self.uri}: the blob {key} cannot be stored: {error}", key=key) from error
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str) -> AsyncGenerator[bytes]:
         """The bytes, in chunks. Raises ``ArtifactNotFoundError``, and ``ArtifactError`` where the disk fails."""
         try:
             file = await aio.in_thread(blob_file(self.path, key).open, "rb", 0)

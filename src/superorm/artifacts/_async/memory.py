@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime
 
+from superorm._io import aio
 from superorm.artifacts.memory_blobs import BLOBS
 from superorm.exc import ArtifactNotFoundError, ArtifactSavingError
 
@@ -23,13 +24,13 @@ class AsyncMemoryArtifactStore:
 
     async def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
-        data = b"".join(chunks)
+        data = await aio.in_thread(b"".join, chunks)
         blob = (datetime.now(UTC), data)
         if self._blobs.setdefault(key, blob) is not blob:
             raise ArtifactSavingError(f"{self.uri}: the key {key} is in use", key=key)
         return len(data)
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str) -> AsyncGenerator[bytes]:
         """The bytes. Raises ``ArtifactNotFoundError``."""
         if key not in self._blobs:
             raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)

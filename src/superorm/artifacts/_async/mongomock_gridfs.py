@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ class AsyncMongomockArtifactStore:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
         return await aio.in_thread(self._blobs.put, key, chunks)
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str) -> AsyncGenerator[bytes]:
         """The bytes. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
         yield await aio.in_thread(self._blobs.get, key)
 

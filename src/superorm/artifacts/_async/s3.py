@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +43,7 @@ class AsyncS3ArtifactStore:
         """
         return await aio.in_thread(self._objects.put, key, chunks)
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
+    async def get(self, key: str) -> AsyncGenerator[bytes]:
         """The bytes, in chunks. Raises ``ArtifactNotFoundError``, and ``ArtifactError`` where they cannot be had."""
         download = Download(self._objects, key)
         try:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingErr
 
 __all__ = ["DirectoryArtifactStore"]
 
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 20
 
 
 class DirectoryArtifactStore:
@@ -30,6 +30,10 @@ class DirectoryArtifactStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
+        return blob_file(self.path, key)
+
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
         try:
@@ -39,7 +43,7 @@ class DirectoryArtifactStore:
         except OSError as error:
             raise ArtifactSavingError(f"{self.uri}: the blob {key} cannot be stored: {error}", key=key) from error
 
-    def get(self, key: str) -> Iterator[bytes]:
+    def get(self, key: str) -> Generator[bytes]:
         """The bytes, in chunks. Raises ``ArtifactNotFoundError``, and ``ArtifactError`` where the disk fails."""
         try:
             file = sio.in_thread(blob_file(self.path, key).open, "rb", 0)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from bson import ObjectId
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
 
-from superorm.exc import ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
+from superorm._io import sio
+from superorm.exc import ArtifactError, ArtifactNotFoundError, ArtifactSavingError, CorruptArtifactError
 from superorm.unitofwork.encode import CODEC_OPTIONS
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class MongoArtifactStore:
                 raise ArtifactSavingError(f"{self.uri}: the key {key} is in use", key=key)
             file = self._bucket().open_upload_stream_with_id(key, key)
             try:
-                for chunk in chunks:
+                source = iter(chunks)
+                while (chunk := sio.in_thread(next, source, None)) is not None:
                     file.write(chunk)
                 file.close()
             except BaseException:
@@ -76,21 +78,30 @@ class MongoArtifactStore:
             raise ArtifactSavingError(f"{self.uri}: the blob {key} cannot be stored: {error}", key=key) from error
         return file.length
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
-        file = self._files.find_one({"_id": key})
-        if file is None:
-            raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)
+    def get(self, key: str) -> Generator[bytes]:
+        """The bytes, in chunks.
+
+        Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing,
+        and ``ArtifactError`` where the server or the network fails.
+        """
         number = length = 0
-        for chunk in self._chunks.find({"files_id": key}, {"_id": 0, "n": 1, "data": 1}, sort=[("n", 1)]):
-            if chunk["n"] != number:
-                break
-            number += 1
-            length += len(chunk["data"])
-            yield chunk["data"]
+        try:
+            file = self._files.find_one({"_id": key})
+            if file is None:
+                raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)
+            found = self._chunks.find({"files_id": key}, {"_id": 0, "n": 1, "data": 1}, sort=[("n", 1)])
+            with found:
+                for chunk in found:
+                    if chunk["n"] != number:
+                        break
+                    number += 1
+                    length += len(chunk["data"])
+                    yield chunk["data"]
+        except PyMongoError as error:
+            raise ArtifactError(f"{self.uri}: the blob {key} cannot be read: {error}", key=key) from error
         if length != file["length"]:
-            found = f"{length} of {file['length']} bytes, chunk {number} is missing or wrong"
-            raise CorruptArtifactError(f"{self.uri}: the blob {key} is damaged: {found}", key=key)
+            rest = f"{length} of {file['length']} bytes, chunk {number} is missing or wrong"
+            raise CorruptArtifactError(f"{self.uri}: the blob {key} is damaged: {rest}", key=key)
 
     def delete(self, key: str) -> None:
         """Remove the blob, half-written ones too; nothing happens where there is none."""

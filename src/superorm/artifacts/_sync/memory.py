@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 
+from superorm._io import sio
 from superorm.artifacts.memory_blobs import BLOBS
 from superorm.exc import ArtifactNotFoundError, ArtifactSavingError
 
@@ -24,13 +25,13 @@ class MemoryArtifactStore:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
-        data = b"".join(chunks)
+        data = sio.in_thread(b"".join, chunks)
         blob = (datetime.now(UTC), data)
         if self._blobs.setdefault(key, blob) is not blob:
             raise ArtifactSavingError(f"{self.uri}: the key {key} is in use", key=key)
         return len(data)
 
-    def get(self, key: str) -> Iterator[bytes]:
+    def get(self, key: str) -> Generator[bytes]:
         """The bytes. Raises ``ArtifactNotFoundError``."""
         if key not in self._blobs:
             raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)

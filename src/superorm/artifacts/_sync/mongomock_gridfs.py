@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ class MongomockArtifactStore:
         """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
         return sio.in_thread(self._blobs.put, key, chunks)
 
-    def get(self, key: str) -> Iterator[bytes]:
+    def get(self, key: str) -> Generator[bytes]:
         """The bytes. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
         yield sio.in_thread(self._blobs.get, key)
 

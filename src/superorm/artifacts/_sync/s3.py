@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -44,7 +44,7 @@ class S3ArtifactStore:
         """
         return sio.in_thread(self._objects.put, key, chunks)
 
-    def get(self, key: str) -> Iterator[bytes]:
+    def get(self, key: str) -> Generator[bytes]:
         """The bytes, in chunks. Raises ``ArtifactNotFoundError``, and ``ArtifactError`` where they cannot be had."""
         download = Download(self._objects, key)
         try:

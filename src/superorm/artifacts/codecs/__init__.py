@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superorm.artifacts.codecs.base import Codec
+from superorm.artifacts.codecs.base import Codec, FileCodec
 from superorm.artifacts.codecs.registry import codec_for, codec_named
 
-__all__ = ["Codec", "codec_for", "codec_named"]
+__all__ = ["Codec", "FileCodec", "codec_for", "codec_named"]

@@ -23,6 +23,10 @@ class CloudpickleCodec:
     version: int = 1
     carries_code: bool = True
 
+    def takes(self, value: Any) -> bool:
+        """Any object."""
+        return True
+
     def encode(self, value: Any) -> bytes:
         """The pickled object. Raises ``ArtifactSavingError`` that names the object."""
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
-__all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore"]
+__all__ = ["AsyncArtifactStore", "AsyncDataBackend", "AsyncMetaDataStore", "LocalFiles"]
 
 
 @runtime_checkable
@@ -115,6 +116,15 @@ class AsyncMetaDataStore(AsyncDataBackend, Protocol):
 
 
 @runtime_checkable
+class LocalFiles(Protocol):
+    """An artifact store whose blobs are files of this machine, which can be mapped."""
+
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
+        ...
+
+
+@runtime_checkable
 class AsyncArtifactStore(Protocol):
     """Blobs under physical keys. A key is used once and never written again."""
 
@@ -122,11 +132,17 @@ class AsyncArtifactStore(Protocol):
     """Where it is, without passwords."""
 
     async def put(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
+        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``.
+
+        The chunks may wait for the event loop, so they are to be had in a thread.
+        """
         ...
 
-    def get(self, key: str) -> AsyncIterator[bytes]:
-        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
+    def get(self, key: str) -> AsyncGenerator[bytes]:
+        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing.
+
+        Reading ends, and what it takes is let go, where the generator is closed.
+        """
         ...
 
     async def delete(self, key: str) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from superorm.protocols.concerns import Concerns
     from superorm.unitofwork.writes import Write, WriteResult
 
-__all__ = ["ArtifactStore", "DataBackend", "MetaDataStore"]
+__all__ = ["ArtifactStore", "DataBackend", "LocalFiles", "MetaDataStore"]
 
 
 @runtime_checkable
@@ -116,6 +117,15 @@ class MetaDataStore(DataBackend, Protocol):
 
 
 @runtime_checkable
+class LocalFiles(Protocol):
+    """An artifact store whose blobs are files of this machine, which can be mapped."""
+
+    def file(self, key: str) -> Path:
+        """The file of a blob, there or not."""
+        ...
+
+
+@runtime_checkable
 class ArtifactStore(Protocol):
     """Blobs under physical keys. A key is used once and never written again."""
 
@@ -123,11 +133,17 @@ class ArtifactStore(Protocol):
     """Where it is, without passwords."""
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``."""
+        """Store the bytes under a new key; the number of bytes. Raises ``ArtifactSavingError``.
+
+        The chunks may wait for the event loop, so they are to be had in a thread.
+        """
         ...
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing."""
+    def get(self, key: str) -> Generator[bytes]:
+        """The bytes, in chunks. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError`` where chunks are missing.
+
+        Reading ends, and what it takes is let go, where the generator is closed.
+        """
         ...
 
     def delete(self, key: str) -> None:
