@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from superorm.compile import printing as _printing  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from superorm.components.base import Component
+from superorm.components.dataset import Dataset
+from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (
@@ -142,6 +145,7 @@ __all__ = [
     "AtlasVectorIndex",
     "BackendError",
     "CheckReport",
+    "Component",
     "ComponentError",
     "ComponentInUseError",
     "ComponentNotFoundError",
@@ -149,6 +153,7 @@ __all__ = [
     "CorruptArtifactError",
     "CreateReport",
     "Datalayer",
+    "Dataset",
     "Delete",
     "DirectoryArtifactStore",
     "Document",
@@ -164,6 +169,7 @@ __all__ = [
     "Mapped",
     "MappingError",
     "MemoryVectorIndex",
+    "Metric",
     "Model",
     "MongoArtifactStore",
     "MongoDatabackend",

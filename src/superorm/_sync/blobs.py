@@ -17,7 +17,6 @@ from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._sync.parts import ArtifactStore, MetaDataStore
-from superorm.unitofwork.writes import Write
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -67,28 +66,14 @@ class Blobs:
 
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
+        if not uploads:
+            return
         try:
             result = self._metadata.write(registry_write(uploads), session=session)
         except DuplicateKeyError as error:
             raise BlobConflictError(f"blob {error.key} was condemned: upload it again", key=error.key) from error
         if result.matched != len(uploads):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
-
-    def commit(self, uploaded: Uploaded, writes: Iterable[Write]) -> None:
-        """Register the blob and write the metadata that refers to it, as one.
-
-        Where there are no transactions the metadata comes last, so that no reference dangles after a crash.
-        Raises as `register` does, and what the writes raise.
-        """
-        if not self._metadata.capabilities().transactions:
-            self.register([uploaded])
-            for write in writes:
-                self._metadata.write(write)
-            return
-        with self._metadata.transaction() as session:
-            self.register([uploaded], session=session)
-            for write in writes:
-                self._metadata.write(write, session=session)
 
     def reference(self, uploaded: Uploaded, codec: Codec, owner: Owner) -> Reference:
         """What the owner stores to refer to the blob, signed where there is a key."""
