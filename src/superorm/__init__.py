@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from superorm.artifacts._sync.s3 import S3ArtifactStore
     from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
     from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
-    from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+    from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
     from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
     from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
     from superorm.vectors._async.memory import AsyncMemoryVectorIndex
@@ -102,6 +102,7 @@ _MODULES = {
     "Datalayer": "superorm._sync.db",
     "DirectoryArtifactStore": "superorm.artifacts._sync.directory",
     "Explanation": "superorm.protocols.reports",
+    "GcReport": "superorm.protocols.reports",
     "LanceVectorIndex": "superorm.vectors._sync.lancedb",
     "MemoryVectorIndex": "superorm.vectors._sync.memory",
     "MongoArtifactStore": "superorm.artifacts._sync.gridfs",
@@ -162,6 +163,7 @@ __all__ = [
     "Explanation",
     "Expr",
     "Field",
+    "GcReport",
     "Index",
     "Insert",
     "LanceVectorIndex",

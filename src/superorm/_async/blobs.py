@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from superorm._async.blob_facts import AsyncBlobFacts
+from superorm._async.blob_gc import AsyncCollection
 from superorm._io import aio
 from superorm.artifacts.codecs import Codec, codec_named
+from superorm.artifacts.collecting import drop
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore
+from superorm.unitofwork.writes import Update
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -40,10 +44,12 @@ class AsyncBlobs:
         self._store = store
         self._keyring = keyring
         self._trust: Trust = trust
+        self.facts = AsyncBlobFacts(metadata)
 
     async def prepare(self) -> None:
-        """Make the registry's collection, which a transaction should not have to."""
+        """Make the registry's collections, which a transaction should not have to."""
         await self._metadata.create_collection(REGISTRY)
+        await self.facts.prepare()
 
     async def upload(self, data: bytes) -> Uploaded:
         """Put the bytes into the store, unless the registry has them: the first half of a commit.
@@ -56,7 +62,7 @@ class AsyncBlobs:
         found = await self._registered(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
-        key = secrets.token_hex(16)
+        key = await self.facts.begin()
         await self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)
 
@@ -67,12 +73,23 @@ class AsyncBlobs:
         """
         if not uploads:
             return
+        # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
+        await self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
         try:
             result = await self._metadata.write(registry_write(uploads), session=session)
         except DuplicateKeyError as error:
             raise BlobConflictError(f"blob {error.key} was condemned: upload it again", key=error.key) from error
         if result.matched != len(uploads):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
+
+    async def unused(self, references: Iterable[Reference], session: AsyncClientSession | None) -> None:
+        """Begin the grace periods of blobs that these referred to: in the commit that removes them."""
+        if ops := [drop(reference.sha256) for reference in references]:
+            await self._metadata.write(Update(REGISTRY, ops), session=session)
+
+    async def collect(self, grace: timedelta) -> Sequence[str]:
+        """Remove blobs that nothing has referred to for so long; their physical keys."""
+        return await AsyncCollection(self._metadata, self._store, self.facts, grace).run()
 
     def reference(self, uploaded: Uploaded, codec: Codec, owner: Owner) -> Reference:
         """What the owner stores to refer to the blob, signed where there is a key."""
@@ -114,9 +131,12 @@ class AsyncBlobs:
         """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then."""
         used = {reference.sha256 for reference in references}
         stored = await self._store.keys()
+        ours = f"{await self.facts.registry()}-"  # others may keep theirs in the same place
         registered = {document["key"]: document["_id"] for document in await self._metadata.read(Find(REGISTRY))}
         lost = [
-            f"{key} in {self._store.uri}, of {time:%Y-%m-%d %H:%M}" for key, time in stored if key not in registered
+            f"{key} in {self._store.uri}, of {time:%Y-%m-%d %H:%M}"
+            for key, time in stored
+            if key.startswith(ours) and key not in registered
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 

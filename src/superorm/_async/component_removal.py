@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bson import ObjectId
 
+from superorm._async.blobs import AsyncBlobs
 from superorm._async.components import AsyncComponents
 from superorm._async.metadata_units import unit
+from superorm.artifacts.reference import Reference
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.components.base import Named
 from superorm.components.model import Model
 from superorm.components.records import COLLECTION, HIDDEN, LIVE, REMOVED, ComponentRecord
 from superorm.components.removal import Removal, plan_removal
-from superorm.exc import ComponentInUseError, StaleDocumentError, SuperormError
+from superorm.exc import ComponentInUseError, CorruptArtifactError, StaleDocumentError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend, AsyncMetaDataStore
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.records import INDEXES
@@ -28,9 +31,12 @@ _ATTEMPTS = 20
 class AsyncRemoving:
     """Removes components that nothing needs, and hides others by force."""
 
-    def __init__(self, backend: AsyncDataBackend, metadata: AsyncMetaDataStore, components: AsyncComponents) -> None:
+    def __init__(
+        self, backend: AsyncDataBackend, metadata: AsyncMetaDataStore, blobs: AsyncBlobs, components: AsyncComponents
+    ) -> None:
         self._backend = backend
         self._metadata = metadata
+        self._blobs = blobs
         self._components = components
 
     async def remove(self, wanted: Named, *, force: bool, recursive: bool) -> None:
@@ -68,6 +74,7 @@ class AsyncRemoving:
             for op in ops:  # one by one: where one is refused, what it needs is still there
                 if (await self._metadata.write(Update(COLLECTION, [op]), session=session)).matched != 1:
                     raise StaleDocumentError("a component was changed at the same time; remove it again")
+            await self._blobs.unused(_references(plan.removed), session)
         return plan
 
     async def indexes(self) -> dict[Named, list[str]]:
@@ -86,6 +93,16 @@ class AsyncRemoving:
                 "add it as the next version, and have them encoded anew by db.rebuild(..., reencode=True)",
                 component=record.name,
             )
+
+
+def _references(records: Sequence[ComponentRecord]) -> list[Reference]:
+    """What they referred to; a record whose reference cannot be read has nothing to begin a grace period for."""
+    found: list[Reference] = []
+    for record in records:
+        with suppress(CorruptArtifactError):
+            if (reference := record.reference) is not None:
+                found.append(reference)
+    return found
 
 
 def _removal(record: ComponentRecord) -> UpdateOp:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from superorm._async.blobs import AsyncBlobs
+from superorm.artifacts.collecting import Place
 from superorm.codec import documents
 from superorm.compile.plan import Find
 from superorm.components.base import Component, Named
@@ -40,6 +41,7 @@ class AsyncComponents:
             await self._metadata.create_index(COLLECTION, COMPONENT_KEYS, unique=True)
             await self._metadata.create_index(COLLECTION, [(REFERENCE_PATH, 1)])
             await self._blobs.prepare()
+            await self._blobs.facts.register_place(Place(COLLECTION, REFERENCE_PATH))
             self._prepared = True
 
     async def load(self, kind: str, name: str, version: int | None = None, *, hidden: bool = False) -> Component:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
@@ -40,7 +41,7 @@ from superorm.expr.statements import Select
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
-from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
@@ -155,7 +156,7 @@ class AsyncDB:
         self.blobs = AsyncBlobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = AsyncComponents(parts.metadata, self.blobs)
         self._adding = AsyncAdding(parts.metadata, self.blobs, self.components, self._snapshot)
-        self._removal = AsyncRemoving(parts.data_backend, parts.metadata, self.components)
+        self._removal = AsyncRemoving(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = AsyncVectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
         self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models)
@@ -415,6 +416,22 @@ class AsyncDB:
         """
         await self.prepare()
         return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+
+    async def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
+        """Remove blobs that nothing has referred to for the grace period; what was removed.
+
+        It may run beside anything else, and be interrupted: the next one goes on.
+        The period begins, by the server's clock, when a component is removed or replaced, when an upload begins,
+        and for blobs whose owner went in another way when `gc` first meets them.
+        It should be longer than loading a component takes; without transactions, longer than any commit too.
+        Where the artifact store is shared, only this DB's own blobs are touched.
+        Raises `ConfigurationError` for a period below zero, and `ArtifactError` where the store fails.
+        """
+        given: object = grace
+        if not isinstance(given, timedelta) or given < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"gc() takes a grace period such as timedelta(hours=1), not {grace!r}")
+        await self.prepare()
+        return GcReport(await self.blobs.collect(grace))
 
     async def rebuild(
         self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None

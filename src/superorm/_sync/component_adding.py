@@ -225,6 +225,8 @@ class Adding:
                     result = self._metadata.write(update, session=session)
                     if result.matched != 1:
                         raise StaleDocumentError(f"the {planned.new[-1].named} was changed at the same time; try again")
+                    if replaced is not None and replaced.reference is not None:
+                        self._blobs.unused([replaced.reference], session)
             except BaseException:
                 if session is None and new:
                     made = [{"_id": one["_id"]} for one in reversed(new)]

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bson import ObjectId
 
+from superorm._sync.blobs import Blobs
 from superorm._sync.components import Components
 from superorm._sync.metadata_units import unit
+from superorm.artifacts.reference import Reference
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.components.base import Named
 from superorm.components.model import Model
 from superorm.components.records import COLLECTION, HIDDEN, LIVE, REMOVED, ComponentRecord
 from superorm.components.removal import Removal, plan_removal
-from superorm.exc import ComponentInUseError, StaleDocumentError, SuperormError
+from superorm.exc import ComponentInUseError, CorruptArtifactError, StaleDocumentError, SuperormError
 from superorm.protocols._sync.parts import DataBackend, MetaDataStore
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.records import INDEXES
@@ -29,9 +32,10 @@ _ATTEMPTS = 20
 class Removing:
     """Removes components that nothing needs, and hides others by force."""
 
-    def __init__(self, backend: DataBackend, metadata: MetaDataStore, components: Components) -> None:
+    def __init__(self, backend: DataBackend, metadata: MetaDataStore, blobs: Blobs, components: Components) -> None:
         self._backend = backend
         self._metadata = metadata
+        self._blobs = blobs
         self._components = components
 
     def remove(self, wanted: Named, *, force: bool, recursive: bool) -> None:
@@ -69,6 +73,7 @@ class Removing:
             for op in ops:  # one by one: where one is refused, what it needs is still there
                 if self._metadata.write(Update(COLLECTION, [op]), session=session).matched != 1:
                     raise StaleDocumentError("a component was changed at the same time; remove it again")
+            self._blobs.unused(_references(plan.removed), session)
         return plan
 
     def indexes(self) -> dict[Named, list[str]]:
@@ -87,6 +92,16 @@ class Removing:
                 "add it as the next version, and have them encoded anew by db.rebuild(..., reencode=True)",
                 component=record.name,
             )
+
+
+def _references(records: Sequence[ComponentRecord]) -> list[Reference]:
+    """What they referred to; a record whose reference cannot be read has nothing to begin a grace period for."""
+    found: list[Reference] = []
+    for record in records:
+        with suppress(CorruptArtifactError):
+            if (reference := record.reference) is not None:
+                found.append(reference)
+    return found
 
 
 def _removal(record: ComponentRecord) -> UpdateOp:

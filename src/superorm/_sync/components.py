@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from superorm._sync.blobs import Blobs
+from superorm.artifacts.collecting import Place
 from superorm.codec import documents
 from superorm.compile.plan import Find
 from superorm.components.base import Component, Named
@@ -41,6 +42,7 @@ class Components:
             self._metadata.create_index(COLLECTION, COMPONENT_KEYS, unique=True)
             self._metadata.create_index(COLLECTION, [(REFERENCE_PATH, 1)])
             self._blobs.prepare()
+            self._blobs.facts.register_place(Place(COLLECTION, REFERENCE_PATH))
             self._prepared = True
 
     def load(self, kind: str, name: str, version: int | None = None, *, hidden: bool = False) -> Component:

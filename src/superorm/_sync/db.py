@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
@@ -41,7 +42,7 @@ from superorm.expr.statements import Select
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
-from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
@@ -156,7 +157,7 @@ class DB:
         self.blobs = Blobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = Components(parts.metadata, self.blobs)
         self._adding = Adding(parts.metadata, self.blobs, self.components, self._snapshot)
-        self._removal = Removing(parts.data_backend, parts.metadata, self.components)
+        self._removal = Removing(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models)
@@ -416,6 +417,22 @@ class DB:
         """
         self.prepare()
         return check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+
+    def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
+        """Remove blobs that nothing has referred to for the grace period; what was removed.
+
+        It may run beside anything else, and be interrupted: the next one goes on.
+        The period begins, by the server's clock, when a component is removed or replaced, when an upload begins,
+        and for blobs whose owner went in another way when `gc` first meets them.
+        It should be longer than loading a component takes; without transactions, longer than any commit too.
+        Where the artifact store is shared, only this DB's own blobs are touched.
+        Raises `ConfigurationError` for a period below zero, and `ArtifactError` where the store fails.
+        """
+        given: object = grace
+        if not isinstance(given, timedelta) or given < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"gc() takes a grace period such as timedelta(hours=1), not {grace!r}")
+        self.prepare()
+        return GcReport(self.blobs.collect(grace))
 
     def rebuild(self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None) -> None:
         """Build a vector index anew from the documents' vectors; with `reencode` from their sources.

@@ -65,7 +65,7 @@ class Dataset(Component):
                 f"{self!r} has no documents yet: db.add(...) takes them, db.load('dataset', ...) gives those of before",
                 component=self.name,
             )
-        return bson.decode_all(self.data, CODEC_OPTIONS)
+        return bson.decode_all(self.data, CODEC_OPTIONS)  # pyright: ignore[reportUnknownMemberType]
 
     @property
     def objects(self) -> list[Any]:

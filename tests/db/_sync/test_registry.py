@@ -379,7 +379,7 @@ def test_refusals(db: DB) -> None:
     with pytest.raises(ConfigurationError, match="surrogate"):
         Model("half \ud83d", Plus(1))
     with pytest.raises(ConfigurationError, match="needs a name"):
-        Metric("", max)
+        Metric("", lambda outputs, targets: 0)
     with pytest.raises(ConfigurationError, match="fingerprint is text"):
         Model("m", Plus(1), fingerprint=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(ComponentError, match="surrogate"):
