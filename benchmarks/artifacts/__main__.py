@@ -63,7 +63,7 @@ class Ours:
     def put(self, source: Path) -> None:
         with source.open("rb", 0) as file:
             self._last = self._blobs.upload(file)
-        self._blobs.commit(self._last, [])
+        self._blobs.register([self._last])
 
     def get(self, target: Path) -> None:
         assert self._last is not None

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from superorm.compile import printing as _printing  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from superorm.components.base import Component
+from superorm.components.dataset import Dataset
+from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (
@@ -71,7 +74,7 @@ if TYPE_CHECKING:
     from superorm.artifacts._sync.s3 import S3ArtifactStore
     from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
     from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
-    from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+    from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
     from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
     from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
     from superorm.vectors._async.memory import AsyncMemoryVectorIndex
@@ -99,6 +102,7 @@ _MODULES = {
     "Datalayer": "superorm._sync.db",
     "DirectoryArtifactStore": "superorm.artifacts._sync.directory",
     "Explanation": "superorm.protocols.reports",
+    "GcReport": "superorm.protocols.reports",
     "LanceVectorIndex": "superorm.vectors._sync.lancedb",
     "MemoryVectorIndex": "superorm.vectors._sync.memory",
     "MongoArtifactStore": "superorm.artifacts._sync.gridfs",
@@ -142,6 +146,7 @@ __all__ = [
     "AtlasVectorIndex",
     "BackendError",
     "CheckReport",
+    "Component",
     "ComponentError",
     "ComponentInUseError",
     "ComponentNotFoundError",
@@ -149,6 +154,7 @@ __all__ = [
     "CorruptArtifactError",
     "CreateReport",
     "Datalayer",
+    "Dataset",
     "Delete",
     "DirectoryArtifactStore",
     "Document",
@@ -157,6 +163,7 @@ __all__ = [
     "Explanation",
     "Expr",
     "Field",
+    "GcReport",
     "Index",
     "Insert",
     "LanceVectorIndex",
@@ -164,6 +171,7 @@ __all__ = [
     "Mapped",
     "MappingError",
     "MemoryVectorIndex",
+    "Metric",
     "Model",
     "MongoArtifactStore",
     "MongoDatabackend",

@@ -50,7 +50,7 @@ def main(what: str, folder: Path, mib: int) -> None:
         value = module(mib)
         codec = codec_for(value)
         uploaded = blobs.upload(codec.encode(value))
-        blobs.commit(uploaded, [])
+        blobs.register([uploaded])
         (found,) = client["mapped"]["_superorm_blobs"].find({"_id": uploaded.sha256}, {"touched": 0})
         return blobs.reference(uploaded, codec, OWNER), found
 

@@ -56,7 +56,7 @@ def main(where: str, mib: int, database: str) -> None:
 
         def there_and_back(mib: int) -> None:
             uploaded = blobs.upload(chunks(mib))
-            blobs.commit(uploaded, [])
+            blobs.register([uploaded])
             digest = hashlib.sha256()
             size = 0
             for chunk in blobs.open(blobs.reference(uploaded, codec_named("bytes", 1), ("m",)), ("m",)):

@@ -83,6 +83,31 @@ with db.session() as session:
     assert np.array_equal(np.array(better_encoder("A heist"), np.float32), movie.embedding)
 """,
     ),
+    "how-to/models.md": (
+        {
+            0: ENCODERS,
+            2: """
+def mended(text):
+    return encoder(text)[::-1]
+
+
+db.add(Model("encoder", better_encoder))
+db.add(Model("reader", str.upper))
+assert ["encoder", "reader"] == db.show("model")
+""",
+            3: """
+assert [] == db.show("model")
+lost = db.check().orphans
+""",
+        },
+        """
+assert 0 == model.version
+assert len(lost) == len(db.check().orphans) == 4
+assert 4 == len(db.gc(grace=timedelta(0)).removed)
+assert db.check().ok
+assert [] == list(db.check().orphans)
+""",
+    ),
     "how-to/connecting.md": (
         {2: "client = pymongo.MongoClient()\n"},
         """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from superorm._async.blob_facts import AsyncBlobFacts
+from superorm._async.blob_gc import AsyncCollection
 from superorm._io import aio
 from superorm.artifacts.codecs import Codec, FileCodec, codec_named
+from superorm.artifacts.collecting import drop
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
@@ -18,7 +21,7 @@ from superorm.artifacts.streams import Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore, LocalFiles
-from superorm.unitofwork.writes import Write
+from superorm.unitofwork.writes import Update
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -43,10 +46,12 @@ class AsyncBlobs:
         self._store = store
         self._keyring = keyring
         self._trust: Trust = trust
+        self.facts = AsyncBlobFacts(metadata)
 
     async def prepare(self) -> None:
-        """Make the registry's collection, which a transaction should not have to."""
+        """Make the registry's collections, which a transaction should not have to."""
         await self._metadata.create_collection(REGISTRY)
+        await self.facts.prepare()
 
     async def upload(self, data: bytes | Readable | Iterable[bytes] | AsyncIterable[bytes]) -> Uploaded:
         """Put the bytes into the store, unless the registry has them: the first half of a commit.
@@ -64,12 +69,12 @@ class AsyncBlobs:
         found = await self._registered(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
-        key = secrets.token_hex(16)
+        key = await self.facts.begin()
         await self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)
 
     async def _upload_stream(self, chunks: Readable | Iterable[bytes] | AsyncIterable[bytes]) -> Uploaded:
-        key = secrets.token_hex(16)
+        key = await self.facts.begin()
         hasher = Hasher()
         source = chunks if isinstance(chunks, Readable) else aio.for_thread(chunks)
         try:
@@ -80,6 +85,7 @@ class AsyncBlobs:
         found = await self._registered(sha256)
         if found is not None and found["state"] == "live":
             await self._store.delete(key)
+            await self.facts.give_up(key)
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
@@ -88,6 +94,10 @@ class AsyncBlobs:
 
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
+        if not uploads:
+            return
+        # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
+        await self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
         try:
             result = await self._metadata.write(registry_write(uploads), session=session)
         except DuplicateKeyError as error:
@@ -95,21 +105,14 @@ class AsyncBlobs:
         if result.matched != len(uploads):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
 
-    async def commit(self, uploaded: Uploaded, writes: Iterable[Write]) -> None:
-        """Register the blob and write the metadata that refers to it, as one.
+    async def unused(self, references: Iterable[Reference], session: AsyncClientSession | None) -> None:
+        """Begin the grace periods of blobs that these referred to: in the commit that removes them."""
+        if ops := [drop(reference.sha256) for reference in references]:
+            await self._metadata.write(Update(REGISTRY, ops), session=session)
 
-        Where there are no transactions the metadata comes last, so that no reference dangles after a crash.
-        Raises as `register` does, and what the writes raise.
-        """
-        if not (await self._metadata.capabilities()).transactions:
-            await self.register([uploaded])
-            for write in writes:
-                await self._metadata.write(write)
-            return
-        async with self._metadata.transaction() as session:
-            await self.register([uploaded], session=session)
-            for write in writes:
-                await self._metadata.write(write, session=session)
+    async def collect(self, grace: timedelta) -> Sequence[str]:
+        """Remove blobs that nothing has referred to for so long; their physical keys."""
+        return await AsyncCollection(self._metadata, self._store, self.facts, grace).run()
 
     def reference(self, uploaded: Uploaded, codec: Codec, owner: Owner) -> Reference:
         """What the owner stores to refer to the blob, signed where there is a key."""
@@ -167,9 +170,12 @@ class AsyncBlobs:
         """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then."""
         used = {reference.sha256 for reference in references}
         stored = await self._store.keys()
+        ours = f"{await self.facts.registry()}-"  # others may keep theirs in the same place
         registered = {document["key"]: document["_id"] for document in await self._metadata.read(Find(REGISTRY))}
         lost = [
-            f"{key} in {self._store.uri}, of {time:%Y-%m-%d %H:%M}" for key, time in stored if key not in registered
+            f"{key} in {self._store.uri}, of {time:%Y-%m-%d %H:%M}"
+            for key, time in stored
+            if key.startswith(ours) and key not in registered
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 

@@ -1,27 +1,27 @@
-"""The components of a DB: adding, finding and loading them."""
+"""The components of a DB: finding and loading them."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from superorm._async.blobs import AsyncBlobs, is_blob_conflict
-from superorm._io import aio
-from superorm.artifacts.codecs import codec_for
+from superorm._async.blobs import AsyncBlobs
+from superorm.artifacts.collecting import Place
 from superorm.codec import documents
 from superorm.compile.plan import Find
-from superorm.components.model import Model
-from superorm.components.records import COMPONENT_KEYS, REFERENCE_PATH, ComponentRecord, component_of
-from superorm.exc import ArtifactError, ComponentNotFoundError, DuplicateKeyError, UnsupportedError
+from superorm.components.base import Component, Named
+from superorm.components.kinds import kind_named
+from superorm.components.records import COLLECTION, COMPONENT_KEYS, LIVE, REFERENCE_PATH, REMOVED, ComponentRecord
+from superorm.exc import ArtifactError, ComponentNotFoundError
 from superorm.protocols._async.parts import AsyncMetaDataStore
 from superorm.schema.mapping import class_map
-from superorm.unitofwork.writes import Insert
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
 
 __all__ = ["AsyncComponents"]
 
 _RECORDS = class_map(ComponentRecord)
-_COLLECTION = "_superorm_components"
-_ATTEMPTS = 20
 
 
 class AsyncComponents:
@@ -30,115 +30,99 @@ class AsyncComponents:
     def __init__(self, metadata: AsyncMetaDataStore, blobs: AsyncBlobs) -> None:
         self._metadata = metadata
         self._blobs = blobs
-        self._loaded: dict[tuple[str, str, int, str], Model] = {}
+        self._loaded: dict[Named, tuple[str, Component]] = {}
+        """Each with its content, which may be replaced."""
         self._prepared = False
 
     async def prepare(self) -> None:
         """Make the collections and the indexes that the records need, once."""
         if not self._prepared:
-            await self._metadata.create_collection(_COLLECTION)
-            await self._metadata.create_index(_COLLECTION, COMPONENT_KEYS, unique=True)
-            await self._metadata.create_index(_COLLECTION, [(REFERENCE_PATH, 1)])
+            await self._metadata.create_collection(COLLECTION)
+            await self._metadata.create_index(COLLECTION, COMPONENT_KEYS, unique=True)
+            await self._metadata.create_index(COLLECTION, [(REFERENCE_PATH, 1)])
             await self._blobs.prepare()
+            await self._blobs.facts.register_place(Place(COLLECTION, REFERENCE_PATH))
             self._prepared = True
 
-    async def add(self, component: Model) -> Model:
-        """Store the component as one unit of work; the component with its version.
-
-        The same content as the newest version's is a no-op.
-        """
-        if not isinstance(component, Model):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UnsupportedError(f"a {type(component).__name__} cannot be added; only a Model can for now")
-        await self.prepare()
-        newest = await self._newest(component.kind, component.name)
-        content = None if component.fingerprint is None else f"fingerprint:{component.fingerprint}"
-        if newest is not None and newest.content == content:
-            return self._versioned(component, newest)
-        codec = codec_for(component.object)
-        data = await aio.in_thread(codec.encode, component.object)
-        if content is None:
-            content = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        for attempt in range(_ATTEMPTS):
-            if newest is not None and newest.content == content:
-                return self._versioned(component, newest)
-            uploaded = await self._blobs.upload(data)
-            record = ComponentRecord(
-                kind=component.kind,
-                name=component.name,
-                version=0 if newest is None else newest.version + 1,
-                content=content,
-                artifact={},
-                params=component.params,
-            )
-            record.artifact = self._blobs.reference(uploaded, codec, record.owner).to_bson()
-            insert = Insert(_COLLECTION, [documents.dump(_RECORDS, record)])
-            try:
-                await self._blobs.commit(uploaded, [insert])
-            except DuplicateKeyError:  # somebody added a version at the same time
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            except Exception as error:
-                if attempt == _ATTEMPTS - 1 or not is_blob_conflict(error):
-                    raise
-            else:
-                return self._versioned(component, record)
-            newest = await self._newest(component.kind, component.name)
-        raise AssertionError("the last attempt returns or raises")
-
-    async def load(self, kind: str, name: str, version: int | None = None) -> Model:
-        """The component; the newest version unless one is given.
+    async def load(self, kind: str, name: str, version: int | None = None, *, hidden: bool = False) -> Component:
+        """The component; the newest version unless one is given, with `hidden` also one that was removed by force.
 
         Raises `ComponentNotFoundError`, and the errors of reading an artifact.
         """
-        record = await self.record(kind, name, version)
-        cached = (kind, name, record.version, record.content)
-        if cached not in self._loaded:
-            try:
-                obj = await self._blobs.load(record.reference, record.owner)
-            except ArtifactError as error:
-                error.component = name
-                raise
-            self._loaded[cached] = component_of(record, obj)
-        return self._loaded[cached]
+        kind_named(kind)
+        return await self._restored(await self.record(Named(kind, name, version), hidden=hidden))
 
-    async def record(self, kind: str, name: str, version: int | None = None) -> ComponentRecord:
+    async def _restored(self, record: ComponentRecord) -> Component:
+        cached = self._loaded.get(record.named)
+        if cached is not None and cached[0] == record.content:
+            return cached[1]
+        children = [await self._restored(await self.record(child, hidden=True)) for child in record.needs]
+        try:
+            reference = record.reference
+            stored = None if reference is None else await self._blobs.load(reference, record.owner)
+        except ArtifactError as error:
+            error.component = record.name
+            raise
+        params = {**record.params, **record.fingerprint}
+        component = kind_named(record.kind).restore(record.name, stored, params, children)
+        component.version = record.version
+        self.remember(component, record)
+        return component
+
+    def remember(self, component: Component, record: ComponentRecord) -> None:
+        """Serve this component from now on, as long as its record is there with this content."""
+        self._loaded[record.named] = (record.content, component)
+
+    async def record(self, wanted: Named, *, hidden: bool = False) -> ComponentRecord:
         """The record of a component. Raises `ComponentNotFoundError`, which lists what there is."""
-        found = await self._find(kind, name, version)
-        if found is None:
-            versions = await self.versions(kind, name)
-            if versions:
-                hint = f"it has the versions {', '.join(map(str, versions))}"
-            else:
-                hint = f"there are {', '.join(map(repr, await self.names(kind))) or 'none'}; add one with db.add(...)"
-            wanted = name if version is None else f"{name} version {version}"
-            raise ComponentNotFoundError(f"no {kind} {wanted!r}: {hint}", component=name)
-        return found
+        filter: dict[str, Any] = {
+            "kind": wanted.kind,
+            "name": wanted.name,
+            "state": {"$ne": REMOVED} if hidden else LIVE,
+        }
+        if wanted.version is not None:
+            filter["version"] = wanted.version
+        found = await self.records(filter, limit=1)
+        if found:
+            return found[0]
+        self._loaded = {
+            named: kept
+            for named, kept in self._loaded.items()
+            if (named.kind, named.name) != (wanted.kind, wanted.name) or wanted.version not in {None, named.version}
+        }
+        versions = await self.versions(wanted.kind, wanted.name)
+        if versions:
+            hint = f"it has the versions {', '.join(map(str, versions))}"
+        else:
+            names = await self.names(wanted.kind)
+            hint = f"there are {', '.join(map(repr, names)) or 'none'}; add one with db.add(...)"
+        text = wanted.name if wanted.version is None else f"{wanted.name} version {wanted.version}"
+        raise ComponentNotFoundError(f"no {wanted.kind} {text!r}: {hint}", component=wanted.name)
 
     async def names(self, kind: str) -> list[str]:
         """The names of all components of a kind, sorted."""
-        plan = Find(_COLLECTION, {"kind": kind}, {"name": 1, "_id": 0})
+        plan = Find(COLLECTION, {"kind": kind, "state": LIVE}, {"name": 1, "_id": 0})
         return sorted({document["name"] for document in await self._metadata.read(plan)})
 
     async def versions(self, kind: str, name: str) -> list[int]:
         """The versions of a component, oldest first."""
-        plan = Find(_COLLECTION, {"kind": kind, "name": name}, {"version": 1, "_id": 0}, [("version", 1)])
+        filter = {"kind": kind, "name": name, "state": LIVE}
+        plan = Find(COLLECTION, filter, {"version": 1, "_id": 0}, [("version", 1)])
         return [document["version"] for document in await self._metadata.read(plan)]
 
-    async def records(self) -> list[ComponentRecord]:
-        """Every component."""
-        return documents.load(_RECORDS, await self._metadata.read(Find(_COLLECTION)))
+    async def highest(self, kind: str, name: str) -> ComponentRecord | None:
+        """The record of the highest version that was ever given, whatever became of it."""
+        found = await self.records({"kind": kind, "name": name}, limit=1)
+        return found[0] if found else None
 
-    async def _newest(self, kind: str, name: str) -> ComponentRecord | None:
-        return await self._find(kind, name, None)
-
-    async def _find(self, kind: str, name: str, version: int | None) -> ComponentRecord | None:
-        wanted: dict[str, Any] = {"kind": kind, "name": name}
-        if version is not None:
-            wanted["version"] = version
-        found = await self._metadata.read(Find(_COLLECTION, wanted, sort=[("version", -1)], limit=1))
-        return documents.load(_RECORDS, found)[0] if found else None
-
-    def _versioned(self, component: Model, record: ComponentRecord) -> Model:
-        component.version = record.version
-        self._loaded[component.kind, component.name, record.version, record.content] = component
-        return component
+    async def records(
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        limit: int = 0,
+        session: AsyncClientSession | None = None,
+    ) -> list[ComponentRecord]:
+        """The records that match, newest versions first; those of all components that there are, hidden ones too."""
+        wanted = {"state": {"$ne": REMOVED}} if filter is None else filter
+        plan = Find(COLLECTION, wanted, sort=[("version", -1)], limit=limit)
+        return documents.load(_RECORDS, await self._metadata.read(plan, session=session))

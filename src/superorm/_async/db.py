@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from attrs import evolve, frozen
 from pymongo.read_concern import ReadConcern
@@ -14,6 +15,8 @@ from pymongo.write_concern import WriteConcern
 from superorm._async import retrying
 from superorm._async.blobs import AsyncBlobs
 from superorm._async.checks import check
+from superorm._async.component_adding import AsyncAdding
+from superorm._async.component_removal import AsyncRemoving
 from superorm._async.components import AsyncComponents
 from superorm._async.create import create_all
 from superorm._async.query import AsyncQueries
@@ -25,16 +28,20 @@ from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
+from superorm.components.base import Component, Named
+from superorm.components.dataset import Dataset
+from superorm.components.kinds import kind_named
+from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
-from superorm.exc import ConfigurationError, StatementError
+from superorm.exc import ComponentError, ConfigurationError, StatementError
 from superorm.expr.kinds import is_field, is_select
 from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncDataBackend, AsyncMetaDataStore
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
-from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
@@ -48,6 +55,7 @@ __all__ = ["AsyncDB", "AsyncParts"]
 
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Component)
 
 SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
 
@@ -151,6 +159,8 @@ class AsyncDB(Uncopied):
         self._parts = parts
         self.blobs = AsyncBlobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = AsyncComponents(parts.metadata, self.blobs)
+        self._adding = AsyncAdding(parts.metadata, self.blobs, self.components, self._snapshot)
+        self._removal = AsyncRemoving(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = AsyncVectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
         self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models)
@@ -310,41 +320,95 @@ class AsyncDB(Uncopied):
 
     # Components
 
-    async def add(self, component: Model) -> Model:
-        """Store a component, with its artifact, or nothing at all; the component with its version.
+    async def add(self, component: C) -> C:
+        """Store a component, with its artifact and its children, or nothing at all; the component with its version.
 
         Adding the same content twice is a no-op, other content under the same name is the next version.
-        Raises `ArtifactSavingError` where its object cannot be stored.
+        The number of a version that was removed is not given again.
+        Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
+        a component that there is not.
         """
         await self.prepare()
-        return await self.components.add(component)
+        return await self._adding.store(component)
+
+    async def replace(self, component: C, *, upsert: bool = False) -> C:
+        """Put a component in the place of its version, by default the newest one, which keeps its number.
+
+        Components that need it have the new one from then on; with `upsert` it is added where there is none.
+        Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, and as `add` does.
+        """
+        await self.prepare()
+        return await self._adding.store(component, replace=self._removal.check_replaceable, upsert=upsert)
+
+    async def remove(
+        self, kind: str, name: str, version: int | None = None, *, force: bool = False, recursive: bool = False
+    ) -> None:
+        """Remove a component: one version, or all of them.
+
+        With `recursive`, what only it needed goes too. Blobs that nothing refers to any more are removed by `gc`.
+        By `force` one that is needed is hidden, with a warning: only those that need it have it still.
+        Raises `ComponentNotFoundError`, and without `force` `ComponentInUseError`, which names who needs it.
+        """
+        kind_named(_checked(kind, name, version))
+        await self.prepare()
+        await self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
 
     @overload
     async def show(self, kind: str) -> list[str]: ...
     @overload
     async def show(self, kind: str, name: str) -> list[int]: ...
-    async def show(self, kind: str, name: str | None = None) -> list[str] | list[int]:
-        """The names of the components of a kind; with a name its versions, oldest first."""
-        check_name(kind, "kind")
-        if name is not None:
-            check_name(name, "name")
-        await self.open()
-        return await self.components.names(kind) if name is None else await self.components.versions(kind, name)
+    @overload
+    async def show(self, kind: str, name: str, version: int) -> dict[str, Any]: ...
+    async def show(
+        self, kind: str, name: str | None = None, version: int | None = None
+    ) -> list[str] | list[int] | dict[str, Any]:
+        """The names of the components of a kind; with a name its versions, oldest first; a version's record.
 
-    async def load(self, kind: str, name: str, version: int | None = None) -> Model:
+        Raises `ComponentError` for a version without a name, `ComponentNotFoundError` for one that there is not.
+        """
+        check_name(kind, "kind")
+        if name is None and version is not None:
+            raise ComponentError(f"which {kind} is version {version} of? Give its name too")
+        if name is None:
+            await self.open()
+            return await self.components.names(kind)
+        _checked(kind, name, version)
+        await self.open()
+        if version is None:
+            return await self.components.versions(kind, name)
+        return (await self.components.record(Named(kind, name, version))).shown
+
+    @overload
+    async def load(self, kind: Literal["model"], name: str, version: int | None = None) -> Model: ...
+    @overload
+    async def load(self, kind: Literal["dataset"], name: str, version: int | None = None) -> Dataset: ...
+    @overload
+    async def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
+    @overload
+    async def load(self, kind: str, name: str, version: int | None = None) -> Component: ...
+    async def load(self, kind: str, name: str, version: int | None = None) -> Component:
         """A component, the newest version unless one is given.
 
         Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
         """
-        check_name(kind, "kind")
-        check_name(name, "name")
-        check_version(version)
+        _checked(kind, name, version)
         await self.open()
         return await self.components.load(kind, name, version)
 
+    async def _snapshot(self, select: Select[Any, Any]) -> Sequence[Mapping[str, Any]]:
+        """The documents of a select of one class, as they are at one moment where the backend has that."""
+        compiled = self.compiled(select)
+        if compiled.whole is None:
+            raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
+        backend = self.parts.data_backend
+        if compiled.like is not None or not self.capabilities.transactions:
+            return (await self.queries.run(compiled, None)).documents
+        async with backend.transaction() as session:
+            return (await self.queries.run(compiled, session)).documents
+
     async def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
         """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
-        model = await self.load(Model.kind, name)
+        model = await self.load("model", name)
         return await aio.in_thread(model.predict, items)
 
     # Checks and repairs
@@ -356,6 +420,22 @@ class AsyncDB(Uncopied):
         """
         await self.prepare()
         return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+
+    async def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
+        """Remove blobs that nothing has referred to for the grace period; what was removed.
+
+        It may run beside anything else, and be interrupted: the next one goes on.
+        The period begins, by the server's clock, when a component is removed or replaced, when an upload begins,
+        and for blobs whose owner went in another way when `gc` first meets them.
+        It should be longer than loading a component takes; without transactions, longer than any commit too.
+        Where the artifact store is shared, only this DB's own blobs are touched.
+        Raises `ConfigurationError` for a period below zero, and `ArtifactError` where the store fails.
+        """
+        given: object = grace
+        if not isinstance(given, timedelta) or given < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"gc() takes a grace period such as timedelta(hours=1), not {grace!r}")
+        await self.prepare()
+        return GcReport(await self.blobs.collect(grace))
 
     async def rebuild(
         self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None
@@ -380,6 +460,14 @@ class AsyncDB(Uncopied):
                 await reencoding.run(report)
             else:
                 await self.vectors.rebuild(field.spec, report)
+
+
+def _checked(kind: str, name: str, version: int | None) -> str:
+    """The kind. Raises `ComponentError` for what cannot be a kind, name and version."""
+    check_name(kind, "kind")
+    check_name(name, "name")
+    check_version(version)
+    return kind
 
 
 def _vector_field(on: Expr[Any, Any]) -> VectorField:

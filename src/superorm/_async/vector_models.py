@@ -14,6 +14,7 @@ from superorm._async.vector_announcements import AsyncAnnouncements, look
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.compile.plan import Find
+from superorm.components.base import Named
 from superorm.components.model import Model
 from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend
@@ -75,12 +76,14 @@ class AsyncVectorModels:
         """A version of a model, which never changes: so it is looked up once."""
         model = self._models.get((name, version))
         if model is None:
-            model = self._models[name, version] = await self._components.load(Model.kind, name, version)
+            found = await self._components.load(Model.kind, name, version, hidden=True)
+            assert isinstance(found, Model)
+            model = self._models[name, version] = found
         return model
 
     async def newest(self, name: str) -> int:
         """The newest version of a model. Raises `ComponentNotFoundError`."""
-        return (await self._components.record(Model.kind, name)).version
+        return (await self._components.record(Named(Model.kind, name))).version
 
     async def _first(self, spec: VectorSpec, name: str) -> int:
         """The version for an index of which none is recorded: the newest.

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from superorm._io import sio
+from superorm._sync.blob_facts import BlobFacts
+from superorm._sync.blob_gc import Collection
 from superorm.artifacts.codecs import Codec, FileCodec, codec_named
+from superorm.artifacts.collecting import drop
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
@@ -19,7 +22,7 @@ from superorm.artifacts.streams import Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._sync.parts import ArtifactStore, LocalFiles, MetaDataStore
-from superorm.unitofwork.writes import Write
+from superorm.unitofwork.writes import Update
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -44,10 +47,12 @@ class Blobs:
         self._store = store
         self._keyring = keyring
         self._trust: Trust = trust
+        self.facts = BlobFacts(metadata)
 
     def prepare(self) -> None:
-        """Make the registry's collection, which a transaction should not have to."""
+        """Make the registry's collections, which a transaction should not have to."""
         self._metadata.create_collection(REGISTRY)
+        self.facts.prepare()
 
     def upload(self, data: bytes | Readable | Iterable[bytes] | Iterable[bytes]) -> Uploaded:
         """Put the bytes into the store, unless the registry has them: the first half of a commit.
@@ -65,12 +70,12 @@ class Blobs:
         found = self._registered(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
-        key = secrets.token_hex(16)
+        key = self.facts.begin()
         self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)
 
     def _upload_stream(self, chunks: Readable | Iterable[bytes] | Iterable[bytes]) -> Uploaded:
-        key = secrets.token_hex(16)
+        key = self.facts.begin()
         hasher = Hasher()
         source = chunks if isinstance(chunks, Readable) else sio.for_thread(chunks)
         try:
@@ -81,6 +86,7 @@ class Blobs:
         found = self._registered(sha256)
         if found is not None and found["state"] == "live":
             self._store.delete(key)
+            self.facts.give_up(key)
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
@@ -89,6 +95,10 @@ class Blobs:
 
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
+        if not uploads:
+            return
+        # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
+        self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
         try:
             result = self._metadata.write(registry_write(uploads), session=session)
         except DuplicateKeyError as error:
@@ -96,21 +106,14 @@ class Blobs:
         if result.matched != len(uploads):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
 
-    def commit(self, uploaded: Uploaded, writes: Iterable[Write]) -> None:
-        """Register the blob and write the metadata that refers to it, as one.
+    def unused(self, references: Iterable[Reference], session: ClientSession | None) -> None:
+        """Begin the grace periods of blobs that these referred to: in the commit that removes them."""
+        if ops := [drop(reference.sha256) for reference in references]:
+            self._metadata.write(Update(REGISTRY, ops), session=session)
 
-        Where there are no transactions the metadata comes last, so that no reference dangles after a crash.
-        Raises as `register` does, and what the writes raise.
-        """
-        if not self._metadata.capabilities().transactions:
-            self.register([uploaded])
-            for write in writes:
-                self._metadata.write(write)
-            return
-        with self._metadata.transaction() as session:
-            self.register([uploaded], session=session)
-            for write in writes:
-                self._metadata.write(write, session=session)
+    def collect(self, grace: timedelta) -> Sequence[str]:
+        """Remove blobs that nothing has referred to for so long; their physical keys."""
+        return Collection(self._metadata, self._store, self.facts, grace).run()
 
     def reference(self, uploaded: Uploaded, codec: Codec, owner: Owner) -> Reference:
         """What the owner stores to refer to the blob, signed where there is a key."""
@@ -168,9 +171,12 @@ class Blobs:
         """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then."""
         used = {reference.sha256 for reference in references}
         stored = self._store.keys()
+        ours = f"{self.facts.registry()}-"  # others may keep theirs in the same place
         registered = {document["key"]: document["_id"] for document in self._metadata.read(Find(REGISTRY))}
         lost = [
-            f"{key} in {self._store.uri}, of {time:%Y-%m-%d %H:%M}" for key, time in stored if key not in registered
+            f"{key} in {self._store.uri}, of {time:%Y-%m-%d %H:%M}"
+            for key, time in stored
+            if key.startswith(ours) and key not in registered
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 

@@ -12,6 +12,7 @@ from superorm._sync.vector_indexes import VectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.compile.plan import Find
 from superorm.components.model import Model
+from superorm.components.records import LIVE
 from superorm.exc import CorruptArtifactError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.protocols.reports import CheckReport
@@ -34,11 +35,20 @@ def check(
     for record in records:
         name = " ".join(map(str, record.owner))
         try:
-            references.append(record.reference)
+            reference = record.reference
         except CorruptArtifactError as error:
             problems.append(f"{name}: {error}")
-        else:
-            problems += [f"{name}: {problem}" for problem in blobs.check(references[-1:])]
+            continue
+        if reference is not None:
+            references.append(reference)
+            problems += [f"{name}: {problem}" for problem in blobs.check([reference])]
+    there = {record.named for record in records}
+    problems += [
+        f"{' '.join(map(str, record.owner))}: it needs the {child}, which is not there"
+        for record in records
+        for child in record.needs
+        if child not in there
+    ]
     mappings = mapped_documents(classes)
     present: set[str] = set()
     for declared in declared_collections(mappings):
@@ -50,7 +60,7 @@ def check(
         problems += [str(problem) for problem in vectors.check(spec)]
     newest: dict[str, int] = {}
     for record in records:
-        if record.kind == Model.kind:
+        if record.kind == Model.kind and record.state == LIVE:
             newest[record.name] = max(record.version, newest.get(record.name, 0))
     made = Find(INDEXES, {"_id": {"$in": [spec.name for spec in specs]}, "kind": "index"}, sort=[("_id", 1)])
     recorded = backend.read(made) if specs else []

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from attrs import evolve, frozen
 from pymongo.read_concern import ReadConcern
@@ -18,6 +19,8 @@ from superorm._io.twins import Twins
 from superorm._sync import retrying
 from superorm._sync.blobs import Blobs
 from superorm._sync.checks import check
+from superorm._sync.component_adding import Adding
+from superorm._sync.component_removal import Removing
 from superorm._sync.components import Components
 from superorm._sync.create import create_all
 from superorm._sync.query import Queries
@@ -26,16 +29,20 @@ from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
+from superorm.components.base import Component, Named
+from superorm.components.dataset import Dataset
+from superorm.components.kinds import kind_named
+from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
-from superorm.exc import ConfigurationError, StatementError
+from superorm.exc import ComponentError, ConfigurationError, StatementError
 from superorm.expr.kinds import is_field, is_select
 from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
 from superorm.protocols._sync.parts import ArtifactStore, DataBackend, MetaDataStore
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionOptions
-from superorm.protocols.reports import CheckReport, CreateReport, Explanation
+from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
 from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
@@ -49,6 +56,7 @@ __all__ = ["DB", "Parts"]
 
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Component)
 
 SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
 
@@ -152,6 +160,8 @@ class DB(Uncopied):
         self._parts = parts
         self.blobs = Blobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = Components(parts.metadata, self.blobs)
+        self._adding = Adding(parts.metadata, self.blobs, self.components, self._snapshot)
+        self._removal = Removing(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models)
@@ -311,41 +321,95 @@ class DB(Uncopied):
 
     # Components
 
-    def add(self, component: Model) -> Model:
-        """Store a component, with its artifact, or nothing at all; the component with its version.
+    def add(self, component: C) -> C:
+        """Store a component, with its artifact and its children, or nothing at all; the component with its version.
 
         Adding the same content twice is a no-op, other content under the same name is the next version.
-        Raises `ArtifactSavingError` where its object cannot be stored.
+        The number of a version that was removed is not given again.
+        Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
+        a component that there is not.
         """
         self.prepare()
-        return self.components.add(component)
+        return self._adding.store(component)
+
+    def replace(self, component: C, *, upsert: bool = False) -> C:
+        """Put a component in the place of its version, by default the newest one, which keeps its number.
+
+        Components that need it have the new one from then on; with `upsert` it is added where there is none.
+        Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, and as `add` does.
+        """
+        self.prepare()
+        return self._adding.store(component, replace=self._removal.check_replaceable, upsert=upsert)
+
+    def remove(
+        self, kind: str, name: str, version: int | None = None, *, force: bool = False, recursive: bool = False
+    ) -> None:
+        """Remove a component: one version, or all of them.
+
+        With `recursive`, what only it needed goes too. Blobs that nothing refers to any more are removed by `gc`.
+        By `force` one that is needed is hidden, with a warning: only those that need it have it still.
+        Raises `ComponentNotFoundError`, and without `force` `ComponentInUseError`, which names who needs it.
+        """
+        kind_named(_checked(kind, name, version))
+        self.prepare()
+        self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
 
     @overload
     def show(self, kind: str) -> list[str]: ...
     @overload
     def show(self, kind: str, name: str) -> list[int]: ...
-    def show(self, kind: str, name: str | None = None) -> list[str] | list[int]:
-        """The names of the components of a kind; with a name its versions, oldest first."""
-        check_name(kind, "kind")
-        if name is not None:
-            check_name(name, "name")
-        self.open()
-        return self.components.names(kind) if name is None else self.components.versions(kind, name)
+    @overload
+    def show(self, kind: str, name: str, version: int) -> dict[str, Any]: ...
+    def show(
+        self, kind: str, name: str | None = None, version: int | None = None
+    ) -> list[str] | list[int] | dict[str, Any]:
+        """The names of the components of a kind; with a name its versions, oldest first; a version's record.
 
-    def load(self, kind: str, name: str, version: int | None = None) -> Model:
+        Raises `ComponentError` for a version without a name, `ComponentNotFoundError` for one that there is not.
+        """
+        check_name(kind, "kind")
+        if name is None and version is not None:
+            raise ComponentError(f"which {kind} is version {version} of? Give its name too")
+        if name is None:
+            self.open()
+            return self.components.names(kind)
+        _checked(kind, name, version)
+        self.open()
+        if version is None:
+            return self.components.versions(kind, name)
+        return self.components.record(Named(kind, name, version)).shown
+
+    @overload
+    def load(self, kind: Literal["model"], name: str, version: int | None = None) -> Model: ...
+    @overload
+    def load(self, kind: Literal["dataset"], name: str, version: int | None = None) -> Dataset: ...
+    @overload
+    def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
+    @overload
+    def load(self, kind: str, name: str, version: int | None = None) -> Component: ...
+    def load(self, kind: str, name: str, version: int | None = None) -> Component:
         """A component, the newest version unless one is given.
 
         Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
         """
-        check_name(kind, "kind")
-        check_name(name, "name")
-        check_version(version)
+        _checked(kind, name, version)
         self.open()
         return self.components.load(kind, name, version)
 
+    def _snapshot(self, select: Select[Any, Any]) -> Sequence[Mapping[str, Any]]:
+        """The documents of a select of one class, as they are at one moment where the backend has that."""
+        compiled = self.compiled(select)
+        if compiled.whole is None:
+            raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
+        backend = self.parts.data_backend
+        if compiled.like is not None or not self.capabilities.transactions:
+            return self.queries.run(compiled, None).documents
+        with backend.transaction() as session:
+            return self.queries.run(compiled, session).documents
+
     def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
         """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
-        model = self.load(Model.kind, name)
+        model = self.load("model", name)
         return sio.in_thread(model.predict, items)
 
     # Checks and repairs
@@ -357,6 +421,22 @@ class DB(Uncopied):
         """
         self.prepare()
         return check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+
+    def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
+        """Remove blobs that nothing has referred to for the grace period; what was removed.
+
+        It may run beside anything else, and be interrupted: the next one goes on.
+        The period begins, by the server's clock, when a component is removed or replaced, when an upload begins,
+        and for blobs whose owner went in another way when `gc` first meets them.
+        It should be longer than loading a component takes; without transactions, longer than any commit too.
+        Where the artifact store is shared, only this DB's own blobs are touched.
+        Raises `ConfigurationError` for a period below zero, and `ArtifactError` where the store fails.
+        """
+        given: object = grace
+        if not isinstance(given, timedelta) or given < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"gc() takes a grace period such as timedelta(hours=1), not {grace!r}")
+        self.prepare()
+        return GcReport(self.blobs.collect(grace))
 
     def rebuild(self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None) -> None:
         """Build a vector index anew from the documents' vectors; with `reencode` from their sources.
@@ -379,6 +459,14 @@ class DB(Uncopied):
                 reencoding.run(report)
             else:
                 self.vectors.rebuild(field.spec, report)
+
+
+def _checked(kind: str, name: str, version: int | None) -> str:
+    """The kind. Raises `ComponentError` for what cannot be a kind, name and version."""
+    check_name(kind, "kind")
+    check_name(name, "name")
+    check_version(version)
+    return kind
 
 
 def _vector_field(on: Expr[Any, Any]) -> VectorField:

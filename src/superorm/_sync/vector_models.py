@@ -15,6 +15,7 @@ from superorm._io.progress import Progress
 from superorm._sync.components import Components
 from superorm._sync.vector_announcements import Announcements, look
 from superorm.compile.plan import Find
+from superorm.components.base import Named
 from superorm.components.model import Model
 from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError, SuperormError
 from superorm.protocols._sync.parts import DataBackend
@@ -76,12 +77,14 @@ class VectorModels:
         """A version of a model, which never changes: so it is looked up once."""
         model = self._models.get((name, version))
         if model is None:
-            model = self._models[name, version] = self._components.load(Model.kind, name, version)
+            found = self._components.load(Model.kind, name, version, hidden=True)
+            assert isinstance(found, Model)
+            model = self._models[name, version] = found
         return model
 
     def newest(self, name: str) -> int:
         """The newest version of a model. Raises `ComponentNotFoundError`."""
-        return self._components.record(Model.kind, name).version
+        return self._components.record(Named(Model.kind, name)).version
 
     def _first(self, spec: VectorSpec, name: str) -> int:
         """The version for an index of which none is recorded: the newest.

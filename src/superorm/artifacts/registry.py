@@ -15,11 +15,12 @@ from superorm.unitofwork.writes import Update, UpdateOp
 __all__ = ["REGISTRY", "BlobConflictError", "Uploaded", "is_blob_conflict", "registry_write"]
 
 REGISTRY = "_superorm_blobs"
-"""One document a blob: ``{_id: sha256, key, size, state, touched}``.
+"""One document a blob: ``{_id: sha256, key, size, state, touched, unused}``.
 
 `key` is the physical key, `state` is ``live`` or ``condemned`` (about to be deleted).
 `touched` is an ObjectId of the last commit that refers to the blob.
 No two are the same, so such a commit always conflicts with a transaction that condemns the blob.
+`unused` is the server's time since when nothing refers to the blob, where that is so.
 """
 
 
@@ -33,6 +34,11 @@ class Uploaded:
     """The physical key: new, unless the registry had the hash."""
     found: Mapping[str, Any] | None = None
     """The registry's document."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the bytes were stored for this commit."""
+        return self.found is None or self.found["key"] != self.key
 
 
 class BlobConflictError(WriteError):
@@ -59,6 +65,8 @@ def _operation(uploaded: Uploaded) -> UpdateOp:
         # The first of two who insert one hash wins; the other's operation touches the winner's document.
         filter = {"_id": uploaded.sha256, "state": "live"}
         new = {"key": uploaded.key, "size": uploaded.size}
-        return UpdateOp(q=filter, u={"$setOnInsert": new, "$set": {"touched": touched}}, upsert=True)
+        change = {"$setOnInsert": new, "$set": {"touched": touched}, "$unset": {"unused": ""}}
+        return UpdateOp(q=filter, u=change, upsert=True)
     filter = {"_id": uploaded.sha256, "key": uploaded.found["key"], "state": uploaded.found["state"]}
-    return UpdateOp(q=filter, u={"$set": {"key": uploaded.key, "state": "live", "touched": touched}})
+    change = {"key": uploaded.key, "state": "live", "touched": touched}
+    return UpdateOp(q=filter, u={"$set": change, "$unset": {"unused": ""}})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from attrs import Attribute, define, field
 
 from superorm._io.progress import Progress
+from superorm.components.base import Component, ObjectComponent
 from superorm.exc import ConfigurationError, PredictionError
 
 __all__ = ["Model"]
@@ -14,49 +17,56 @@ __all__ = ["Model"]
 _METHODS = ("predict", "encode", "transform")
 
 
-class Model:
+def _check_size(model: Model, _: Attribute[int], batch_size: object) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigurationError(f"Model {model.name!r}: batch_size must be a whole number from 1, not {batch_size!r}")
+
+
+def _check_object(model: Model, _: Attribute[Any], object: Any) -> None:
+    if not callable(object) and not any(hasattr(object, name) for name in _METHODS):
+        raise ConfigurationError(
+            f"Model {model.name!r}: a {type(object).__name__} has no {', '.join(_METHODS)} and cannot be called"
+        )
+
+
+@define(eq=False, slots=False, repr=False)
+class Model(ObjectComponent):
     """A named, versioned object with a prediction.
 
     A plain function is called for each item;
     an object with ``predict``, ``encode`` or ``transform`` is called with a list of at most `batch_size` items.
     `batched` overrides that choice.
-    `fingerprint` says what the content is; without one it is known by the hash of the stored bytes.
+    `fingerprint` says what the content is; without one it is known by the hash of what is stored.
     `version` is given by `DB.add`.
     """
 
     kind: ClassVar[str] = "model"
 
-    def __init__(
-        self,
-        name: str,
-        object: Any,
-        *,
-        batch_size: int = 64,
-        batched: bool | None = None,
-        fingerprint: str | None = None,
-        version: int | None = None,
-    ) -> None:
-        self.name = _name(name)
-        self.batch_size = _size(name, batch_size)
-        method = next((getattr(object, name) for name in _METHODS if hasattr(object, name)), None)
-        if method is None and not callable(object):
-            raise ConfigurationError(
-                f"Model {name!r}: a {type(object).__name__} has no {', '.join(_METHODS)} and cannot be called"
-            )
-        self.object = object
-        self.batched = method is not None if batched is None else batched
-        self.fingerprint = fingerprint
-        self.version = version
-        self._call: Callable[[Any], Any] = method if method is not None else object
+    object: Any = field(validator=_check_object)
+    batch_size: int = field(default=64, kw_only=True, validator=_check_size)
+    batched: bool = field(default=None, kw_only=True)
+    _call: Callable[[Any], Any] = field(init=False)
 
-    def __repr__(self) -> str:
-        version = "" if self.version is None else f", version={self.version}"
-        return f"Model({self.name!r}{version})"
+    def __attrs_post_init__(self) -> None:
+        method = next((getattr(self.object, name) for name in _METHODS if hasattr(self.object, name)), None)
+        if self.batched is None:  # pyright: ignore[reportUnnecessaryComparison]
+            self.batched = method is not None
+        self._call = self.object if method is None else method
 
     @property
     def params(self) -> dict[str, Any]:
         """What is stored beside the artifact."""
         return {"batch_size": self.batch_size, "batched": self.batched}
+
+    @property
+    def stored(self) -> Any:
+        """The object."""
+        return self.object
+
+    @classmethod
+    def restore(cls, name: str, stored: Any, params: Mapping[str, Any], children: Sequence[Component]) -> Self:
+        """The model of what was stored."""
+        return cls(name, stored, **params)
 
     def predict(self, items: Sequence[Any], *, progress: Progress | None = None) -> list[Any]:
         """One output for each item, in order.
@@ -96,15 +106,3 @@ class Model:
         return PredictionError(
             f"model {self.name!r} failed: {type(error).__name__}: {error}", component=self.name, position=position
         )
-
-
-def _name(name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"a Model needs a name, not {name!r}")
-    return name
-
-
-def _size(name: str, batch_size: object) -> int:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigurationError(f"Model {name!r}: batch_size must be a whole number from 1, not {batch_size!r}")
-    return batch_size

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from superorm.compile.plan import Aggregate, Count, Find, Read
 
-__all__ = ["CheckReport", "CreateReport", "Explanation"]
+__all__ = ["CheckReport", "CreateReport", "Explanation", "GcReport"]
 
 _SHOWN = 3
 """How much of a long list is printed."""
@@ -34,6 +34,17 @@ class CheckReport:
         if self.orphans:
             lines.append(f"{len(self.orphans)} blobs that nothing refers to")
         return "\n".join(lines)
+
+
+@frozen
+class GcReport:
+    """The outcome of `DB.gc`."""
+
+    removed: Sequence[str] = ()
+    """The physical keys of the blobs that were removed from the artifact store."""
+
+    def __str__(self) -> str:
+        return f"{len(self.removed)} blobs removed"
 
 
 @frozen

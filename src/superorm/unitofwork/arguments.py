@@ -53,6 +53,10 @@ def check_name(name: object, what: str) -> None:
     """Raise `ComponentError` for anything but the text that names a component or its kind."""
     if not isinstance(name, str):
         raise ComponentError(f"the {what} of a component is text such as 'model', not {short_repr(name)}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ComponentError(f"the {what} of a component cannot be {name!a}, which has half a surrogate pair") from None
 
 
 def check_version(version: object) -> None:

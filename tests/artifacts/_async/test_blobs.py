@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from pymongo import AsyncMongoClient
 
 from superorm._async.blobs import AsyncBlobs, is_blob_conflict
+from superorm._async.metadata_units import unit
 from superorm.artifacts._async.gridfs import BUCKET, AsyncMongoArtifactStore
 from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.artifacts._async.mongomock_gridfs import AsyncMongomockArtifactStore
@@ -60,8 +61,15 @@ class World:
         blobs = self.blobs(keyring)
         uploaded = await blobs.upload(codec.encode(value))
         reference = blobs.reference(uploaded, codec, owner)
-        await blobs.commit(uploaded, [Insert("things", [{"artifact": reference.to_bson()}])])
+        await self.commit(uploaded, [Insert("things", [{"artifact": reference.to_bson()}])])
         return reference
+
+    async def commit(self, uploaded: Uploaded, writes: list[Any]) -> None:
+        """Register the blob and write what refers to it, as one."""
+        async with unit(self.metadata) as session:
+            await self.blobs().register([uploaded], session=session)
+            for write in writes:
+                await self.metadata.write(write, session=session)
 
     async def registry(self) -> list[dict[str, Any]]:
         return await self.metadata.read(Find(REGISTRY))
@@ -130,7 +138,7 @@ async def test_two_uploads_of_one_hash(world: World) -> None:
     uploads = [await blobs.upload(b"x") for _ in range(2)]
     references = [blobs.reference(uploaded, codec_named("bytes", 1), OWNER) for uploaded in uploads]
     for uploaded in uploads:
-        await blobs.commit(uploaded, [])
+        await world.commit(uploaded, [])
     (document,) = await world.registry()
     assert uploads[0].key == document["key"]
     assert sorted(uploaded.key for uploaded in uploads) == await world.stored()
@@ -148,10 +156,10 @@ async def test_two_transactions_with_one_hash(world: World) -> None:
     async with world.metadata.transaction() as session:
         await blobs.register([one], session=session)
         with pytest.raises(SuperormError) as caught:
-            await blobs.commit(two, [Insert("things", [{"_id": 2}])])
+            await world.commit(two, [Insert("things", [{"_id": 2}])])
     assert is_blob_conflict(caught.value)
     assert [] == await world.metadata.read(Find("things"))
-    await blobs.commit(two, [Insert("things", [{"_id": 2}])])
+    await world.commit(two, [Insert("things", [{"_id": 2}])])
     assert [one.key] == [document["key"] for document in await world.registry()]
 
 
@@ -173,14 +181,14 @@ async def test_condemned_before_the_commit(world: World, event: str) -> None:
         else:
             await world.change(**{"state": "condemned"} if event == "condemned" else {"key": "other"})
     with pytest.raises(SuperormError) as caught:
-        await blobs.commit(uploaded, [Insert("things", [{"_id": 1}])])
+        await world.commit(uploaded, [Insert("things", [{"_id": 1}])])
     assert is_blob_conflict(caught.value)
     assert [] == await world.metadata.read(Find("things"))
     if event == "replaced":
         return
     again = await blobs.upload(b"x")
     assert again.key not in {uploaded.key, "old"} or event == "condemned before it was known"
-    await blobs.commit(again, [])
+    await world.commit(again, [])
     (document,) = await world.registry()
     assert (again.key, "live") == (document["key"], document["state"])
     assert b"x" == await blobs.load(blobs.reference(again, codec_named("bytes", 1), OWNER), OWNER)
@@ -226,7 +234,7 @@ async def test_a_commit_that_fails(world: World) -> None:
     uploaded = await blobs.upload(b"x")
     await world.metadata.write(Insert("things", [{"_id": 1}]))
     with pytest.raises(DuplicateKeyError) as caught:
-        await blobs.commit(uploaded, [Insert("things", [{"_id": 2}, {"_id": 1}])])
+        await world.commit(uploaded, [Insert("things", [{"_id": 2}, {"_id": 1}])])
     assert not is_blob_conflict(caught.value)
     transactions = (await world.metadata.capabilities()).transactions
     assert (0 if transactions else 1) == len(await world.registry())

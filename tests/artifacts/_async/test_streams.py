@@ -50,7 +50,7 @@ class World:
 
     async def save(self, source: Any) -> Reference:
         uploaded = await self.blobs.upload(source)
-        await self.blobs.commit(uploaded, [])
+        await self.blobs.register([uploaded])
         return self.blobs.reference(uploaded, codec_named("bytes", 1), OWNER)
 
     async def stored(self) -> list[str]:

@@ -60,7 +60,7 @@ def hostile(codec: str, marker: Path) -> bytes:
 async def planted(world: World, codec: str, data: bytes, keyring: Keyring, owner: Owner = OWNER) -> Reference:
     """A reference to stored bytes, both made by somebody who can write everywhere and has these keys."""
     uploaded = await world.blobs.upload(data)
-    await world.blobs.commit(uploaded, [])
+    await world.blobs.register([uploaded])
     return keyring.sign(Reference(uploaded.sha256, uploaded.size, codec, codec_named(codec, 1).version), owner)
 
 

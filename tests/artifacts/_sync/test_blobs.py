@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from pymongo import MongoClient
 
 from superorm._sync.blobs import Blobs, is_blob_conflict
+from superorm._sync.metadata_units import unit
 from superorm.artifacts._sync.gridfs import BUCKET, MongoArtifactStore
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.artifacts._sync.mongomock_gridfs import MongomockArtifactStore
@@ -60,8 +61,15 @@ class World:
         blobs = self.blobs(keyring)
         uploaded = blobs.upload(codec.encode(value))
         reference = blobs.reference(uploaded, codec, owner)
-        blobs.commit(uploaded, [Insert("things", [{"artifact": reference.to_bson()}])])
+        self.commit(uploaded, [Insert("things", [{"artifact": reference.to_bson()}])])
         return reference
+
+    def commit(self, uploaded: Uploaded, writes: list[Any]) -> None:
+        """Register the blob and write what refers to it, as one."""
+        with unit(self.metadata) as session:
+            self.blobs().register([uploaded], session=session)
+            for write in writes:
+                self.metadata.write(write, session=session)
 
     def registry(self) -> list[dict[str, Any]]:
         return self.metadata.read(Find(REGISTRY))
@@ -130,7 +138,7 @@ def test_two_uploads_of_one_hash(world: World) -> None:
     uploads = [blobs.upload(b"x") for _ in range(2)]
     references = [blobs.reference(uploaded, codec_named("bytes", 1), OWNER) for uploaded in uploads]
     for uploaded in uploads:
-        blobs.commit(uploaded, [])
+        world.commit(uploaded, [])
     (document,) = world.registry()
     assert uploads[0].key == document["key"]
     assert sorted(uploaded.key for uploaded in uploads) == world.stored()
@@ -148,10 +156,10 @@ def test_two_transactions_with_one_hash(world: World) -> None:
     with world.metadata.transaction() as session:
         blobs.register([one], session=session)
         with pytest.raises(SuperormError) as caught:
-            blobs.commit(two, [Insert("things", [{"_id": 2}])])
+            world.commit(two, [Insert("things", [{"_id": 2}])])
     assert is_blob_conflict(caught.value)
     assert [] == world.metadata.read(Find("things"))
-    blobs.commit(two, [Insert("things", [{"_id": 2}])])
+    world.commit(two, [Insert("things", [{"_id": 2}])])
     assert [one.key] == [document["key"] for document in world.registry()]
 
 
@@ -173,14 +181,14 @@ def test_condemned_before_the_commit(world: World, event: str) -> None:
         else:
             world.change(**{"state": "condemned"} if event == "condemned" else {"key": "other"})
     with pytest.raises(SuperormError) as caught:
-        blobs.commit(uploaded, [Insert("things", [{"_id": 1}])])
+        world.commit(uploaded, [Insert("things", [{"_id": 1}])])
     assert is_blob_conflict(caught.value)
     assert [] == world.metadata.read(Find("things"))
     if event == "replaced":
         return
     again = blobs.upload(b"x")
     assert again.key not in {uploaded.key, "old"} or event == "condemned before it was known"
-    blobs.commit(again, [])
+    world.commit(again, [])
     (document,) = world.registry()
     assert (again.key, "live") == (document["key"], document["state"])
     assert b"x" == blobs.load(blobs.reference(again, codec_named("bytes", 1), OWNER), OWNER)
@@ -224,7 +232,7 @@ def test_a_commit_that_fails(world: World) -> None:
     uploaded = blobs.upload(b"x")
     world.metadata.write(Insert("things", [{"_id": 1}]))
     with pytest.raises(DuplicateKeyError) as caught:
-        blobs.commit(uploaded, [Insert("things", [{"_id": 2}, {"_id": 1}])])
+        world.commit(uploaded, [Insert("things", [{"_id": 2}, {"_id": 1}])])
     assert not is_blob_conflict(caught.value)
     transactions = world.metadata.capabilities().transactions
     assert (0 if transactions else 1) == len(world.registry())

@@ -50,7 +50,7 @@ class World:
 
     def save(self, source: Any) -> Reference:
         uploaded = self.blobs.upload(source)
-        self.blobs.commit(uploaded, [])
+        self.blobs.register([uploaded])
         return self.blobs.reference(uploaded, codec_named("bytes", 1), OWNER)
 
     def stored(self) -> list[str]:

@@ -61,7 +61,7 @@ def hostile(codec: str, marker: Path) -> bytes:
 def planted(world: World, codec: str, data: bytes, keyring: Keyring, owner: Owner = OWNER) -> Reference:
     """A reference to stored bytes, both made by somebody who can write everywhere and has these keys."""
     uploaded = world.blobs.upload(data)
-    world.blobs.commit(uploaded, [])
+    world.blobs.register([uploaded])
     return keyring.sign(Reference(uploaded.sha256, uploaded.size, codec, codec_named(codec, 1).version), owner)
 
 

@@ -1,0 +1,92 @@
+"""What the registry of blobs knows beside the blobs: its name, uploads under way, where references may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from superorm.artifacts.collecting import (
+    CLOCK,
+    FACTS,
+    IDENTITY,
+    Place,
+    begin,
+    end,
+    identify,
+    new_key,
+    register_place,
+    tell_time,
+)
+from superorm.artifacts.registry import BlobConflictError
+from superorm.compile.plan import Find
+from superorm.exc import DuplicateKeyError
+from superorm.protocols._async.parts import AsyncMetaDataStore
+from superorm.unitofwork.writes import Update
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+__all__ = ["AsyncBlobFacts"]
+
+
+class AsyncBlobFacts:
+    """The collection of that name in the metadata store."""
+
+    def __init__(self, metadata: AsyncMetaDataStore) -> None:
+        self._metadata = metadata
+        self._registry: str | None = None
+
+    async def prepare(self) -> None:
+        """Make the collection, which a transaction should not have to."""
+        await self._metadata.create_collection(FACTS)
+
+    async def registry(self) -> str:
+        """The registry's name, which is made once."""
+        if self._registry is None:
+            await self._once(identify())
+            (found,) = await self._metadata.read(Find(FACTS, {"_id": IDENTITY}))
+            self._registry = str(found["id"])
+        return self._registry
+
+    async def register_place(self, place: Place) -> None:
+        """Say where references may be."""
+        await self._once(register_place(place))
+
+    async def _once(self, update: Update) -> None:
+        """Insert a document unless it is there."""
+        try:
+            await self._metadata.write(update)
+        except DuplicateKeyError:  # somebody else did at the same time
+            return
+
+    async def places(self) -> list[Place]:
+        """Where references may be."""
+        found = await self._metadata.read(Find(FACTS, {"kind": "place"}))
+        return [Place(one["collection"], one["path"]) for one in found]
+
+    async def begin(self) -> str:
+        """A new physical key, which is written down as an upload."""
+        key = new_key(await self.registry())
+        await self._metadata.write(begin(key))
+        return key
+
+    async def end(self, keys: Sequence[str], session: AsyncClientSession | None) -> None:
+        """The commit of these uploads: raises `BlobConflictError` where one was given up in the meantime."""
+        if keys and (await self._metadata.write(end(keys), session=session)).matched != len(keys):
+            raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
+
+    async def give_up(self, key: str) -> bool:
+        """Have the commit of an upload fail; whether it was under way until now."""
+        return bool((await self._metadata.write(end([key]))).matched)
+
+    async def uploads(self) -> list[dict[str, Any]]:
+        """The uploads whose commits have not come."""
+        return await self._metadata.read(Find(FACTS, {"kind": "upload"}))
+
+    async def now(self) -> datetime:
+        """The server's time."""
+        await self._metadata.write(tell_time())
+        (found,) = await self._metadata.read(Find(FACTS, {"_id": CLOCK}))
+        now: datetime = found["now"]
+        return now

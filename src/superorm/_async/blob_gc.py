@@ -1,0 +1,98 @@
+"""Removing blobs that nothing refers to, beside commits and other collections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from superorm._async.blob_facts import AsyncBlobFacts
+from superorm._async.metadata_units import unit
+from superorm.artifacts.collecting import Place, clear, condemn, forget, garbage, is_due, mark
+from superorm.artifacts.registry import REGISTRY, is_blob_conflict
+from superorm.compile.plan import Find
+from superorm.exc import SuperormError
+from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+__all__ = ["AsyncCollection"]
+
+
+class AsyncCollection:
+    """One collection of unused blobs.
+
+    A blob that nothing refers to is marked with the server's time. When the grace period is over it is condemned,
+    in a transaction that looks for references and conflicts with every commit that stores the same content;
+    then its bytes are deleted, then its entry. Where it ends in between, the next collection goes on from there.
+    """
+
+    def __init__(
+        self, metadata: AsyncMetaDataStore, store: AsyncArtifactStore, facts: AsyncBlobFacts, grace: timedelta
+    ) -> None:
+        self._metadata = metadata
+        self._store = store
+        self._facts = facts
+        self._grace = grace
+        self._removed: list[str] = []
+
+    async def run(self) -> Sequence[str]:
+        """Remove what may go; the physical keys of what went."""
+        now = await self._facts.now()
+        places = await self._facts.places()
+        for blob in await self._metadata.read(Find(REGISTRY)):
+            if blob["state"] == "condemned" or await self._condemned(blob, places, now):
+                await self._delete(blob["key"])
+                await self._metadata.write(forget(blob))
+        await self._give_up_uploads(now)
+        await self._remove_garbage(now)
+        return self._removed
+
+    async def _condemned(self, blob: Mapping[str, Any], places: Sequence[Place], now: datetime) -> bool:
+        """Whether the blob was condemned, as nothing has referred to it for the grace period."""
+        if await self._referred_to(blob["_id"], places, None):
+            if "unused" in blob:
+                await self._metadata.write(clear(blob))
+            return False
+        since = blob.get("unused")
+        if since is None:
+            marked = await self._metadata.write(mark(blob))
+            since = now if marked.matched else None
+        if not is_due(since, now, self._grace):
+            return False
+        try:
+            async with unit(self._metadata) as session:
+                if await self._referred_to(blob["_id"], places, session):
+                    return False
+                return (await self._metadata.write(condemn(blob), session=session)).matched == 1
+        except SuperormError as error:
+            if is_blob_conflict(error):  # a commit that refers to it came first, or another collection
+                return False
+            raise
+
+    async def _referred_to(self, sha256: str, places: Sequence[Place], session: AsyncClientSession | None) -> bool:
+        for place in places:
+            plan = Find(place.collection, {place.path: sha256}, {"_id": 1}, limit=1)
+            if await self._metadata.read(plan, session=session):
+                return True
+        return False
+
+    async def _give_up_uploads(self, now: datetime) -> None:
+        """Have commits of uploads that began too long ago fail, which then upload again."""
+        for upload in await self._facts.uploads():
+            if is_due(upload["began"], now, self._grace) and await self._facts.give_up(upload["_id"]):
+                await self._delete(upload["_id"])
+
+    async def _remove_garbage(self, now: datetime) -> None:
+        """Delete what was given up, or lost a race, and was not deleted then."""
+        stored = await self._store.keys()
+        uploads = [upload["_id"] for upload in await self._facts.uploads()]
+        registered = [blob["key"] for blob in await self._metadata.read(Find(REGISTRY))]
+        registry = await self._facts.registry()
+        for key in garbage(stored, uploads, registered, registry, now, self._grace):
+            await self._delete(key)
+
+    async def _delete(self, key: str) -> None:
+        await self._store.delete(key)
+        self._removed.append(key)
