@@ -124,7 +124,11 @@ def test_encoded() -> None:
     expected = [stored(number) for number in range(200)]
     assert decoded(found) == expected
     assert decoded(found[50:]) == expected[50:]
-    assert [one for _, part in probable_batches(found) for one in part] == expected
+    ((start, whole),) = probable_batches(found)
+    assert start == 0
+    assert whole is found  # no copy of all their values
+    assert list(whole) == expected
+    assert list(probable_batches(found[:0])) == []
     assert json_util.dumps({"documents": found}) == json_util.dumps({"documents": expected})
 
 

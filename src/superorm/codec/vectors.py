@@ -52,8 +52,9 @@ def decode_rows(values: Sequence[Any], dim: int) -> tuple[Matrix, list[int]]:
     if values and all(
         type(v) is Binary and len(v) == size and v[:2] == FLOAT32 and v.subtype == SUBTYPE for v in values
     ):
-        raw = b"".join([value[2:] for value in values])
-        return np.frombuffer(raw, STORED).astype(NATIVE, copy=False).reshape(-1, dim), list(range(len(values)))
+        raw = np.frombuffer(b"".join(values), np.uint8).reshape(-1, size)
+        numbers = raw[:, len(FLOAT32) :].copy()  # one copy of all is quicker than a slice of each
+        return numbers.view(STORED).astype(NATIVE, copy=False), list(range(len(values)))
     rows: list[Vector] = []
     positions: list[int] = []
     for position, value in enumerate(values):

@@ -116,6 +116,9 @@ def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[i
         size = 0
     room = MAX_MESSAGE_BYTES // 2 * len(some) // size if size else MAX_MESSAGE_OPERATIONS
     count = min(max(room, 1), MAX_MESSAGE_OPERATIONS)
+    if 0 < len(documents) <= count:
+        yield 0, documents  # a copy of `FlatDocuments` is one of all their values
+        return
     for start in range(0, len(documents), count):
         yield start, documents[start : start + count]
 
