@@ -36,6 +36,8 @@ class AsyncBlobFacts:
     def __init__(self, metadata: AsyncMetaDataStore) -> None:
         self._metadata = metadata
         self._registry: str | None = None
+        self.known: list[Place] = []
+        """Where references may be that every program knows of without having been told."""
 
     async def prepare(self) -> None:
         """Make the collection, which a transaction should not have to."""
@@ -63,7 +65,7 @@ class AsyncBlobFacts:
     async def places(self) -> list[Place]:
         """Where references may be."""
         found = await self._metadata.read(Find(FACTS, {"kind": "place"}))
-        return [Place(one["collection"], one["path"]) for one in found]
+        return [*self.known, *(Place(one["collection"], one["path"]) for one in found)]
 
     async def begin(self) -> str:
         """A new physical key, which is written down as an upload."""

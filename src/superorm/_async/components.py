@@ -33,6 +33,7 @@ class AsyncComponents:
         self._loaded: dict[Named, tuple[str, Component]] = {}
         """Each with its content, which may be replaced."""
         self._prepared = False
+        blobs.facts.known.append(Place(COLLECTION, REFERENCE_PATH))
 
     async def prepare(self) -> None:
         """Make the collections and the indexes that the records need, once."""
@@ -41,7 +42,6 @@ class AsyncComponents:
             await self._metadata.create_index(COLLECTION, COMPONENT_KEYS, unique=True)
             await self._metadata.create_index(COLLECTION, [(REFERENCE_PATH, 1)])
             await self._blobs.prepare()
-            await self._blobs.facts.register_place(Place(COLLECTION, REFERENCE_PATH))
             self._prepared = True
 
     async def load(self, kind: str, name: str, version: int | None = None, *, hidden: bool = False) -> Component:

@@ -37,6 +37,8 @@ class BlobFacts:
     def __init__(self, metadata: MetaDataStore) -> None:
         self._metadata = metadata
         self._registry: str | None = None
+        self.known: list[Place] = []
+        """Where references may be that every program knows of without having been told."""
 
     def prepare(self) -> None:
         """Make the collection, which a transaction should not have to."""
@@ -64,7 +66,7 @@ class BlobFacts:
     def places(self) -> list[Place]:
         """Where references may be."""
         found = self._metadata.read(Find(FACTS, {"kind": "place"}))
-        return [Place(one["collection"], one["path"]) for one in found]
+        return [*self.known, *(Place(one["collection"], one["path"]) for one in found)]
 
     def begin(self) -> str:
         """A new physical key, which is written down as an upload."""

@@ -34,6 +34,7 @@ class Components:
         self._loaded: dict[Named, tuple[str, Component]] = {}
         """Each with its content, which may be replaced."""
         self._prepared = False
+        blobs.facts.known.append(Place(COLLECTION, REFERENCE_PATH))
 
     def prepare(self) -> None:
         """Make the collections and the indexes that the records need, once."""
@@ -42,7 +43,6 @@ class Components:
             self._metadata.create_index(COLLECTION, COMPONENT_KEYS, unique=True)
             self._metadata.create_index(COLLECTION, [(REFERENCE_PATH, 1)])
             self._blobs.prepare()
-            self._blobs.facts.register_place(Place(COLLECTION, REFERENCE_PATH))
             self._prepared = True
 
     def load(self, kind: str, name: str, version: int | None = None, *, hidden: bool = False) -> Component:
