@@ -67,10 +67,10 @@ class AsyncBlobs:
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         try:
-            result = await self._metadata.write(registry_write(uploads), session=session)
+            result = await self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
             raise BlobConflictError(f"blob {error.key} was condemned: upload it again", key=error.key) from error
-        if result.matched != len(uploads):
+        if result.matched != len(write.ops):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
 
     async def commit(self, uploaded: Uploaded, writes: Iterable[Write]) -> None:

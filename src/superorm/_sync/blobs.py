@@ -68,10 +68,10 @@ class Blobs:
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         try:
-            result = self._metadata.write(registry_write(uploads), session=session)
+            result = self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
             raise BlobConflictError(f"blob {error.key} was condemned: upload it again", key=error.key) from error
-        if result.matched != len(uploads):
+        if result.matched != len(write.ops):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
 
     def commit(self, uploaded: Uploaded, writes: Iterable[Write]) -> None:
