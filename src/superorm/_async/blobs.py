@@ -99,10 +99,10 @@ class AsyncBlobs:
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
         await self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
         try:
-            result = await self._metadata.write(registry_write(uploads), session=session)
+            result = await self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
             raise BlobConflictError(f"blob {error.key} was condemned: upload it again", key=error.key) from error
-        if result.matched != len(uploads):
+        if result.matched != len(write.ops):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
 
     async def unused(self, references: Iterable[Reference], session: AsyncClientSession | None) -> None:

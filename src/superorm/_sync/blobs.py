@@ -100,10 +100,10 @@ class Blobs:
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
         self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
         try:
-            result = self._metadata.write(registry_write(uploads), session=session)
+            result = self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
             raise BlobConflictError(f"blob {error.key} was condemned: upload it again", key=error.key) from error
-        if result.matched != len(uploads):
+        if result.matched != len(write.ops):
             raise BlobConflictError("a blob was condemned or removed: upload it again")
 
     def unused(self, references: Iterable[Reference], session: ClientSession | None) -> None:

@@ -55,8 +55,9 @@ def registry_write(uploads: Sequence[Uploaded]) -> Update:
 
     Each operation matches or inserts one document.
     Where one does not, or its key exists already, the hash was condemned or removed since the upload.
+    Of uploads of one hash the last counts: where it was condemned, a second operation could not match any more.
     """
-    return Update(REGISTRY, [_operation(uploaded) for uploaded in uploads])
+    return Update(REGISTRY, [_operation(uploaded) for uploaded in {one.sha256: one for one in uploads}.values()])
 
 
 def _operation(uploaded: Uploaded) -> UpdateOp:

@@ -228,6 +228,21 @@ async def test_several_blobs_of_one_commit(world: World) -> None:
     await blobs.register([])
 
 
+@pytest.mark.parametrize("state", ["new", "live", "condemned"])
+async def test_one_blob_twice_in_one_commit(world: World, state: str) -> None:
+    """Two references of a commit to the same bytes are one blob, whatever the registry knew of it."""
+    blobs = world.blobs()
+    if state != "new":
+        await world.save(b"x")
+        await world.change(state=state)
+    uploads = [await blobs.upload(b"x"), await blobs.upload(b"x")]
+    await blobs.register(uploads)
+    (document,) = await world.registry()
+    assert (hashlib.sha256(b"x").hexdigest(), "live") == (document["_id"], document["state"])
+    assert document["key"] in {uploaded.key for uploaded in uploads}
+    assert b"x" == await blobs.load(blobs.reference(uploads[0], codec_named("bytes", 1), OWNER), OWNER)
+
+
 async def test_a_commit_that_fails(world: World) -> None:
     """A refused document leaves no reference, and no registry entry where there are transactions."""
     blobs = world.blobs()

@@ -226,6 +226,21 @@ def test_several_blobs_of_one_commit(world: World) -> None:
     blobs.register([])
 
 
+@pytest.mark.parametrize("state", ["new", "live", "condemned"])
+def test_one_blob_twice_in_one_commit(world: World, state: str) -> None:
+    """Two references of a commit to the same bytes are one blob, whatever the registry knew of it."""
+    blobs = world.blobs()
+    if state != "new":
+        world.save(b"x")
+        world.change(state=state)
+    uploads = [blobs.upload(b"x"), blobs.upload(b"x")]
+    blobs.register(uploads)
+    (document,) = world.registry()
+    assert (hashlib.sha256(b"x").hexdigest(), "live") == (document["_id"], document["state"])
+    assert document["key"] in {uploaded.key for uploaded in uploads}
+    assert b"x" == blobs.load(blobs.reference(uploads[0], codec_named("bytes", 1), OWNER), OWNER)
+
+
 def test_a_commit_that_fails(world: World) -> None:
     """A refused document leaves no reference, and no registry entry where there are transactions."""
     blobs = world.blobs()
