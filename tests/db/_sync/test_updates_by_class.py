@@ -218,6 +218,22 @@ def test_what_is_sent() -> None:
     assert [{"$set": {"other": {"$ifNull": ["$other", None]}}}] == sent["u"]
 
 
+class Counted(Document, registry=registry):
+    __collection__ = "updates_counted"
+    id: Mapped[int] = field(primary_key=True)
+    seen: Mapped[int | Literal["unknown"]] = field(default=0)
+
+
+def test_a_number_beside_a_literal_that_is_none(db: DB) -> None:
+    """A sum is a number, which a field that may also be a text reads."""
+    with db.begin() as session:
+        session.add(Counted(id=1))
+        session.flush()
+        session.execute(update(Counted).all().set(Counted.seen.inc(2)))
+    with db.session() as session:
+        assert [2] == session.scalars(select(Counted.seen)).all()
+
+
 def test_pulls_are_stored() -> None:
     """With the forms in which other classes store the values."""
     statement = update(Base).all().set(Base.pins.pull(Pin(size=3), Pin(size=4)), Base.items.pull(1, 1))
