@@ -131,6 +131,7 @@ def run(db: DB, statement: Any) -> None:
         (lambda: Base.items.add_to_set(3), 2, r"Sub\.items is a tuple\[int, int\], whose length add_to_set\(\)"),
         (lambda: Base.limit.inc(1), 2, r"Sub\.limit is a Literal\[1, 2\], which a sum need not be"),
         (lambda: Base.held.x.to(3), 3, r"Base\.held\.x cannot be assigned: Closed does not declare it, and __extra__"),
+        (lambda: Base.held.x.inc(3), 3, r"Base\.held\.x cannot be assigned: Closed does not declare it, and __extra__"),
         (lambda: Base.n.to(Base.other), 2, r"Sub\.n: Base\.n cannot become Sub\.other: it holds int, not str"),
         (lambda: Base.plain.to(Base.other), 2, r"Base\.plain cannot become Sub\.other: it holds int, not str"),
         (lambda: Base.plain.inc(Base.other), 2, r"Base\.plain cannot become Sub\.other: it holds int, not str"),
