@@ -2,7 +2,7 @@
 
 Two documents, k0 with the source 3 and k1 with 5. By each version of the model the sources lie in another order,
 so that vectors of two versions that are compared give themselves away. The design is told in
-``docs/concepts/switching-models.md``.
+``docs/design/switching-models.md``.
 """
 
 from __future__ import annotations

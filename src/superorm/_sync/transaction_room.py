@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 from pymongo.errors import OperationFailure
 
-from superorm.backends.errors import reading
+from superorm.backends.errors import has_error_label, reading
+from superorm.exc import SuperormError
 from superorm.unitofwork.writes import Insert
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def writing_seconds(backend: DataBackend, collection: str, count: int, size: int
     """How long a transaction takes at the least that writes so many documents of so many bytes.
 
     As a trial says: the fastest of a few, which insert some into the collection and are rolled back.
-    Of fewer documents than a trial takes it is 0. Raises `BackendError`, `WriteError`.
+    It is 0 of fewer documents than a trial takes, and where the server ends all of these for a moment's reason.
+    Raises `BackendError`, `WriteError`.
     """
     if count < _TRIAL:
         return 0.0
@@ -73,7 +75,10 @@ def writing_seconds(backend: DataBackend, collection: str, count: int, size: int
                 raise _Undo
         except _Undo:
             pass
-    return best * count / some
+        except SuperormError as error:
+            if not has_error_label(error, "TransientTransactionError"):
+                raise
+    return 0.0 if math.isinf(best) else best * count / some
 
 
 def _told(backend: DataBackend, command: dict[str, Any]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.members import AnyPart, declared_alike, part_in, requires, single_document, stepped
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.embedded import EmbeddedType
-from superorm.schema.types.fitting import has_fixed_length, is_literal
+from superorm.schema.types.fitting import has_fixed_length, has_literal_numbers
 
 __all__ = ["ByClass", "each_form", "fitted", "inserted_form", "is_computed"]
 
@@ -191,7 +191,7 @@ class _Forms:
             return self._unreadable(part) if isinstance(part, MappedField) and not part.has_default else value
         if op in _RESIZING and has_fixed_length(part.type):
             return self._fails(part, f"is a {part.type.name}, whose length {op}() changes; assign it with to()")
-        if op == "inc" and is_literal(part.type):
+        if op == "inc" and has_literal_numbers(part.type):
             return self._fails(part, f"is a {part.type.name}, which a sum need not be; assign it with to()")
         if op not in _GIVING:
             return value

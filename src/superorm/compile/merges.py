@@ -65,6 +65,8 @@ def _written(
     """The classes that documents may be of which rows are written to. Raises `StatementError` for a name of none."""
     family = [mapping, *mapping.subclasses]
     key = mapping.discriminator
+    if not mapping.family:  # then that is a key like any other
+        return family
     if mapping.writes_type or key not in given:  # rows do not name a class of their own
         kept = how == "merge" or (how == "replace" and mapping.writes_type)
         return family if kept else [mapping]
@@ -72,10 +74,10 @@ def _written(
     if names is None:
         return family
     for name in names:
-        if name not in mapping.family and name != mapping.type_name:
+        if name is not None and name not in mapping.family and name != mapping.type_name:
             known = " or ".join(one.type_name for one in family)
             raise _refused(mapping, key, f"{key!r} names the class of a document, {known}, and is {name!r}")
-    return [one for one in family if one.type_name in names]
+    return [one for one in family if one.type_name in names or (one is mapping and None in names)]
 
 
 def _names(output: Output, key: str) -> Sequence[Any] | None:

@@ -98,7 +98,7 @@ def _value(path: str, assignment: Assignment[Any], scope: Scope, checks: bool) -
         given = each_form(value, lambda one: _computed(one, field, scope) if computed else constant(one))
         return _Value(given, keeps=False, computed=computed)
     if assignment.op == "inc":
-        added = {"$add": [path, each_form(value, lambda one: emit(one, scope))]}
+        added = each_form(value, lambda one: {"$add": [path, emit(one, scope)]})  # of null it would not ask the rest
         return _Value(
             _whole(added) if checks and int in assigned_type(field).reads else added, keeps=False, computed=True
         )

@@ -58,7 +58,13 @@ class Full(Base):
     needed: Mapped[int]
 
 
-def named(name: str) -> Any:
+class Alone(Document, registry=registry):
+    __collection__ = "merges_alone"
+    id: Mapped[int] = field(primary_key=True)
+    kind: Mapped[str] = field(name="_type", default="")
+
+
+def named(name: str | None) -> Any:
     """A column that names the class of each row."""
     return func.literal(name).label("_type")
 
@@ -135,6 +141,10 @@ def test_refused_before_anything_is_written(db: DB, statement: Callable[[], Any]
             lambda: select(Source.id, Source.text.label("n"), named("Text")).merge_into(Base, when_matched="replace"),
             {"n": ["a"] * 4, "_type": ["Text"] * 4},
         ),
+        (
+            lambda: select(Source.id, Source.n, named(None)).merge_into(Base, when_matched="replace"),
+            {"n": [5, 5, 5, 5], "_type": [None] * 4},
+        ),
         (lambda: select(Base.id, Base.n).merge_into(Base), {"n": [0, "", 0]}),
         (lambda: select(Base).merge_into(Base), {"_type": [None, "Text", "Full"]}),
         (
@@ -158,3 +168,18 @@ def test_rows_that_can_be_read(
     with db.session() as session:
         for one in session.scalars(select(Base)).all():
             assert one.n in (0, 5, "", "a")
+
+
+@pytest.mark.parametrize("name", ["_type", "kind"])
+def test_a_class_alone_names_nothing_by_its_discriminator(db: DB, real: bool, name: str) -> None:
+    """As long as no class derives from it, that is a key like any other."""
+    fill(db)
+    statement = select(Source.id, func.literal("x").label(name)).merge_into(Alone)
+    with db.session() as session:
+        if not real:
+            with pytest.raises(UnsupportedError, match=r"mongomock has no \$merge"):
+                session.execute(statement)
+            return
+        session.execute(statement)
+    with db.session() as session:
+        assert {"x"} == {one.kind for one in session.scalars(select(Alone))}

@@ -371,6 +371,28 @@ def test_how_long_writing_takes(db: DB, real: bool) -> None:
     assert [] == backend.read(Find("reencode_trials"))
 
 
+@pytest.mark.parametrize("broken", [1, 3])
+def test_trials_that_the_server_ends(db: DB, real: bool, broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ends for a moment's reason says nothing, as the transaction itself is begun again; others count."""
+    if not real:
+        return
+    backend: Any = db.parts.data_backend
+    write, tried = backend.write, 0
+
+    def ended(*args: Any, **options: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        if tried <= broken:
+            labels = {"errorLabels": ["TransientTransactionError"]}
+            raise BackendError("ended") from OperationFailure("rolled back for eviction", 251, labels)
+        return write(*args, **options)
+
+    backend.create_collection("reencode_trials")
+    monkeypatch.setattr(backend, "write", ended)
+    assert (writing_seconds(backend, "reencode_trials", 5_000, 100) > 0) is (broken < 3)
+    assert [3, []] == [tried, backend.read(Find("reencode_trials"))]
+
+
 class Steps:
     """A clock on which every second look comes after the next of these seconds."""
 

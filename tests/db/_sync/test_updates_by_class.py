@@ -131,6 +131,7 @@ def run(db: DB, statement: Any) -> None:
         (lambda: Base.items.add_to_set(3), 2, r"Sub\.items is a tuple\[int, int\], whose length add_to_set\(\)"),
         (lambda: Base.limit.inc(1), 2, r"Sub\.limit is a Literal\[1, 2\], which a sum need not be"),
         (lambda: Base.held.x.to(3), 3, r"Base\.held\.x cannot be assigned: Closed does not declare it, and __extra__"),
+        (lambda: Base.held.x.inc(3), 3, r"Base\.held\.x cannot be assigned: Closed does not declare it, and __extra__"),
         (lambda: Base.n.to(Base.other), 2, r"Sub\.n: Base\.n cannot become Sub\.other: it holds int, not str"),
         (lambda: Base.plain.to(Base.other), 2, r"Base\.plain cannot become Sub\.other: it holds int, not str"),
         (lambda: Base.plain.inc(Base.other), 2, r"Base\.plain cannot become Sub\.other: it holds int, not str"),
@@ -216,6 +217,22 @@ def test_what_is_sent() -> None:
     assert {"$set": {"data.b": 3}, "$unset": {"plain": ""}} == sent["u"]
     (sent,) = update(Sub).all().set(BASE.other.to(BASE.other)).plan()["updates"]
     assert [{"$set": {"other": {"$ifNull": ["$other", None]}}}] == sent["u"]
+
+
+class Counted(Document, registry=registry):
+    __collection__ = "updates_counted"
+    id: Mapped[int] = field(primary_key=True)
+    seen: Mapped[int | Literal["unknown"]] = field(default=0)
+
+
+def test_a_number_beside_a_literal_that_is_none(db: DB) -> None:
+    """A sum is a number, which a field that may also be a text reads."""
+    with db.begin() as session:
+        session.add(Counted(id=1))
+        session.flush()
+        session.execute(update(Counted).all().set(Counted.seen.inc(2)))
+    with db.session() as session:
+        assert [2] == session.scalars(select(Counted.seen)).all()
 
 
 def test_pulls_are_stored() -> None:

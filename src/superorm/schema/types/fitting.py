@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from bson import Int64
+from bson import Decimal128, Int64
 
 from superorm.schema.compare import same
 from superorm.schema.types.base import BsonType, Misfit
@@ -17,9 +17,10 @@ from superorm.schema.types.containers import DictType, ListType, TupleType, Unio
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
 from superorm.schema.types.scalars import LiteralType, NoneType
 
-__all__ = ["forms_of", "has_fixed_length", "is_literal", "lacks_name", "surely_differ"]
+__all__ = ["forms_of", "has_fixed_length", "has_literal_numbers", "lacks_name", "surely_differ"]
 
 _LISTS = (list, tuple, set, frozenset, np.ndarray)
+_NUMBERS = (int, float, Decimal128)
 
 
 def forms_of(kinds: Sequence[BsonType]) -> Callable[[object], list[Any]]:
@@ -63,9 +64,9 @@ def has_fixed_length(kind: BsonType) -> bool:
     return any(isinstance(one, TupleType) for one in _members(kind))
 
 
-def is_literal(kind: BsonType) -> bool:
-    """Whether the type reads some values only of those that are stored alike."""
-    return any(isinstance(one, LiteralType) for one in _members(kind))
+def has_literal_numbers(kind: BsonType) -> bool:
+    """Whether the type reads some numbers only of those that are stored alike."""
+    return any(isinstance(one, LiteralType) and not one.reads.isdisjoint(_NUMBERS) for one in _members(kind))
 
 
 def surely_differ(stored: BsonType, kind: BsonType) -> bool:
