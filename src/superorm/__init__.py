@@ -10,6 +10,7 @@ from bson import ObjectId
 from superorm.compile import printing as _printing  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from superorm.components.base import Component
 from superorm.components.dataset import Dataset
+from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.connect import build_datalayer, connect, connect_async, superduper
@@ -167,6 +168,7 @@ __all__ = [
     "Index",
     "Insert",
     "LanceVectorIndex",
+    "Listener",
     "Load",
     "Mapped",
     "MappingError",

@@ -108,6 +108,34 @@ assert db.check().ok
 assert [] == list(db.check().orphans)
 """,
     ),
+    "how-to/listeners.md": (
+        {
+            0: ENCODERS
+            + """
+from superorm import Document, Mapped, connect, field
+
+
+class Movie(Document):
+    __collection__ = "heard_movies"
+
+    year: Mapped[int]
+    plot: Mapped[str] = field(default="")
+
+
+movie = Movie(year=1995, plot="A thief.")
+with connect("mongodb://localhost:27017/movies") as before, before.begin() as session:
+    session.add_all([movie, Movie(year=1980, plot="A detective.")])
+""",
+        },
+        """
+assert {movie.id: encoder("A thief.")} == dict(outputs)
+assert (movie.id, encoder("A thief.")) == (key, output)
+with db.begin() as session:
+    session.get_one(Movie, movie.id).plot = "Another thief."
+assert encoder("Another thief.") == outputs[movie.id]
+assert db.check(Movie).ok
+""",
+    ),
     "how-to/connecting.md": (
         {2: "client = pymongo.MongoClient()\n"},
         """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from superorm._async.blobs import AsyncBlobs
 from superorm._async.components import AsyncComponents
 from superorm._async.create import declared_collections, look, mapped_documents, vector_specs
+from superorm._async.listeners import AsyncListeners
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.compile.plan import Find
@@ -25,6 +26,7 @@ async def check(
     components: AsyncComponents,
     blobs: AsyncBlobs,
     vectors: AsyncVectorIndexes,
+    listeners: AsyncListeners,
     classes: Sequence[type],
 ) -> CheckReport:
     """Everything that is not as it should be. Nothing is changed but records that dead processes left open."""
@@ -77,4 +79,5 @@ async def check(
                 f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "
                 f"which searches and writes keep, but there is version {newest[index['model']]}"
             )
+    problems += await listeners.check()
     return CheckReport(problems, await blobs.orphans(references))

@@ -15,6 +15,7 @@ from superorm.artifacts.reference import Reference
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.components.base import Named
+from superorm.components.listener import Listener
 from superorm.components.model import Model
 from superorm.components.records import COLLECTION, HIDDEN, LIVE, REMOVED, ComponentRecord
 from superorm.components.removal import Removal, plan_removal
@@ -84,8 +85,20 @@ class AsyncRemoving:
             found.setdefault(Named(Model.kind, index["model"], index["version"]), []).append(index["_id"])
         return found
 
+    async def _listeners(self, named: Named) -> list[ComponentRecord]:
+        """The listeners that need a component."""
+        found = await self._components.records({"kind": Listener.kind, "state": {"$ne": REMOVED}})
+        return [record for record in found if named in record.needs]
+
     async def check_replaceable(self, record: ComponentRecord) -> None:
-        """Raise `ComponentInUseError` where vectors were made with it, which another content would not fit."""
+        """Raise `ComponentInUseError` where vectors or outputs were made with it, which others would not fit."""
+        users = [record] if record.kind == Listener.kind else await self._listeners(record.named)
+        if users:
+            raise ComponentInUseError(
+                f"the outputs of {', '.join(f'the {user.named}' for user in users)} were made with the {record.named}, "
+                "so it cannot be replaced: add the next version",
+                component=record.name,
+            )
         indexes: Sequence[str] = (await self.indexes()).get(record.named, ())
         if indexes:
             raise ComponentInUseError(

@@ -19,6 +19,8 @@ from superorm._async.component_adding import AsyncAdding
 from superorm._async.component_removal import AsyncRemoving
 from superorm._async.components import AsyncComponents
 from superorm._async.create import create_all
+from superorm._async.listeners import AsyncListeners
+from superorm._async.outputs import AsyncOutputs
 from superorm._async.query import AsyncQueries
 from superorm._async.session import AsyncSession
 from superorm._async.vector_indexes import AsyncVectorIndexes
@@ -30,7 +32,9 @@ from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.base import Component, Named
 from superorm.components.dataset import Dataset
+from superorm.components.family import family
 from superorm.components.kinds import kind_named
+from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
@@ -163,6 +167,7 @@ class AsyncDB(Uncopied):
         self._removal = AsyncRemoving(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = AsyncVectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
+        self.listeners = AsyncListeners(parts.data_backend, self.components, self.vectors)
         self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models)
 
     def _keyring(self) -> Keyring:
@@ -320,16 +325,44 @@ class AsyncDB(Uncopied):
 
     # Components
 
-    async def add(self, component: C) -> C:
+    async def add(self, component: C, *, progress: Progress | bool | None = None) -> C:
         """Store a component, with its artifact and its children, or nothing at all; the component with its version.
 
         Adding the same content twice is a no-op, other content under the same name is the next version.
         The number of a version that was removed is not given again.
         Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
         a component that there is not.
+
+        Of a `Listener` the outputs for all documents are computed before this returns, with a `progress`;
+        where that fails, with `PredictionError` for example, nothing of what was added stays.
+        After an interruption another call goes on where the first one ended.
         """
         await self.prepare()
-        return await self._adding.store(component)
+        if not isinstance(component, Listener):
+            return await self._adding.store(component)
+        self.compiled(component.select)
+        tree = family(component)[::-1]
+        before = {one: await self.components.versions(one.kind, one.name) for one in tree}
+        added = await self._adding.store(component)
+        try:
+            with reporting(progress) as report:
+                await self.listeners.add(Named(added.kind, added.name, added.version), report)
+        except Exception:
+            for one in tree:
+                if one.version not in before[one]:
+                    await self._removal.remove(Named(one.kind, one.name, one.version), force=False, recursive=False)
+            await self.listeners.sweep()
+            raise
+        return added
+
+    async def outputs(self, name: str) -> AsyncOutputs:
+        """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
+
+        Raises `ComponentNotFoundError`.
+        """
+        check_name(name, "name")
+        await self.prepare()
+        return AsyncOutputs(self.listeners, await self.listeners.named(name))
 
     async def replace(self, component: C, *, upsert: bool = False) -> C:
         """Put a component in the place of its version, by default the newest one, which keeps its number.
@@ -352,6 +385,7 @@ class AsyncDB(Uncopied):
         kind_named(_checked(kind, name, version))
         await self.prepare()
         await self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
+        await self.listeners.sweep()
 
     @overload
     async def show(self, kind: str) -> list[str]: ...
@@ -382,6 +416,8 @@ class AsyncDB(Uncopied):
     async def load(self, kind: Literal["model"], name: str, version: int | None = None) -> Model: ...
     @overload
     async def load(self, kind: Literal["dataset"], name: str, version: int | None = None) -> Dataset: ...
+    @overload
+    async def load(self, kind: Literal["listener"], name: str, version: int | None = None) -> Listener: ...
     @overload
     async def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
     @overload
@@ -414,12 +450,12 @@ class AsyncDB(Uncopied):
     # Checks and repairs
 
     async def check(self, *classes: type) -> CheckReport:
-        """Compare references with blobs, blobs with their hashes, vectors with documents, indexes with classes.
+        """Compare references with blobs, blobs with hashes, vectors and outputs with documents, indexes with classes.
 
         Without arguments all declared classes whose collections exist are checked.
         """
         await self.prepare()
-        return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+        return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, self.listeners, classes)
 
     async def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
         """Remove blobs that nothing has referred to for the grace period; what was removed.
@@ -435,6 +471,7 @@ class AsyncDB(Uncopied):
         if not isinstance(given, timedelta) or given < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"gc() takes a grace period such as timedelta(hours=1), not {grace!r}")
         await self.prepare()
+        await self.listeners.sweep()
         return GcReport(await self.blobs.collect(grace))
 
     async def rebuild(

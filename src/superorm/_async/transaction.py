@@ -12,6 +12,7 @@ from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.capabilities import Capabilities
 from superorm.protocols.concerns import DEFAULTS, SessionOptions, check_options
+from superorm.schema.listened import ListenerPath
 from superorm.schema.vector_spec import VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Write
 from superorm.vectors.handing import Handed
@@ -56,6 +57,7 @@ class AsyncTransaction:
         self._stack = AsyncExitStack()
         self._touched: set[VectorSpec] = set()
         self._handed: list[tuple[VectorSpec, Handed]] = []
+        self._heard: set[ListenerPath] = set()
 
     async def ready(self) -> AsyncParts:
         """The parts of the DB, which is opened now if need be."""
@@ -153,6 +155,17 @@ class AsyncTransaction:
             await self.write_records(records)
             self._handed += self.db.vectors.handing(specs, records, writes)
         self._touched.update(specs)
+        self.hear(touched)
+
+    def hear(self, touched: Iterable[VectorPath]) -> None:
+        """Note whose listeners' outputs are to be computed after the commit."""
+        self._heard.update(path for path in touched if isinstance(path, ListenerPath))
+
+    async def follow(self) -> None:
+        """Compute the outputs of listeners to what was committed."""
+        heard, self._heard = self._heard, set()
+        if heard:
+            await self.db.listeners.follow(heard)
 
     async def write_records(self, records: Sequence[Insert]) -> None:
         """Write the records of vectors into the transaction."""
@@ -195,6 +208,7 @@ class AsyncTransaction:
         """Nothing was touched since the last commit, and no commit is in doubt."""
         self._touched = set()
         self._handed = []
+        self._heard = set()
         self.doubtful = False
 
     async def let_go(self) -> None:

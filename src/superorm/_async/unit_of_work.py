@@ -288,6 +288,7 @@ class AsyncUnitOfWork(AsyncTransaction):
                 self._committed()
             else:
                 await aio.shielded(self._commit)
+        await self.follow()
         await self.events.of_session("after_commit")
 
     async def _commit(self) -> None:

@@ -1,14 +1,16 @@
-"""The vector indexes that programs registered, known without asking for them in each commit."""
+"""The vector indexes and listeners that programs registered, known without asking for them in each commit."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from superorm._io import aio
 from superorm.compile.plan import Aggregate
+from superorm.components.outputs import State as ListenerState
+from superorm.schema.listened import ListenerPath
 from superorm.vectors.records import COLLECTION, State
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class AsyncRegisteredIndexes:
         self._backend = backend
         self._then = then
         self._indexes: Mapping[str, Set[str]] = {}
+        self.listeners: Sequence[ListenerPath] = ()
+        """The listeners, as they were known when the indexes were asked for."""
         self._read_at = float("-inf")
         self._reading = aio.Repeated(self._read_again, _EVERY)
 
@@ -49,17 +53,28 @@ class AsyncRegisteredIndexes:
             self._reading.start()
         return self._indexes
 
+    def forget(self) -> None:
+        """Read again at the next question."""
+        self._read_at = float("-inf")
+
     async def close(self) -> None:
         """Read no more."""
         await self._reading.stop()
 
     async def _read(self) -> None:
         start = time.monotonic()
-        states = {"_id": {"$gte": ""}, "kind": "state"}  # only these have texts for keys: no record is read
+        states = {
+            "_id": {"$gte": ""},
+            "kind": {"$in": ["state", "listener"]},
+        }  # only these have texts for keys: no record is read
         found: dict[str, set[str]] = {}
+        listeners: list[ListenerPath] = []
         for one in await self._backend.read(Aggregate(COLLECTION, [{"$match": states}])):
+            if one["kind"] == "listener":
+                listeners.append(ListenerState.of(one).path)
+                continue
             found.setdefault(one["i"], set()).update(State.of(one).recorded)
-        self._indexes = found
+        self._indexes, self.listeners = found, listeners
         self._read_at = start
         self._then()
 

@@ -300,6 +300,7 @@ class AsyncWriting:
             finally:  # some may be written
                 await recompute_outdated(self._work, dict.fromkeys(computed, keys))
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
+        self._work.hear(specs)
         if mapping is not None:
             await refresh(self._work, mapping.collection, keys)
         if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good

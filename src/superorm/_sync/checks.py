@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from superorm._sync.blobs import Blobs
 from superorm._sync.components import Components
 from superorm._sync.create import declared_collections, look, mapped_documents, vector_specs
+from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.compile.plan import Find
@@ -26,6 +27,7 @@ def check(
     components: Components,
     blobs: Blobs,
     vectors: VectorIndexes,
+    listeners: Listeners,
     classes: Sequence[type],
 ) -> CheckReport:
     """Everything that is not as it should be. Nothing is changed but records that dead processes left open."""
@@ -78,4 +80,5 @@ def check(
                 f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "
                 f"which searches and writes keep, but there is version {newest[index['model']]}"
             )
+    problems += listeners.check()
     return CheckReport(problems, blobs.orphans(references))

@@ -16,6 +16,7 @@ from superorm.artifacts.reference import Reference
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.components.base import Named
+from superorm.components.listener import Listener
 from superorm.components.model import Model
 from superorm.components.records import COLLECTION, HIDDEN, LIVE, REMOVED, ComponentRecord
 from superorm.components.removal import Removal, plan_removal
@@ -83,8 +84,20 @@ class Removing:
             found.setdefault(Named(Model.kind, index["model"], index["version"]), []).append(index["_id"])
         return found
 
+    def _listeners(self, named: Named) -> list[ComponentRecord]:
+        """The listeners that need a component."""
+        found = self._components.records({"kind": Listener.kind, "state": {"$ne": REMOVED}})
+        return [record for record in found if named in record.needs]
+
     def check_replaceable(self, record: ComponentRecord) -> None:
-        """Raise `ComponentInUseError` where vectors were made with it, which another content would not fit."""
+        """Raise `ComponentInUseError` where vectors or outputs were made with it, which others would not fit."""
+        users = [record] if record.kind == Listener.kind else self._listeners(record.named)
+        if users:
+            raise ComponentInUseError(
+                f"the outputs of {', '.join(f'the {user.named}' for user in users)} were made with the {record.named}, "
+                "so it cannot be replaced: add the next version",
+                component=record.name,
+            )
         indexes: Sequence[str] = self.indexes().get(record.named, ())
         if indexes:
             raise ComponentInUseError(

@@ -23,6 +23,8 @@ from superorm._sync.component_adding import Adding
 from superorm._sync.component_removal import Removing
 from superorm._sync.components import Components
 from superorm._sync.create import create_all
+from superorm._sync.listeners import Listeners
+from superorm._sync.outputs import Outputs
 from superorm._sync.query import Queries
 from superorm._sync.session import Session
 from superorm._sync.vector_indexes import VectorIndexes
@@ -31,7 +33,9 @@ from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.base import Component, Named
 from superorm.components.dataset import Dataset
+from superorm.components.family import family
 from superorm.components.kinds import kind_named
+from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
@@ -164,6 +168,7 @@ class DB(Uncopied):
         self._removal = Removing(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = VectorModels(parts.data_backend, self.components)
+        self.listeners = Listeners(parts.data_backend, self.components, self.vectors)
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models)
 
     def _keyring(self) -> Keyring:
@@ -321,16 +326,44 @@ class DB(Uncopied):
 
     # Components
 
-    def add(self, component: C) -> C:
+    def add(self, component: C, *, progress: Progress | bool | None = None) -> C:
         """Store a component, with its artifact and its children, or nothing at all; the component with its version.
 
         Adding the same content twice is a no-op, other content under the same name is the next version.
         The number of a version that was removed is not given again.
         Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
         a component that there is not.
+
+        Of a `Listener` the outputs for all documents are computed before this returns, with a `progress`;
+        where that fails, with `PredictionError` for example, nothing of what was added stays.
+        After an interruption another call goes on where the first one ended.
         """
         self.prepare()
-        return self._adding.store(component)
+        if not isinstance(component, Listener):
+            return self._adding.store(component)
+        self.compiled(component.select)
+        tree = family(component)[::-1]
+        before = {one: self.components.versions(one.kind, one.name) for one in tree}
+        added = self._adding.store(component)
+        try:
+            with reporting(progress) as report:
+                self.listeners.add(Named(added.kind, added.name, added.version), report)
+        except Exception:
+            for one in tree:
+                if one.version not in before[one]:
+                    self._removal.remove(Named(one.kind, one.name, one.version), force=False, recursive=False)
+            self.listeners.sweep()
+            raise
+        return added
+
+    def outputs(self, name: str) -> Outputs:
+        """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
+
+        Raises `ComponentNotFoundError`.
+        """
+        check_name(name, "name")
+        self.prepare()
+        return Outputs(self.listeners, self.listeners.named(name))
 
     def replace(self, component: C, *, upsert: bool = False) -> C:
         """Put a component in the place of its version, by default the newest one, which keeps its number.
@@ -353,6 +386,7 @@ class DB(Uncopied):
         kind_named(_checked(kind, name, version))
         self.prepare()
         self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
+        self.listeners.sweep()
 
     @overload
     def show(self, kind: str) -> list[str]: ...
@@ -383,6 +417,8 @@ class DB(Uncopied):
     def load(self, kind: Literal["model"], name: str, version: int | None = None) -> Model: ...
     @overload
     def load(self, kind: Literal["dataset"], name: str, version: int | None = None) -> Dataset: ...
+    @overload
+    def load(self, kind: Literal["listener"], name: str, version: int | None = None) -> Listener: ...
     @overload
     def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
     @overload
@@ -415,12 +451,12 @@ class DB(Uncopied):
     # Checks and repairs
 
     def check(self, *classes: type) -> CheckReport:
-        """Compare references with blobs, blobs with their hashes, vectors with documents, indexes with classes.
+        """Compare references with blobs, blobs with hashes, vectors and outputs with documents, indexes with classes.
 
         Without arguments all declared classes whose collections exist are checked.
         """
         self.prepare()
-        return check(self.parts.data_backend, self.components, self.blobs, self.vectors, classes)
+        return check(self.parts.data_backend, self.components, self.blobs, self.vectors, self.listeners, classes)
 
     def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
         """Remove blobs that nothing has referred to for the grace period; what was removed.
@@ -436,6 +472,7 @@ class DB(Uncopied):
         if not isinstance(given, timedelta) or given < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"gc() takes a grace period such as timedelta(hours=1), not {grace!r}")
         self.prepare()
+        self.listeners.sweep()
         return GcReport(self.blobs.collect(grace))
 
     def rebuild(self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None) -> None:

@@ -289,6 +289,7 @@ class UnitOfWork(Transaction):
                 self._committed()
             else:
                 sio.shielded(self._commit)
+        self.follow()
         self.events.of_session("after_commit")
 
     def _commit(self) -> None:

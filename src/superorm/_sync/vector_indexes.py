@@ -25,6 +25,7 @@ from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
+from superorm.schema.listened import ListenerPath
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
 from superorm.vectors.errors import EngineBusy, VersionLost
@@ -120,19 +121,25 @@ class VectorIndexes:
         return report
 
     def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
-        """The indexes of each collection besides those that are `known`: of other registries, or other programs.
+        """The indexes of each collection besides those that are `known`, of other registries or programs.
+
+        Listeners too.
 
         Of an index that is known to several classes, each names it; what it mirrors besides the fields that all of them
         name comes too.
         """
         registered = self._registered.indexes()
-        if not (registered or self._mirrored):
+        listeners = self._registered.listeners
+        if not (registered or self._mirrored or listeners):
             return {}
         named: dict[str, set[str]] = {}
         for spec in known:
             named[spec.name] = named.get(spec.name, {*spec.paths}).intersection(spec.paths)
         ensured = {spec.name: spec for spec in self._ensured}
         found: dict[str, list[VectorPath]] = {collection: [] for collection in collections}
+        for listener in listeners:
+            if listener.collection in found:
+                found[listener.collection].append(listener)
         for name in sorted(registered.keys() | self._mirrored.keys()):
             for collection, paths in found.items():
                 if not name.startswith(f"{collection}."):
@@ -145,6 +152,10 @@ class VectorIndexes:
                 more = {*registered.get(name, ()), *self._mirrored.get(name, ())} - covered
                 paths += [MirroredPath(collection, one, name) for one in sorted(more)]
         return found
+
+    def forget_registered(self) -> None:
+        """A listener was registered or dropped here: ask again which there are."""
+        self._registered.forget()
 
     def records(self, touched: Mapping[VectorPath, Sequence[Any]]) -> list[Insert]:
         """The records of a flush in a transaction, to be written last, by the ``_id`` values touched in each index."""
@@ -412,7 +423,7 @@ class VectorIndexes:
                 _log.warning("old records of %s could not be removed: %s", name, error)
 
     def _note(self, touched: Iterable[VectorPath]) -> None:
-        self._noted.update(one.name for one in touched if not isinstance(one, VectorSpec))
+        self._noted.update(one.name for one in touched if not isinstance(one, (VectorSpec, ListenerPath)))
 
     def _let_go(self) -> None:
         """From time to time: remove old records that were written for indexes that nobody here applies.

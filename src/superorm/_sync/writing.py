@@ -301,6 +301,7 @@ class Writing:
             finally:  # some may be written
                 recompute_outdated(self._work, dict.fromkeys(computed, keys))
         self._db.vectors.notify(spec for spec in specs if isinstance(spec, VectorSpec))
+        self._work.hear(specs)
         if mapping is not None:
             refresh(self._work, mapping.collection, keys)
         if self._db.capabilities.transactions:  # none is open, and what was merged is stored for good

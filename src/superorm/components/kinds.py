@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from superorm.components.base import Component
 from superorm.components.dataset import Dataset
+from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.exc import UnsupportedError
 
 __all__ = ["KINDS", "kind_named"]
 
-KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Dataset, Metric, Model)}
+KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Dataset, Listener, Metric, Model)}
 """The class of each kind."""
 
 

@@ -16,6 +16,7 @@ from superorm.exc import ValidationError
 from superorm.schema.declared_indexes import declared_indexes
 from superorm.schema.depth import is_shallow
 from superorm.schema.document import Document
+from superorm.schema.listened import ListenerPath
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.schema.state import RAW
 from superorm.schema.vector_fields import vector_fields
@@ -259,8 +260,9 @@ def _touch(touched: dict[VectorPath, list[Any]], work: Work, gone: Sequence[Any]
     for spec in known.values():
         is_own = "." not in spec.path
         keys = {identity(key): key for key in gone if key is not None}
+        is_heard = isinstance(spec, ListenerPath)
         for document in work.documents:
-            if (document.get(spec.path) if is_own else value_at(document, spec.path)) is not None:
+            if is_heard or (document.get(spec.path) if is_own else value_at(document, spec.path)) is not None:
                 keys[identity(document["_id"])] = document["_id"]
         for update, document in zip(work.changed.updates, work.changed.before, strict=True):
             if spec.touched_by(update):

@@ -88,7 +88,7 @@ async def shown(db: AsyncDB) -> dict[str, dict[str, list[int]]]:
     return {kind: {name: await db.show(kind, name) for name in await db.show(kind)} for kind in KINDS}
 
 
-NOTHING: dict[str, Any] = {"dataset": {}, "metric": {}, "model": {}, "team": {}}
+NOTHING: dict[str, Any] = {"dataset": {}, "listener": {}, "metric": {}, "model": {}, "team": {}}
 
 
 async def test_children(db: AsyncDB) -> None:
@@ -390,9 +390,9 @@ async def test_refusals(db: AsyncDB) -> None:
         await db.show("model", "\ud83d")
     with pytest.raises(ComponentError, match="name too"):
         await db.show("model", version=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    with pytest.raises(UnsupportedError, match="dataset, metric, model"):
+    with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         await db.load("modle", "m")
-    with pytest.raises(UnsupportedError, match="dataset, metric, model"):
+    with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         await db.remove("modle", "m")
     with pytest.raises(ComponentNotFoundError):
         await db.remove("model", "m")

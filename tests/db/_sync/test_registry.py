@@ -89,7 +89,7 @@ def shown(db: DB) -> dict[str, dict[str, list[int]]]:
     return {kind: {name: db.show(kind, name) for name in db.show(kind)} for kind in KINDS}
 
 
-NOTHING: dict[str, Any] = {"dataset": {}, "metric": {}, "model": {}, "team": {}}
+NOTHING: dict[str, Any] = {"dataset": {}, "listener": {}, "metric": {}, "model": {}, "team": {}}
 
 
 def test_children(db: DB) -> None:
@@ -390,9 +390,9 @@ def test_refusals(db: DB) -> None:
         db.show("model", "\ud83d")
     with pytest.raises(ComponentError, match="name too"):
         db.show("model", version=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    with pytest.raises(UnsupportedError, match="dataset, metric, model"):
+    with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         db.load("modle", "m")
-    with pytest.raises(UnsupportedError, match="dataset, metric, model"):
+    with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         db.remove("modle", "m")
     with pytest.raises(ComponentNotFoundError):
         db.remove("model", "m")

@@ -1,0 +1,241 @@
+"""Keeping the outputs of listeners equal to the documents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from superorm._async.components import AsyncComponents
+from superorm._async.listener_computing import BATCH, AsyncComputing
+from superorm._async.vector_indexes import AsyncVectorIndexes
+from superorm._io.progress import Progress
+from superorm.codec.keys import encode_key
+from superorm.compile.plan import Count, Find
+from superorm.components.base import Named
+from superorm.components.listener import Listener
+from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
+from superorm.components.records import REMOVED, ComponentRecord
+from superorm.exc import SuperormError
+from superorm.protocols._async.parts import AsyncDataBackend
+from superorm.schema.listened import ListenerPath
+from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.vectors.owner import is_dead
+from superorm.vectors.records import COLLECTION
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+__all__ = ["AsyncListeners"]
+
+_log = logging.getLogger("superorm.listeners")
+
+_RECORDS = 50
+_KNOWN = timedelta(seconds=45)
+"""After this time every program knows of a listener, as it reads those that are registered each half minute."""
+
+
+class AsyncListeners:
+    """Computes what is recorded as changed, and fills the outputs of new listeners."""
+
+    def __init__(self, backend: AsyncDataBackend, components: AsyncComponents, vectors: AsyncVectorIndexes) -> None:
+        self.backend = backend
+        self._components = components
+        self._vectors = vectors
+        self._computing = AsyncComputing(backend)
+        self._loaded: dict[str, Listener] = {}
+        self.failed: dict[str, Exception] = {}
+        """Why the last attempt to compute outputs failed, by listener: that did not fail the commit before it."""
+
+    async def state(self, id: str, session: AsyncClientSession | None = None) -> State | None:
+        """The state of a listener; None where it was removed."""
+        found = await self.backend.read(Find(COLLECTION, {"_id": id}), session=session)
+        return State.of(found[0]) if found else None
+
+    async def named(self, name: str) -> State:
+        """The newest version of a listener whose outputs are all there, else the newest.
+
+        Raises `ComponentNotFoundError`.
+        """
+        record = await self._components.record(Named(Listener.kind, name))
+        states = await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener", "name": name}))
+        found = [State.of(one) for one in states]
+        filled = [one for one in found if one.filled]
+        if filled:
+            return max(filled, key=lambda one: one.named.version or 0)
+        return await self._begin(record)
+
+    async def load(self, state: State) -> Listener:
+        """The listener with its model, neither of which is ever replaced."""
+        id = state.path.listener
+        if id not in self._loaded:
+            record = await self._components.record(state.named, hidden=True)
+            self._loaded[id] = await self._restored(record)
+        return self._loaded[id]
+
+    async def _restored(self, record: ComponentRecord) -> Listener:
+        (child,) = record.needs
+        model = await self._components.load(child.kind, child.name, child.version, hidden=True)
+        return Listener.restore(record.name, None, record.params, [model])
+
+    # New listeners, and removed ones
+
+    async def add(self, named: Named, progress: Progress | None = None) -> None:
+        """Compute the outputs for all documents, unless that was done; what was done before an interruption stays.
+
+        Raises `PredictionError`, and `ValidationError` where a stored key does not fit.
+        """
+        state = await self._begin(await self._components.record(named))
+        if not state.filled:
+            await self._fill(state, progress)
+
+    async def _begin(self, record: ComponentRecord) -> State:
+        """Register the listener: from now on changes are recorded here, and soon by other programs."""
+        id = state_id(record.id)
+        listener = self._loaded[id] = await self._restored(record)
+        await self.backend.create_collection(OUTPUTS)
+        new: dict[str, Any] = {
+            "kind": "listener",
+            "i": id,
+            "name": record.name,
+            "version": record.version,
+            "collection": listener.mapping.collection,
+            "path": listener.fields[0],
+            "fields": list(listener.fields),
+            "n": 0,
+            "filled": False,
+            "settled": False,
+            "since": datetime.now(UTC),
+        }
+        op = UpdateOp(q={"_id": id}, u={"$setOnInsert": new}, upsert=True)
+        await self.backend.write(Update(COLLECTION, [op]))
+        self._vectors.forget_registered()
+        state = await self.state(id)
+        assert state is not None
+        return state
+
+    async def _fill(self, state: State, progress: Progress | None = None) -> None:
+        """Compute the outputs that are not there, or of other sources, and remove those without a document."""
+        id, named, listener = state.path.listener, state.named, await self.load(state)
+        backend = (await self.backend.capabilities()).backend
+        everything = all_outputs(named, backend)
+        empty = not await self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
+        total = (await self.backend.read(Count(listener.find.collection, listener.find.filter)))[0]["n"]
+        n, done = (await self._computing.n(id)) if empty else None, 0
+        async with aclosing(self.backend.stream(listener.find, batch_size=BATCH)) as parts:
+            async for found in parts:
+                # What was read since `n` is published only if nobody else has published since
+                if n is not None and await self._computing.publish_first(state, listener, n, found):
+                    n += 1
+                else:
+                    await self._computing.compute(state, listener, [one["_id"] for one in found])
+                    n = await self._computing.n(id) if empty else None
+                done += len(found)
+                if progress is not None:
+                    progress(done, max(done, total), f"listener {named.name}")
+        if not empty:
+            stored = Find(OUTPUTS, everything, {"_id": 1})
+            async with aclosing(self.backend.stream(stored, batch_size=BATCH)) as parts:
+                async for found in parts:
+                    await self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
+        filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
+        await self.backend.write(Update(COLLECTION, [filled]))
+
+    async def sweep(self) -> None:
+        """Drop what is left of listeners that were removed: outputs, records and states."""
+        for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
+            state = State.of(one)
+            named = state.named
+            wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
+            if await self._components.records(wanted, limit=1):
+                continue
+            # Once there is no state, nobody publishes outputs any more
+            await self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
+            await self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
+            backend = (await self.backend.capabilities()).backend
+            await self.backend.write(Delete(OUTPUTS, [all_outputs(named, backend)]))
+            self.failed.pop(one["_id"], None)
+            self._loaded.pop(one["_id"], None)
+            self._vectors.forget_registered()
+
+    # What changes
+
+    async def follow(self, paths: Iterable[ListenerPath]) -> None:
+        """Compute what commits recorded.
+
+        The commit has taken place, so that an error is kept, logged, and raised to who reads the outputs.
+        """
+        for path in paths:
+            try:
+                state = await self.state(path.listener)
+                if state is not None:
+                    await self.catch_up(state)
+            except Exception as error:  # noqa: BLE001 - kept, logged, reported by check, and raised by `catch_up`
+                self.failed[path.listener] = error
+                _log.error("the outputs of the %s could not be computed: %s", path.listener, error, exc_info=error)
+
+    async def check(self) -> list[str]:
+        """What is wrong with the outputs, but for what is recorded to be computed anew."""
+        problems: list[str] = []
+        for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
+            state, error = State.of(one), self.failed.get(one["_id"])
+            problems += [] if error is None else [f"{state.named}: its outputs could not be computed: {error}"]
+            if not state.filled:
+                problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
+                continue
+            try:
+                problems += await self._differences(state)
+            except SuperormError as unreadable:
+                problems.append(f"{state.named}: {unreadable}")
+        return problems
+
+    async def _differences(self, state: State) -> list[str]:
+        id, named, listener = state.path.listener, state.named, await self.load(state)
+        backend = (await self.backend.capabilities()).backend
+        recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
+        problems: list[str] = []
+        stored = Find(OUTPUTS, all_outputs(named, backend), {"_id": 1})
+        for read in (listener.find, stored):
+            async with aclosing(self.backend.stream(read, batch_size=BATCH)) as parts:
+                async for found in parts:
+                    keys = [one["_id"]["key"] if read is stored else one["_id"] for one in found]
+                    async with self._computing.moment() as session:
+                        difference = await self._computing.difference(named, listener, keys, session)
+                        pending = await self.backend.read(recorded, session=session)
+                    known = {encode_key(key) for one in pending for key in one["keys"]}
+                    wrong = (
+                        [] if read is stored else [(one.key, "is not of the document") for one in difference.computed]
+                    )
+                    wrong += [(key, "has no document") for key in difference.gone] if read is stored else []
+                    problems += [
+                        f"{named}: the output of {key!r} {what}" for key, what in wrong if encode_key(key) not in known
+                    ]
+        return problems
+
+    async def catch_up(self, state: State) -> None:
+        """Compute all that is recorded. Raises `PredictionError`, `ValidationError`, and the errors of loading."""
+        id = state.path.listener
+        if not state.filled or (not state.settled and await self._is_known(id)):
+            await self._fill(state)
+            if state.filled:
+                settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
+                await self.backend.write(Update(COLLECTION, [settled]))
+        while records := await self._pending(id):
+            keys = {encode_key(key): key for record in records for key in record["keys"]}
+            done = [record["_id"] for record in records]
+            await self._computing.compute(state, await self.load(state), list(keys.values()), done)
+        self.failed.pop(id, None)
+
+    async def _pending(self, id: str) -> list[dict[str, Any]]:
+        """Some of the records whose documents are written; those of dead processes may be."""
+        async with self._computing.moment() as session:
+            recorded = Find(COLLECTION, {"i": id, "kind": "record"}, limit=_RECORDS)
+            found = await self.backend.read(recorded, session=session)
+        return [one for one in found if not one.get("open") or is_dead(one["_id"], one.get("owner"))]
+
+    async def _is_known(self, id: str) -> bool:
+        """Whether every program knows of the listener by now."""
+        filter: dict[str, Any] = {"_id": id, "since": {"$lt": datetime.now(UTC) - _KNOWN}}
+        return bool(await self.backend.read(Find(COLLECTION, filter, {"_id": 1})))

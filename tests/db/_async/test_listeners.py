@@ -1,0 +1,329 @@
+"""Listeners: a model's outputs for documents, kept equal to these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from superorm import (
+    AsyncDB,
+    AsyncSession,
+    ComponentInUseError,
+    ComponentNotFoundError,
+    ConfigurationError,
+    Document,
+    Embedded,
+    Listener,
+    Mapped,
+    Model,
+    PredictionError,
+    delete,
+    field,
+    insert,
+    select,
+    update,
+)
+from superorm.compile.plan import Find
+
+
+class Heard(Embedded):
+    words: Mapped[int] = field(default=0)
+
+
+class Story(Document):
+    """A document that listeners listen to."""
+
+    __collection__ = "heard_stories"
+
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str | None] = field(default=None, name="t")
+    year: Mapped[int] = field(default=0)
+    facts: Mapped[Heard] = field(factory=Heard)
+
+
+class LongStory(Story):
+    """One of a class below."""
+
+    chapters: Mapped[int] = field(default=1)
+
+
+def length(text: str) -> int:
+    """The model: fails for one text."""
+    if text == "bad":
+        raise ValueError("a bad text")
+    return len(text)
+
+
+async def fill(db: AsyncDB, count: int = 5) -> None:
+    """Some stories: the text of each is as long as its key says."""
+    await db.create_all(Story)
+    async with db.begin() as session:
+        session.add_all([Story(id=n, text="x" * n, year=1990 + n) for n in range(count)])
+
+
+async def stored(db: AsyncDB, name: str = "lengths") -> dict[Any, Any]:
+    """The outputs as they stand in the database, without anything being computed."""
+    found = await db.parts.data_backend.read(Find("_superorm_outputs"))
+    return {one["_id"]["key"]: one["output"] for one in found if one["_id"]["listener"] == name}
+
+
+async def expected(db: AsyncDB, least: int = 0) -> dict[Any, Any]:
+    """What they should be, from the documents as they are stored."""
+    found = await db.parts.data_backend.read(Find("heard_stories"))
+    return {one["_id"]: len(one["t"]) for one in found if one["t"] is not None and one["year"] >= least}
+
+
+async def test_the_outputs_of_all_documents_are_there_when_it_was_added(db: AsyncDB) -> None:
+    """The mapping reads single keys, iterates and counts; in the database there is one output a document."""
+    await fill(db)
+    await db.add(Model("length", length))
+    seen: list[tuple[int, int, str]] = []
+    listener = Listener("lengths", model="length", select=select(Story).where(Story.year > 1990), key=Story.text)
+    added = await db.add(listener, progress=lambda done, total, what: seen.append((done, total, what)))
+    assert 0 == added.version
+    assert [(4, 4, "listener lengths")] == seen
+    assert {1: 1, 2: 2, 3: 3, 4: 4} == await stored(db)
+    outputs = await db.outputs("lengths")
+    assert 3 == await outputs[3]
+    assert 4 == await outputs.count()
+    assert {1, 2, 3, 4} == {key async for key in outputs}
+    assert {1: 1, 2: 2, 3: 3, 4: 4} == {key: value async for key, value in outputs.items()}
+    assert await outputs.get(0) is None
+    with pytest.raises(KeyError):
+        await outputs[0]
+    assert ["lengths"] == await db.show("listener")
+
+
+async def test_the_same_again_is_nothing_new(db: AsyncDB) -> None:
+    """Of another model there is another version, with outputs of its own; the first one's stay."""
+    await fill(db, 3)
+    made: list[str] = []
+
+    def twice(text: str) -> int:
+        return 2 * len(text)
+
+    listener = Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text)
+    assert 0 == (await db.add(listener)).version
+    assert 0 == (await db.add(listener, progress=lambda *_: made.append("again"))).version
+    assert [] == made
+    await db.add(Model("length", twice))
+    again = await db.add(Listener("lengths", model="length", select=select(Story), key=Story.text))
+    assert 1 == again.version
+    assert 4 == await (await db.outputs("lengths"))[2]
+    await db.remove("listener", "lengths", 1)
+    assert 2 == await (await db.outputs("lengths"))[2]
+
+
+async def test_every_way_of_writing_is_followed(db: AsyncDB) -> None:
+    """After each commit the stored outputs are those of the documents, which nobody has read yet."""
+    await fill(db)
+    select_some = select(Story).where(Story.year >= 1992)
+    await db.add(Listener("lengths", model=Model("length", length), select=select_some, key=Story.text))
+
+    async def holds() -> None:
+        assert await expected(db, 1992) == await stored(db)
+
+    await holds()
+    async with AsyncSession(db) as session:
+        story = await session.get_one(Story, 3)
+        story.text = "longer than before"
+        await session.commit()
+        await holds()
+        story.text = None
+        await session.commit()
+        await holds()
+        session.add(LongStory(id=30, text="new", year=2000))
+        await session.commit()
+        await holds()
+        (await session.get_one(Story, 4)).year = 3
+        (await session.get_one(Story, 0)).year = 2003
+        await session.commit()
+        await holds()
+        session.delete(await session.get_one(Story, 2))
+        await session.commit()
+        await holds()
+        await session.bulk_insert([Story(id=40 + n, text="y" * n, year=1990 + n) for n in range(5)])
+        await session.commit()
+        await holds()
+        await session.execute(update(Story).where(Story.id >= 43).values(text="all alike"))
+        await session.commit()
+        await holds()
+        await session.execute(update(Story).where(Story.id == 41).set(Story.year.to(Story.year + 100)))
+        await session.commit()
+        await holds()
+        await session.execute(insert(Story).values([Story(id=50, text="i", year=2000)]))
+        await session.execute(insert(Story).values([{"id": 41, "text": "upserted", "year": 2020}]).upsert())
+        await session.commit()
+        await holds()
+        await session.execute(delete(Story).where(Story.id == 44))
+        await session.commit()
+        await holds()
+    assert {41: 8, 42: 2} == {key: value for key, value in (await stored(db)).items() if key in (41, 42, 44)}
+    assert [] == await db.parts.data_backend.read(Find("_superorm_records", {"kind": "record"}))
+
+
+async def test_only_changed_sources_are_computed_again(db: AsyncDB) -> None:
+    """A change of another field, or back and forth, asks the model nothing."""
+    await fill(db)
+    asked: list[str] = []
+
+    class Hearing:
+        def predict(self, texts: list[str]) -> list[int]:
+            asked.extend(texts)
+            return [len(text) for text in texts]
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    model = Model("length", Hearing(), fingerprint="hearing")
+    await db.add(Listener("lengths", model=model, select=select(Story).where(Story.year > 0), key=Story.text))
+    assert ["", "x", "xx", "xxx", "xxxx"] == sorted(asked)
+    asked.clear()
+    async with db.begin() as session:
+        (await session.get_one(Story, 1)).year = 5
+        (await session.get_one(Story, 2)).facts.words = 5
+        (await session.get_one(Story, 3)).text = "other"
+    assert ["other"] == asked
+    assert await expected(db) == await stored(db)
+
+
+async def test_what_is_rolled_back_is_not_followed(db: AsyncDB, real: bool) -> None:
+    """Neither outputs nor records of it stay, where there are transactions."""
+    await fill(db)
+    await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    async with AsyncSession(db) as session:
+        (await session.get_one(Story, 3)).text = "longer than before"
+        await session.flush()
+        await session.rollback()
+    outputs = await db.outputs("lengths")
+    assert (3 if real else 18) == await outputs[3]
+    assert await expected(db) == await stored(db)
+
+
+async def test_what_could_not_be_computed_is_not_lost(db: AsyncDB) -> None:
+    """The commit stands, reading says why there is no output, and once the text is mended there is one."""
+    await fill(db)
+    await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    async with db.begin() as session:
+        (await session.get_one(Story, 3)).text = "bad"
+    assert "bad" == (await db.parts.data_backend.read(Find("heard_stories", {"_id": 3})))[0]["t"]
+    outputs = await db.outputs("lengths")
+    with pytest.raises(PredictionError, match=r"listener 'lengths' version 0 has no output for Story 3: .*a bad text"):
+        await outputs[1]
+    report = await db.check(Story)
+    assert not report.ok
+    assert any("lengths" in problem and "a bad text" in problem for problem in report.problems)
+    async with db.begin() as session:
+        (await session.get_one(Story, 3)).text = "mended"
+    assert 6 == await outputs[3]
+    assert (await db.check(Story)).ok
+
+
+async def test_nothing_stays_of_one_that_fails(db: AsyncDB) -> None:
+    """A model that fails for a document leaves neither a listener nor itself, where that was added with it."""
+    await fill(db)
+    async with db.begin() as session:
+        session.add(Story(id=9, text="bad"))
+    with pytest.raises(PredictionError, match="has no output for Story 9"):
+        await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    assert [] == await db.show("listener")
+    assert [] == await db.show("model")
+    assert {} == await stored(db)
+    with pytest.raises(ComponentNotFoundError):
+        await db.outputs("lengths")
+    async with db.begin() as session:
+        session.delete(await session.get_one(Story, 9))
+    await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    assert await expected(db) == await stored(db)
+
+
+async def test_a_listener_that_is_removed_takes_its_outputs_with_it(db: AsyncDB) -> None:
+    """The other one's stay; the model is needed as long as it is there."""
+    await fill(db, 3)
+    await db.add(Model("length", length))
+    for name in ("lengths", "others"):
+        await db.add(Listener(name, model="length", select=select(Story), key=Story.text))
+    outputs = await db.outputs("lengths")
+    with pytest.raises(ComponentInUseError):
+        await db.remove("model", "length")
+    with pytest.raises(ComponentInUseError):
+        await db.replace(Model("length", str.upper))
+    with pytest.raises(ComponentInUseError):
+        await db.replace(Listener("lengths", model="length", select=select(LongStory), key=Story.text))
+    await db.remove("listener", "lengths")
+    assert {} == await stored(db)
+    assert {0: 0, 1: 1, 2: 2} == await stored(db, "others")
+    with pytest.raises(ComponentNotFoundError, match="was removed"):
+        await outputs[1]
+    async with db.begin() as session:
+        (await session.get_one(Story, 2)).text = "changed"
+    assert {} == await stored(db)
+    assert {0: 0, 1: 1, 2: 7} == await stored(db, "others")
+
+
+async def test_outputs_of_every_kind(db: AsyncDB) -> None:
+    """They come back as the model gave them: numbers, texts, lists, dicts, None, numpy arrays of any shape."""
+    await db.create_all(Story)
+    given: dict[str, Any] = {
+        "int": 3,
+        "float": 2.5,
+        "text": "a.b$c",
+        "floats": [1.0, 2.5],
+        "dict": {"label": "a", "scores": [0.5, 1]},
+        "none": None,
+        "vector": np.array([1.5, -2.0, np.inf], np.float32),
+        "doubles": np.array([0.1, 0.2]),
+        "matrix": np.arange(6, dtype=np.int16).reshape(2, 3),
+        "scalar": np.float64(0.25),
+    }
+    async with db.begin() as session:
+        session.add_all([Story(id=n, text=text) for n, text in enumerate(given)])
+    model = Model("any", given.__getitem__, fingerprint="any")
+    await db.add(Listener("a.name/with $ things ß", model=model, select=select(Story), key=Story.text))
+    outputs = await db.outputs("a.name/with $ things ß")
+    for n, output in enumerate(given.values()):
+        found = await outputs[n]
+        if isinstance(output, np.ndarray):
+            assert (output.dtype, output.shape) == (found.dtype, found.shape)
+            np.testing.assert_array_equal(output, found)
+        else:
+            assert output == found
+
+
+async def test_an_output_that_cannot_be_stored(db: AsyncDB) -> None:
+    """The error names the listener and the document."""
+    await fill(db, 1)
+    model = Model("any", lambda text: object(), fingerprint="objects")
+    with pytest.raises(PredictionError, match=r"listener 'lengths' version 0 cannot store .* for 0"):
+        await db.add(Listener("lengths", model=model, select=select(Story), key=Story.text))
+    assert {} == await stored(db)
+
+
+async def test_a_listener_without_its_model(db: AsyncDB) -> None:
+    """Nothing is added where the model does not exist."""
+    with pytest.raises(ComponentNotFoundError, match="missing"):
+        await db.add(Listener("lengths", model="missing", select=select(Story), key=Story.text))
+    assert [] == await db.show("listener")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"select": select(Story).limit(3)}, "conditions only"),
+        ({"select": select(Story).order_by(Story.year)}, "conditions only"),
+        ({"select": select(Story).distinct()}, "conditions only"),
+        ({"select": select(Story).sample(3)}, "conditions only"),
+        ({"select": select(Story.text)}, "whole documents"),
+        ({"select": "stories"}, "listens to a select"),
+        ({"key": "text"}, "its key is a field of Story"),
+        ({"key": LongStory.chapters}, "its key is a field of Story"),
+        ({"model": 3}, "needs a name"),
+    ],
+)
+def test_refusals(given: dict[str, Any], message: str) -> None:
+    """What cannot be listened to is refused where the listener is made."""
+    arguments: dict[str, Any] = {"model": "length", "select": select(Story), "key": Story.text, **given}
+    with pytest.raises(ConfigurationError, match=message):
+        Listener("lengths", **arguments)

@@ -1,0 +1,223 @@
+"""Listeners beside others: commits at once, programs that die, programs that have not heard of a listener yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+
+from superorm import DB, Document, Listener, Mapped, Model, PredictionError, Session, connect, field, select
+from superorm._sync import listeners as module
+from superorm._sync.listener_computing import Computing
+from superorm._sync.listeners import Listeners
+from tests.databases import drop_database
+
+
+class Note(Document):
+    """What is listened to."""
+
+    __collection__ = "heard_notes"
+
+    id: Mapped[int] = field(primary_key=True)
+    text: Mapped[str] = field(default="")
+
+
+@pytest.fixture(params=["mongomock", "mongodb"])
+def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[str, str]]:
+    """A URL, and the name of a database that is dropped afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield (f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri), name
+    if request.param != "mongomock":
+        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+            drop_database(client, name)
+            drop_database(client, f"_filesystem:{name}")
+
+
+def opened(place: tuple[str, str]) -> DB:
+    return connect(place[0], database=place[1], vector_database="memory://", signing_key="test-key")
+
+
+def listener() -> Listener:
+    return Listener("lengths", model=Model("length", len, fingerprint="len"), select=select(Note), key=Note.text)
+
+
+def fill(db: DB, count: int) -> None:
+    db.create_all(Note)
+    with db.begin() as session:
+        session.add_all([Note(id=n, text="x" * n) for n in range(count)])
+
+
+def stored(db: DB) -> dict[Any, Any]:
+    """The outputs as they stand in the database."""
+    read = module.Find("_superorm_outputs")
+    return {one["_id"]["key"]: one["output"] for one in db.parts.data_backend.read(read)}
+
+
+def expected(db: DB) -> dict[Any, Any]:
+    return {one["_id"]: len(one["text"]) for one in db.parts.data_backend.read(module.Find("heard_notes"))}
+
+
+def put(db: DB, key: int, text: str) -> None:
+    def change(session: Session) -> None:
+        session.get_one(Note, key).text = text
+
+    db.run(change, attempts=100)
+
+
+def test_commits_at_once(mongodb_uri: str) -> None:
+    """However the commits of several programs meet, the outputs that stand are those of the documents."""
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    with opened(place) as one, opened(place) as other:
+        fill(one, 6)
+        one.add(listener())
+        assert expected(other) == dict(other.outputs("lengths"))
+
+        def work(worker: int) -> None:
+            for turn in range(8):
+                put((one, other)[worker % 2], (worker + turn) % 6, "z" * (worker + 4 * turn))
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(work, range(4)))
+        assert expected(one) == stored(one)
+        assert one.check(Note).ok
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
+
+
+def test_an_older_output_does_not_take_the_place_of_a_newer_one(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one computes from a document as it was, another computes from what it is now: the later one stays."""
+    with opened(place) as db:
+        fill(db, 3)
+        db.add(listener())
+        compute, met = Computing.outputs, list[str]()
+
+        def meeting(self: Computing, *args: Any) -> Any:
+            found = compute(self, *args)
+            if not met:
+                met.append("met")
+                put(db, 1, "the newest text")
+            return found
+
+        monkeypatch.setattr(Computing, "outputs", meeting)
+        put(db, 1, "a newer text")
+        assert ["met"] == met
+        assert 15 == stored(db)[1]
+        assert expected(db) == stored(db)
+
+
+def test_a_program_that_dies_after_its_commit(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it did not compute is recorded with the documents: whoever reads next computes it, deletions too."""
+    with opened(place) as db:
+        fill(db, 4)
+        db.add(listener())
+        with monkeypatch.context() as dying:
+            dying.setattr(Listeners, "follow", lambda self, paths: None)
+            put(db, 2, "changed")
+            with db.begin() as session:
+                session.delete(session.get_one(Note, 3))
+        assert {0: 0, 1: 1, 2: 2, 3: 3} == stored(db)
+        with opened(place) as other:
+            outputs = other.outputs("lengths")
+            assert 7 == outputs[2]
+            assert 3 not in outputs
+            assert {0: 0, 1: 1, 2: 7} == dict(outputs)
+
+
+def test_a_backfill_that_was_interrupted_goes_on(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading outputs of which not all were computed goes on where it ended; so does adding the listener again."""
+    asked: list[str] = []
+
+    class Hearing:
+        def predict(self, texts: list[str]) -> list[int]:
+            if len(asked) >= 4 and not going_on:
+                raise SystemExit
+            asked.extend(texts)
+            return [len(text) for text in texts]
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    going_on = False
+    model = Model("length", Hearing(), fingerprint="hearing")
+    monkeypatch.setattr(module, "BATCH", 2)
+    with opened(place) as db:
+        fill(db, 9)
+        with pytest.raises(SystemExit):
+            db.add(Listener("lengths", model=model, select=select(Note), key=Note.text))
+        assert 4 == len(stored(db))
+        assert not db.check(Note).ok
+        going_on = True
+        assert 9 == len(db.outputs("lengths"))
+        assert 9 == len(asked)
+        assert expected(db) == stored(db)
+        assert db.check(Note).ok
+        db.add(Listener("lengths", model=model, select=select(Note), key=Note.text))
+        assert 9 == len(asked)
+
+
+def test_a_program_that_has_not_heard_of_the_listener(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it writes in the first half minute is found once every program knows of the listener."""
+    with opened(place) as old, opened(place) as new:
+        fill(old, 5)  # it has asked which listeners there are
+        new.add(listener())
+        put(old, 2, "changed")
+        with old.begin() as session:
+            session.delete(session.get_one(Note, 4))
+        assert {0: 0, 1: 1, 2: 2, 3: 3, 4: 4} == stored(new)
+        monkeypatch.setattr(module, "_KNOWN", timedelta(0))
+        assert {0: 0, 1: 1, 2: 7, 3: 3} == dict(new.outputs("lengths"))
+
+
+def test_check_tells_what_is_wrong(place: tuple[str, str]) -> None:
+    """Outputs that somebody changed, or left, behind superorm's back."""
+    with opened(place) as db:
+        fill(db, 3)
+        db.add(listener())
+        backend = db.parts.data_backend
+        backend.write(module.Update("heard_notes", [module.UpdateOp(q={"_id": 1}, u={"$set": {"text": "behind"}})]))
+        backend.write(module.Delete("heard_notes", [{"_id": 2}]))
+        problems = db.check(Note).problems
+        assert ["the output of 1 is not of the document", "the output of 2 has no document"] == [
+            problem.rpartition(": ")[2] for problem in problems
+        ]
+
+
+def test_outputs_are_a_mapping(place: tuple[str, str]) -> None:
+    """With all that mappings have."""
+    with opened(place) as db:
+        fill(db, 3)
+        db.add(listener())
+        outputs = db.outputs("lengths")
+        assert 3 == len(outputs)
+        assert {0, 1, 2} == set(outputs)
+        assert 1 in outputs
+        assert 5 not in outputs
+        assert outputs.get(5) is None
+        assert [0, 1, 2] == sorted(outputs.values())
+        assert {(0, 0), (1, 1), (2, 2)} == set(outputs.items())
+        assert {0: 0, 1: 1, 2: 2} == outputs
+        assert "lengths" in repr(outputs)
+
+
+def test_a_model_that_fails_leaves_the_outputs_of_others(place: tuple[str, str]) -> None:
+    """Where the outputs of one commit cannot be computed, the error tells the document."""
+
+    def length(text: str) -> int:
+        return len(text) // (text != "bad")
+
+    with opened(place) as db:
+        fill(db, 3)
+        db.add(Listener("lengths", model=Model("length", length), select=select(Note), key=Note.text))
+        put(db, 1, "bad")
+        with pytest.raises(PredictionError, match="Note 1"):
+            db.outputs("lengths")[0]
+        put(db, 1, "good")
+        assert {0: 0, 1: 4, 2: 2} == db.outputs("lengths")

@@ -1,0 +1,33 @@
+# pyright: strict
+"""Listeners and their outputs, as type checkers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+from superorm import DB, AsyncDB, Listener, Model, select
+from superorm._async.outputs import AsyncOutputs
+from superorm._sync.outputs import Outputs
+from tests.typing.classes import Movie
+
+
+def listeners(db: DB) -> None:
+    """Adding, loading, and reading the outputs."""
+    listener = Listener("titles", model=Model("length", len), select=select(Movie), key=Movie.title)
+    assert_type(db.add(listener, progress=True), Listener)
+    assert_type(db.load("listener", "titles"), Listener)
+    outputs = db.outputs("titles")
+    assert_type(outputs, Outputs)
+    same: Mapping[Any, Any] = outputs
+    assert_type(len(same), int)
+
+
+async def listeners_async(db: AsyncDB) -> None:
+    """The same, awaited."""
+    assert_type(await db.add(Listener("titles", model="length", select=select(Movie), key=Movie.title)), Listener)
+    outputs = await db.outputs("titles")
+    assert_type(outputs, AsyncOutputs)
+    assert_type(await outputs.count(), int)
+    async for item in outputs.items():
+        assert_type(item, tuple[Any, Any])
