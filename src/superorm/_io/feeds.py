@@ -31,8 +31,8 @@ class _Feed(Generic[T]):
         """Hand over the items, then nothing, or what they raise; a cancellation too."""
         try:
             await self._fill(items)
-        except BaseException as error:
-            self._items.put(error)  # is raised where the items are taken
+        except BaseException as error:  # noqa: BLE001 - it is raised where the items are taken
+            self._items.put(error)
         else:
             self._items.put(())
 

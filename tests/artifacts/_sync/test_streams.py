@@ -214,7 +214,7 @@ def test_sources_that_fail(world: World, source: Callable[[], Any], error: type[
 
 def test_a_file_that_fails(world: World) -> None:
     """A file that cannot be read to its end is not stored, and no store takes the error for one of its own."""
-    with pytest.raises(OSError, match="^the disk of the source fails$"):
+    with pytest.raises(OSError, match=r"^the disk of the source fails$"):
         world.blobs.upload(Broken())
     assert [] == world.stored()
 

@@ -24,6 +24,7 @@ from superorm import (
     Model,
     UnsupportedError,
     WriteError,
+    select,
     vector,
 )
 from superorm import field as document_field
@@ -321,6 +322,19 @@ async def test_replace(db: AsyncDB) -> None:
     assert (await db.check()).ok
 
 
+async def test_a_replaced_child_of_what_was_loaded(db: AsyncDB) -> None:
+    """What was added or loaded before has the new one too, and components where it was given names."""
+    other = another(db)
+    await db.add(Model("m", Plus(1)))
+    await db.add(Team("t", [Model("m", Plus(1)), Named("model", "m")]))
+    for number in 1, 7:
+        await db.replace(Model("m", Plus(number)))
+        for one in db, other:
+            team = await one.load("team", "t")
+            assert isinstance(team, Team)
+            assert [[number]] * 2 == [member.predict([0]) for member in team.members if isinstance(member, Model)]
+
+
 async def test_a_child_removed_while_it_is_added_to(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal between the look-up of a child and the commit that counts on it: the add fails, nothing dangles."""
     other = another(db)
@@ -447,3 +461,17 @@ async def test_a_model_that_made_vectors(db: AsyncDB) -> None:
     async with other.begin() as session:
         session.add(letter)
     assert [2.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])
+
+
+async def test_a_model_replaced_before_it_made_vectors(db: AsyncDB) -> None:
+    """Vectors are made by what took its place, in a process too that had encoded queries with the one before."""
+    await db.add(Model("encoder", Lengths(1.0)))
+    await db.create_all(Letter)
+    other = another(db)
+    async with other.session() as session:
+        assert [] == (await session.scalars(select(Letter).like("abc", on=Letter.embedding, k=1))).all()
+    await db.replace(Model("encoder", Lengths(2.0)))
+    letter = Letter(text="bc")
+    async with other.begin() as session:
+        session.add(letter)
+    assert [4.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])

@@ -25,6 +25,7 @@ from superorm import (
     Model,
     UnsupportedError,
     WriteError,
+    select,
     vector,
 )
 from superorm import field as document_field
@@ -321,6 +322,19 @@ def test_replace(db: DB) -> None:
     assert db.check().ok
 
 
+def test_a_replaced_child_of_what_was_loaded(db: DB) -> None:
+    """What was added or loaded before has the new one too, and components where it was given names."""
+    other = another(db)
+    db.add(Model("m", Plus(1)))
+    db.add(Team("t", [Model("m", Plus(1)), Named("model", "m")]))
+    for number in 1, 7:
+        db.replace(Model("m", Plus(number)))
+        for one in db, other:
+            team = one.load("team", "t")
+            assert isinstance(team, Team)
+            assert [[number]] * 2 == [member.predict([0]) for member in team.members if isinstance(member, Model)]
+
+
 def test_a_child_removed_while_it_is_added_to(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal between the look-up of a child and the commit that counts on it: the add fails, nothing dangles."""
     other = another(db)
@@ -447,3 +461,17 @@ def test_a_model_that_made_vectors(db: DB) -> None:
     with other.begin() as session:
         session.add(letter)
     assert [2.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])
+
+
+def test_a_model_replaced_before_it_made_vectors(db: DB) -> None:
+    """Vectors are made by what took its place, in a process too that had encoded queries with the one before."""
+    db.add(Model("encoder", Lengths(1.0)))
+    db.create_all(Letter)
+    other = another(db)
+    with other.session() as session:
+        assert [] == session.scalars(select(Letter).like("abc", on=Letter.embedding, k=1)).all()
+    db.replace(Model("encoder", Lengths(2.0)))
+    letter = Letter(text="bc")
+    with other.begin() as session:
+        session.add(letter)
+    assert [4.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])
