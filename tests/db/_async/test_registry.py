@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pytest
 from attrs import define, field
+from sklearn.preprocessing import StandardScaler
 
 from superorm import (
     ArtifactNotFoundError,
@@ -28,6 +29,8 @@ from superorm import (
     vector,
 )
 from superorm import field as document_field
+from superorm.artifacts.collecting import condemn
+from superorm.artifacts.registry import REGISTRY
 from superorm.compile.plan import Find
 from superorm.components.base import Child, Named
 from superorm.components.kinds import KINDS
@@ -121,6 +124,27 @@ async def test_parameters_are_content(db: AsyncDB) -> None:
     """The same object with another batch size is another version."""
     assert [0, 0, 1] == [(await db.add(Model("m", Plus(1), batch_size=size))).version for size in (8, 8, 9)]
     assert 9 == (await db.load("model", "m")).batch_size
+
+
+async def test_a_codec_of_choice(db: AsyncDB) -> None:
+    """It stores the object, is content, and comes back with the component; others are refused at once."""
+    scaler = StandardScaler().fit(np.arange(6.0).reshape(3, 2))
+    assert 0 == (await db.add(Model("m", scaler))).version
+    for _ in range(2):
+        assert 1 == (await db.add(Model("m", scaler, codec="cloudpickle"))).version
+    codecs = [(await db.show("model", "m", version))["artifact"]["codec"] for version in (0, 1)]
+    assert ["sklearn", "cloudpickle"] == codecs
+    loaded = await another(db).load("model", "m")
+    assert "cloudpickle" == loaded.codec
+    np.testing.assert_array_equal(scaler.mean_, loaded.object.mean_)
+    assert 0 == (await db.add(Metric("n", len, codec="cloudpickle"))).version  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"Model\('m'\).*no codec 'pickle', but bytes, .*cloudpickle"):
+        Model("m", scaler, codec="pickle")
+    with pytest.raises(ConfigurationError, match=r"Model\('m'\).*by its name, not 5"):
+        Model("m", scaler, codec=5)  # type: ignore[arg-type]
+    with pytest.raises(ArtifactSavingError, match="modules, not StandardScaler"):
+        await db.add(Model("m", scaler, codec="torch-module"))
+    assert [0, 1] == await db.show("model", "m")
 
 
 async def test_a_child_that_fails(db: AsyncDB) -> None:
@@ -274,6 +298,19 @@ async def test_a_shared_artifact_survives(db: AsyncDB) -> None:
     assert (True, []) == (report.ok, list(report.orphans))
     await db.remove("model", "two")
     assert 1 == len((await db.check()).orphans)
+
+
+async def test_the_same_object_twice(db: AsyncDB) -> None:
+    """Two components of one tree share the bytes, also where a collection that was killed had condemned these."""
+    await db.add(Model("m", Plus(1)))
+    blobs = Find(REGISTRY)
+    (blob,) = await db.parts.metadata.read(blobs)
+    await db.parts.metadata.write(condemn(blob))
+    await db.add(Team("t", [Model("one", Plus(1)), Model("other", Plus(1))]))
+    (stored,) = await db.parts.metadata.read(blobs)
+    assert ("live", True) == (stored["state"], stored["key"] != blob["key"])
+    assert {blob["key"], stored["key"]} == set(dict(await db.parts.artifact_store.keys()))
+    assert [2] == await another(db).predict("other", [1])
 
 
 async def test_caches_drop_what_was_removed(db: AsyncDB) -> None:

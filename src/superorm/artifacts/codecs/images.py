@@ -28,7 +28,7 @@ class ImageCodec:
     carries_code: bool = False
 
     def takes(self, value: Any) -> bool:
-        """Whether it is an image of Pillow, of one frame, that can be stored without loss and that Pillow opens again."""
+        """Whether it is an image of Pillow, of one frame, that comes back without loss."""
         return (
             is_a(value, "PIL.Image", "Image")
             and value.mode in _FORMATS
@@ -41,7 +41,7 @@ class ImageCodec:
         """The image. Raises ``ArtifactSavingError`` for what is none, and for more frames than one."""
         if not self.takes(value):
             raise ArtifactSavingError(
-                f"the codec image stores images of Pillow with one frame, of the modes {', '.join(_FORMATS)}, that have "
+                f"the codec image stores images of Pillow with one frame, of the modes {', '.join(_FORMATS)}, with "
                 "pixels, no more than Image.MAX_IMAGE_PIXELS, and none beyond their palette, "
                 f"not {value!r:.80}: convert it, or store the file's bytes"
             )
