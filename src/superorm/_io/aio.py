@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Itera
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakMethod, WeakSet
 
 from superorm._io.feeds import THREADS, feed
@@ -106,7 +106,7 @@ async def fed(
 ) -> R:
     """Await the function of the items, to be had in a thread: those of an async iterable come from the event loop."""
     if isinstance(items, AsyncIterable):
-        return await feed(function, items)
+        return await feed(function, cast("AsyncIterable[T]", items))
     return await function(items)
 
 
