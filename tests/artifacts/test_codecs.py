@@ -124,8 +124,12 @@ def test_unknown_codecs(name: str, version: int) -> None:
 
 
 def test_npy_runs_no_pickles() -> None:
-    """An .npy file with a pickle in it is not decoded."""
+    """An .npy file with a pickle in it is not decoded, nor is an archive."""
     file = io.BytesIO()
     np.save(file, np.array([Custom(1)], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle"):
         codec_named("npy", 1).decode(file.getvalue())
+    archive = io.BytesIO()
+    np.savez(archive, a=np.ones(1))
+    with pytest.raises(ValueError, match="magic"):
+        codec_named("npy", 1).decode(archive.getvalue())

@@ -80,6 +80,16 @@ def test_arrow_tables() -> None:
         codec_for(table).encode([1])
 
 
+def test_tables_that_point_elsewhere() -> None:
+    """A table made to read memory beyond its bytes is refused before anybody reads it."""
+    data = codec_for(pa.table({"a": [1]})).encode(pa.table({"a": pa.array(["a" * 32, "x"])}))
+    ends = np.array([0, 32, 33], "<i4").tobytes()
+    assert 1 == data.count(ends)
+    hostile = data.replace(ends, np.array([0, 1 << 20, 1 << 20], "<i4").tobytes())
+    with pytest.raises(pa.ArrowInvalid, match="1048576"):
+        codec_named("arrow", 1).decode(hostile)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "F", "I"])
 def test_images(mode: str) -> None:
     """Every pixel of an image comes back in its mode, from Pillow's own reader too."""
@@ -114,6 +124,21 @@ def test_what_images_carry() -> None:
         codec_for(frames, "image").encode(frames)
 
 
+def test_images_that_would_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PNG would change, or Pillow not open again, is pickled, and refused where the codec is asked for."""
+    beyond = Image.new("P", (4, 1))
+    beyond.putpalette([0, 0, 0, 255, 0, 0])
+    beyond.putpixel((2, 0), 200)
+    for image in beyond, Image.new("L", (0, 3)):
+        back = there_and_back(image, "cloudpickle", code=True)[1]
+        assert (image.mode, image.size, image.tobytes()) == (back.mode, back.size, back.tobytes())
+        with pytest.raises(ArtifactSavingError, match="palette"):
+            codec_for(image, "image").encode(image)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    there_and_back(Image.new("L", (2, 5)), "image")
+    there_and_back(Image.new("L", (2, 11)), "cloudpickle", code=True)
+
+
 def test_estimators() -> None:
     """Estimators predict the same, and know which scikit-learn made them."""
     x, y = np.random.default_rng(1).normal(size=(50, 3)), np.arange(50) % 2
@@ -134,6 +159,8 @@ def test_states() -> None:
     base = torch.arange(12.0).reshape(3, 4)
     state = OrderedDict(a=base, shared=base, view=base.T, half=base.half(), scalar=torch.tensor(5), none=torch.empty(0))
     state["parameter"] = torch.nn.Parameter(base + 1)
+    state["negative"] = torch.view_as_complex(torch.ones(3, 2)).conj().imag
+    state["lazy"] = torch._neg_view(torch.ones(3))
     data, back = there_and_back(state, "safetensors")
     for read in safetensors.torch.load(data), back:
         assert state.keys() == read.keys()

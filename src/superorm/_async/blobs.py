@@ -17,7 +17,7 @@ from superorm.artifacts.collecting import drop
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
-from superorm.artifacts.streams import Hasher, Readable, hashed, pieces
+from superorm.artifacts.streams import Chunks, Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore, LocalFiles
@@ -76,10 +76,17 @@ class AsyncBlobs:
     async def _upload_stream(self, chunks: Readable | Iterable[bytes] | AsyncIterable[bytes]) -> Uploaded:
         key = await self.facts.begin()
         hasher = Hasher()
-        source = chunks if isinstance(chunks, Readable) else aio.for_thread(chunks)
-        try:
+
+        async def put(source: Chunks) -> None:
             await self._store.put(key, hashed(pieces(source), hasher))
+
+        try:
+            await aio.fed(put, chunks)
             sha256 = await aio.in_thread(hasher.sha256)
+        except ArtifactError:
+            if hasher.failure is not None:  # such as an OSError, which the store took for its own
+                raise hasher.failure from None
+            raise
         finally:
             await aio.in_thread(hasher.close)
         found = await self._registered(sha256)

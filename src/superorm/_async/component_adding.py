@@ -15,7 +15,7 @@ from superorm._async.metadata_units import unit
 from superorm._io import aio
 from superorm.artifacts.codecs import Codec, codec_for
 from superorm.codec import documents
-from superorm.components.base import Child, Component, Named
+from superorm.components.base import Child, Component, Named, ObjectComponent
 from superorm.components.dataset import Dataset
 from superorm.components.family import family
 from superorm.components.records import COLLECTION, LIVE, ComponentRecord, content_of
@@ -49,7 +49,8 @@ class _Planned:
     new: list[ComponentRecord] = field(factory=list[ComponentRecord])
     replaced: ComponentRecord | None = None
     """The record in whose place the last of the new ones is put."""
-    uploads: list[Uploaded] = field(factory=list[Uploaded])
+    uploads: dict[str, Uploaded] = field(factory=dict[str, Uploaded])
+    """By their hash: the same content is uploaded once."""
     needed: list[Named] = field(factory=list[Named])
     """Components that are there already and are counted on."""
 
@@ -141,9 +142,9 @@ class AsyncAdding:
                 record.id, record.created = in_place.id, in_place.created
             if id(component) in encoded:
                 kept = encoded[id(component)]
-                uploaded = await self._blobs.upload(kept.data)
+                uploaded = planned.uploads.get(kept.sha256) or await self._blobs.upload(kept.data)
                 record.artifact = self._blobs.reference(uploaded, kept.codec, record.owner).to_bson()
-                planned.uploads.append(uploaded)
+                planned.uploads[kept.sha256] = uploaded
             planned.records[id(component)] = record
             planned.new.append(record)
         return planned
@@ -181,7 +182,8 @@ class AsyncAdding:
     ) -> str:
         """What the component is known by; its object is encoded, once."""
         if id(component) not in encoded and component.stored is not None:
-            codec = codec_for(component.stored)
+            name = component.codec if isinstance(component, ObjectComponent) else None
+            codec = codec_for(component.stored, name)
             try:
                 data = await aio.in_thread(codec.encode, component.stored)
             except ArtifactError as error:
@@ -210,7 +212,7 @@ class AsyncAdding:
         # What is needed is touched after it is counted on: a removal in between is noticed by one of the two.
         touches = [_touch(named) for named in dict.fromkeys(planned.needed)]
         async with unit(self._metadata) as session:
-            await self._blobs.register(planned.uploads, session=session)
+            await self._blobs.register(list(planned.uploads.values()), session=session)
             try:
                 if new:
                     await self._metadata.write(Insert(COLLECTION, new), session=session)

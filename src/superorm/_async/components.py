@@ -70,8 +70,12 @@ class AsyncComponents:
         return component
 
     def remember(self, component: Component, record: ComponentRecord) -> None:
-        """Serve this component from now on, as long as its record is there with this content."""
-        self._loaded[record.named] = (record.content, component)
+        """Serve this component from now on, as long as its record is there with this content.
+
+        But not one that needs others, which may be replaced, and were perhaps given by their names only.
+        """
+        if not record.needs:
+            self._loaded[record.named] = (record.content, component)
 
     async def record(self, wanted: Named, *, hidden: bool = False) -> ComponentRecord:
         """The record of a component. Raises `ComponentNotFoundError`, which lists what there is."""

@@ -73,12 +73,14 @@ class AsyncVectorModels:
         return None if made is None else _check(spec, name, made).version
 
     async def load(self, name: str, version: int) -> Model:
-        """A version of a model, which never changes: so it is looked up once."""
+        """A version of a model. One that is recorded as having made vectors is never replaced: it is looked up once."""
         model = self._models.get((name, version))
         if model is None:
             found = await self._components.load(Model.kind, name, version, hidden=True)
             assert isinstance(found, Model)
-            model = self._models[name, version] = found
+            model = found
+            if any((made.model, made.version) == (name, version) for made in self._made.values()):
+                self._models[name, version] = model
         return model
 
     async def newest(self, name: str) -> int:

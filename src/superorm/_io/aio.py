@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakMethod, WeakSet
 
+from superorm._io.feeds import THREADS, feed
 from superorm._io.loops import await_in
 from superorm.exc import SessionError
 
@@ -25,7 +26,7 @@ __all__ = [
     "call",
     "caller",
     "collecting",
-    "for_thread",
+    "fed",
     "here",
     "in_loop",
     "in_thread",
@@ -41,6 +42,8 @@ _GRACE = 10.0
 """Seconds for which a cancellation waits for work that should not be cut off."""
 
 P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
 Lock = asyncio.Lock
@@ -55,7 +58,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     so that nobody lets go of a lock or a transaction that it still works under.
     """
     call = partial(copy_context().run, partial(function, *args, **kwargs))
-    running = asyncio.get_running_loop().run_in_executor(None, call)
+    running = asyncio.get_running_loop().run_in_executor(THREADS.get(), call)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -98,21 +101,13 @@ async def in_loop(
         raise
 
 
-def for_thread(items: AsyncIterable[T] | Iterable[T]) -> Iterable[T]:
-    """The items, to be had in a thread: those of an async iterable come from the running event loop."""
+async def fed(
+    function: Callable[[Iterable[T] | S], Coroutine[Any, Any, R]], items: AsyncIterable[T] | Iterable[T] | S
+) -> R:
+    """Await the function of the items, to be had in a thread: those of an async iterable come from the event loop."""
     if isinstance(items, AsyncIterable):
-        return _from_loop(aiter(items), here())
-    return items
-
-
-def _from_loop(items: AsyncIterator[T], loop: asyncio.AbstractEventLoop) -> Iterator[T]:
-    async def following() -> tuple[T, ...]:
-        async for item in items:
-            return (item,)
-        return ()
-
-    while found := asyncio.run_coroutine_threadsafe(following(), loop).result():
-        yield found[0]
+        return await feed(function, cast("AsyncIterable[T]", items))
+    return await function(items)
 
 
 async def settled(result: object, function: object) -> None:

@@ -8,7 +8,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import ParamSpec, TypeVar
 from weakref import WeakMethod
@@ -24,7 +24,7 @@ __all__ = [
     "call",
     "caller",
     "collecting",
-    "for_thread",
+    "fed",
     "here",
     "in_loop",
     "in_thread",
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 Event = threading.Event
@@ -63,9 +64,9 @@ def in_loop(loop: None, function: Callable[[], T], call: str) -> T:
     return function()
 
 
-def for_thread(items: Iterable[T]) -> Iterable[T]:
-    """The items."""
-    return items
+def fed(function: Callable[[T], R], items: T) -> R:
+    """Call the function with the items."""
+    return function(items)
 
 
 def settled(result: object, function: object) -> None:

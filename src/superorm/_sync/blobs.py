@@ -18,7 +18,7 @@ from superorm.artifacts.collecting import drop
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import REGISTRY, BlobConflictError, Uploaded, is_blob_conflict, registry_write
 from superorm.artifacts.signing import Keyring, Owner, Trust, check_trust
-from superorm.artifacts.streams import Hasher, Readable, hashed, pieces
+from superorm.artifacts.streams import Chunks, Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._sync.parts import ArtifactStore, LocalFiles, MetaDataStore
@@ -77,10 +77,17 @@ class Blobs:
     def _upload_stream(self, chunks: Readable | Iterable[bytes] | Iterable[bytes]) -> Uploaded:
         key = self.facts.begin()
         hasher = Hasher()
-        source = chunks if isinstance(chunks, Readable) else sio.for_thread(chunks)
-        try:
+
+        def put(source: Chunks) -> None:
             self._store.put(key, hashed(pieces(source), hasher))
+
+        try:
+            sio.fed(put, chunks)
             sha256 = sio.in_thread(hasher.sha256)
+        except ArtifactError:
+            if hasher.failure is not None:  # such as an OSError, which the store took for its own
+                raise hasher.failure from None
+            raise
         finally:
             sio.in_thread(hasher.close)
         found = self._registered(sha256)

@@ -16,7 +16,7 @@ from superorm._sync.components import Components
 from superorm._sync.metadata_units import unit
 from superorm.artifacts.codecs import Codec, codec_for
 from superorm.codec import documents
-from superorm.components.base import Child, Component, Named
+from superorm.components.base import Child, Component, Named, ObjectComponent
 from superorm.components.dataset import Dataset
 from superorm.components.family import family
 from superorm.components.records import COLLECTION, LIVE, ComponentRecord, content_of
@@ -50,7 +50,8 @@ class _Planned:
     new: list[ComponentRecord] = field(factory=list[ComponentRecord])
     replaced: ComponentRecord | None = None
     """The record in whose place the last of the new ones is put."""
-    uploads: list[Uploaded] = field(factory=list[Uploaded])
+    uploads: dict[str, Uploaded] = field(factory=dict[str, Uploaded])
+    """By their hash: the same content is uploaded once."""
     needed: list[Named] = field(factory=list[Named])
     """Components that are there already and are counted on."""
 
@@ -142,9 +143,9 @@ class Adding:
                 record.id, record.created = in_place.id, in_place.created
             if id(component) in encoded:
                 kept = encoded[id(component)]
-                uploaded = self._blobs.upload(kept.data)
+                uploaded = planned.uploads.get(kept.sha256) or self._blobs.upload(kept.data)
                 record.artifact = self._blobs.reference(uploaded, kept.codec, record.owner).to_bson()
-                planned.uploads.append(uploaded)
+                planned.uploads[kept.sha256] = uploaded
             planned.records[id(component)] = record
             planned.new.append(record)
         return planned
@@ -182,7 +183,8 @@ class Adding:
     ) -> str:
         """What the component is known by; its object is encoded, once."""
         if id(component) not in encoded and component.stored is not None:
-            codec = codec_for(component.stored)
+            name = component.codec if isinstance(component, ObjectComponent) else None
+            codec = codec_for(component.stored, name)
             try:
                 data = sio.in_thread(codec.encode, component.stored)
             except ArtifactError as error:
@@ -211,7 +213,7 @@ class Adding:
         # What is needed is touched after it is counted on: a removal in between is noticed by one of the two.
         touches = [_touch(named) for named in dict.fromkeys(planned.needed)]
         with unit(self._metadata) as session:
-            self._blobs.register(planned.uploads, session=session)
+            self._blobs.register(list(planned.uploads.values()), session=session)
             try:
                 if new:
                     self._metadata.write(Insert(COLLECTION, new), session=session)

@@ -59,7 +59,7 @@ class MongomockBlobs:
                 data: bytes = self._fs.get(key).read()
             except NoFile as error:
                 raise ArtifactNotFoundError(f"{self._uri} has no blob {key}", key=key) from error
-            except CorruptGridFile as error:
+            except (CorruptGridFile, KeyError) as error:  # the latter from a chunk without data
                 raise CorruptArtifactError(f"{self._uri}: the blob {key} is damaged: {error}", key=key) from error
             return data
 

@@ -72,6 +72,8 @@ class Hasher:
 
     def __init__(self) -> None:
         self.size = 0
+        self.failure: Exception | None = None
+        """What the source of the bytes raised."""
         self._digest = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1, "superorm-hasher")
         self._pending: deque[Future[None]] = deque()
@@ -95,7 +97,11 @@ class Hasher:
 
 
 def hashed(chunks: Iterable[bytes], hasher: Hasher) -> Iterator[bytes]:
-    """The chunks, which are hashed while they are used."""
-    for chunk in chunks:
-        hasher.update(chunk)
-        yield chunk
+    """The chunks, which are hashed while they are used. What they raise is the hasher's `failure` too."""
+    try:
+        for chunk in chunks:
+            hasher.update(chunk)
+            yield chunk
+    except Exception as error:
+        hasher.failure = error
+        raise

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 from attrs import Attribute, define, field, frozen, validators
 
+from superorm.artifacts.codecs import codec_for
 from superorm.exc import ConfigurationError
 from superorm.expr.reprs import short_repr
 
@@ -46,6 +47,15 @@ def _check_name(component: Component, _: Attribute[str], name: str) -> None:
 def _check_fingerprint(component: Component, _: Attribute[str], fingerprint: object) -> None:
     if not isinstance(fingerprint, str):
         raise ConfigurationError(f"{component!r}: a fingerprint is text, not {short_repr(fingerprint)}")
+
+
+def _check_codec(component: Component, _: Attribute[str], codec: object) -> None:
+    if not isinstance(codec, str):
+        raise ConfigurationError(f"{component!r}: a codec is given by its name, not {short_repr(codec)}")
+    try:
+        codec_for(None, codec)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{component!r}: {error}") from None
 
 
 @define(eq=False, slots=False, repr=False)
@@ -100,10 +110,18 @@ class ObjectComponent(Component):
     fingerprint: str | None = field(default=None, kw_only=True, validator=validators.optional(_check_fingerprint))
     """Says what the content is: pickles of one object may differ between processes."""
 
+    codec: str | None = field(default=None, kw_only=True, validator=validators.optional(_check_codec))
+    """The name of the codec that stores the object; chosen by its type where none is given."""
+
     @property
     def identity(self) -> str | None:
         """The fingerprint."""
         return self.fingerprint
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The codec, where one was given."""
+        return {} if self.codec is None else {"codec": self.codec}
 
 
 Child: TypeAlias = Component | Named

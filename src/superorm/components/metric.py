@@ -24,6 +24,7 @@ class Metric(ObjectComponent):
     """A named, versioned function of a model's outputs and the targets that gives one number.
 
     `fingerprint` says what the content is; without one it is known by the hash of what is stored.
+    `codec` names the one that stores the object, in the place of the one that its type has.
     `version` is given by `DB.add`.
     """
 

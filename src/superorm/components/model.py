@@ -37,6 +37,7 @@ class Model(ObjectComponent):
     an object with ``predict``, ``encode`` or ``transform`` is called with a list of at most `batch_size` items.
     `batched` overrides that choice.
     `fingerprint` says what the content is; without one it is known by the hash of what is stored.
+    `codec` names the one that stores the object, in the place of the one that its type has.
     `version` is given by `DB.add`.
     """
 
@@ -56,7 +57,7 @@ class Model(ObjectComponent):
     @property
     def params(self) -> dict[str, Any]:
         """What is stored beside the artifact."""
-        return {"batch_size": self.batch_size, "batched": self.batched}
+        return {"batch_size": self.batch_size, "batched": self.batched, **super().params}
 
     @property
     def stored(self) -> Any:

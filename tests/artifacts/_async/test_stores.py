@@ -159,7 +159,7 @@ async def test_plain_gridfs_reads_it(store: AsyncArtifactStore, database: Any) -
     assert b"from outside" == await read(store, "o")
 
 
-@pytest.mark.parametrize("damage", ["first", "middle", "last", "all", "order", "cut"])
+@pytest.mark.parametrize("damage", ["first", "middle", "last", "all", "order", "cut", "type", "empty"])
 async def test_damage(store: AsyncArtifactStore, database: Any, damage: str) -> None:
     """A blob with chunks missing or cut is corrupt, never short."""
     if database is None:
@@ -173,6 +173,10 @@ async def test_damage(store: AsyncArtifactStore, database: Any, damage: str) -> 
         chunks.update_one({"n": n}, {"$set": {"n": 7}})
     elif damage == "cut":
         chunks.update_one({"n": n}, {"$set": {"data": b"short"}})
+    elif damage == "type":
+        chunks.update_one({"n": n}, {"$set": {"data": "text"}})
+    elif damage == "empty":
+        chunks.update_one({"n": n}, {"$unset": {"data": ""}})
     else:
         chunks.delete_one({"n": n})
     with pytest.raises(CorruptArtifactError, match="blob k is damaged") as caught:
@@ -209,6 +213,12 @@ async def test_a_server_that_is_gone() -> None:
     with pytest.raises(ArtifactSavingError, match="blob k cannot be stored") as caught:
         await store.put("k", [b"x"])
     assert "secret" not in str(caught.value) + repr(store)
+    with pytest.raises(ArtifactError, match="gridfs://x: the blob k cannot be read"):
+        await read(store, "k")
+    with pytest.raises(ArtifactError, match="gridfs://x: the blob k cannot be removed"):
+        await store.delete("k")
+    with pytest.raises(ArtifactError, match="gridfs://x cannot be listed"):
+        await store.keys()
 
 
 async def test_plain_files(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_plain_gridfs_reads_it(store: ArtifactStore, database: Any) -> None:
     assert b"from outside" == read(store, "o")
 
 
-@pytest.mark.parametrize("damage", ["first", "middle", "last", "all", "order", "cut"])
+@pytest.mark.parametrize("damage", ["first", "middle", "last", "all", "order", "cut", "type", "empty"])
 def test_damage(store: ArtifactStore, database: Any, damage: str) -> None:
     """A blob with chunks missing or cut is corrupt, never short."""
     if database is None:
@@ -173,6 +173,10 @@ def test_damage(store: ArtifactStore, database: Any, damage: str) -> None:
         chunks.update_one({"n": n}, {"$set": {"n": 7}})
     elif damage == "cut":
         chunks.update_one({"n": n}, {"$set": {"data": b"short"}})
+    elif damage == "type":
+        chunks.update_one({"n": n}, {"$set": {"data": "text"}})
+    elif damage == "empty":
+        chunks.update_one({"n": n}, {"$unset": {"data": ""}})
     else:
         chunks.delete_one({"n": n})
     with pytest.raises(CorruptArtifactError, match="blob k is damaged") as caught:
@@ -209,6 +213,12 @@ def test_a_server_that_is_gone() -> None:
     with pytest.raises(ArtifactSavingError, match="blob k cannot be stored") as caught:
         store.put("k", [b"x"])
     assert "secret" not in str(caught.value) + repr(store)
+    with pytest.raises(ArtifactError, match="gridfs://x: the blob k cannot be read"):
+        read(store, "k")
+    with pytest.raises(ArtifactError, match="gridfs://x: the blob k cannot be removed"):
+        store.delete("k")
+    with pytest.raises(ArtifactError, match="gridfs://x cannot be listed"):
+        store.keys()
 
 
 def test_plain_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pytest
 from attrs import define, field
+from sklearn.preprocessing import StandardScaler
 
 from superorm import (
     ArtifactNotFoundError,
@@ -24,9 +25,12 @@ from superorm import (
     Model,
     UnsupportedError,
     WriteError,
+    select,
     vector,
 )
 from superorm import field as document_field
+from superorm.artifacts.collecting import condemn
+from superorm.artifacts.registry import REGISTRY
 from superorm.compile.plan import Find
 from superorm.components.base import Child, Named
 from superorm.components.kinds import KINDS
@@ -120,6 +124,27 @@ async def test_parameters_are_content(db: AsyncDB) -> None:
     """The same object with another batch size is another version."""
     assert [0, 0, 1] == [(await db.add(Model("m", Plus(1), batch_size=size))).version for size in (8, 8, 9)]
     assert 9 == (await db.load("model", "m")).batch_size
+
+
+async def test_a_codec_of_choice(db: AsyncDB) -> None:
+    """It stores the object, is content, and comes back with the component; others are refused at once."""
+    scaler = StandardScaler().fit(np.arange(6.0).reshape(3, 2))
+    assert 0 == (await db.add(Model("m", scaler))).version
+    for _ in range(2):
+        assert 1 == (await db.add(Model("m", scaler, codec="cloudpickle"))).version
+    codecs = [(await db.show("model", "m", version))["artifact"]["codec"] for version in (0, 1)]
+    assert ["sklearn", "cloudpickle"] == codecs
+    loaded = await another(db).load("model", "m")
+    assert "cloudpickle" == loaded.codec
+    np.testing.assert_array_equal(scaler.mean_, loaded.object.mean_)
+    assert 0 == (await db.add(Metric("n", len, codec="cloudpickle"))).version  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"Model\('m'\).*no codec 'pickle', but bytes, .*cloudpickle"):
+        Model("m", scaler, codec="pickle")
+    with pytest.raises(ConfigurationError, match=r"Model\('m'\).*by its name, not 5"):
+        Model("m", scaler, codec=5)  # type: ignore[arg-type]
+    with pytest.raises(ArtifactSavingError, match="modules, not StandardScaler"):
+        await db.add(Model("m", scaler, codec="torch-module"))
+    assert [0, 1] == await db.show("model", "m")
 
 
 async def test_a_child_that_fails(db: AsyncDB) -> None:
@@ -275,6 +300,19 @@ async def test_a_shared_artifact_survives(db: AsyncDB) -> None:
     assert 1 == len((await db.check()).orphans)
 
 
+async def test_the_same_object_twice(db: AsyncDB) -> None:
+    """Two components of one tree share the bytes, also where a collection that was killed had condemned these."""
+    await db.add(Model("m", Plus(1)))
+    blobs = Find(REGISTRY)
+    (blob,) = await db.parts.metadata.read(blobs)
+    await db.parts.metadata.write(condemn(blob))
+    await db.add(Team("t", [Model("one", Plus(1)), Model("other", Plus(1))]))
+    (stored,) = await db.parts.metadata.read(blobs)
+    assert ("live", True) == (stored["state"], stored["key"] != blob["key"])
+    assert {blob["key"], stored["key"]} == set(dict(await db.parts.artifact_store.keys()))
+    assert [2] == await another(db).predict("other", [1])
+
+
 async def test_caches_drop_what_was_removed(db: AsyncDB) -> None:
     """What another process removed or replaced is not served from memory."""
     other = another(db)
@@ -319,6 +357,19 @@ async def test_replace(db: AsyncDB) -> None:
     assert ([7], 3) == (member.predict([0]), member.batch_size)
     assert [2] == await another(db).predict("m", [0])
     assert (await db.check()).ok
+
+
+async def test_a_replaced_child_of_what_was_loaded(db: AsyncDB) -> None:
+    """What was added or loaded before has the new one too, and components where it was given names."""
+    other = another(db)
+    await db.add(Model("m", Plus(1)))
+    await db.add(Team("t", [Model("m", Plus(1)), Named("model", "m")]))
+    for number in 1, 7:
+        await db.replace(Model("m", Plus(number)))
+        for one in db, other:
+            team = await one.load("team", "t")
+            assert isinstance(team, Team)
+            assert [[number]] * 2 == [member.predict([0]) for member in team.members if isinstance(member, Model)]
 
 
 async def test_a_child_removed_while_it_is_added_to(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,3 +498,17 @@ async def test_a_model_that_made_vectors(db: AsyncDB) -> None:
     async with other.begin() as session:
         session.add(letter)
     assert [2.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])
+
+
+async def test_a_model_replaced_before_it_made_vectors(db: AsyncDB) -> None:
+    """Vectors are made by what took its place, in a process too that had encoded queries with the one before."""
+    await db.add(Model("encoder", Lengths(1.0)))
+    await db.create_all(Letter)
+    other = another(db)
+    async with other.session() as session:
+        assert [] == (await session.scalars(select(Letter).like("abc", on=Letter.embedding, k=1))).all()
+    await db.replace(Model("encoder", Lengths(2.0)))
+    letter = Letter(text="bc")
+    async with other.begin() as session:
+        session.add(letter)
+    assert [4.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pytest
 from attrs import define, field
+from sklearn.preprocessing import StandardScaler
 
 from superorm import (
     DB,
@@ -25,9 +26,12 @@ from superorm import (
     Model,
     UnsupportedError,
     WriteError,
+    select,
     vector,
 )
 from superorm import field as document_field
+from superorm.artifacts.collecting import condemn
+from superorm.artifacts.registry import REGISTRY
 from superorm.compile.plan import Find
 from superorm.components.base import Child, Named
 from superorm.components.kinds import KINDS
@@ -121,6 +125,27 @@ def test_parameters_are_content(db: DB) -> None:
     """The same object with another batch size is another version."""
     assert [0, 0, 1] == [db.add(Model("m", Plus(1), batch_size=size)).version for size in (8, 8, 9)]
     assert 9 == db.load("model", "m").batch_size
+
+
+def test_a_codec_of_choice(db: DB) -> None:
+    """It stores the object, is content, and comes back with the component; others are refused at once."""
+    scaler = StandardScaler().fit(np.arange(6.0).reshape(3, 2))
+    assert 0 == db.add(Model("m", scaler)).version
+    for _ in range(2):
+        assert 1 == db.add(Model("m", scaler, codec="cloudpickle")).version
+    codecs = [db.show("model", "m", version)["artifact"]["codec"] for version in (0, 1)]
+    assert ["sklearn", "cloudpickle"] == codecs
+    loaded = another(db).load("model", "m")
+    assert "cloudpickle" == loaded.codec
+    np.testing.assert_array_equal(scaler.mean_, loaded.object.mean_)
+    assert 0 == db.add(Metric("n", len, codec="cloudpickle")).version  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"Model\('m'\).*no codec 'pickle', but bytes, .*cloudpickle"):
+        Model("m", scaler, codec="pickle")
+    with pytest.raises(ConfigurationError, match=r"Model\('m'\).*by its name, not 5"):
+        Model("m", scaler, codec=5)  # type: ignore[arg-type]
+    with pytest.raises(ArtifactSavingError, match="modules, not StandardScaler"):
+        db.add(Model("m", scaler, codec="torch-module"))
+    assert [0, 1] == db.show("model", "m")
 
 
 def test_a_child_that_fails(db: DB) -> None:
@@ -275,6 +300,19 @@ def test_a_shared_artifact_survives(db: DB) -> None:
     assert 1 == len(db.check().orphans)
 
 
+def test_the_same_object_twice(db: DB) -> None:
+    """Two components of one tree share the bytes, also where a collection that was killed had condemned these."""
+    db.add(Model("m", Plus(1)))
+    blobs = Find(REGISTRY)
+    (blob,) = db.parts.metadata.read(blobs)
+    db.parts.metadata.write(condemn(blob))
+    db.add(Team("t", [Model("one", Plus(1)), Model("other", Plus(1))]))
+    (stored,) = db.parts.metadata.read(blobs)
+    assert ("live", True) == (stored["state"], stored["key"] != blob["key"])
+    assert {blob["key"], stored["key"]} == set(dict(db.parts.artifact_store.keys()))
+    assert [2] == another(db).predict("other", [1])
+
+
 def test_caches_drop_what_was_removed(db: DB) -> None:
     """What another process removed or replaced is not served from memory."""
     other = another(db)
@@ -319,6 +357,19 @@ def test_replace(db: DB) -> None:
     assert ([7], 3) == (member.predict([0]), member.batch_size)
     assert [2] == another(db).predict("m", [0])
     assert db.check().ok
+
+
+def test_a_replaced_child_of_what_was_loaded(db: DB) -> None:
+    """What was added or loaded before has the new one too, and components where it was given names."""
+    other = another(db)
+    db.add(Model("m", Plus(1)))
+    db.add(Team("t", [Model("m", Plus(1)), Named("model", "m")]))
+    for number in 1, 7:
+        db.replace(Model("m", Plus(number)))
+        for one in db, other:
+            team = one.load("team", "t")
+            assert isinstance(team, Team)
+            assert [[number]] * 2 == [member.predict([0]) for member in team.members if isinstance(member, Model)]
 
 
 def test_a_child_removed_while_it_is_added_to(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,3 +498,17 @@ def test_a_model_that_made_vectors(db: DB) -> None:
     with other.begin() as session:
         session.add(letter)
     assert [2.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])
+
+
+def test_a_model_replaced_before_it_made_vectors(db: DB) -> None:
+    """Vectors are made by what took its place, in a process too that had encoded queries with the one before."""
+    db.add(Model("encoder", Lengths(1.0)))
+    db.create_all(Letter)
+    other = another(db)
+    with other.session() as session:
+        assert [] == session.scalars(select(Letter).like("abc", on=Letter.embedding, k=1)).all()
+    db.replace(Model("encoder", Lengths(2.0)))
+    letter = Letter(text="bc")
+    with other.begin() as session:
+        session.add(letter)
+    assert [4.0, 1.0] == list(letter.embedding if letter.embedding is not None else [])

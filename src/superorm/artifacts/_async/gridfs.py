@@ -24,6 +24,9 @@ __all__ = ["AsyncMongoArtifactStore"]
 BUCKET = "_superorm_artifacts"
 CHUNK_BYTES = 1 << 20
 """Large enough to read 90 MB twice as fast as with GridFS's default of 255 kB; beyond it only writing gets slower."""
+_CHUNKS_AT_ONCE = 4
+"""So many are asked for at once. What fills a reply of 16 MB is out of the processor's cache before it is hashed:
+reading and hashing takes 1.4 times the CPU then."""
 
 
 class AsyncMongoArtifactStore:
@@ -88,14 +91,16 @@ class AsyncMongoArtifactStore:
             file = await self._files.find_one({"_id": key})
             if file is None:
                 raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)
-            found = self._chunks.find({"files_id": key}, {"_id": 0, "n": 1, "data": 1}, sort=[("n", 1)])
+            fields = {"_id": 0, "n": 1, "data": 1}
+            found = self._chunks.find({"files_id": key}, fields, sort=[("n", 1)], batch_size=_CHUNKS_AT_ONCE)
             async with found:
                 async for chunk in found:
-                    if chunk["n"] != number:
+                    data = chunk.get("data")
+                    if chunk.get("n") != number or not isinstance(data, bytes):
                         break
                     number += 1
-                    length += len(chunk["data"])
-                    yield chunk["data"]
+                    length += len(data)
+                    yield data
         except PyMongoError as error:
             raise ArtifactError(f"{self.uri}: the blob {key} cannot be read: {error}", key=key) from error
         if length != file["length"]:
@@ -103,12 +108,24 @@ class AsyncMongoArtifactStore:
             raise CorruptArtifactError(f"{self.uri}: the blob {key} is damaged: {rest}", key=key)
 
     async def delete(self, key: str) -> None:
-        """Remove the blob, half-written ones too; nothing happens where there is none."""
-        await self._files.delete_one({"_id": key})
-        await self._chunks.delete_many({"files_id": key})
+        """Remove the blob, half-written ones too; nothing happens where there is none. Raises ``ArtifactError``."""
+        try:
+            await self._files.delete_one({"_id": key})
+            await self._chunks.delete_many({"files_id": key})
+        except PyMongoError as error:
+            raise ArtifactError(f"{self.uri}: the blob {key} cannot be removed: {error}", key=key) from error
 
     async def keys(self) -> list[tuple[str, datetime]]:
-        """Every physical key, with the time (UTC) of its upload; also of uploads that were never finished."""
+        """Every physical key, with the time (UTC) of its upload; also of uploads that were never finished.
+
+        Raises ``ArtifactError``.
+        """
+        try:
+            return await self._keys()
+        except PyMongoError as error:
+            raise ArtifactError(f"{self.uri} cannot be listed: {error}") from error
+
+    async def _keys(self) -> list[tuple[str, datetime]]:
         complete = {file["_id"]: file["uploadDate"] async for file in self._files.find({}, {"uploadDate": 1})}
         first_chunks: list[dict[str, Any]] = [
             {"$sort": {"files_id": 1, "n": 1}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 from attrs import frozen
@@ -27,14 +28,21 @@ class ImageCodec:
     carries_code: bool = False
 
     def takes(self, value: Any) -> bool:
-        """Whether it is an image of Pillow, of one frame, in a mode that can be stored without loss."""
-        return is_a(value, "PIL.Image", "Image") and value.mode in _FORMATS and getattr(value, "n_frames", 1) == 1
+        """Whether it is an image of Pillow, of one frame, that comes back without loss."""
+        return (
+            is_a(value, "PIL.Image", "Image")
+            and value.mode in _FORMATS
+            and getattr(value, "n_frames", 1) == 1
+            and 0 < value.width * value.height <= (sys.modules["PIL.Image"].MAX_IMAGE_PIXELS or sys.maxsize)
+            and (value.mode != "P" or value.getextrema()[1] < _colours(value))
+        )
 
     def encode(self, value: Any) -> bytes:
         """The image. Raises ``ArtifactSavingError`` for what is none, and for more frames than one."""
         if not self.takes(value):
             raise ArtifactSavingError(
-                f"the codec image stores images of Pillow with one frame, of the modes {', '.join(_FORMATS)}, "
+                f"the codec image stores images of Pillow with one frame, of the modes {', '.join(_FORMATS)}, with "
+                "pixels, no more than Image.MAX_IMAGE_PIXELS, and none beyond their palette, "
                 f"not {value!r:.80}: convert it, or store the file's bytes"
             )
         file = io.BytesIO()
@@ -49,3 +57,8 @@ class ImageCodec:
         image = Image.open(io.BytesIO(data), formats=sorted(set(_FORMATS.values())))
         image.load()
         return image
+
+
+def _colours(image: Any) -> int:
+    """How many colours the palette has."""
+    return len(image.palette.palette) // len(image.palette.mode)

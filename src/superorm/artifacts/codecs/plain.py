@@ -117,7 +117,7 @@ class NpyCodec:
 
     def decode(self, data: bytes) -> npt.NDArray[Any]:
         """The array, which is writable."""
-        array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+        array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
         return array
 
 

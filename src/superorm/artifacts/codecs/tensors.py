@@ -59,7 +59,7 @@ class StateCodec:
         seen: set[int] = set()
         tensors: dict[str, Any] = {}
         for key, tensor in value.items():
-            plain = tensor.detach().cpu().contiguous()
+            plain = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg()
             memory = plain.untyped_storage().data_ptr()
             tensors[key] = plain.clone() if memory in seen else plain
             seen.add(memory)
