@@ -18,8 +18,6 @@ SUBTYPE = 9
 FLOAT32 = b"\x27\x00"  # element type FLOAT32, no padding (BSON specification, binary vector)
 STORED = np.dtype("<f4")
 NATIVE = np.dtype(np.float32)
-_HEAD, _WIDTH = len(FLOAT32), NATIVE.itemsize
-_TYPE, _PADDING = FLOAT32
 
 
 def encode_vector(vector: Vector) -> Binary:
@@ -29,16 +27,16 @@ def encode_vector(vector: Vector) -> Binary:
 
 def is_encoded(stored: object, vector: object) -> bool:
     """Whether `stored` is the Binary of an array as it is read, float32 of shape (dim,), bit for bit."""
-    if type(stored) is not Binary or type(vector) is not np.ndarray or vector.ndim != 1:
+    if type(stored) is not Binary or type(vector) is not np.ndarray or vector.dtype != NATIVE or vector.ndim != 1:
         return False
-    if len(stored) != _HEAD + _WIDTH * len(vector) or (vector.dtype is not NATIVE and vector.dtype != NATIVE):
+    if len(stored) != len(FLOAT32) + vector.nbytes:
         return False
     data: Any = vector if NATIVE is STORED else vector.astype(STORED)
     try:
         same = stored.endswith(data)  # without a copy
     except ValueError:  # as it is not contiguous
         same = stored.endswith(data.tobytes())
-    return same and stored[0] == _TYPE and stored[1] == _PADDING and stored.subtype == SUBTYPE
+    return same and stored[:2] == FLOAT32 and stored.subtype == SUBTYPE
 
 
 def decode_vector(value: Any) -> Vector | None:
