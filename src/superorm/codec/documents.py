@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import Factory, define
 
@@ -33,6 +33,7 @@ from superorm.schema.types.scalars import PLAIN_NAMES
 
 __all__ = [
     "Changes",
+    "Edit",
     "changes_of",
     "check_versions",
     "complete",
@@ -56,6 +57,7 @@ __all__ = [
     "show_version",
     "stored_value",
     "unpack",
+    "update_of",
     "written",
 ]
 
@@ -207,17 +209,35 @@ def key_of(mapping: ClassMap, instance: object) -> Any:
     return state.get(mapping.key.attribute) if raw is None else raw["_id"]
 
 
+Edit: TypeAlias = tuple[str, ...] | dict[str, Any]
+"""The keys to set to what the document's new snapshot has, or else the whole update."""
+
+
 @define
 class Changes:
     """What a flush has to do for objects of a class that were stored before. In columns: there may be many."""
 
     objects: list[Any] = Factory(list[Any])
-    updates: list[dict[str, Any]] = Factory(list[dict[str, Any]])
-    """``$set`` and ``$unset``."""
+    edits: list[Edit] = Factory(list[Edit])
     before: list[dict[str, Any]] = Factory(list[dict[str, Any]])
     """The documents before it: the objects' snapshots."""
     snapshots: list[dict[str, Any]] = Factory(list[dict[str, Any]])
     """The documents after it."""
+
+    @property
+    def updates(self) -> list[dict[str, Any]]:
+        """``$set`` and ``$unset`` of each, made anew."""
+        return list(map(update_of, self.edits, self.snapshots))
+
+
+def update_of(edit: Edit, snapshot: dict[str, Any]) -> dict[str, Any]:
+    """``$set`` and ``$unset`` for a document that is to be like the snapshot."""
+    if type(edit) is dict:
+        return edit
+    if len(edit) == 1:
+        (name,) = edit
+        return {"$set": {name: snapshot[name]}}
+    return {"$set": {name: snapshot[name] for name in edit}}
 
 
 def possibly_changed(mapping: ClassMap, objects: Iterable[Any]) -> list[Any]:
@@ -261,7 +281,7 @@ def changes_of(mapping: ClassMap, objects: Iterable[Any]) -> Changes:
     if function is None:
         function = mapping.functions["changes"] = _make_changes(mapping)
     found = Changes()
-    function(objects, found, found.objects, found.updates, found.before, found.snapshots)
+    function(objects, found, found.objects, found.edits, found.before, found.snapshots)
     return found
 
 
@@ -312,7 +332,7 @@ def _change(mapping: ClassMap, instance: object, found: Changes) -> None:
     if unsets:
         update["$unset"] = unsets
     found.objects.append(instance)
-    found.updates.append(update)
+    found.edits.append(update)
     found.before.append(old)
     found.snapshots.append(new)
 
@@ -324,8 +344,8 @@ def _make_changes(mapping: ClassMap) -> Any:
     """
     namespace: dict[str, Any] = {**PLAIN_NAMES, "has_changed": has_changed, "same": same}
     namespace["change"] = partial(_change, mapping)
-    lines = ["def changes(objects, found, changed, updates, before, snapshots):", "    for o in objects:"]
-    lines += [f"        d = o.{RAW}", "        sets = None", "        other = False", "        try:"]
+    lines = ["def changes(objects, found, changed, edits, before, snapshots):", "    for o in objects:"]
+    lines += [f"        d = o.{RAW}", "        edit = None", "        other = False", "        try:"]
     by_name = not mapping.lazy_fields and not has_getattr(mapping.cls)  # else by __dict__, which takes time to make
     if not by_name:
         lines += ["            s = o.__dict__", f"            t = {TOUCHED!r} in s"]
@@ -336,8 +356,9 @@ def _make_changes(mapping: ClassMap) -> Any:
             lines += [f"            if {raw} is not {value}:", f"                r = {raw}; v = {value}"]
             lines.append(f"                if type(v) is type(r) and {part.type.dump_check('v')}:")
             lines.append("                    if not same(r, v) if type(v) is float else v != r:")
-            lines.append(f"                        if sets is None: sets = {{{part.stored!r}: v}}")
-            lines.append(f"                        else: sets[{part.stored!r}] = v")
+            lines.append(f"                        if edit is None: edit = {(part.stored,)!r}; new = d.copy()")
+            lines.append(f"                        else: edit += {(part.stored,)!r}")
+            lines.append(f"                        new[{part.stored!r}] = v")
             lines += [f"                elif not unchanged{n}(v, r):", "                    other = True"]
             continue
         differs = f"{raw} is not {value} and not unchanged{n}({value}, {raw})"
@@ -346,9 +367,8 @@ def _make_changes(mapping: ClassMap) -> Any:
         lines += [f"            if {differs}:", "                other = True"]
     lines += ["        except (AttributeError, KeyError):", "            other = True"]
     lines += ["        if other:", "            change(o, found)"]
-    lines += ["        elif sets is not None:", "            changed.append(o)"]
-    lines += ["            updates.append({'$set': sets})", "            before.append(d)"]
-    lines += ["            snapshots.append(d | sets)"]
+    lines += ["        elif edit is not None:", "            changed.append(o)", "            edits.append(edit)"]
+    lines += ["            before.append(d)", "            snapshots.append(new)"]
     return make_function("changes", f"changes {mapping.name}", lines, namespace)
 
 

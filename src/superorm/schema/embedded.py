@@ -6,7 +6,7 @@ from it come the keys that the class does not map, and which keys were missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -58,16 +58,12 @@ def generate(mapping: ClassMap) -> None:
         mapping.unchanged = _make_unchanged(mapping, codec)
         return mapping.unchanged(instance, stored)
 
-    def all_unchanged(values: Sequence[Any], stored: Sequence[Any]) -> bool:
-        mapping.unchanged = _make_unchanged(mapping, codec)
-        mapping.all_unchanged = _make_all_unchanged(mapping)
-        return mapping.all_unchanged(values, stored)
-
     declared(mapping)
     codec = _Codec(mapping)
     mapping.load, mapping.load_all, mapping.dump = load, load_all, dump
-    mapping.unchanged, mapping.all_unchanged = unchanged, all_unchanged
+    mapping.unchanged = unchanged
     mapping.comparison = partial(_make_comparison, mapping)
+    mapping.list_comparison = partial(_make_list_comparison, mapping)
 
 
 def join_families(mapping: ClassMap) -> list[ClassMap]:
@@ -197,24 +193,33 @@ def _make_unchanged(mapping: ClassMap, codec: _Codec) -> Any:
     return make_function("unchanged", f"unchanged {mapping.name}", lines, namespace)
 
 
-def _make_all_unchanged(mapping: ClassMap) -> Any:
-    namespace: dict[str, Any] = {"cls": mapping.cls, "unchanged": mapping.unchanged}
-    lines = ["def all_unchanged(values, raws):", "    for o, d in zip(values, raws):", "        try:"]
-    lines += [f"            if {_is_as_read(mapping)}:", "                continue"]
-    lines += [f"        except {_NOT_AS_READ}:", "            pass"]
-    lines += ["        if type(o) is not cls or not isinstance(d, dict) or not unchanged(o, d):"]
-    lines += ["            return False", "    return True"]
-    return make_function("all_unchanged", f"all unchanged {mapping.name}", lines, namespace)
-
-
 def _make_comparison(mapping: ClassMap, otherwise: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     """A function: whether a value is an object of the class as it was read, or else what another function says."""
-    if not all(part.type.plain for part in mapping.fields):  # the object's values are not those of the document
+    if not _is_flat(mapping):
         return otherwise
     namespace: dict[str, Any] = {"cls": mapping.cls, "otherwise": otherwise}
     lines = ["def unchanged(o, d):", "    try:", f"        if type(o) is cls and {_is_as_read(mapping)}:"]
     lines += ["            return True", f"    except {_NOT_AS_READ}:", "        pass", "    return otherwise(o, d)"]
     return make_function("unchanged", f"compare {mapping.name}", lines, namespace)
+
+
+def _make_list_comparison(mapping: ClassMap, otherwise: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """The same of a list of such objects."""
+    if not _is_flat(mapping):
+        return otherwise
+    namespace: dict[str, Any] = {"mapping": mapping, "otherwise": otherwise}
+    lines = ["def unchanged(values, raws):"]  # subclasses, whose objects have more fields, may come later
+    lines += ["    if type(values) is type(raws) is list and len(values) == len(raws) and not mapping.family:"]
+    lines += ["        try:", "            for o, d in zip(values, raws):"]
+    lines += [f"                if not ({_is_as_read(mapping)}):", "                    break"]
+    lines += ["            else:", "                return True", f"        except {_NOT_AS_READ}:", "            pass"]
+    lines += ["    return otherwise(values, raws)"]
+    return make_function("unchanged", f"compare list of {mapping.name}", lines, namespace)
+
+
+def _is_flat(mapping: ClassMap) -> bool:
+    """Whether the values of an object are those of the document that it was read from."""
+    return all(part.type.plain for part in mapping.fields)
 
 
 def _is_as_read(mapping: ClassMap) -> str:

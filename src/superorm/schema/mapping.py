@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin
 
@@ -245,10 +245,10 @@ class ClassMap:
     """Of an Embedded: the document to store for an object."""
     unchanged: Callable[[Any, dict[str, Any]], bool] = field(default=_not_generated, init=False)
     """Of an Embedded: whether an object is what a stored document reads as."""
-    all_unchanged: Callable[[Sequence[Any], Sequence[Any]], bool] = field(default=_not_generated, init=False)
-    """Of an Embedded: the same of as many objects of the class and stored documents."""
     comparison: Callable[[_Comparison], _Comparison] = field(default=_not_generated, init=False)
     """Of an Embedded: a function that looks whether all values are as they were read, and else calls the one given."""
+    list_comparison: Callable[[_Comparison], _Comparison] = field(default=_not_generated, init=False)
+    """Of an Embedded: the same for a list of objects."""
     relationships: dict[str, Relationship] = field(factory=dict[str, "Relationship"], init=False)
     """By attribute, those of the bases too."""
     functions: dict[str, Any] = field(factory=dict[str, Any], init=False)
@@ -373,7 +373,7 @@ class ClassMap:
         return vectors_of(self)
 
 
-_GENERATED = frozenset({"load", "load_all", "dump", "unchanged", "all_unchanged", "comparison", "functions"})
+_GENERATED = frozenset({"load", "load_all", "dump", "unchanged", "comparison", "list_comparison", "functions"})
 
 
 def _mapping_of(cls: type) -> ClassMap:

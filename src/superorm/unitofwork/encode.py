@@ -109,9 +109,9 @@ def encode_operations(operations: Sequence[Mapping[str, Any]]) -> Encoded:
 
 def probable_batches(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Sequence[Mapping[str, Any]]]]:
     """Runs of the documents and their starts: as far as the size of some of them tells, each fits into a command."""
-    some = list(documents[:: len(documents) // _CHUNK + 1])
+    some = documents[:: len(documents) // _CHUNK + 1]
     try:
-        size = len(bson.encode({"": some}, codec_options=CODEC_OPTIONS)) if some else 0
+        size = sum(len(bson.encode(one, codec_options=CODEC_OPTIONS)) for one in some)
     except REFUSALS:
         size = 0
     room = MAX_MESSAGE_BYTES // 2 * len(some) // size if size else MAX_MESSAGE_OPERATIONS

@@ -23,6 +23,7 @@ from superorm.schema.vector_fields import vector_fields
 from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.identity import distinct, identity
 from superorm.unitofwork.order import collections_in_order, own_references, referred_first
+from superorm.unitofwork.update_ops import UpdateOps
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 
 __all__ = ["FlushPlan", "Work", "plan_flush"]
@@ -120,7 +121,7 @@ def plan_flush(
     freed = {_collection(work) for work in works if _has_unique(work.mapping.root)} if transaction else set[str]()
     plan = FlushPlan()
     inserts: dict[str, list[Work]] = {}
-    updates: dict[str, list[UpdateOp]] = {}
+    updates: dict[str, list[UpdateOps]] = {}
     deep: set[str] = set()
     early: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     late: dict[tuple[str, bool], list[dict[str, Any]]] = {}
@@ -130,7 +131,7 @@ def plan_flush(
             inserts.setdefault(collection, []).append(work)
             plan.inserted.append((work.mapping, work.new, work.documents))
         if work.changed.objects:
-            updates.setdefault(collection, []).extend(_update_ops(work.mapping, work.changed))
+            updates.setdefault(collection, []).append(UpdateOps.of(work.mapping, work.changed))
             if not is_shallow(work.mapping):
                 deep.add(collection)
             plan.updated.append((work.mapping, work.changed))
@@ -149,30 +150,12 @@ def plan_flush(
         own = own_references(work.mapping for work in works)
         inserts, late = _in_order(works, inserts, late, own)
     plan.writes += [Delete(collection, filters, strict) for (collection, strict), filters in early.items()]
-    changes = {name: Update(name, ops, shallow=name not in deep) for name, ops in updates.items()}
+    changes = {name: _update(name, ops, shallow=name not in deep) for name, ops in updates.items()}
     plan.writes += [update for name, update in changes.items() if name in freed]
     plan.writes += [_insert(collection, found, own.get(collection)) for collection, found in inserts.items()]
     plan.writes += [update for name, update in changes.items() if name not in freed]
     plan.writes += [Delete(collection, filters, strict) for (collection, strict), filters in late.items()]
     return plan
-
-
-def _update_ops(mapping: ClassMap, changed: Changes) -> list[UpdateOp]:
-    """The updates, with what their documents still have to be like: of their version, or with the parts set into."""
-    pairs = zip(changed.before, changed.updates, strict=True)
-    if mapping.version is not None:
-        return [
-            {"q": {"_id": document["_id"], **guard_of(mapping, document)}, "u": update} for document, update in pairs
-        ]
-    if mapping.lazy_fields:
-        return [{"q": {"_id": document["_id"], **_parents(update)}, "u": update} for document, update in pairs]
-    return [{"q": {"_id": document["_id"]}, "u": update} for document, update in pairs]
-
-
-def _parents(update: Mapping[str, Any]) -> dict[str, Any]:
-    """That there still are the embedded documents into which an update sets: else it would make fragments of them."""
-    nested = [path.rpartition(".")[0] for path in update.get("$set", ()) if "." in path]
-    return {path: {"$type": "object"} for path in nested}
 
 
 def _collection(work: Work) -> str:
@@ -212,6 +195,13 @@ def _in_order(
             for filters in (found for (collection, _), found in ordered.items() if collection == name):
                 filters.sort(key=lambda filter: -rank[identity(filter["_id"])])
     return {name: inserts[name] for name in first}, ordered
+
+
+def _update(collection: str, found: Sequence[UpdateOps], *, shallow: bool) -> Update:
+    ops: Sequence[UpdateOp] = found[0]
+    if len(found) > 1:
+        ops = [one for several in found for one in several]
+    return Update(collection, ops, shallow)
 
 
 def _insert(collection: str, works: Sequence[Work], own: Sequence[str] | None) -> Insert:

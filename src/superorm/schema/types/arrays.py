@@ -22,6 +22,7 @@ from superorm.schema.vector_binary import (
 
 __all__ = ["ArrayType", "VectorType"]
 
+_TYPE, _PADDING = FLOAT32
 _STORABLE = "biufcmMSU"
 """The kinds of dtypes that their name and bytes tell all about."""
 
@@ -111,6 +112,14 @@ class VectorType(BsonType):
         return encode_vector(vector)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
+        if type(raw) is Binary and len(raw) == self._size and type(value) is np.ndarray and value.dtype is STORED:
+            try:  # as below, but quicker
+                data: Any = value
+                as_read = value.ndim == 1 and len(value) == self.dim and raw.endswith(data)
+                if as_read and raw[0] == _TYPE and raw[1] == _PADDING and raw.subtype == SUBTYPE:
+                    return True
+            except ValueError:  # it is not contiguous
+                pass
         if is_encoded(raw, value):
             return True  # also what could not be stored: only read, it is no change
         before = decode_vector(raw)

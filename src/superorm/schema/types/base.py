@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from superorm.expr.literals import literal
@@ -121,9 +121,9 @@ class BsonType:
         """`unchanged`, as the quickest function that there is once all types are known."""
         return self.unchanged
 
-    def all_unchanged(self, values: Sequence[Any], raws: Sequence[Any]) -> bool:
-        """`unchanged` of all of them, of which there are as many."""
-        return all(map(self.unchanged, values, raws))
+    def list_comparison(self, otherwise: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+        """The same for lists of such values: the function given, or one that calls it where it cannot tell quickly."""
+        return otherwise
 
     @property
     def without_none(self) -> BsonType:

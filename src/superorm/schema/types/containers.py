@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -216,7 +216,11 @@ class ListType(BsonType):
         if self.is_set:
             return super().unchanged(value, in_order(raw))
         values = cast("list[Any]", value)
-        return len(values) == len(raw) and self.element.all_unchanged(values, raw)
+        return len(values) == len(raw) and all(map(self.element.comparison, values, raw))
+
+    @property
+    def comparison(self) -> Callable[[Any, Any], bool]:
+        return self.element.list_comparison(self.unchanged) if self.container is _LIST else self.unchanged
 
     @property
     def is_list(self) -> bool:

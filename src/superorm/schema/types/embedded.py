@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from superorm.exc import MappingError, StatementError
@@ -69,9 +69,12 @@ class EmbeddedType(BsonType):
         found: Callable[[Any, Any], bool] = functions["unchanged"]
         return found
 
-    def all_unchanged(self, values: Sequence[Any], raws: Sequence[Any]) -> bool:
-        mapping = self.mapping
-        return super().all_unchanged(values, raws) if mapping.family else mapping.all_unchanged(values, raws)
+    def list_comparison(self, otherwise: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+        functions = self.mapping.functions
+        if "list unchanged" not in functions:
+            functions["list unchanged"] = self.mapping.list_comparison(otherwise)
+        found: Callable[[Any, Any], bool] = functions["list unchanged"]
+        return found
 
     def class_of(self, stored: dict[str, Any]) -> ClassMap:
         """The class of a stored document. Raises `Misfit`."""
