@@ -198,6 +198,8 @@ class AsyncVectorModels:
             if made is None:
                 if await self._record(need.spec, name, version) != version:
                     late.append(need)  # with the version of the process that was quicker
+                else:
+                    await self.load(name, version)  # which is kept from now on
                 made = self._made[need.spec.name]
             encoded.made.setdefault(need.spec.name, made)
         await self.compute(late, encoded, progress, wait=wait)

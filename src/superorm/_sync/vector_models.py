@@ -197,6 +197,8 @@ class VectorModels:
             if made is None:
                 if self._record(need.spec, name, version) != version:
                     late.append(need)  # with the version of the process that was quicker
+                else:
+                    self.load(name, version)  # which is kept from now on
                 made = self._made[need.spec.name]
             encoded.made.setdefault(need.spec.name, made)
         self.compute(late, encoded, progress, wait=wait)
