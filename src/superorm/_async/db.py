@@ -19,6 +19,7 @@ from superorm._async.component_adding import AsyncAdding
 from superorm._async.component_removal import AsyncRemoving
 from superorm._async.components import AsyncComponents
 from superorm._async.create import create_all
+from superorm._async.listener_adding import AsyncListenerAdding
 from superorm._async.listeners import AsyncListeners
 from superorm._async.outputs import AsyncOutputs
 from superorm._async.query import AsyncQueries
@@ -32,7 +33,6 @@ from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.base import Component, Named
 from superorm.components.dataset import Dataset
-from superorm.components.family import family
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
 from superorm.components.metric import Metric
@@ -48,7 +48,7 @@ from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionO
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
-from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
+from superorm.unitofwork.arguments import check_component, check_name, check_select, no_statement
 from superorm.unitofwork.uncopied import Uncopied
 from superorm.vectors.records import COLLECTION, INDEXES
 
@@ -168,6 +168,7 @@ class AsyncDB(Uncopied):
         self.vectors = AsyncVectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
         self.listeners = AsyncListeners(parts.data_backend, self.components, self.vectors)
+        self._listening = AsyncListenerAdding(self.components, self._adding, self._removal, self.listeners)
         self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models)
 
     def _keyring(self) -> Keyring:
@@ -341,19 +342,9 @@ class AsyncDB(Uncopied):
         if not isinstance(component, Listener):
             return await self._adding.store(component)
         self.compiled(component.select)
-        tree = family(component)[::-1]
-        before = {one: await self.components.versions(one.kind, one.name) for one in tree}
-        added = await self._adding.store(component)
-        try:
-            with reporting(progress) as report:
-                await self.listeners.add(Named(added.kind, added.name, added.version), report)
-        except Exception:
-            for one in tree:
-                if one.version not in before[one]:
-                    await self._removal.remove(Named(one.kind, one.name, one.version), force=False, recursive=False)
-            await self.listeners.sweep()
-            raise
-        return added
+        with reporting(progress) as report:
+            await self._listening.store(component, report)
+        return component
 
     async def outputs(self, name: str) -> AsyncOutputs:
         """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
@@ -382,7 +373,8 @@ class AsyncDB(Uncopied):
         By `force` one that is needed is hidden, with a warning: only those that need it have it still.
         Raises `ComponentNotFoundError`, and without `force` `ComponentInUseError`, which names who needs it.
         """
-        kind_named(_checked(kind, name, version))
+        check_component(kind, name, version)
+        kind_named(kind)
         await self.prepare()
         await self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
         await self.listeners.sweep()
@@ -406,7 +398,7 @@ class AsyncDB(Uncopied):
         if name is None:
             await self.open()
             return await self.components.names(kind)
-        _checked(kind, name, version)
+        check_component(kind, name, version)
         await self.open()
         if version is None:
             return await self.components.versions(kind, name)
@@ -427,7 +419,7 @@ class AsyncDB(Uncopied):
 
         Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
         """
-        _checked(kind, name, version)
+        check_component(kind, name, version)
         await self.open()
         return await self.components.load(kind, name, version)
 
@@ -436,11 +428,7 @@ class AsyncDB(Uncopied):
         compiled = self.compiled(select)
         if compiled.whole is None:
             raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
-        backend = self.parts.data_backend
-        if compiled.like is not None or not self.capabilities.transactions:
-            return (await self.queries.run(compiled, None)).documents
-        async with backend.transaction() as session:
-            return (await self.queries.run(compiled, session)).documents
+        return (await self.queries.run_at_once(compiled)).documents
 
     async def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
         """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
@@ -497,14 +485,6 @@ class AsyncDB(Uncopied):
                 await reencoding.run(report)
             else:
                 await self.vectors.rebuild(field.spec, report)
-
-
-def _checked(kind: str, name: str, version: int | None) -> str:
-    """The kind. Raises `ComponentError` for what cannot be a kind, name and version."""
-    check_name(kind, "kind")
-    check_name(name, "name")
-    check_version(version)
-    return kind
 
 
 def _vector_field(on: Expr[Any, Any]) -> VectorField:

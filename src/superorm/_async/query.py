@@ -110,6 +110,13 @@ class AsyncQueries:
             version = found.version
         raise BackendError(f"all vectors of {like.spec.name} are being encoded anew; search again")
 
+    async def run_at_once(self, compiled: CompiledSelect) -> Found:
+        """The documents that the select finds, all as they are at one moment where there are transactions."""
+        if compiled.like is not None or not (await self._backend.capabilities()).transactions:
+            return await self.run(compiled, None)
+        async with self._backend.transaction() as session:
+            return await self.run(compiled, session)
+
     async def explain(self, compiled: CompiledSelect) -> Explanation:
         """How the select runs, and the server's own plan: of a vector search that of its first read of documents.
 

@@ -23,6 +23,7 @@ from superorm._sync.component_adding import Adding
 from superorm._sync.component_removal import Removing
 from superorm._sync.components import Components
 from superorm._sync.create import create_all
+from superorm._sync.listener_adding import ListenerAdding
 from superorm._sync.listeners import Listeners
 from superorm._sync.outputs import Outputs
 from superorm._sync.query import Queries
@@ -33,7 +34,6 @@ from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
 from superorm.components.base import Component, Named
 from superorm.components.dataset import Dataset
-from superorm.components.family import family
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
 from superorm.components.metric import Metric
@@ -49,7 +49,7 @@ from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionO
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
-from superorm.unitofwork.arguments import check_name, check_select, check_version, no_statement
+from superorm.unitofwork.arguments import check_component, check_name, check_select, no_statement
 from superorm.unitofwork.uncopied import Uncopied
 from superorm.vectors.records import COLLECTION, INDEXES
 
@@ -169,6 +169,7 @@ class DB(Uncopied):
         self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.listeners = Listeners(parts.data_backend, self.components, self.vectors)
+        self._listening = ListenerAdding(self.components, self._adding, self._removal, self.listeners)
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models)
 
     def _keyring(self) -> Keyring:
@@ -342,19 +343,9 @@ class DB(Uncopied):
         if not isinstance(component, Listener):
             return self._adding.store(component)
         self.compiled(component.select)
-        tree = family(component)[::-1]
-        before = {one: self.components.versions(one.kind, one.name) for one in tree}
-        added = self._adding.store(component)
-        try:
-            with reporting(progress) as report:
-                self.listeners.add(Named(added.kind, added.name, added.version), report)
-        except Exception:
-            for one in tree:
-                if one.version not in before[one]:
-                    self._removal.remove(Named(one.kind, one.name, one.version), force=False, recursive=False)
-            self.listeners.sweep()
-            raise
-        return added
+        with reporting(progress) as report:
+            self._listening.store(component, report)
+        return component
 
     def outputs(self, name: str) -> Outputs:
         """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
@@ -383,7 +374,8 @@ class DB(Uncopied):
         By `force` one that is needed is hidden, with a warning: only those that need it have it still.
         Raises `ComponentNotFoundError`, and without `force` `ComponentInUseError`, which names who needs it.
         """
-        kind_named(_checked(kind, name, version))
+        check_component(kind, name, version)
+        kind_named(kind)
         self.prepare()
         self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
         self.listeners.sweep()
@@ -407,7 +399,7 @@ class DB(Uncopied):
         if name is None:
             self.open()
             return self.components.names(kind)
-        _checked(kind, name, version)
+        check_component(kind, name, version)
         self.open()
         if version is None:
             return self.components.versions(kind, name)
@@ -428,7 +420,7 @@ class DB(Uncopied):
 
         Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
         """
-        _checked(kind, name, version)
+        check_component(kind, name, version)
         self.open()
         return self.components.load(kind, name, version)
 
@@ -437,11 +429,7 @@ class DB(Uncopied):
         compiled = self.compiled(select)
         if compiled.whole is None:
             raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
-        backend = self.parts.data_backend
-        if compiled.like is not None or not self.capabilities.transactions:
-            return self.queries.run(compiled, None).documents
-        with backend.transaction() as session:
-            return self.queries.run(compiled, session).documents
+        return self.queries.run_at_once(compiled).documents
 
     def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
         """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
@@ -496,14 +484,6 @@ class DB(Uncopied):
                 reencoding.run(report)
             else:
                 self.vectors.rebuild(field.spec, report)
-
-
-def _checked(kind: str, name: str, version: int | None) -> str:
-    """The kind. Raises `ComponentError` for what cannot be a kind, name and version."""
-    check_name(kind, "kind")
-    check_name(name, "name")
-    check_version(version)
-    return kind
 
 
 def _vector_field(on: Expr[Any, Any]) -> VectorField:

@@ -109,6 +109,13 @@ class Queries:
             version = found.version
         raise BackendError(f"all vectors of {like.spec.name} are being encoded anew; search again")
 
+    def run_at_once(self, compiled: CompiledSelect) -> Found:
+        """The documents that the select finds, all as they are at one moment where there are transactions."""
+        if compiled.like is not None or not self._backend.capabilities().transactions:
+            return self.run(compiled, None)
+        with self._backend.transaction() as session:
+            return self.run(compiled, session)
+
     def explain(self, compiled: CompiledSelect) -> Explanation:
         """How the select runs, and the server's own plan: of a vector search that of its first read of documents.
 

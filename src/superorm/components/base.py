@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -59,7 +60,7 @@ def _check_codec(component: Component, _: Attribute[str], codec: object) -> None
 
 
 @define(eq=False, slots=False, repr=False)
-class Component:
+class Component(ABC):
     """Something with a name and versions that a DB stores.
 
     What it is made of is its `params`, its `children` and the object that is its artifact, where it has one.
@@ -98,9 +99,9 @@ class Component:
         return None
 
     @classmethod
+    @abstractmethod
     def restore(cls, name: str, stored: Any, params: Mapping[str, Any], children: Sequence[Component]) -> Self:
         """The component of what was stored."""
-        raise NotImplementedError
 
 
 @define(eq=False, slots=False, repr=False)

@@ -15,11 +15,11 @@ from superorm.schema.mapping import ClassMap, class_map
 __all__ = [
     "check_attributes",
     "check_batch_size",
+    "check_component",
     "check_name",
     "check_options",
     "check_rows",
     "check_select",
-    "check_version",
     "documents_in",
     "no_statement",
 ]
@@ -59,8 +59,10 @@ def check_name(name: object, what: str) -> None:
         raise ComponentError(f"the {what} of a component cannot be {name!a}, which has half a surrogate pair") from None
 
 
-def check_version(version: object) -> None:
-    """Raise `ComponentError` for anything but the number of a version, or None."""
+def check_component(kind: object, name: object, version: object) -> None:
+    """Raise `ComponentError` for what cannot be a kind, a name, and the number of a version, or None."""
+    check_name(kind, "kind")
+    check_name(name, "name")
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
         raise ComponentError(f"the version of a component is a number, not {short_repr(version)}")
 
