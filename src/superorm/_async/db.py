@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
 from attrs import evolve, frozen
 from pymongo.read_concern import ReadConcern
@@ -21,8 +21,8 @@ from superorm._async.components import AsyncComponents
 from superorm._async.create import create_all
 from superorm._async.listener_adding import AsyncListenerAdding
 from superorm._async.listeners import AsyncListeners
-from superorm._async.outputs import AsyncOutputs
 from superorm._async.query import AsyncQueries
+from superorm._async.registry import AsyncRegistry
 from superorm._async.session import AsyncSession
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
@@ -31,14 +31,8 @@ from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
-from superorm.components.base import Component, Named
-from superorm.components.dataset import Dataset
-from superorm.components.kinds import kind_named
-from superorm.components.listener import Listener
-from superorm.components.metric import Metric
-from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
-from superorm.exc import ComponentError, ConfigurationError, StatementError
+from superorm.exc import ConfigurationError, StatementError
 from superorm.expr.kinds import is_field, is_select
 from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
@@ -48,7 +42,7 @@ from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionO
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
-from superorm.unitofwork.arguments import check_component, check_name, check_select, no_statement
+from superorm.unitofwork.arguments import check_select, no_statement
 from superorm.unitofwork.uncopied import Uncopied
 from superorm.vectors.records import COLLECTION, INDEXES
 
@@ -59,7 +53,6 @@ __all__ = ["AsyncDB", "AsyncParts"]
 
 
 T = TypeVar("T")
-C = TypeVar("C", bound=Component)
 
 SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
 
@@ -90,7 +83,7 @@ async def _capabilities(parts: AsyncParts) -> Capabilities:
     )
 
 
-class AsyncDB(Uncopied):
+class AsyncDB(AsyncRegistry, Uncopied):
     """Documents, artifacts, vectors and models behind four replaceable parts.
 
     `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
@@ -323,117 +316,6 @@ class AsyncDB(Uncopied):
         check_select(statement, "explain()")
         await self.open()
         return await self.queries.explain(self.compiled(statement))
-
-    # Components
-
-    async def add(self, component: C, *, progress: Progress | bool | None = None) -> C:
-        """Store a component, with its artifact and its children, or nothing at all; the component with its version.
-
-        Adding the same content twice is a no-op, other content under the same name is the next version.
-        The number of a version that was removed is not given again.
-        Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
-        a component that there is not.
-
-        Of a `Listener` the outputs for all documents are computed before this returns, with a `progress`;
-        where that fails, with `PredictionError` for example, nothing of what was added stays.
-        After an interruption another call goes on where the first one ended.
-        """
-        await self.prepare()
-        if not isinstance(component, Listener):
-            return await self._adding.store(component)
-        self.compiled(component.select)
-        with reporting(progress) as report:
-            await self._listening.store(component, report)
-        return component
-
-    async def outputs(self, name: str) -> AsyncOutputs:
-        """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
-
-        Raises `ComponentNotFoundError`.
-        """
-        check_name(name, "name")
-        await self.prepare()
-        return AsyncOutputs(self.listeners, await self.listeners.named(name))
-
-    async def replace(self, component: C, *, upsert: bool = False) -> C:
-        """Put a component in the place of its version, by default the newest one, which keeps its number.
-
-        Components that need it have the new one from then on; with `upsert` it is added where there is none.
-        Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, and as `add` does.
-        """
-        await self.prepare()
-        return await self._adding.store(component, replace=self._removal.check_replaceable, upsert=upsert)
-
-    async def remove(
-        self, kind: str, name: str, version: int | None = None, *, force: bool = False, recursive: bool = False
-    ) -> None:
-        """Remove a component: one version, or all of them.
-
-        With `recursive`, what only it needed goes too. Blobs that nothing refers to any more are removed by `gc`.
-        By `force` one that is needed is hidden, with a warning: only those that need it have it still.
-        Raises `ComponentNotFoundError`, and without `force` `ComponentInUseError`, which names who needs it.
-        """
-        check_component(kind, name, version)
-        kind_named(kind)
-        await self.prepare()
-        await self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
-        await self.listeners.sweep()
-
-    @overload
-    async def show(self, kind: str) -> list[str]: ...
-    @overload
-    async def show(self, kind: str, name: str) -> list[int]: ...
-    @overload
-    async def show(self, kind: str, name: str, version: int) -> dict[str, Any]: ...
-    async def show(
-        self, kind: str, name: str | None = None, version: int | None = None
-    ) -> list[str] | list[int] | dict[str, Any]:
-        """The names of the components of a kind; with a name its versions, oldest first; a version's record.
-
-        Raises `ComponentError` for a version without a name, `ComponentNotFoundError` for one that there is not.
-        """
-        check_name(kind, "kind")
-        if name is None and version is not None:
-            raise ComponentError(f"which {kind} is version {version} of? Give its name too")
-        if name is None:
-            await self.open()
-            return await self.components.names(kind)
-        check_component(kind, name, version)
-        await self.open()
-        if version is None:
-            return await self.components.versions(kind, name)
-        return (await self.components.record(Named(kind, name, version))).shown
-
-    @overload
-    async def load(self, kind: Literal["model"], name: str, version: int | None = None) -> Model: ...
-    @overload
-    async def load(self, kind: Literal["dataset"], name: str, version: int | None = None) -> Dataset: ...
-    @overload
-    async def load(self, kind: Literal["listener"], name: str, version: int | None = None) -> Listener: ...
-    @overload
-    async def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
-    @overload
-    async def load(self, kind: str, name: str, version: int | None = None) -> Component: ...
-    async def load(self, kind: str, name: str, version: int | None = None) -> Component:
-        """A component, the newest version unless one is given.
-
-        Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
-        """
-        check_component(kind, name, version)
-        await self.open()
-        return await self.components.load(kind, name, version)
-
-    async def _snapshot(self, select: Select[Any, Any]) -> Sequence[Mapping[str, Any]]:
-        """The documents of a select of one class, as they are at one moment where the backend has that."""
-        compiled = self.compiled(select)
-        if compiled.whole is None:
-            raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
-        return (await self.queries.run_at_once(compiled)).documents
-
-    async def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
-        """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
-        model = await self.load("model", name)
-        return await aio.in_thread(model.predict, items)
 
     # Checks and repairs
 

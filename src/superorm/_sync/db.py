@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
 from attrs import evolve, frozen
 from pymongo.read_concern import ReadConcern
@@ -25,21 +25,15 @@ from superorm._sync.components import Components
 from superorm._sync.create import create_all
 from superorm._sync.listener_adding import ListenerAdding
 from superorm._sync.listeners import Listeners
-from superorm._sync.outputs import Outputs
 from superorm._sync.query import Queries
+from superorm._sync.registry import Registry
 from superorm._sync.session import Session
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.artifacts.signing import Keyring, Trust
 from superorm.compile.compiler import CompiledSelect, compile_select, path_of
-from superorm.components.base import Component, Named
-from superorm.components.dataset import Dataset
-from superorm.components.kinds import kind_named
-from superorm.components.listener import Listener
-from superorm.components.metric import Metric
-from superorm.components.model import Model
 from superorm.config import load_settings, signing_keys
-from superorm.exc import ComponentError, ConfigurationError, StatementError
+from superorm.exc import ConfigurationError, StatementError
 from superorm.expr.kinds import is_field, is_select
 from superorm.expr.nodes import Expr
 from superorm.expr.statements import Select
@@ -49,7 +43,7 @@ from superorm.protocols.concerns import DEFAULTS, Concerns, Preference, SessionO
 from superorm.protocols.reports import CheckReport, CreateReport, Explanation, GcReport
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_fields import VectorField
-from superorm.unitofwork.arguments import check_component, check_name, check_select, no_statement
+from superorm.unitofwork.arguments import check_select, no_statement
 from superorm.unitofwork.uncopied import Uncopied
 from superorm.vectors.records import COLLECTION, INDEXES
 
@@ -60,7 +54,6 @@ __all__ = ["DB", "Parts"]
 
 
 T = TypeVar("T")
-C = TypeVar("C", bound=Component)
 
 SigningKeys: TypeAlias = Sequence[bytes] | Callable[[], Sequence[bytes]]
 
@@ -91,7 +84,7 @@ def _capabilities(parts: Parts) -> Capabilities:
     )
 
 
-class DB(Uncopied):
+class DB(Registry, Uncopied):
     """Documents, artifacts, vectors and models behind four replaceable parts.
 
     `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
@@ -324,117 +317,6 @@ class DB(Uncopied):
         check_select(statement, "explain()")
         self.open()
         return self.queries.explain(self.compiled(statement))
-
-    # Components
-
-    def add(self, component: C, *, progress: Progress | bool | None = None) -> C:
-        """Store a component, with its artifact and its children, or nothing at all; the component with its version.
-
-        Adding the same content twice is a no-op, other content under the same name is the next version.
-        The number of a version that was removed is not given again.
-        Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
-        a component that there is not.
-
-        Of a `Listener` the outputs for all documents are computed before this returns, with a `progress`;
-        where that fails, with `PredictionError` for example, nothing of what was added stays.
-        After an interruption another call goes on where the first one ended.
-        """
-        self.prepare()
-        if not isinstance(component, Listener):
-            return self._adding.store(component)
-        self.compiled(component.select)
-        with reporting(progress) as report:
-            self._listening.store(component, report)
-        return component
-
-    def outputs(self, name: str) -> Outputs:
-        """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
-
-        Raises `ComponentNotFoundError`.
-        """
-        check_name(name, "name")
-        self.prepare()
-        return Outputs(self.listeners, self.listeners.named(name))
-
-    def replace(self, component: C, *, upsert: bool = False) -> C:
-        """Put a component in the place of its version, by default the newest one, which keeps its number.
-
-        Components that need it have the new one from then on; with `upsert` it is added where there is none.
-        Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, and as `add` does.
-        """
-        self.prepare()
-        return self._adding.store(component, replace=self._removal.check_replaceable, upsert=upsert)
-
-    def remove(
-        self, kind: str, name: str, version: int | None = None, *, force: bool = False, recursive: bool = False
-    ) -> None:
-        """Remove a component: one version, or all of them.
-
-        With `recursive`, what only it needed goes too. Blobs that nothing refers to any more are removed by `gc`.
-        By `force` one that is needed is hidden, with a warning: only those that need it have it still.
-        Raises `ComponentNotFoundError`, and without `force` `ComponentInUseError`, which names who needs it.
-        """
-        check_component(kind, name, version)
-        kind_named(kind)
-        self.prepare()
-        self._removal.remove(Named(kind, name, version), force=force, recursive=recursive)
-        self.listeners.sweep()
-
-    @overload
-    def show(self, kind: str) -> list[str]: ...
-    @overload
-    def show(self, kind: str, name: str) -> list[int]: ...
-    @overload
-    def show(self, kind: str, name: str, version: int) -> dict[str, Any]: ...
-    def show(
-        self, kind: str, name: str | None = None, version: int | None = None
-    ) -> list[str] | list[int] | dict[str, Any]:
-        """The names of the components of a kind; with a name its versions, oldest first; a version's record.
-
-        Raises `ComponentError` for a version without a name, `ComponentNotFoundError` for one that there is not.
-        """
-        check_name(kind, "kind")
-        if name is None and version is not None:
-            raise ComponentError(f"which {kind} is version {version} of? Give its name too")
-        if name is None:
-            self.open()
-            return self.components.names(kind)
-        check_component(kind, name, version)
-        self.open()
-        if version is None:
-            return self.components.versions(kind, name)
-        return self.components.record(Named(kind, name, version)).shown
-
-    @overload
-    def load(self, kind: Literal["model"], name: str, version: int | None = None) -> Model: ...
-    @overload
-    def load(self, kind: Literal["dataset"], name: str, version: int | None = None) -> Dataset: ...
-    @overload
-    def load(self, kind: Literal["listener"], name: str, version: int | None = None) -> Listener: ...
-    @overload
-    def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
-    @overload
-    def load(self, kind: str, name: str, version: int | None = None) -> Component: ...
-    def load(self, kind: str, name: str, version: int | None = None) -> Component:
-        """A component, the newest version unless one is given.
-
-        Raises `ComponentNotFoundError`, `UntrustedArtifactError`, `CorruptArtifactError`, `ArtifactNotFoundError`.
-        """
-        check_component(kind, name, version)
-        self.open()
-        return self.components.load(kind, name, version)
-
-    def _snapshot(self, select: Select[Any, Any]) -> Sequence[Mapping[str, Any]]:
-        """The documents of a select of one class, as they are at one moment where the backend has that."""
-        compiled = self.compiled(select)
-        if compiled.whole is None:
-            raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
-        return self.queries.run_at_once(compiled).documents
-
-    def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
-        """A model's output for each item. Raises `PredictionError`, and what `load` raises."""
-        model = self.load("model", name)
-        return sio.in_thread(model.predict, items)
 
     # Checks and repairs
 
