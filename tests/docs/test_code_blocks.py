@@ -86,7 +86,8 @@ with db.session() as session:
     "how-to/models.md": (
         {
             0: ENCODERS,
-            2: """
+            1: "lines = ['a text', 'another']\n",
+            3: """
 def mended(text):
     return encoder(text)[::-1]
 
@@ -95,7 +96,7 @@ db.add(Model("encoder", better_encoder))
 db.add(Model("reader", str.upper))
 assert ["encoder", "reader"] == db.show("model")
 """,
-            3: """
+            4: """
 assert [] == db.show("model")
 lost = db.check().orphans
 """,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, ClassVar, Self, TypeVar
 
 from attrs import Attribute, define, field
 
-from superorm._io.progress import Progress
+from superorm._io import aio
+from superorm._io.progress import Progress, reporting
 from superorm.components.base import Child, Component, Named, ObjectComponent
+from superorm.components.predicting.batches import count_of, in_batches, in_batches_async
+from superorm.components.predicting.calls import METHODS, Call, Placing, call_of
 from superorm.components.trainer import Trainer
 from superorm.components.training import Fit, Job, Training, check_trainable
 from superorm.exc import ComponentError, ConfigurationError, PredictionError
 
 __all__ = ["Model"]
 
-
-_METHODS = ("predict", "encode", "transform")
+T = TypeVar("T")
 
 
 def _check_size(model: Model, _: Attribute[int], batch_size: object) -> None:
@@ -25,9 +28,9 @@ def _check_size(model: Model, _: Attribute[int], batch_size: object) -> None:
 
 
 def _check_object(model: Model, _: Attribute[Any], object: Any) -> None:
-    if not callable(object) and not any(hasattr(object, name) for name in _METHODS):
+    if not callable(object) and not any(hasattr(object, name) for name in METHODS):
         raise ConfigurationError(
-            f"Model {model.name!r}: a {type(object).__name__} has no {', '.join(_METHODS)} and cannot be called"
+            f"Model {model.name!r}: a {type(object).__name__} has no {', '.join(METHODS)} and cannot be called"
         )
 
 
@@ -41,8 +44,10 @@ class Model(ObjectComponent):
     """A named, versioned object with a prediction.
 
     A plain function is called for each item;
-    an object with ``predict``, ``encode`` or ``transform`` is called with a list of at most `batch_size` items.
-    `batched` overrides that choice.
+    an object with ``predict``, ``encode`` or ``transform``, a torch module and a Hugging Face pipeline
+    with at most `batch_size` items. `batched` overrides that choice.
+    Torch modules predict in eval mode, without gradients, where `device` and in the `dtype` that are given:
+    they are moved there at the first prediction, themselves. Their outputs come as numpy arrays.
     `fingerprint` says what the content is; without one it is known by the hash of what is stored.
     `codec` names the one that stores the object, in the place of the one that its type has.
     With a `trainer`, `DB.add` trains a copy of the object, which is the model's object from then on.
@@ -54,13 +59,17 @@ class Model(ObjectComponent):
     object: Any = field(validator=_check_object)
     batch_size: int = field(default=64, kw_only=True, validator=_check_size)
     batched: bool = field(default=None, kw_only=True)
+    device: str | None = field(default=None, kw_only=True)
+    """Of a torch module, such as ``"cpu"`` or ``"cuda:0"``; where it is, without one."""
+    dtype: str | None = field(default=None, kw_only=True)
+    """Of a torch module's numbers, such as ``"float32"`` or ``"bfloat16"``; as they are, without one."""
     trainer: Trainer | None = field(default=None, kw_only=True, validator=_check_trainer)
     """As it was given; that of a model that was loaded is in ``db.load("training", name)``."""
     training: Training | Named | None = field(init=False, default=None)
     """What a model that is trained is made from."""
     fit: Fit | None = field(init=False, default=None)
     """What came of the training, once it is done."""
-    _call: Callable[[Any], Any] = field(init=False)
+    _call: Call = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.trainer is not None:
@@ -69,15 +78,14 @@ class Model(ObjectComponent):
         self._bind()
 
     def _bind(self) -> None:
-        method = next((getattr(self.object, name) for name in _METHODS if hasattr(self.object, name)), None)
-        if self.batched is None:  # pyright: ignore[reportUnnecessaryComparison]
-            self.batched = method is not None
-        self._call = self.object if method is None else method
+        placing = Placing(self.device, self.dtype)
+        self._call, self.batched = call_of(f"Model {self.name!r}", self.object, self.batched, placing)
 
     @property
     def params(self) -> dict[str, Any]:
         """What is stored beside the artifact."""
-        return {"batch_size": self.batch_size, "batched": self.batched, **super().params}
+        placing = {name: value for name in ("device", "dtype") if (value := getattr(self, name)) is not None}
+        return {"batch_size": self.batch_size, "batched": self.batched, **placing, **super().params}
 
     @property
     def children(self) -> Sequence[Child]:
@@ -112,22 +120,70 @@ class Model(ObjectComponent):
         """The model of what was stored."""
         return cls(name, stored, **params)
 
-    def predict(self, items: Sequence[Any], *, progress: Progress | None = None) -> list[Any]:
+    def predict(self, items: Sequence[Any], *, progress: Progress | bool | None = None) -> list[Any]:
         """One output for each item, in order.
 
-        Raises `PredictionError`, whose `position` is that of the item at fault where it is known.
+        Raises `PredictionError`, whose `position` is that of the item at fault where it is known,
+        and `ConfigurationError` for a device that this machine does not have.
         """
-        outputs: list[Any] = []
-        for start in range(0, len(items), self.batch_size):
-            batch = list(items[start : start + self.batch_size])
-            outputs += self._predict_batch(batch, start)
-            if progress is not None:
-                progress(len(outputs), len(items), f"model {self.name}")
-        return outputs
+        return [output for outputs in self.predict_batches(items, progress=progress) for output in outputs]
 
-    def _predict_batch(self, batch: list[Any], start: int) -> list[Any]:
+    def predict_one(self, item: Any) -> Any:
+        """The output for one item. Raises as `predict` does."""
+        return self._predict_batch([item], 0)[0]
+
+    def predict_batches(
+        self, items: Iterable[Any], *, progress: Progress | bool | None = None
+    ) -> Generator[Sequence[Any]]:
+        """The outputs of at most `batch_size` items after the other, while the items are taken as they come.
+
+        `progress` is True for a bar, or is called; it knows how many there are of items that have a length.
+        Raises as `predict` does.
+        """
+        total, start = count_of(self._several(items)), 0
+        with reporting(progress) as report:
+            for batch in in_batches(items, self.batch_size):
+                outputs = self._predict_batch(batch, start)
+                start += len(batch)
+                if report is not None:
+                    report(start, max(total, start), f"model {self.name}")
+                yield outputs
+
+    async def predict_async(self, items: Sequence[Any], *, progress: Progress | bool | None = None) -> list[Any]:
+        """What `predict` gives, computed in a thread; a cancellation takes effect after the batch that is computed."""
+        found: list[Any] = []
+        async with aclosing(self.predict_batches_async(items, progress=progress)) as batches:
+            async for outputs in batches:
+                found += outputs
+        return found
+
+    async def predict_batches_async(
+        self, items: Iterable[Any] | AsyncIterable[Any], *, progress: Progress | bool | None = None
+    ) -> AsyncGenerator[Sequence[Any]]:
+        """What `predict_batches` gives, computed in a thread, of items that may come asynchronously."""
+        total, start = count_of(self._several(items)), 0
+        with reporting(progress) as report:
+            async with aclosing(in_batches_async(items, self.batch_size)) as batches:
+                async for batch in batches:
+                    outputs = await aio.in_thread(self._predict_batch, batch, start)
+                    start += len(batch)
+                    if report is not None:
+                        report(start, max(total, start), f"model {self.name}")
+                    yield outputs
+
+    def _several(self, items: T) -> T:
+        """The items. Raises `PredictionError` for one text, whose characters nobody means."""
+        if isinstance(items, str | bytes):
+            raise PredictionError(
+                f"model {self.name!r} takes a list of inputs; predict_one() takes one", component=self.name
+            )
+        return items
+
+    def _predict_batch(self, batch: list[Any], start: int) -> Sequence[Any]:
         try:
-            outputs = list(self._call(batch)) if self.batched else [self._call(item) for item in batch]
+            outputs = self._call(batch)
+        except ConfigurationError:
+            raise
         except Exception as error:
             raise self._failed(batch, start, error) from error
         if len(outputs) != len(batch):
@@ -143,7 +199,7 @@ class Model(ObjectComponent):
         position = None
         for offset, item in enumerate(batch):
             try:
-                self._call([item] if self.batched else item)
+                self._call([item])
             except Exception:  # noqa: BLE001 - any failure of the user's code points to the item
                 position = start + offset
                 break

@@ -9,17 +9,13 @@ from attrs import define, field, frozen
 
 from superorm.artifacts.codecs.base import is_a
 from superorm.components.base import Child, Component, ObjectComponent
+from superorm.components.predicting.calls import is_module
 from superorm.components.trainer import Trainer
 from superorm.exc import ConfigurationError
 
-__all__ = ["Fit", "Job", "Training", "check_trainable", "is_module"]
+__all__ = ["Fit", "Job", "Training", "check_trainable"]
 
 _WAYS = ("loss", "optimizer")
-
-
-def is_module(object: Any) -> bool:
-    """Whether it is a torch module."""
-    return is_a(object, "torch.nn", "Module")
 
 
 def check_trainable(what: str, object: Any, trainer: object) -> None:

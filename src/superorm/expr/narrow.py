@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-__all__ = ["is_dict", "is_list", "is_tuple"]
+__all__ = ["is_dict", "is_list", "is_mapping", "is_tuple"]
 
 
 def is_dict(value: object) -> TypeGuard[dict[str, Any]]:
@@ -17,3 +18,7 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 def is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
     return isinstance(value, tuple)
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)

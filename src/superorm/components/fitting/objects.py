@@ -10,8 +10,8 @@ from attrs import field, frozen
 
 from superorm._io.progress import Progress
 from superorm.components.fitting.samples import Samples
+from superorm.components.predicting.calls import is_module
 from superorm.components.trainer import Trainer
-from superorm.components.training import is_module
 from superorm.exc import SuperormError, TrainingError
 
 __all__ = ["Course", "fitted"]

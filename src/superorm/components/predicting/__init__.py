@@ -1,0 +1,1 @@
+"""How models are called, whatever library their objects are of."""
