@@ -308,7 +308,7 @@ def _change(mapping: ClassMap, instance: object, found: Changes) -> None:
         new[stored] = value = stored_value(mapping, part, instance, state[part.attribute])
         if stored not in old:
             sets[stored] = value
-            if stored in state.get(DEFAULTS, {}) and is_dict(value):  # others may have changed other parts of it
+            if is_dict(value) and _reads_as_document(part, state):  # others may have changed other parts of it
                 unsets[stored] = ""
             continue
         sent = diff_value(stored, old[stored], value, sets, unsets, exact=version is not None)
@@ -338,6 +338,17 @@ def _change(mapping: ClassMap, instance: object, found: Changes) -> None:
     found.edits.append(update)
     found.before.append(old)
     found.snapshots.append(new)
+
+
+def _reads_as_document(part: MappedField, state: dict[str, Any]) -> bool:
+    """Whether a field whose key is missing shows a document, its default, of which parts may be changed."""
+    if is_unloaded(part, state):
+        return False
+    defaults = state.get(DEFAULTS, {})
+    try:
+        return is_dict(defaults[part.stored] if part.stored in defaults else part.missing()[1])
+    except Misfit:
+        return False
 
 
 def _make_changes(mapping: ClassMap) -> Any:
