@@ -72,6 +72,28 @@ class Counted(Document, registry=registry):
     version: Mapped[int] = field(version=True)
 
 
+class Circle(Embedded):
+    radius: Mapped[int] = field(default=0)
+
+
+class Square(Embedded):
+    __extra__ = "forbid"
+
+    side: Mapped[int] = field(default=0)
+
+
+class Cube(Square):
+    color: Mapped[str] = field(default="")
+
+
+class Drawing(Document, registry=registry):
+    __collection__ = "nested_drawings"
+
+    id: Mapped[int] = field(primary_key=True)
+    shape: Mapped[Circle | Square | None] = field(default=None)
+    shapes: Mapped[dict[str, Square]] = field(factory=dict)
+
+
 KEYS = st.sampled_from(["k", "l", "0", "10", "2", "a b", "é", "a-b", "K"])
 NUMBERS = st.integers(-3, 3)
 WORDS = st.text("ab", max_size=2)
@@ -429,6 +451,38 @@ def test_parts_that_are_gone(place: tuple[DB, Any]) -> None:
             second.rollback()
             second.refresh(two)
             assert gone == two.branch
+
+
+def test_parts_of_another_class(place: tuple[DB, Any]) -> None:
+    """A change inside of what another session made one of another class is refused; two such parts are not mixed."""
+    db, _ = place
+    with db.begin() as session:
+        for drawing in session.scalars(select(Drawing)):
+            session.delete(drawing)
+    with db.begin() as session:
+        session.add(Drawing(id=1, shape=Circle(radius=1), shapes={"a": Square(side=1), "b": Cube(side=1)}))
+    with db.session() as first, db.session() as second, db.session() as third:
+        one, two, three = (session.get_one(Drawing, 1) for session in (first, second, third))
+        one.shape, one.shapes["b"] = Square(side=2), Square(side=3)
+        assert isinstance(two.shape, Circle)
+        two.shape.radius = 5
+        three.shapes["b"].side, three.shapes["a"] = 7, Cube(color="red")
+        first.commit()
+        for session in (second, third):
+            with pytest.raises(StaleDocumentError, match="Drawing 1"):
+                session.commit()
+            session.rollback()
+        second.refresh(two)
+        assert (Square(side=2), {"a": Square(side=1), "b": Square(side=3)}) == (two.shape, two.shapes)
+        two.shape.side = 6
+        third.refresh(three)
+        three.shapes["b"], three.shapes["a"] = Cube(side=4), Cube(color="red")
+        second.commit()
+        third.commit()
+    document = read(place, Drawing.__collection__)
+    assert {"_type": "Square", "side": 6} == document["shape"]
+    assert {"_type": "Cube", "side": 0, "color": "red"} == document["shapes"]["a"]
+    assert {"_type": "Cube", "side": 4, "color": ""} == document["shapes"]["b"]
 
 
 def test_positions(place: tuple[DB, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast, overload
 
 from superorm.codec.documents import Changes, Edit, guard_of, update_of
 from superorm.codec.vectors import value_at
 from superorm.expr.narrow import is_dict, is_list
+from superorm.schema.class_keys import class_keys
 from superorm.schema.mapping import ClassMap
 from superorm.unitofwork.writes import UpdateOp
 
@@ -45,7 +46,7 @@ class UpdateOps(Sequence[UpdateOp]):
         return len(self._before)
 
     def __iter__(self) -> Iterator[UpdateOp]:
-        mapping, make = self._mapping, update_of
+        mapping, make, kinds = self._mapping, update_of, class_keys(self._mapping)
         updates = zip(self._before, self._edits, self._snapshots, strict=True)
         if mapping.version is not None:
             for document, edit, snapshot in updates:
@@ -54,7 +55,8 @@ class UpdateOps(Sequence[UpdateOp]):
             for document, edit, snapshot in updates:
                 filter = {"_id": document["_id"]}
                 if type(edit) is dict:
-                    yield {"q": filter | _parents(edit) | _absent(edit, document), "u": _sent(edit)}
+                    filter |= _parents(edit, document, kinds) | _absent(edit, document)
+                    yield {"q": filter, "u": _sent(edit)}
                 else:
                     yield {"q": filter, "u": make(edit, snapshot)}
 
@@ -95,10 +97,17 @@ def _sent(update: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
     return [{"$project": gone}, *stages] if gone else stages
 
 
-def _parents(update: Mapping[str, Any]) -> dict[str, Any]:
-    """That there still are the embedded documents into which an update sets: else it would make fragments of them."""
-    nested = [path.rpartition(".")[0] for path in update.get("$set", ()) if "." in path]
-    return {path: {"$type": "object"} for path in nested}
+def _parents(update: Mapping[str, Any], before: dict[str, Any], kinds: Iterable[str]) -> dict[str, Any]:
+    """That there still are the embedded documents into which an update sets: else it would make fragments of them.
+
+    They are of their classes still, as the keys `kinds` say.
+    """
+    found: dict[str, Any] = {}
+    for path in [path.rpartition(".")[0] for path in update.get("$set", ()) if "." in path]:
+        found[path] = {"$type": "object"}
+        for key in kinds:
+            found[f"{path}.{key}"] = value_at(before, path).get(key, {"$exists": False})
+    return found
 
 
 def _absent(update: Mapping[str, Any], before: dict[str, Any]) -> dict[str, Any]:
