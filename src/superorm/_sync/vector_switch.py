@@ -37,9 +37,7 @@ _INSIDE = 100
 _ATTEMPTS = 10
 GRACE = 3 * LEASE
 """Seconds from the announcement to the transaction: every writer that does not know of it will have committed."""
-_LIMIT = 60.0
-"""Seconds for which servers let a transaction last, unless they are told otherwise."""
-_ANNOUNCED = 1.5 * _LIMIT
+_ANNOUNCED = 30.0
 """Seconds for which writers wait after an announcement."""
 
 
