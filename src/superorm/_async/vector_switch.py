@@ -59,9 +59,11 @@ class AsyncSwitch:
         self._models = models
         self._staging = staging
         self._spec = staging.spec
+        self._in_doubt = False
+        """Whether the transaction may have been committed, though it failed."""
 
     async def run(self, moving: Moving, recorded: Mapping[str, Any] | None, progress: Progress | None) -> None:
-        """Steps 1 to 3, from what is recorded of the index, or None: from then on the vectors are moving.
+        """Steps 1 to 4, from what is recorded of the index, or None: from then on the vectors are moving.
 
         Raises `Anew`, `BackendError` where others write too much.
         """
@@ -78,6 +80,7 @@ class AsyncSwitch:
                 await target.give_up()
             raise
         await self._models.read([self._spec.name])
+        await self._vectors.create(self._spec)  # and have its copy be put in order
 
     async def _look(self, target: AsyncTarget, session: AsyncClientSession | None = None) -> Look:
         return await self._vectors.records_of.everything(self._spec.name, target.engine, session=session)
@@ -97,9 +100,10 @@ class AsyncSwitch:
                 await self._transaction(moving, recorded, noted, target, until)
             except _Behind:
                 await self._take_back(until)
-            except BaseException:
+            except BaseException as error:
                 await self._take_back(until)
-                raise
+                if not has_error_label(error, "TransientTransactionError"):
+                    raise
             else:
                 return
             await aio.sleep(random.random() * 0.1 * 2**attempt)
@@ -120,6 +124,7 @@ class AsyncSwitch:
     async def _catch_up(self, moving: Moving, noted: Look, target: AsyncTarget) -> Look:
         """Stage, and write to the copy, what was recorded since; what is recorded now."""
         look = await self._look(target)
+        _check_complete(look, noted)
         keys = _fresh(look, noted)
         names = list(keys)
         for start in range(0, len(names), _CAUGHT_UP):
@@ -168,8 +173,7 @@ class AsyncSwitch:
         if lease is not None and not await self._backend.read(lease.check, session=session):
             raise _Behind
         look = await self._look(target, session)
-        if look.state is None or noted.state is None or look.state.floor > noted.state.n:
-            raise Anew
+        _check_complete(look, noted)
         keys = _fresh(look, noted)
         behind = 0
         async with aclosing(self._staging.documents(keys, session)) as batches:
@@ -217,6 +221,13 @@ class AsyncSwitch:
                 parts = [ids[start : start + _CAUGHT_UP] for start in range(0, len(ids), _CAUGHT_UP)]
                 ops += [UpdateOp(q={"_id": {"$in": part}}, u=stamp, multi=True) for part in parts]
         await self._backend.write(Update(COLLECTION, ops), session=session)
+
+
+def _check_complete(look: Look, noted: Look) -> None:
+    """Raise `Anew` where records may have gone that came after those that were noted."""
+    before, now = noted.state, look.state
+    if before is None or now is None or now.floor > before.n or now.n < before.n:
+        raise Anew
 
 
 def _fresh(look: Look, noted: Look) -> dict[str, Any]:

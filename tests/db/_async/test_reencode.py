@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pymongo
 import pytest
 
 from superorm import (
@@ -509,6 +511,64 @@ async def test_a_newer_version_while_vectors_move(
             report = await one.check(Bird)
             assert report.ok, report.problems
     assert [] == await db.parts.data_backend.read(Find("_superorm_encoded"))
+
+
+async def test_another_machine(
+    db: AsyncDB, real: bool, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables are another engine's, and are made anew, of vectors that are still to be moved too."""
+    if not real:
+        return
+    texts = await fill(db)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    async with connect_async(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+        assert nearest(texts, first) == await search(there)
+        with monkeypatch.context() as patch:
+            ends(patch, AsyncMove, "_in_transaction", call=1, before=False)
+            with pytest.raises(Ended):
+                await db.rebuild(Bird.vec, reencode=True)
+        assert nearest(texts, second) == await search(there)
+        async with there.begin() as session:
+            (await session.get_one(Bird, 9)).text = "early"
+        texts[9] = "early"
+        for one in (db, there):
+            assert nearest(texts, second) == await search(one)
+        await db.rebuild(Bird.vec, reencode=True)
+        assert rows(texts, second) == await stored(db)
+        for one in (db, there):
+            assert nearest(texts, second) == await search(one)
+            report = await one.check(Bird)
+            assert report.ok, report.problems
+
+
+async def test_records_that_go_while_it_encodes(
+    db: AsyncDB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins anew then: what was changed meanwhile cannot be known from the records any more."""
+    if not real:
+        return
+    texts = await fill(db)
+    fresh, calls = AsyncSwitch._catch_up, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+    async def catches_up(self: Any, *rest: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            async with db.begin() as session:
+                (await session.get_one(Bird, 0)).text = "early"
+            with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+                records = client[db.parts.data_backend.name][COLLECTION]
+                for state in records.find({"kind": "state"}):
+                    records.update_one({"_id": state["_id"]}, {"$inc": {"n": 1}, "$set": {"floor": state["n"] + 1}})
+                records.delete_many({"kind": "record"})
+        return await fresh(self, *rest)
+
+    monkeypatch.setattr(AsyncSwitch, "_catch_up", catches_up)
+    await db.rebuild(Bird.vec, reencode=True)
+    texts[0] = "early"
+    assert len(calls) == 3
+    assert rows(texts, second) == await stored(db)
+    assert nearest(texts, second) == await search(db)
+    assert (await db.check(Bird)).ok
 
 
 async def test_again_by_the_same_version(db: AsyncDB, mongodb_uri: str) -> None:

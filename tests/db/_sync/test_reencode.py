@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pymongo
 import pytest
 
 from superorm import (
@@ -510,6 +512,62 @@ def test_a_newer_version_while_vectors_move(
             report = one.check(Bird)
             assert report.ok, report.problems
     assert [] == db.parts.data_backend.read(Find("_superorm_encoded"))
+
+
+def test_another_machine(db: DB, real: bool, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables are another engine's, and are made anew, of vectors that are still to be moved too."""
+    if not real:
+        return
+    texts = fill(db)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    with connect(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+        assert nearest(texts, first) == search(there)
+        with monkeypatch.context() as patch:
+            ends(patch, Move, "_in_transaction", call=1, before=False)
+            with pytest.raises(Ended):
+                db.rebuild(Bird.vec, reencode=True)
+        assert nearest(texts, second) == search(there)
+        with there.begin() as session:
+            session.get_one(Bird, 9).text = "early"
+        texts[9] = "early"
+        for one in (db, there):
+            assert nearest(texts, second) == search(one)
+        db.rebuild(Bird.vec, reencode=True)
+        assert rows(texts, second) == stored(db)
+        for one in (db, there):
+            assert nearest(texts, second) == search(one)
+            report = one.check(Bird)
+            assert report.ok, report.problems
+
+
+def test_records_that_go_while_it_encodes(
+    db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins anew then: what was changed meanwhile cannot be known from the records any more."""
+    if not real:
+        return
+    texts = fill(db)
+    fresh, calls = Switch._catch_up, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+    def catches_up(self: Any, *rest: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            with db.begin() as session:
+                session.get_one(Bird, 0).text = "early"
+            with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+                records = client[db.parts.data_backend.name][COLLECTION]
+                for state in records.find({"kind": "state"}):
+                    records.update_one({"_id": state["_id"]}, {"$inc": {"n": 1}, "$set": {"floor": state["n"] + 1}})
+                records.delete_many({"kind": "record"})
+        return fresh(self, *rest)
+
+    monkeypatch.setattr(Switch, "_catch_up", catches_up)
+    db.rebuild(Bird.vec, reencode=True)
+    texts[0] = "early"
+    assert len(calls) == 3
+    assert rows(texts, second) == stored(db)
+    assert nearest(texts, second) == search(db)
+    assert db.check(Bird).ok
 
 
 def test_again_by_the_same_version(db: DB, mongodb_uri: str) -> None:
