@@ -349,7 +349,8 @@ class DB(Registry, Uncopied):
         """Build a vector index anew from the documents' vectors; with `reencode` from their sources.
 
         That takes the newest version of the field's model, which searches and writes keep from then on;
-        until all vectors are put in place at once, in one transaction, they keep the old one.
+        until one small transaction switches to all new vectors at once, they keep the old one.
+        The vectors are moved into the documents after it, and searches find them where they are.
         After an interruption another call goes on where the first one ended.
         Without transactions the vectors are put in place one after the other.
 
