@@ -16,7 +16,7 @@ from superorm.compile.plan import Find
 from superorm.components.base import Named
 from superorm.components.listener import Listener, Source
 from superorm.components.model import Model
-from superorm.components.outputs import OUTPUTS, State, among, output_id, stored_output
+from superorm.components.outputs import OUTPUTS, State, all_outputs, among, output_id, stored_output
 from superorm.exc import BackendError, DuplicateKeyError, PredictionError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.unitofwork.encode import key_batches
@@ -56,7 +56,7 @@ class AsyncComputing:
         """Publish the outputs of documents none of which has one; False where somebody else has published since."""
         documents, flat = await self.outputs(state.named, listener, listener.sources(found), {})
         try:
-            await self._publish(state.path.listener, n, [Insert(OUTPUTS, documents, shallow=flat)])
+            await self._publish(state, n, [Insert(OUTPUTS, documents, shallow=flat)])
         except (_Moved, DuplicateKeyError):
             return False
         except BackendError as error:
@@ -104,7 +104,7 @@ class AsyncComputing:
             if not writes:
                 return
             try:
-                await self._publish(id, n, writes)
+                await self._publish(state, n, writes)
             except _Moved:
                 continue
             except SuperormError as error:
@@ -158,14 +158,18 @@ class AsyncComputing:
         ]
         return documents, all(known[source.hash][1] for source in sources)
 
-    async def _publish(self, id: str, n: int, writes: Sequence[Write]) -> None:
+    async def _publish(self, state: State, n: int, writes: Sequence[Write]) -> None:
         """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`."""
+        id = state.path.listener
         step = Update(COLLECTION, [UpdateOp(q={"_id": id, "n": n}, u={"$inc": {"n": 1}})])
-        if not (await self._backend.capabilities()).transactions:
+        capabilities = await self._backend.capabilities()
+        if not capabilities.transactions:
             if (await self._backend.write(step)).matched != 1:
                 raise _Moved
             for write in writes:
                 await self._backend.write(write)
+            if await self.n(id) is None:  # removed meanwhile, by somebody who did not see these
+                await self._backend.write(Delete(OUTPUTS, [all_outputs(state.named, capabilities.backend)]))
             return
         async with self._backend.transaction() as session:
             if (await self._backend.write(step, session=session)).matched != 1:

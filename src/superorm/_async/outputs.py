@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from superorm._async.listeners import removed
 from superorm._io.mappings import AsyncMapping
 from superorm.compile.plan import Count, Find
 from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id, output_of
-from superorm.exc import ComponentNotFoundError
 
 if TYPE_CHECKING:
     from superorm._async.listeners import AsyncListeners
@@ -40,8 +40,7 @@ class AsyncOutputs(AsyncMapping):
     async def _current(self) -> Listener:
         state = await self._listeners.state(self._state.path.listener)
         if state is None:
-            named = self._state.named
-            raise ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)
+            raise removed(self._state.named)
         await self._listeners.catch_up(state)
         return await self._listeners.load(state)
 

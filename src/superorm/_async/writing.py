@@ -166,7 +166,7 @@ class AsyncWriting:
             return Written()
         mapping = class_map(statement._root)
         stored = {name for upsert in upserts for name in upsert.document}
-        specs = [spec for spec in await self._indexes(mapping) if not stored.isdisjoint(spec.watched)]
+        specs = [spec for spec in await self._indexes(mapping) if spec.concerns(stored)]
         await self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}

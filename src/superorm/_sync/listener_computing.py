@@ -17,7 +17,7 @@ from superorm.compile.plan import Find
 from superorm.components.base import Named
 from superorm.components.listener import Listener, Source
 from superorm.components.model import Model
-from superorm.components.outputs import OUTPUTS, State, among, output_id, stored_output
+from superorm.components.outputs import OUTPUTS, State, all_outputs, among, output_id, stored_output
 from superorm.exc import BackendError, DuplicateKeyError, PredictionError, SuperormError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.unitofwork.encode import key_batches
@@ -57,7 +57,7 @@ class Computing:
         """Publish the outputs of documents none of which has one; False where somebody else has published since."""
         documents, flat = self.outputs(state.named, listener, listener.sources(found), {})
         try:
-            self._publish(state.path.listener, n, [Insert(OUTPUTS, documents, shallow=flat)])
+            self._publish(state, n, [Insert(OUTPUTS, documents, shallow=flat)])
         except (_Moved, DuplicateKeyError):
             return False
         except BackendError as error:
@@ -103,7 +103,7 @@ class Computing:
             if not writes:
                 return
             try:
-                self._publish(id, n, writes)
+                self._publish(state, n, writes)
             except _Moved:
                 continue
             except SuperormError as error:
@@ -157,14 +157,18 @@ class Computing:
         ]
         return documents, all(known[source.hash][1] for source in sources)
 
-    def _publish(self, id: str, n: int, writes: Sequence[Write]) -> None:
+    def _publish(self, state: State, n: int, writes: Sequence[Write]) -> None:
         """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`."""
+        id = state.path.listener
         step = Update(COLLECTION, [UpdateOp(q={"_id": id, "n": n}, u={"$inc": {"n": 1}})])
-        if not self._backend.capabilities().transactions:
+        capabilities = self._backend.capabilities()
+        if not capabilities.transactions:
             if self._backend.write(step).matched != 1:
                 raise _Moved
             for write in writes:
                 self._backend.write(write)
+            if self.n(id) is None:  # removed meanwhile, by somebody who did not see these
+                self._backend.write(Delete(OUTPUTS, [all_outputs(state.named, capabilities.backend)]))
             return
         with self._backend.transaction() as session:
             if self._backend.write(step, session=session).matched != 1:

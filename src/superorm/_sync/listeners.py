@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from superorm._io.progress import Progress
@@ -14,28 +14,27 @@ from superorm._sync.components import Components
 from superorm._sync.listener_computing import BATCH, Computing
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
-from superorm.compile.plan import Count, Find
+from superorm.compile.plan import Aggregate, Count, Find
 from superorm.components.base import Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
-from superorm.components.records import REMOVED, ComponentRecord
-from superorm.exc import SuperormError
+from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.exc import ComponentNotFoundError, DuplicateKeyError, SuperormError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
-__all__ = ["Listeners"]
+__all__ = ["Listeners", "removed"]
 
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
-_KNOWN = timedelta(seconds=45)
-"""After this time every program knows of a listener, as it reads those that are registered each half minute."""
 
 
 class Listeners:
@@ -47,8 +46,6 @@ class Listeners:
         self._vectors = vectors
         self._computing = Computing(backend)
         self._loaded: dict[str, Listener] = {}
-        self.failed: dict[str, Exception] = {}
-        """Why the last attempt to compute outputs failed, by listener: that did not fail the commit before it."""
 
     def state(self, id: str, session: ClientSession | None = None) -> State | None:
         """The state of a listener; None where it was removed."""
@@ -60,13 +57,13 @@ class Listeners:
 
         Raises `ComponentNotFoundError`.
         """
-        record = self._components.record(Named(Listener.kind, name))
-        states = self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener", "name": name}))
-        found = [State.of(one) for one in states]
-        filled = [one for one in found if one.filled]
-        if filled:
-            return max(filled, key=lambda one: one.named.version or 0)
-        return self._begin(record)
+        live = self._components.records({"kind": Listener.kind, "name": name, "state": LIVE})
+        ids = [state_id(record.id) for record in live]
+        filled = {one["_id"]: one for one in self.backend.read(Find(COLLECTION, {"_id": {"$in": ids}, "filled": True}))}
+        for id in ids:  # the newest first
+            if id in filled:
+                return State.of(filled[id])
+        return self._begin(self._components.record(Named(Listener.kind, name)))
 
     def load(self, state: State) -> Listener:
         """The listener with its model, neither of which is ever replaced."""
@@ -86,11 +83,17 @@ class Listeners:
     def add(self, named: Named, progress: Progress | None = None) -> None:
         """Compute the outputs for all documents, unless that was done; what was done before an interruption stays.
 
-        Raises `PredictionError`, and `ValidationError` where a stored key does not fit.
+        Raises `PredictionError`, `ValidationError` where a stored key does not fit,
+        and `ComponentNotFoundError` where it is removed meanwhile.
         """
         state = self._begin(self._components.record(named))
         if not state.filled:
             self._fill(state, progress)
+
+    def is_filled(self, named: Named) -> bool:
+        """Whether the outputs of a listener are all there, whoever computed them."""
+        state = self.state(state_id(self._components.record(named).id))
+        return state is not None and state.filled
 
     def _begin(self, record: ComponentRecord) -> State:
         """Register the listener: from now on changes are recorded here, and soon by other programs."""
@@ -108,10 +111,11 @@ class Listeners:
             "n": 0,
             "filled": False,
             "settled": False,
-            "since": datetime.now(UTC),
         }
-        op = UpdateOp(q={"_id": id}, u={"$setOnInsert": new}, upsert=True)
-        self.backend.write(Update(COLLECTION, [op]))
+        absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
+        op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
+        with suppress(DuplicateKeyError):
+            self.backend.write(Update(COLLECTION, [op]))
         self._vectors.forget_registered()
         state = self.state(id)
         assert state is not None
@@ -127,12 +131,14 @@ class Listeners:
         n, done = self._computing.n(id) if empty else None, 0
         with closing(self.backend.stream(listener.find, batch_size=BATCH)) as parts:
             for found in parts:
-                # What was read since `n` is published only if nobody else has published since
+                # What was read since `n` is published as it is only as long as nobody else publishes
                 if n is not None and self._computing.publish_first(state, listener, n, found):
                     n += 1
                 else:
+                    n = None
                     self._computing.compute(state, listener, [one["_id"] for one in found])
-                    n = self._computing.n(id) if empty else None
+                if self._computing.n(id) is None:
+                    raise removed(named)
                 done += len(found)
                 if progress is not None:
                     progress(done, max(done, total), f"listener {named.name}")
@@ -142,7 +148,8 @@ class Listeners:
                 for found in parts:
                     self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
-        self.backend.write(Update(COLLECTION, [filled]))
+        if not self.backend.write(Update(COLLECTION, [filled])).matched:
+            raise removed(named)
 
     def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""
@@ -157,7 +164,6 @@ class Listeners:
             self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
             backend = self.backend.capabilities().backend
             self.backend.write(Delete(OUTPUTS, [all_outputs(named, backend)]))
-            self.failed.pop(one["_id"], None)
             self._loaded.pop(one["_id"], None)
             self._vectors.forget_registered()
 
@@ -166,26 +172,28 @@ class Listeners:
     def follow(self, paths: Iterable[ListenerPath]) -> None:
         """Compute what commits recorded.
 
-        The commit has taken place, so that an error is kept, logged, and raised to who reads the outputs.
+        The commit has taken place, so that an error is logged, and raised to who reads the outputs.
         """
         for path in paths:
             try:
                 state = self.state(path.listener)
                 if state is not None:
-                    self.catch_up(state)
-            except Exception as error:  # noqa: BLE001 - kept, logged, reported by check, and raised by `catch_up`
-                self.failed[path.listener] = error
+                    self._compute_recorded(state)
+            except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", path.listener, error, exc_info=error)
 
     def check(self) -> list[str]:
-        """What is wrong with the outputs, but for what is recorded to be computed anew."""
+        """What is wrong with the outputs, once those are computed that are recorded to be."""
         problems: list[str] = []
         for one in self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state, error = State.of(one), self.failed.get(one["_id"])
-            problems += [] if error is None else [f"{state.named}: its outputs could not be computed: {error}"]
+            state = State.of(one)
             if not state.filled:
                 problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
                 continue
+            try:
+                self._compute_recorded(state)
+            except Exception as error:  # noqa: BLE001 - told, whatever the model raises
+                problems.append(f"{state.named}: its outputs could not be computed: {error}")
             try:
                 problems += self._differences(state)
             except SuperormError as unreadable:
@@ -216,27 +224,43 @@ class Listeners:
         return problems
 
     def catch_up(self, state: State) -> None:
-        """Compute all that is recorded. Raises `PredictionError`, `ValidationError`, and the errors of loading."""
+        """Compute all that is recorded, and what is not there yet.
+
+        Raises `PredictionError`, `ValidationError`, and the errors of loading.
+        """
         id = state.path.listener
         if not state.filled or (not state.settled and self._is_known(id)):
             self._fill(state)
             if state.filled:
                 settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
                 self.backend.write(Update(COLLECTION, [settled]))
-        while records := self._pending(id):
+        self._compute_recorded(state)
+
+    def _compute_recorded(self, state: State) -> None:
+        while records := self._pending(state.path.listener):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
             self._computing.compute(state, self.load(state), list(keys.values()), done)
-        self.failed.pop(id, None)
 
     def _pending(self, id: str) -> list[dict[str, Any]]:
         """Some of the records whose documents are written; those of dead processes may be."""
         with self._computing.moment() as session:
-            recorded = Find(COLLECTION, {"i": id, "kind": "record"}, limit=_RECORDS)
-            found = self.backend.read(recorded, session=session)
-        return [one for one in found if not one.get("open") or is_dead(one["_id"], one.get("owner"))]
+            written = Find(COLLECTION, {"i": id, "kind": "record", "open": None}, limit=_RECORDS)
+            found = self.backend.read(written, session=session)
+            if found or session is not None:  # with transactions none is open
+                return found
+        left_open = self.backend.read(Find(COLLECTION, {"i": id, "kind": "record", "open": True}))
+        return [one for one in left_open if is_dead(one["_id"], one.get("owner"))][:_RECORDS]
 
     def _is_known(self, id: str) -> bool:
-        """Whether every program knows of the listener by now."""
-        filter: dict[str, Any] = {"_id": id, "since": {"$lt": datetime.now(UTC) - _KNOWN}}
-        return bool(self.backend.read(Find(COLLECTION, filter, {"_id": 1})))
+        """Whether every program knows of the listener by now, by the clock of the server."""
+        plan: list[dict[str, Any]] = [{"$match": {"_id": id}}, {"$project": {"since": 1}}]
+        if self.backend.capabilities().backend != "mongomock":  # whose clock is that of this process
+            plan.append({"$set": {"now": "$$NOW"}})
+        found = self.backend.read(Aggregate(COLLECTION, plan))
+        return bool(found) and found[0]["since"] + upkeep.KNOWN_AFTER <= found[0].get("now", datetime.now(UTC))
+
+
+def removed(named: Named) -> ComponentNotFoundError:
+    """The error about a listener that was removed meanwhile."""
+    return ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)

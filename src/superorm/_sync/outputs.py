@@ -8,9 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from superorm._io.mappings import Mapping
+from superorm._sync.listeners import removed
 from superorm.compile.plan import Count, Find
 from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id, output_of
-from superorm.exc import ComponentNotFoundError
 
 if TYPE_CHECKING:
     from superorm._sync.listeners import Listeners
@@ -41,8 +41,7 @@ class Outputs(Mapping):
     def _current(self) -> Listener:
         state = self._listeners.state(self._state.path.listener)
         if state is None:
-            named = self._state.named
-            raise ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)
+            raise removed(self._state.named)
         self._listeners.catch_up(state)
         return self._listeners.load(state)
 
