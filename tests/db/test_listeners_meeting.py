@@ -345,6 +345,77 @@ def test_a_backfill_that_fails_where_another_succeeds(place: tuple[str, str]) ->
         assert {0: 0, 1: 1, 2: 2} == dict(other.outputs("lengths"))
 
 
+def test_a_program_that_dies_between_the_listeners_of_a_chain(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the second one is to compute was recorded when the first one's outputs were published."""
+    with opened(place) as db:
+        fill(db, 4)
+        db.add(listener())
+        db.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+        compute = Computing.compute
+
+        def dying(self: Computing, state: Any, *args: Any) -> None:
+            if state.named.name == "texts":
+                raise OSError("dead")
+            compute(self, state, *args)
+
+        with monkeypatch.context() as death:
+            death.setattr(Computing, "compute", dying)
+            put(db, 2, "changed")
+            with db.begin() as session:
+                session.delete(session.get_one(Note, 3))
+        read = module.Find("_superorm_outputs")
+        found = {(one["_id"]["listener"], one["_id"]["key"]): one["output"] for one in db.parts.data_backend.read(read)}
+        assert 7 == found["lengths", 2]
+        assert "2" == found["texts", 2]
+        with opened(place) as other:
+            assert {0: "0", 1: "1", 2: "7"} == dict(other.outputs("texts"))
+            assert other.check(Note).ok
+
+
+def test_a_listener_that_comes_while_the_outputs_before_it_are_computed(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has read that nobody listens to the outputs does not publish them, but looks again."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 3)
+        db.add(listener())
+        compute, met = Computing.outputs, list[str]()
+
+        def meeting(self: Computing, *args: Any) -> Any:
+            found = compute(self, *args)
+            if not met:
+                met.append("met")
+                with monkeypatch.context() as stopped:
+                    stopped.setattr(Listeners, "_compute_recorded", lambda self, state: None)
+                    other.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+            return found
+
+        monkeypatch.setattr(Computing, "outputs", meeting)
+        put(db, 1, "a newer text")
+        assert ["met"] == met
+        assert {0: "0", 1: "12", 2: "2"} == dict(other.outputs("texts"))
+
+
+def test_a_chain_that_was_there_before_any_document(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents of a program that has not heard of it are found for all of its listeners."""
+    with opened(place) as old, opened(place) as new:
+        fill(old, 0)
+        with old.begin() as session:
+            session.add(Note(id=50, text="x"))
+            session.flush()
+            session.delete(session.get_one(Note, 50))
+        new.add(listener())
+        new.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+        with old.begin() as session:
+            session.add_all([Note(id=n, text="x" * n) for n in range(4)])
+        assert {} == stored(new)
+        monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+        assert {n: str(n) for n in range(4)} == dict(new.outputs("texts"))
+        assert {n: n for n in range(4)} == dict(new.outputs("lengths"))
+
+
 def test_check_tells_of_a_model_that_fails_elsewhere(place: tuple[str, str]) -> None:
     """A program that has committed nothing itself computes what is recorded, and reports why it cannot."""
 

@@ -17,6 +17,8 @@ def listeners(db: DB) -> None:
     listener = Listener("titles", model=Model("length", len), select=select(Movie), key=Movie.title)
     assert_type(db.add(listener, progress=True), Listener)
     assert_type(db.load("listener", "titles"), Listener)
+    assert_type(db.add(Listener("doubles", model="double", listener="titles")), Listener)
+    assert_type(db.add(Listener("doubles", model="double", listener=listener)), Listener)
     outputs = db.outputs("titles")
     assert_type(outputs, Outputs)
     same: Mapping[Any, Any] = outputs

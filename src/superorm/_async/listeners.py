@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from superorm._async.components import AsyncComponents
 from superorm._async.listener_computing import BATCH, AsyncComputing
@@ -14,7 +14,7 @@ from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Aggregate, Count, Find
-from superorm.components.base import Named
+from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
 from superorm.components.records import LIVE, REMOVED, ComponentRecord
@@ -25,9 +25,6 @@ from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
-
-if TYPE_CHECKING:
-    from pymongo.asynchronous.client_session import AsyncClientSession
 
 __all__ = ["AsyncListeners", "removed"]
 
@@ -44,12 +41,8 @@ class AsyncListeners:
         self._components = components
         self._vectors = vectors
         self._computing = AsyncComputing(backend)
+        self.state = self._computing.state
         self._loaded: dict[str, Listener] = {}
-
-    async def state(self, id: str, session: AsyncClientSession | None = None) -> State | None:
-        """The state of a listener; None where it was removed."""
-        found = await self.backend.read(Find(COLLECTION, {"_id": id}), session=session)
-        return State.of(found[0]) if found else None
 
     async def named(self, name: str) -> State:
         """The newest version of a listener whose outputs are all there, else the newest.
@@ -75,9 +68,15 @@ class AsyncListeners:
         return self._loaded[id]
 
     async def _restored(self, record: ComponentRecord) -> Listener:
-        (child,) = record.needs
-        model = await self._components.load(child.kind, child.name, child.version, hidden=True)
-        return Listener.restore(record.name, None, record.params, [model])
+        children: list[Component] = []
+        for child in record.needs:
+            if child.kind == Listener.kind:
+                children.append(await self._restored(await self._components.record(child, hidden=True)))
+            else:
+                children.append(await self._components.load(child.kind, child.name, child.version, hidden=True))
+        listener = Listener.restore(record.name, None, record.params, children)
+        listener.version = record.version
+        return listener
 
     # New listeners, and removed ones
 
@@ -89,6 +88,7 @@ class AsyncListeners:
         """
         state = await self._begin(await self._components.record(named))
         if not state.filled:
+            await self._catch_up_before(state)
             await self._fill(state, progress)
 
     async def is_filled(self, named: Named) -> bool:
@@ -106,39 +106,48 @@ class AsyncListeners:
             "i": id,
             "name": record.name,
             "version": record.version,
-            "collection": listener.mapping.collection,
-            "path": listener.fields[0],
-            "fields": list(listener.fields),
+            "collection": listener.listened.collection,
+            "path": listener.listened.fields[0],
+            "fields": list(listener.listened.fields),
             "n": 0,
             "filled": False,
-            "settled": False,
+            "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
         }
         absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
         op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
         with suppress(DuplicateKeyError):
             await self.backend.write(Update(COLLECTION, [op]))
         self._vectors.forget_registered()
+        if listener.named_listener is not None:
+            before = await self._begin(await self._components.record(listener.named_listener, hidden=True))
+            # Who publishes outputs with no record for this listener has read `n` before
+            unknown = {"_id": before.path.listener, "chained": {"$ne": id}}
+            op = UpdateOp(q=unknown, u={"$push": {"chained": id}, "$inc": {"n": 1}})
+            await self.backend.write(Update(COLLECTION, [op]))
         state = await self.state(id)
-        assert state is not None
+        if state is None:
+            raise removed(record.named)
         return state
 
     async def _fill(self, state: State, progress: Progress | None = None) -> None:
         """Compute the outputs that are not there, or of other sources, and remove those without a document."""
         id, named, listener = state.path.listener, state.named, await self.load(state)
-        backend = (await self.backend.capabilities()).backend
+        listened, backend = listener.listened, (await self.backend.capabilities()).backend
         everything = all_outputs(named, backend)
-        empty = not await self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
-        total = (await self.backend.read(Count(listener.find.collection, listener.find.filter)))[0]["n"]
-        n, done = (await self._computing.n(id)) if empty else None, 0
-        async with aclosing(self.backend.stream(listener.find, batch_size=BATCH)) as parts:
+        empty = not state.filled and not await self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
+        find = listened.find(backend)
+        total = (await self.backend.read(Count(find.collection, find.filter)))[0]["n"]
+        now, done = await self.state(id), 0
+        n = now.n if now is not None and empty else None
+        async with aclosing(self.backend.stream(find, batch_size=BATCH)) as parts:
             async for found in parts:
                 # What was read since `n` is published as it is only as long as nobody else publishes
                 if n is not None and await self._computing.publish_first(state, listener, n, found):
                     n += 1
                 else:
                     n = None
-                    await self._computing.compute(state, listener, [one["_id"] for one in found])
-                if await self._computing.n(id) is None:
+                    await self._computing.compute(state, listener, [listened.key_of(one) for one in found])
+                if await self.state(id) is None:
                     raise removed(named)
                 done += len(found)
                 if progress is not None:
@@ -160,6 +169,10 @@ class AsyncListeners:
             wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
             if await self._components.records(wanted, limit=1):
                 continue
+            told = UpdateOp(
+                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
+            )
+            await self.backend.write(Update(COLLECTION, [told]))
             # Once there is no state, nobody publishes outputs any more
             await self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
             await self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
@@ -175,13 +188,15 @@ class AsyncListeners:
 
         The commit has taken place, so that an error is logged, and raised to who reads the outputs.
         """
-        for path in paths:
+        ids = [path.listener for path in paths]
+        for id in ids:  # which grows
             try:
-                state = await self.state(path.listener)
+                state = await self.state(id)
                 if state is not None:
+                    ids += state.chained
                     await self._compute_recorded(state)
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
-                _log.error("the outputs of the %s could not be computed: %s", path.listener, error, exc_info=error)
+                _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
     async def check(self) -> list[str]:
         """What is wrong with the outputs, once those are computed that are recorded to be."""
@@ -192,6 +207,7 @@ class AsyncListeners:
                 problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
                 continue
             try:
+                await self._catch_up_before(state, fill=False)
                 await self._compute_recorded(state)
             except Exception as error:  # noqa: BLE001 - told, whatever the model raises
                 problems.append(f"{state.named}: its outputs could not be computed: {error}")
@@ -203,14 +219,14 @@ class AsyncListeners:
 
     async def _differences(self, state: State) -> list[str]:
         id, named, listener = state.path.listener, state.named, await self.load(state)
-        backend = (await self.backend.capabilities()).backend
+        listened, backend = listener.listened, (await self.backend.capabilities()).backend
         recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
         problems: list[str] = []
         stored = Find(OUTPUTS, all_outputs(named, backend), {"_id": 1})
-        for read in (listener.find, stored):
+        for read in (listened.find(backend), stored):
             async with aclosing(self.backend.stream(read, batch_size=BATCH)) as parts:
                 async for found in parts:
-                    keys = [one["_id"]["key"] if read is stored else one["_id"] for one in found]
+                    keys = [one["_id"]["key"] if read is stored else listened.key_of(one) for one in found]
                     async with self._computing.moment() as session:
                         difference = await self._computing.difference(named, listener, keys, session)
                         pending = await self.backend.read(recorded, session=session)
@@ -229,6 +245,7 @@ class AsyncListeners:
 
         Raises `PredictionError`, `ValidationError`, and the errors of loading.
         """
+        await self._catch_up_before(state)
         id = state.path.listener
         if not state.filled or (not state.settled and await self._is_known(id)):
             await self._fill(state)
@@ -236,6 +253,19 @@ class AsyncListeners:
                 settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
                 await self.backend.write(Update(COLLECTION, [settled]))
         await self._compute_recorded(state)
+
+    async def _catch_up_before(self, state: State, *, fill: bool = True) -> None:
+        """The same for the listener to whose outputs this one listens; without `fill` only what is recorded."""
+        named = (await self.load(state)).named_listener
+        if named is None:
+            return
+        record = await self._components.record(named, hidden=True)
+        before = await self.state(state_id(record.id)) or await self._begin(record)
+        if fill:
+            await self.catch_up(before)
+        else:
+            await self._catch_up_before(before, fill=False)
+            await self._compute_recorded(before)
 
     async def _compute_recorded(self, state: State) -> None:
         while records := await self._pending(state.path.listener):

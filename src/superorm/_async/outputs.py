@@ -46,7 +46,7 @@ class AsyncOutputs(AsyncMapping):
 
     async def __getitem__(self, key: Any) -> Any:
         """The output for a document. Raises `KeyError` where there is none."""
-        stored = (await self._current()).mapping.key.type.to_bson(key)
+        stored = (await self._current()).listened.mapping.key.type.to_bson(key)
         plan = Find(OUTPUTS, {"_id": output_id(self._state.named, stored)})
         found = await self._backend.read(plan)
         if not found:
@@ -60,7 +60,7 @@ class AsyncOutputs(AsyncMapping):
 
     async def stream_keys(self) -> AsyncGenerator[Any]:
         """The documents' keys."""
-        load = (await self._current()).mapping.key.type.from_bson
+        load = (await self._current()).listened.mapping.key.type.from_bson
         async with aclosing(self._backend.stream(Find(OUTPUTS, await self._all(), {"_id": 1}))) as parts:
             async for found in parts:
                 for one in found:
@@ -68,7 +68,7 @@ class AsyncOutputs(AsyncMapping):
 
     async def stream(self) -> AsyncGenerator[tuple[Any, Any]]:
         """The documents' keys, each with the output."""
-        load = (await self._current()).mapping.key.type.from_bson
+        load = (await self._current()).listened.mapping.key.type.from_bson
         async with aclosing(self._backend.stream(Find(OUTPUTS, await self._all()))) as parts:
             async for found in parts:
                 for one in found:

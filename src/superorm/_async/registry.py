@@ -68,7 +68,8 @@ class AsyncRegistry(ABC):
         await self.prepare()
         if not isinstance(component, Listener):
             return await self._adding.store(component)
-        self.compiled(component.select)
+        if component.select is not None:
+            self.compiled(component.select)
         with reporting(progress) as report:
             await self._listening.store(component, report)
         return component

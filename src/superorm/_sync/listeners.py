@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
@@ -15,7 +15,7 @@ from superorm._sync.listener_computing import BATCH, Computing
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Aggregate, Count, Find
-from superorm.components.base import Named
+from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
 from superorm.components.records import LIVE, REMOVED, ComponentRecord
@@ -26,9 +26,6 @@ from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
-
-if TYPE_CHECKING:
-    from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["Listeners", "removed"]
 
@@ -45,12 +42,8 @@ class Listeners:
         self._components = components
         self._vectors = vectors
         self._computing = Computing(backend)
+        self.state = self._computing.state
         self._loaded: dict[str, Listener] = {}
-
-    def state(self, id: str, session: ClientSession | None = None) -> State | None:
-        """The state of a listener; None where it was removed."""
-        found = self.backend.read(Find(COLLECTION, {"_id": id}), session=session)
-        return State.of(found[0]) if found else None
 
     def named(self, name: str) -> State:
         """The newest version of a listener whose outputs are all there, else the newest.
@@ -74,9 +67,15 @@ class Listeners:
         return self._loaded[id]
 
     def _restored(self, record: ComponentRecord) -> Listener:
-        (child,) = record.needs
-        model = self._components.load(child.kind, child.name, child.version, hidden=True)
-        return Listener.restore(record.name, None, record.params, [model])
+        children: list[Component] = []
+        for child in record.needs:
+            if child.kind == Listener.kind:
+                children.append(self._restored(self._components.record(child, hidden=True)))
+            else:
+                children.append(self._components.load(child.kind, child.name, child.version, hidden=True))
+        listener = Listener.restore(record.name, None, record.params, children)
+        listener.version = record.version
+        return listener
 
     # New listeners, and removed ones
 
@@ -88,6 +87,7 @@ class Listeners:
         """
         state = self._begin(self._components.record(named))
         if not state.filled:
+            self._catch_up_before(state)
             self._fill(state, progress)
 
     def is_filled(self, named: Named) -> bool:
@@ -105,39 +105,48 @@ class Listeners:
             "i": id,
             "name": record.name,
             "version": record.version,
-            "collection": listener.mapping.collection,
-            "path": listener.fields[0],
-            "fields": list(listener.fields),
+            "collection": listener.listened.collection,
+            "path": listener.listened.fields[0],
+            "fields": list(listener.listened.fields),
             "n": 0,
             "filled": False,
-            "settled": False,
+            "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
         }
         absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
         op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
         with suppress(DuplicateKeyError):
             self.backend.write(Update(COLLECTION, [op]))
         self._vectors.forget_registered()
+        if listener.named_listener is not None:
+            before = self._begin(self._components.record(listener.named_listener, hidden=True))
+            # Who publishes outputs with no record for this listener has read `n` before
+            unknown = {"_id": before.path.listener, "chained": {"$ne": id}}
+            op = UpdateOp(q=unknown, u={"$push": {"chained": id}, "$inc": {"n": 1}})
+            self.backend.write(Update(COLLECTION, [op]))
         state = self.state(id)
-        assert state is not None
+        if state is None:
+            raise removed(record.named)
         return state
 
     def _fill(self, state: State, progress: Progress | None = None) -> None:
         """Compute the outputs that are not there, or of other sources, and remove those without a document."""
         id, named, listener = state.path.listener, state.named, self.load(state)
-        backend = self.backend.capabilities().backend
+        listened, backend = listener.listened, self.backend.capabilities().backend
         everything = all_outputs(named, backend)
-        empty = not self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
-        total = self.backend.read(Count(listener.find.collection, listener.find.filter))[0]["n"]
-        n, done = self._computing.n(id) if empty else None, 0
-        with closing(self.backend.stream(listener.find, batch_size=BATCH)) as parts:
+        empty = not state.filled and not self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
+        find = listened.find(backend)
+        total = self.backend.read(Count(find.collection, find.filter))[0]["n"]
+        now, done = self.state(id), 0
+        n = now.n if now is not None and empty else None
+        with closing(self.backend.stream(find, batch_size=BATCH)) as parts:
             for found in parts:
                 # What was read since `n` is published as it is only as long as nobody else publishes
                 if n is not None and self._computing.publish_first(state, listener, n, found):
                     n += 1
                 else:
                     n = None
-                    self._computing.compute(state, listener, [one["_id"] for one in found])
-                if self._computing.n(id) is None:
+                    self._computing.compute(state, listener, [listened.key_of(one) for one in found])
+                if self.state(id) is None:
                     raise removed(named)
                 done += len(found)
                 if progress is not None:
@@ -159,6 +168,10 @@ class Listeners:
             wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
             if self._components.records(wanted, limit=1):
                 continue
+            told = UpdateOp(
+                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
+            )
+            self.backend.write(Update(COLLECTION, [told]))
             # Once there is no state, nobody publishes outputs any more
             self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
             self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
@@ -174,13 +187,15 @@ class Listeners:
 
         The commit has taken place, so that an error is logged, and raised to who reads the outputs.
         """
-        for path in paths:
+        ids = [path.listener for path in paths]
+        for id in ids:  # which grows
             try:
-                state = self.state(path.listener)
+                state = self.state(id)
                 if state is not None:
+                    ids += state.chained
                     self._compute_recorded(state)
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
-                _log.error("the outputs of the %s could not be computed: %s", path.listener, error, exc_info=error)
+                _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
     def check(self) -> list[str]:
         """What is wrong with the outputs, once those are computed that are recorded to be."""
@@ -191,6 +206,7 @@ class Listeners:
                 problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
                 continue
             try:
+                self._catch_up_before(state, fill=False)
                 self._compute_recorded(state)
             except Exception as error:  # noqa: BLE001 - told, whatever the model raises
                 problems.append(f"{state.named}: its outputs could not be computed: {error}")
@@ -202,14 +218,14 @@ class Listeners:
 
     def _differences(self, state: State) -> list[str]:
         id, named, listener = state.path.listener, state.named, self.load(state)
-        backend = self.backend.capabilities().backend
+        listened, backend = listener.listened, self.backend.capabilities().backend
         recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
         problems: list[str] = []
         stored = Find(OUTPUTS, all_outputs(named, backend), {"_id": 1})
-        for read in (listener.find, stored):
+        for read in (listened.find(backend), stored):
             with closing(self.backend.stream(read, batch_size=BATCH)) as parts:
                 for found in parts:
-                    keys = [one["_id"]["key"] if read is stored else one["_id"] for one in found]
+                    keys = [one["_id"]["key"] if read is stored else listened.key_of(one) for one in found]
                     with self._computing.moment() as session:
                         difference = self._computing.difference(named, listener, keys, session)
                         pending = self.backend.read(recorded, session=session)
@@ -228,6 +244,7 @@ class Listeners:
 
         Raises `PredictionError`, `ValidationError`, and the errors of loading.
         """
+        self._catch_up_before(state)
         id = state.path.listener
         if not state.filled or (not state.settled and self._is_known(id)):
             self._fill(state)
@@ -235,6 +252,19 @@ class Listeners:
                 settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
                 self.backend.write(Update(COLLECTION, [settled]))
         self._compute_recorded(state)
+
+    def _catch_up_before(self, state: State, *, fill: bool = True) -> None:
+        """The same for the listener to whose outputs this one listens; without `fill` only what is recorded."""
+        named = self.load(state).named_listener
+        if named is None:
+            return
+        record = self._components.record(named, hidden=True)
+        before = self.state(state_id(record.id)) or self._begin(record)
+        if fill:
+            self.catch_up(before)
+        else:
+            self._catch_up_before(before, fill=False)
+            self._compute_recorded(before)
 
     def _compute_recorded(self, state: State) -> None:
         while records := self._pending(state.path.listener):

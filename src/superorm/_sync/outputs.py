@@ -47,7 +47,7 @@ class Outputs(Mapping):
 
     def __getitem__(self, key: Any) -> Any:
         """The output for a document. Raises `KeyError` where there is none."""
-        stored = self._current().mapping.key.type.to_bson(key)
+        stored = self._current().listened.mapping.key.type.to_bson(key)
         plan = Find(OUTPUTS, {"_id": output_id(self._state.named, stored)})
         found = self._backend.read(plan)
         if not found:
@@ -61,7 +61,7 @@ class Outputs(Mapping):
 
     def stream_keys(self) -> Generator[Any]:
         """The documents' keys."""
-        load = self._current().mapping.key.type.from_bson
+        load = self._current().listened.mapping.key.type.from_bson
         with closing(self._backend.stream(Find(OUTPUTS, self._all(), {"_id": 1}))) as parts:
             for found in parts:
                 for one in found:
@@ -69,7 +69,7 @@ class Outputs(Mapping):
 
     def stream(self) -> Generator[tuple[Any, Any]]:
         """The documents' keys, each with the output."""
-        load = self._current().mapping.key.type.from_bson
+        load = self._current().listened.mapping.key.type.from_bson
         with closing(self._backend.stream(Find(OUTPUTS, self._all()))) as parts:
             for found in parts:
                 for one in found:

@@ -69,7 +69,8 @@ class Registry(ABC):
         self.prepare()
         if not isinstance(component, Listener):
             return self._adding.store(component)
-        self.compiled(component.select)
+        if component.select is not None:
+            self.compiled(component.select)
         with reporting(progress) as report:
             self._listening.store(component, report)
         return component

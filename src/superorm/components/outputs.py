@@ -8,11 +8,12 @@ The collection `OUTPUTS` beside the documents holds one for each document::
 Each listener has a *state* among the records of vector indexes, in `COLLECTION`::
 
     {_id: "listener ...", kind: "listener", i: <its _id>, name, version, collection, path, fields,
-     n, filled, settled, since}
+     n, filled, settled, since, chained}
 
 `n` counts publications: who publishes outputs increases it, and starts again where somebody else did meanwhile.
 `filled` says that there are outputs for all documents, `settled` that these were compared with the documents again
-once every program knew of the listener. What is to be computed anew is recorded as for vector indexes,
+once every program knew of the listener; `chained` are the ``_id`` of the states of listeners to its outputs.
+What is to be computed anew is recorded as for vector indexes,
 ``{_id: ObjectId, kind: "record", i, keys}``, in the transaction that changes the documents.
 """
 
@@ -53,12 +54,15 @@ class State:
     n: int
     filled: bool
     settled: bool
+    chained: tuple[str, ...] = ()
+    """The listeners to its outputs."""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:
         path = ListenerPath(document["collection"], document["path"], document["_id"], tuple(document["fields"]))
         named = Named("listener", document["name"], document["version"])
-        return cls(path, named, document["n"], document["filled"], document["settled"])
+        chained = tuple(document.get("chained", ()))
+        return cls(path, named, document["n"], document["filled"], document["settled"], chained)
 
 
 def state_id(record: Any) -> str:
