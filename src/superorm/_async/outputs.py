@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._async.listeners import removed
 from superorm._io.mappings import AsyncMapping
+from superorm.codec.outputs import output_of
 from superorm.compile.plan import Count, Find
-from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id, output_of
+from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
 
 if TYPE_CHECKING:
     from superorm._async.listeners import AsyncListeners

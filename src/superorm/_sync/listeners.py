@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
@@ -19,13 +19,16 @@ from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
 from superorm.components.records import LIVE, REMOVED, ComponentRecord
-from superorm.exc import ComponentNotFoundError, DuplicateKeyError, SuperormError
+from superorm.exc import ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
+
+if TYPE_CHECKING:
+    from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["Listeners", "removed"]
 
@@ -57,6 +60,22 @@ class Listeners:
             if id in filled:
                 return State.of(filled[id])
         return self._begin(self._components.record(Named(Listener.kind, name)))
+
+    def version(self, name: str, session: ClientSession | None) -> int:
+        """That of the outputs of a listener, which are brought up to date, but not for an open transaction.
+
+        Raises `ComponentNotFoundError`, and as `catch_up` does.
+        """
+        state = self.named(name)
+        if session is None or not session.in_transaction:
+            self.catch_up(state)
+        elif not state.filled:
+            raise UnsupportedError(
+                f"not all outputs of the {state.named} were computed yet, which cannot be done in a transaction: "
+                f"read db.outputs({name!r}) before it"
+            )
+        assert state.named.version is not None
+        return state.named.version
 
     def load(self, state: State) -> Listener:
         """The listener with its model, neither of which is ever replaced."""

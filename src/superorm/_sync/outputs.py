@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._io.mappings import Mapping
 from superorm._sync.listeners import removed
+from superorm.codec.outputs import output_of
 from superorm.compile.plan import Count, Find
-from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id, output_of
+from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
 
 if TYPE_CHECKING:
     from superorm._sync.listeners import Listeners

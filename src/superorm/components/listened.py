@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import bson
 from attrs import define, frozen
 
+from superorm.codec.outputs import output_of
 from superorm.compile.plan import Find
 from superorm.components.base import Named
-from superorm.components.outputs import OUTPUTS, all_outputs, among, output_of
+from superorm.components.outputs import OUTPUTS, all_outputs, among
 from superorm.exc import ConfigurationError, StatementError, UnsupportedError
 from superorm.expr.kinds import is_field
 from superorm.expr.narrow import is_dict, is_list

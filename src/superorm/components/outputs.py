@@ -26,7 +26,7 @@ import numpy as np
 from attrs import frozen
 from bson import Binary, MaxKey, MinKey
 
-from superorm.codec.vectors import decode_vector
+from superorm.compile.output_lookups import OUTPUTS
 from superorm.components.base import Named
 from superorm.exc import PredictionError
 from superorm.expr.narrow import is_list
@@ -36,9 +36,7 @@ from superorm.schema.types.base import Misfit
 from superorm.schema.types.containers import AnyType
 from superorm.schema.vector_binary import NATIVE, encode_vector
 
-__all__ = ["OUTPUTS", "State", "all_outputs", "among", "output_id", "output_of", "state_id", "stored_output"]
-
-OUTPUTS = "_superorm_outputs"
+__all__ = ["OUTPUTS", "State", "all_outputs", "among", "output_id", "state_id", "stored_output"]
 
 _ANY, _ARRAY = AnyType(), ArrayType()
 _FLAT = frozenset({float, bool, str})
@@ -101,17 +99,6 @@ def stored_output(named: Named, key: Any, output: Any) -> tuple[dict[str, Any], 
         raise PredictionError(
             f"the {named} cannot store what its model gave for {key!r}: {error}", component=named.name
         ) from error
-
-
-def output_of(stored: Mapping[str, Any]) -> Any:
-    """The output that was stored."""
-    match stored.get("form"):
-        case "vector":
-            return decode_vector(stored["output"])
-        case "array":
-            return _ARRAY.from_bson(stored["output"])
-        case _:
-            return _ANY.from_bson(stored["output"])
 
 
 def among(named: Named, keys: Sequence[Any]) -> dict[str, Any]:
