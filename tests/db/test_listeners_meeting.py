@@ -272,12 +272,14 @@ def test_the_time_is_that_of_the_server(mongodb_uri: str, monkeypatch: pytest.Mo
 
 
 MEETINGS: list[Callable[[], None]] = []
+ASKED: list[str] = []
 
 
 class Meeting:
     """Does once what was put into `MEETINGS` while it is asked, in whatever program."""
 
     def predict(self, texts: list[str]) -> list[int]:
+        ASKED.extend(texts)
         if MEETINGS:
             MEETINGS.pop()()
         return [len(text) for text in texts]
@@ -285,6 +287,7 @@ class Meeting:
 
 def meeting_model(meet: Callable[[], None]) -> Model:
     """One that calls `meet` the first time that it is asked."""
+    ASKED.clear()
     MEETINGS[:] = [meet]
     return Model("length", Meeting(), fingerprint="meeting")
 
@@ -310,6 +313,32 @@ def test_a_commit_beside_a_backfill_computes_what_it_changed(
         assert {0: 13, 8: 12, **{n: n for n in range(2, 8)}} == stored(db)
         assert expected(db) == stored(db)
         assert db.check(Note).ok
+
+
+def test_a_model_that_takes_longer_than_the_server_keeps_cursors(
+    mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The documents are read again, and nothing is computed twice."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    namespace = f"{place[1]}.heard_notes"
+    killed: list[int] = []
+
+    def kill() -> None:
+        found = client.admin.aggregate([{"$currentOp": {"idleCursors": True}}, {"$match": {"ns": namespace}}])
+        idle = [one["cursor"]["cursorId"] for one in found if one["type"] == "idleCursor"]
+        killed.extend(client[place[1]].command("killCursors", "heard_notes", cursors=idle)["cursorsKilled"])
+
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client, opened(place) as db:
+        fill(db, 11)
+        model = meeting_model(kill)
+        MEETINGS.append(kill)
+        db.add(Listener("lengths", model=model, select=select(Note), key=Note.text))
+        assert 2 == len(killed)
+        assert ["x" * n for n in range(11)] == sorted(ASKED)
+        assert expected(db) == stored(db)
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
 
 
 def test_a_listener_that_is_removed_during_its_backfill(

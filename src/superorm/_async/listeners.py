@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
 from superorm.components.records import LIVE, REMOVED, ComponentRecord
-from superorm.exc import ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
+from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
@@ -34,6 +34,7 @@ __all__ = ["AsyncListeners", "removed"]
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
+_CURSOR_NOT_FOUND = 43
 
 
 class AsyncListeners:
@@ -156,29 +157,44 @@ class AsyncListeners:
         empty = not state.filled and not await self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
         find = listened.find(backend)
         total = (await self.backend.read(Count(find.collection, find.filter)))[0]["n"]
-        now, done = await self.state(id), 0
-        n = now.n if now is not None and empty else None
-        async with aclosing(self.backend.stream(find, batch_size=BATCH)) as parts:
-            async for found in parts:
-                # What was read since `n` is published as it is only as long as nobody else publishes
-                if n is not None and await self._computing.publish_first(state, listener, n, found):
-                    n += 1
-                else:
-                    n = None
-                    await self._computing.compute(state, listener, [listened.key_of(one) for one in found])
-                if await self.state(id) is None:
-                    raise removed(named)
-                done += len(found)
-                if progress is not None:
-                    progress(done, max(done, total), f"listener {named.name}")
+        now = await self.state(id)
+        n, before = now.n if now is not None and empty else None, 0
+        # What was read since `n` is published as it is only as long as nobody else publishes
+        async for found, done in self._parts(find):
+            n, before = None if done <= before else n, done  # the reading began anew
+            if n is not None and await self._computing.publish_first(state, listener, n, found):
+                n += 1
+            else:
+                n = None
+                await self._computing.compute(state, listener, [listened.key_of(one) for one in found])
+            if await self.state(id) is None:
+                raise removed(named)
+            if progress is not None:
+                progress(done, max(done, total), f"listener {named.name}")
         if not empty:
-            stored = Find(OUTPUTS, everything, {"_id": 1})
-            async with aclosing(self.backend.stream(stored, batch_size=BATCH)) as parts:
-                async for found in parts:
-                    await self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
+            async for found, _ in self._parts(Find(OUTPUTS, everything, {"_id": 1})):
+                await self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not (await self.backend.write(Update(COLLECTION, [filled]))).matched:
             raise removed(named)
+
+    async def _parts(self, plan: Find) -> AsyncGenerator[tuple[list[dict[str, Any]], int]]:
+        """What is read, in parts, with how many were read so far.
+
+        It begins anew where the server has given up the cursor, as it does ten minutes after the last part:
+        what was computed by then need not be again.
+        """
+        while True:
+            done = 0
+            try:
+                async with aclosing(self.backend.stream(plan, batch_size=BATCH)) as parts:
+                    async for found in parts:
+                        done += len(found)
+                        yield found, done
+                return
+            except BackendError as error:
+                if not done or getattr(error.__cause__, "code", None) != _CURSOR_NOT_FOUND:
+                    raise
 
     async def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""

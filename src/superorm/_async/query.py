@@ -138,6 +138,7 @@ class AsyncQueries:
         """The documents that the select finds, all as they are at one moment where there are transactions."""
         if compiled.like is not None or not (await self._backend.capabilities()).transactions:
             return await self.run(compiled, None)
+        compiled = evolve(compiled, read=await self.with_outputs(compiled.read, None))
         async with self._backend.transaction() as session:
             return await self.run(compiled, session)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
 from superorm.components.records import LIVE, REMOVED, ComponentRecord
-from superorm.exc import ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
+from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
@@ -35,6 +35,7 @@ __all__ = ["Listeners", "removed"]
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
+_CURSOR_NOT_FOUND = 43
 
 
 class Listeners:
@@ -155,29 +156,44 @@ class Listeners:
         empty = not state.filled and not self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
         find = listened.find(backend)
         total = self.backend.read(Count(find.collection, find.filter))[0]["n"]
-        now, done = self.state(id), 0
-        n = now.n if now is not None and empty else None
-        with closing(self.backend.stream(find, batch_size=BATCH)) as parts:
-            for found in parts:
-                # What was read since `n` is published as it is only as long as nobody else publishes
-                if n is not None and self._computing.publish_first(state, listener, n, found):
-                    n += 1
-                else:
-                    n = None
-                    self._computing.compute(state, listener, [listened.key_of(one) for one in found])
-                if self.state(id) is None:
-                    raise removed(named)
-                done += len(found)
-                if progress is not None:
-                    progress(done, max(done, total), f"listener {named.name}")
+        now = self.state(id)
+        n, before = now.n if now is not None and empty else None, 0
+        # What was read since `n` is published as it is only as long as nobody else publishes
+        for found, done in self._parts(find):
+            n, before = None if done <= before else n, done  # the reading began anew
+            if n is not None and self._computing.publish_first(state, listener, n, found):
+                n += 1
+            else:
+                n = None
+                self._computing.compute(state, listener, [listened.key_of(one) for one in found])
+            if self.state(id) is None:
+                raise removed(named)
+            if progress is not None:
+                progress(done, max(done, total), f"listener {named.name}")
         if not empty:
-            stored = Find(OUTPUTS, everything, {"_id": 1})
-            with closing(self.backend.stream(stored, batch_size=BATCH)) as parts:
-                for found in parts:
-                    self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
+            for found, _ in self._parts(Find(OUTPUTS, everything, {"_id": 1})):
+                self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not self.backend.write(Update(COLLECTION, [filled])).matched:
             raise removed(named)
+
+    def _parts(self, plan: Find) -> Generator[tuple[list[dict[str, Any]], int]]:
+        """What is read, in parts, with how many were read so far.
+
+        It begins anew where the server has given up the cursor, as it does ten minutes after the last part:
+        what was computed by then need not be again.
+        """
+        while True:
+            done = 0
+            try:
+                with closing(self.backend.stream(plan, batch_size=BATCH)) as parts:
+                    for found in parts:
+                        done += len(found)
+                        yield found, done
+                return
+            except BackendError as error:
+                if not done or getattr(error.__cause__, "code", None) != _CURSOR_NOT_FOUND:
+                    raise
 
     def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""

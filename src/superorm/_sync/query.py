@@ -137,6 +137,7 @@ class Queries:
         """The documents that the select finds, all as they are at one moment where there are transactions."""
         if compiled.like is not None or not self._backend.capabilities().transactions:
             return self.run(compiled, None)
+        compiled = evolve(compiled, read=self.with_outputs(compiled.read, None))
         with self._backend.transaction() as session:
             return self.run(compiled, session)
 
