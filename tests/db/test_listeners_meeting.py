@@ -75,9 +75,9 @@ def fill(db: DB, count: int) -> None:
         session.add_all([Note(id=n, text="x" * n) for n in range(count)])
 
 
-def stored(db: DB) -> dict[Any, Any]:
-    """The outputs as they stand in the database."""
-    read = module.Find("_superorm_outputs")
+def stored(db: DB, name: str = "lengths") -> dict[Any, Any]:
+    """The outputs of a listener as they stand in the database."""
+    read = module.Find("_superorm_outputs", {"_id.listener": name})
     return {one["_id"]["key"]: one["output"] for one in db.parts.data_backend.read(read)}
 
 
@@ -98,6 +98,7 @@ def test_commits_at_once(mongodb_uri: str) -> None:
     with opened(place) as one, opened(place) as other:
         fill(one, 6)
         one.add(listener())
+        one.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
         assert expected(other) == dict(other.outputs("lengths"))
 
         def work(worker: int) -> None:
@@ -107,6 +108,7 @@ def test_commits_at_once(mongodb_uri: str) -> None:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(work, range(4)))
         assert expected(one) == stored(one)
+        assert {key: repr(length) for key, length in expected(one).items()} == stored(one, "texts")
         assert one.check(Note).ok
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         drop_database(client, place[1])
@@ -394,10 +396,8 @@ def test_a_program_that_dies_between_the_listeners_of_a_chain(
             put(db, 2, "changed")
             with db.begin() as session:
                 session.delete(session.get_one(Note, 3))
-        read = module.Find("_superorm_outputs")
-        found = {(one["_id"]["listener"], one["_id"]["key"]): one["output"] for one in db.parts.data_backend.read(read)}
-        assert 7 == found["lengths", 2]
-        assert "2" == found["texts", 2]
+        assert 7 == stored(db)[2]
+        assert "2" == stored(db, "texts")[2]
         with opened(place) as other:
             assert {0: "0", 1: "1", 2: "7"} == dict(other.outputs("texts"))
             assert other.check(Note).ok

@@ -303,10 +303,13 @@ class AsyncListeners:
             await self._compute_recorded(before)
 
     async def _compute_recorded(self, state: State) -> None:
-        while records := await self._pending(state.path.listener):
+        """What is recorded by now: who records more meanwhile computes that."""
+        more = True
+        while more and (records := await self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
             await self._computing.compute(state, await self.load(state), list(keys.values()), done)
+            more = len(records) == _RECORDS
 
     async def _pending(self, id: str) -> list[dict[str, Any]]:
         """Some of the records whose documents are written; those of dead processes may be."""

@@ -302,10 +302,13 @@ class Listeners:
             self._compute_recorded(before)
 
     def _compute_recorded(self, state: State) -> None:
-        while records := self._pending(state.path.listener):
+        """What is recorded by now: who records more meanwhile computes that."""
+        more = True
+        while more and (records := self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
             self._computing.compute(state, self.load(state), list(keys.values()), done)
+            more = len(records) == _RECORDS
 
     def _pending(self, id: str) -> list[dict[str, Any]]:
         """Some of the records whose documents are written; those of dead processes may be."""
