@@ -11,6 +11,7 @@ import pytest
 from superorm import (
     DB,
     ComponentNotFoundError,
+    Dataset,
     Document,
     Listener,
     Mapped,
@@ -181,6 +182,18 @@ def test_in_lists_facets_and_unions(db: DB, real: bool) -> None:
     assert [(0, [(0, 0)]), (1, [(0, 0)]), (2, [(1, 1)])] == [(key, [tuple(row) for row in of]) for key, of in found]
     united = select(Tale.id, length).where(Tale.id < 2).union_all(select(Tale.id, length).where(Tale.id == 4))
     assert {(0, 0), (1, 1), (4, 5)} == set(rows(db, united))
+
+
+def test_datasets_and_plans(db: DB, real: bool) -> None:
+    """A dataset can be chosen by outputs, and explained is what was sent."""
+    fill(db)
+    added = db.add(Dataset("long", select=select(Tale).where(length > 1)))
+    assert {key for key, one in LENGTHS.items() if one > 1} == {tale.id for tale in added}
+    assert 0 == db.load("dataset", "long").version
+    if real:
+        explained = db.explain(select(Tale.id, length))
+        assert "aggregate" == explained.strategy
+        assert {"$literal": 0} == explained.reads[0].pipeline[0]["$set"]["__output"]["version"]
 
 
 def test_merged(db: DB, real: bool) -> None:
