@@ -26,7 +26,7 @@ from superorm import (
     select,
 )
 from superorm._sync import listeners as module
-from superorm._sync.listener_computing import Computing
+from superorm._sync.listener_computing import PATIENCE, Computing
 from superorm._sync.listeners import Listeners
 from superorm.vectors import upkeep
 from tests.databases import drop_database
@@ -339,6 +339,30 @@ def test_a_model_that_takes_longer_than_the_server_keeps_cursors(
         assert 2 == len(killed)
         assert ["x" * n for n in range(11)] == sorted(ASKED)
         assert expected(db) == stored(db)
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
+
+
+def test_a_program_that_dies_while_it_publishes(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transaction lasts until the server ends it: commits do not wait for that, readers do."""
+    monkeypatch.setattr(module, "_AFTER_COMMIT", 0.1)
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client, opened(place) as db:
+        name = "transactionLifetimeLimitSeconds"
+        assert client.admin.command({"getParameter": 1, name: 1})[name] < PATIENCE
+        fill(db, 3)
+        db.add(listener())
+        records = client[place[1]]["_superorm_records"]
+        with client.start_session() as dead, ThreadPoolExecutor(1) as threads:
+            dead.start_transaction()
+            assert 1 == records.update_one({"kind": "listener"}, {"$inc": {"n": 1}}, session=dead).modified_count
+            put(db, 1, "changed")
+            assert {0: 0, 1: 1, 2: 2} == stored(db)
+            reading = threads.submit(lambda: dict(db.outputs("lengths")))
+            with pytest.raises(TimeoutError):
+                reading.result(1)
+            dead.abort_transaction()
+            assert {0: 0, 1: 7, 2: 2} == reading.result(60)
         drop_database(client, place[1])
         drop_database(client, f"_filesystem:{place[1]}")
 

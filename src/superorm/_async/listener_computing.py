@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,12 @@ from superorm.vectors.records import COLLECTION, new_records
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-__all__ = ["BATCH", "AsyncComputing", "Difference"]
+__all__ = ["BATCH", "PATIENCE", "AsyncComputing", "Difference"]
 
 BATCH = 1_000
 """How many documents are read, and outputs published, at once."""
-_ATTEMPTS = 100
+PATIENCE = 90.0
+"""Seconds for which a publication is tried where others publish: after 60 the server ends what a dead one began."""
 
 
 class _Moved(Exception):
@@ -66,7 +68,14 @@ class AsyncComputing:
             return False
         return True
 
-    async def compute(self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any] = ()) -> None:
+    async def compute(
+        self,
+        state: State,
+        listener: Listener,
+        keys: Sequence[Any],
+        records: Sequence[Any] = (),
+        patience: float = PATIENCE,
+    ) -> None:
         """Bring the outputs of these documents up to date; then the records are removed.
 
         Nothing is written over what somebody else publishes from later documents: who has read before begins again.
@@ -76,16 +85,18 @@ class AsyncComputing:
         parts = list(key_batches(keys, BATCH))
         for part in parts:
             last = part is parts[-1]
-            await self._compute_part(state, listener, part, records if last else ())
+            await self._compute_part(state, listener, part, records if last else (), patience)
 
     async def _compute_part(
-        self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any]
+        self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any], patience: float
     ) -> None:
         id, named = state.path.listener, state.named
         transactions = (await self._backend.capabilities()).transactions
         known: dict[bytes, tuple[dict[str, Any], bool]] = {}
         cleared = [Delete(COLLECTION, [{"_id": {"$in": list(records)}}])] if records else []
-        for attempt in range(_ATTEMPTS):
+        attempt, deadline = 0, time.monotonic() + patience
+        while not attempt or time.monotonic() < deadline:
+            attempt += 1
             async with self.moment() as session:
                 now = await self.state(id, session)
                 if now is None:
@@ -112,9 +123,9 @@ class AsyncComputing:
             except _Moved:
                 continue
             except SuperormError as error:
-                if attempt == _ATTEMPTS - 1 or not has_error_label(error, "TransientTransactionError"):
+                if time.monotonic() > deadline or not has_error_label(error, "TransientTransactionError"):
                     raise
-                await aio.sleep(random.random() * 0.01 * min(attempt + 1, 10))
+                await aio.sleep(random.random() * 0.01 * min(attempt, 10))
                 continue
             if transactions or not different:
                 return

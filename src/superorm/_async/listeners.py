@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from superorm._async.components import AsyncComponents
-from superorm._async.listener_computing import BATCH, AsyncComputing
+from superorm._async.listener_computing import BATCH, PATIENCE, AsyncComputing
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
@@ -35,6 +35,8 @@ _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
 _CURSOR_NOT_FOUND = 43
+_AFTER_COMMIT = 5.0
+"""Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
 
 
 class AsyncListeners:
@@ -229,7 +231,7 @@ class AsyncListeners:
                 state = await self.state(id)
                 if state is not None:
                     ids += state.chained
-                    await self._compute_recorded(state)
+                    await self._compute_recorded(state, _AFTER_COMMIT)
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
@@ -302,13 +304,13 @@ class AsyncListeners:
             await self._catch_up_before(before, fill=False)
             await self._compute_recorded(before)
 
-    async def _compute_recorded(self, state: State) -> None:
+    async def _compute_recorded(self, state: State, patience: float = PATIENCE) -> None:
         """What is recorded by now: who records more meanwhile computes that."""
         more = True
         while more and (records := await self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
-            await self._computing.compute(state, await self.load(state), list(keys.values()), done)
+            await self._computing.compute(state, await self.load(state), list(keys.values()), done, patience)
             more = len(records) == _RECORDS
 
     async def _pending(self, id: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,12 @@ from superorm.vectors.records import COLLECTION, new_records
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
-__all__ = ["BATCH", "Computing", "Difference"]
+__all__ = ["BATCH", "PATIENCE", "Computing", "Difference"]
 
 BATCH = 1_000
 """How many documents are read, and outputs published, at once."""
-_ATTEMPTS = 100
+PATIENCE = 90.0
+"""Seconds for which a publication is tried where others publish: after 60 the server ends what a dead one began."""
 
 
 class _Moved(Exception):
@@ -67,7 +69,14 @@ class Computing:
             return False
         return True
 
-    def compute(self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any] = ()) -> None:
+    def compute(
+        self,
+        state: State,
+        listener: Listener,
+        keys: Sequence[Any],
+        records: Sequence[Any] = (),
+        patience: float = PATIENCE,
+    ) -> None:
         """Bring the outputs of these documents up to date; then the records are removed.
 
         Nothing is written over what somebody else publishes from later documents: who has read before begins again.
@@ -77,14 +86,18 @@ class Computing:
         parts = list(key_batches(keys, BATCH))
         for part in parts:
             last = part is parts[-1]
-            self._compute_part(state, listener, part, records if last else ())
+            self._compute_part(state, listener, part, records if last else (), patience)
 
-    def _compute_part(self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any]) -> None:
+    def _compute_part(
+        self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any], patience: float
+    ) -> None:
         id, named = state.path.listener, state.named
         transactions = self._backend.capabilities().transactions
         known: dict[bytes, tuple[dict[str, Any], bool]] = {}
         cleared = [Delete(COLLECTION, [{"_id": {"$in": list(records)}}])] if records else []
-        for attempt in range(_ATTEMPTS):
+        attempt, deadline = 0, time.monotonic() + patience
+        while not attempt or time.monotonic() < deadline:
+            attempt += 1
             with self.moment() as session:
                 now = self.state(id, session)
                 if now is None:
@@ -111,9 +124,9 @@ class Computing:
             except _Moved:
                 continue
             except SuperormError as error:
-                if attempt == _ATTEMPTS - 1 or not has_error_label(error, "TransientTransactionError"):
+                if time.monotonic() > deadline or not has_error_label(error, "TransientTransactionError"):
                     raise
-                sio.sleep(random.random() * 0.01 * min(attempt + 1, 10))
+                sio.sleep(random.random() * 0.01 * min(attempt, 10))
                 continue
             if transactions or not different:
                 return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
-from superorm._sync.listener_computing import BATCH, Computing
+from superorm._sync.listener_computing import BATCH, PATIENCE, Computing
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Aggregate, Count, Find
@@ -36,6 +36,8 @@ _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
 _CURSOR_NOT_FOUND = 43
+_AFTER_COMMIT = 5.0
+"""Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
 
 
 class Listeners:
@@ -228,7 +230,7 @@ class Listeners:
                 state = self.state(id)
                 if state is not None:
                     ids += state.chained
-                    self._compute_recorded(state)
+                    self._compute_recorded(state, _AFTER_COMMIT)
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
@@ -301,13 +303,13 @@ class Listeners:
             self._catch_up_before(before, fill=False)
             self._compute_recorded(before)
 
-    def _compute_recorded(self, state: State) -> None:
+    def _compute_recorded(self, state: State, patience: float = PATIENCE) -> None:
         """What is recorded by now: who records more meanwhile computes that."""
         more = True
         while more and (records := self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
-            self._computing.compute(state, self.load(state), list(keys.values()), done)
+            self._computing.compute(state, self.load(state), list(keys.values()), done, patience)
             more = len(records) == _RECORDS
 
     def _pending(self, id: str) -> list[dict[str, Any]]:
