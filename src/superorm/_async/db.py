@@ -162,7 +162,7 @@ class AsyncDB(AsyncRegistry, Uncopied):
         self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
         self.listeners = AsyncListeners(parts.data_backend, self.components, self.vectors)
         self._listening = AsyncListenerAdding(self.components, self._adding, self._removal, self.listeners)
-        self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models)
+        self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
 
     def _keyring(self) -> Keyring:
         """The signing keys, which are read only when something is signed or verified."""

@@ -163,7 +163,7 @@ class DB(Registry, Uncopied):
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.listeners = Listeners(parts.data_backend, self.components, self.vectors)
         self._listening = ListenerAdding(self.components, self._adding, self._removal, self.listeners)
-        self.queries = Queries(parts.data_backend, self.vectors, self.vector_models)
+        self.queries = Queries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
 
     def _keyring(self) -> Keyring:
         """The signing keys, which are read only when something is signed or verified."""
