@@ -54,6 +54,7 @@ def test_the_example(mongodb_uri: str, client: MongoClient[dict[str, Any]], tmp_
     picture = tmp_path / "mistakes.png"
     command = [sys.executable, str(DIGITS), "--db", mongodb_uri, "--database", name, "--picture", str(picture)]
     env = {**os.environ, "SUPERORM_SIGNING_KEY": "test-key", "XDG_CONFIG_HOME": str(tmp_path)}
+    env["OMP_NUM_THREADS"] = "1"  # where others use the processors, torch's threads wait for one another
     try:
         done = subprocess.run(command, env=env, text=True, capture_output=True, check=False, timeout=300)
         assert 0 == done.returncode, done.stderr[-4000:]

@@ -193,7 +193,7 @@ class Adding:
         assert record.fit is not None
         if fitted is not None:
             model.trained(fitted.object, fitted.fit)
-        elif model.fit is None or model.version != record.version:
+        elif model.outcome is None or model.version != record.version:
             stored = self._components.load(record.kind, record.name, record.version)
             assert isinstance(stored, Model)
             model.trained(stored.object, Fit.from_bson(record.fit))
