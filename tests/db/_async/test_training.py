@@ -275,6 +275,30 @@ async def test_any_select_of_documents(db: AsyncDB) -> None:
         np.testing.assert_array_equal([flower(key).height for key in keys], model.object.targets)
 
 
+async def test_metrics_and_a_dataset_by_name(db: AsyncDB) -> None:
+    """The newest versions are taken, and recorded with the training; the progress says when it is over."""
+    await fill(db)
+    await db.add(Metric("rate", right))
+    await db.add(Metric("rate", mean_error))
+    await db.add(Dataset("held out", select=HELD_OUT.limit(3)))
+    await db.add(Dataset("held out", select=HELD_OUT))
+    regressor = DummyRegressor(strategy="constant", constant=1.0)
+    trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height, metrics=["rate"], validation="held out")
+    seen: list[tuple[int, int, str]] = []
+    model = await another(db).add(
+        Model("m", regressor, trainer=trainer), progress=lambda done, total, what: seen.append((done, total, what))
+    )
+    assert [(1, 1, "training model 'm'")] == seen
+    heights = [one.height for one in map(flower, range(40)) if one.part == "test" and one.height is not None]
+    assert math.isclose(float(np.mean(heights)) - 1, model.metrics["rate"])
+    children = [tuple(child.values()) for child in (await db.show("training", "m", 0))["children"]]
+    assert [("metric", "rate", 1), ("dataset", "held out", 1)] == children
+    assert 0 == (await db.add(Model("m", regressor, trainer=trainer))).version
+    await db.add(Dataset("held out", select=HELD_OUT.limit(2)))
+    assert 1 == (await db.add(Model("m", regressor, trainer=trainer))).version
+    assert 2 == (await db.show("model", "m", 1))["validated"]
+
+
 def bad_trainers() -> list[tuple[dict[str, Any], str]]:
     return [
         ({"select": Flower}, "training data is made of a select"),

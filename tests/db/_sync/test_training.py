@@ -276,6 +276,30 @@ def test_any_select_of_documents(db: DB) -> None:
         np.testing.assert_array_equal([flower(key).height for key in keys], model.object.targets)
 
 
+def test_metrics_and_a_dataset_by_name(db: DB) -> None:
+    """The newest versions are taken, and recorded with the training; the progress says when it is over."""
+    fill(db)
+    db.add(Metric("rate", right))
+    db.add(Metric("rate", mean_error))
+    db.add(Dataset("held out", select=HELD_OUT.limit(3)))
+    db.add(Dataset("held out", select=HELD_OUT))
+    regressor = DummyRegressor(strategy="constant", constant=1.0)
+    trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height, metrics=["rate"], validation="held out")
+    seen: list[tuple[int, int, str]] = []
+    model = another(db).add(
+        Model("m", regressor, trainer=trainer), progress=lambda done, total, what: seen.append((done, total, what))
+    )
+    assert [(1, 1, "training model 'm'")] == seen
+    heights = [one.height for one in map(flower, range(40)) if one.part == "test" and one.height is not None]
+    assert math.isclose(float(np.mean(heights)) - 1, model.metrics["rate"])
+    children = [tuple(child.values()) for child in db.show("training", "m", 0)["children"]]
+    assert [("metric", "rate", 1), ("dataset", "held out", 1)] == children
+    assert 0 == db.add(Model("m", regressor, trainer=trainer)).version
+    db.add(Dataset("held out", select=HELD_OUT.limit(2)))
+    assert 1 == db.add(Model("m", regressor, trainer=trainer)).version
+    assert 2 == db.show("model", "m", 1)["validated"]
+
+
 def bad_trainers() -> list[tuple[dict[str, Any], str]]:
     return [
         ({"select": Flower}, "training data is made of a select"),
