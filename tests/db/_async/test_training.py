@@ -34,6 +34,7 @@ from superorm import (
     vector,
 )
 from superorm.components.kinds import KINDS
+from tests._async.databases import own_db
 
 
 class Flower(Document):
@@ -181,6 +182,19 @@ async def test_the_same_again_is_not_trained_again(db: AsyncDB) -> None:
     assert 1 == (await db.add(made(alpha=10))).version
     assert 2 == Counting.fits
     assert {"model": {"height": [0, 1]}, "training": {"height": [0, 1]}} == await shown(db)
+
+
+async def test_one_instance_in_two_databases(db: AsyncDB) -> None:
+    """In each it is trained from what was given, on the documents there, and adding it again gives what is there."""
+    await fill(db)
+    async with own_db("mongomock", "") as other:
+        await fill(other, 0, 20)
+        trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height)
+        model = Model("count", Recording(), trainer=trainer)
+        assert 30 == (await db.add(model)).object.count
+        assert (0, 15) == ((await other.add(model)).version, model.object.count)
+        assert (0, 30) == ((await db.add(model)).version, model.object.count)
+        assert (0, 15) == ((await other.add(model)).version, model.object.count)
 
 
 async def test_a_fingerprint(db: AsyncDB) -> None:
@@ -497,6 +511,7 @@ class Recording:
 
     def fit(self, inputs: Any, targets: Any) -> None:
         self.inputs, self.targets = inputs, targets
+        self.count = getattr(self, "count", 0) + len(inputs)
 
     def predict(self, items: list[Any]) -> list[Any]:
         return items

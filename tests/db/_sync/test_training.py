@@ -35,6 +35,7 @@ from superorm import (
     vector,
 )
 from superorm.components.kinds import KINDS
+from tests._sync.databases import own_db
 
 
 class Flower(Document):
@@ -182,6 +183,19 @@ def test_the_same_again_is_not_trained_again(db: DB) -> None:
     assert 1 == db.add(made(alpha=10)).version
     assert 2 == Counting.fits
     assert {"model": {"height": [0, 1]}, "training": {"height": [0, 1]}} == shown(db)
+
+
+def test_one_instance_in_two_databases(db: DB) -> None:
+    """In each it is trained from what was given, on the documents there, and adding it again gives what is there."""
+    fill(db)
+    with own_db("mongomock", "") as other:
+        fill(other, 0, 20)
+        trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height)
+        model = Model("count", Recording(), trainer=trainer)
+        assert 30 == db.add(model).object.count
+        assert (0, 15) == (other.add(model).version, model.object.count)
+        assert (0, 30) == (db.add(model).version, model.object.count)
+        assert (0, 15) == (other.add(model).version, model.object.count)
 
 
 def test_a_fingerprint(db: DB) -> None:
@@ -498,6 +512,7 @@ class Recording:
 
     def fit(self, inputs: Any, targets: Any) -> None:
         self.inputs, self.targets = inputs, targets
+        self.count = getattr(self, "count", 0) + len(inputs)
 
     def predict(self, items: list[Any]) -> list[Any]:
         return items
