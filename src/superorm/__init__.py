@@ -13,6 +13,7 @@ from superorm.components.dataset import Dataset
 from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
+from superorm.components.trainer import Trainer
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (
     ArtifactError,
@@ -36,6 +37,7 @@ from superorm.exc import (
     StaleDocumentError,
     StatementError,
     SuperormError,
+    TrainingError,
     UnsupportedError,
     UntrustedArtifactError,
     ValidationError,
@@ -198,6 +200,8 @@ __all__ = [
     "StaleDocumentError",
     "StatementError",
     "SuperormError",
+    "Trainer",
+    "TrainingError",
     "UnsupportedError",
     "UntrustedArtifactError",
     "Update",

@@ -11,6 +11,7 @@
     ├── ValidationError             a value does not fit its field
     ├── VectorError                 a vector of the wrong shape, or not finite
     ├── PredictionError             a model failed, or gave the wrong number of outputs
+    ├── TrainingError               a model could not be trained
     ├── DuplicateKeyError           the key, or a unique index's key, exists already
     ├── StaleDocumentError          the document changed underneath
     ├── WriteError                  the server refused a write for another reason
@@ -56,6 +57,7 @@ __all__ = [
     "StaleDocumentError",
     "StatementError",
     "SuperormError",
+    "TrainingError",
     "UnsupportedError",
     "UntrustedArtifactError",
     "ValidationError",
@@ -142,6 +144,12 @@ class PredictionError(SuperormError):
     def __init__(self, message: str, *, position: int | None = None, **context: Any) -> None:
         super().__init__(message, **context)
         self.position = position
+
+
+class TrainingError(SuperormError):
+    """A model could not be trained: on these documents, or because its own code failed."""
+
+    code = "training"
 
 
 class DuplicateKeyError(SuperormError):

@@ -136,6 +136,55 @@ assert encoder("Another thief.") == db.outputs("plots")[movie.id]
 assert db.check(Movie).ok
 """,
     ),
+    "how-to/training.md": (
+        {
+            0: """
+from superorm import Document, Mapped, connect
+
+
+class Movie(Document):
+    __collection__ = "movies_to_learn"
+
+    plot: Mapped[str]
+    genre: Mapped[str]
+    year: Mapped[int]
+
+
+plots = {"crime": ["A thief plans a heist.", "A detective hunts a thief."], "love": ["A kiss.", "A late wedding."]}
+with connect("mongodb://localhost:27017/movies") as before, before.begin() as session:
+    session.add_all(
+        [Movie(plot=plot, genre=genre, year=year) for genre in plots for plot in plots[genre] for year in (1990, 2005)]
+    )
+""",
+            1: """
+with db.begin() as session:
+    session.add(Movie(plot="A robbery.", genre="crime", year=1999))
+""",
+            2: """
+import torch.nn as nn
+
+
+class Ratings(Document):
+    __collection__ = "ratings_to_learn"
+
+    votes: Mapped[list[float]]
+    rating: Mapped[float]
+
+
+with db.begin() as session:
+    session.add_all([Ratings(votes=[n, 1.0], rating=2.0 * n) for n in range(9)])
+""",
+        },
+        """
+assert ["crime", "love"] == clf.predict(["a thief and a detective", "a late wedding"])
+assert (0, 1) == (clf.version, again.version)
+assert {"share right"} == set(db.show("model", "genre", 1)["metrics"])
+assert (4, 5) == tuple(db.show("model", "genre", version)["documents"] for version in (0, 1))
+assert "done" == clf.job.status
+assert 30 >= len([line for line in rating.job.logs if line.startswith("epoch")]) > 3
+assert db.check().ok
+""",
+    ),
     "how-to/connecting.md": (
         {2: "client = pymongo.MongoClient()\n"},
         """

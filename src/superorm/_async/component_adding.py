@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import astuple, define, field, frozen
 from bson import ObjectId
 
 from superorm._async.blobs import AsyncBlobs, Uploaded, is_blob_conflict
 from superorm._async.components import AsyncComponents
+from superorm._async.fitting import AsyncFitting, Fitted
 from superorm._async.metadata_units import unit
 from superorm._io import aio
+from superorm._io.progress import Progress
 from superorm.artifacts.codecs import Codec, codec_for
 from superorm.codec import documents
 from superorm.components.base import Child, Component, Named, ObjectComponent
 from superorm.components.dataset import Dataset
 from superorm.components.family import family
+from superorm.components.model import Model
 from superorm.components.records import COLLECTION, LIVE, ComponentRecord, content_of
-from superorm.exc import ArtifactError, ComponentNotFoundError, DuplicateKeyError, StaleDocumentError
+from superorm.components.training import Fit, Training
+from superorm.exc import (
+    ArtifactError,
+    ComponentError,
+    ComponentNotFoundError,
+    DuplicateKeyError,
+    StaleDocumentError,
+)
 from superorm.expr.statements import Select
 from superorm.protocols._async.parts import AsyncMetaDataStore
 from superorm.schema.mapping import class_map
@@ -55,10 +66,22 @@ class _Planned:
     """Components that are there already and are counted on."""
 
 
+@define
+class _Made:
+    """What was made of the components of a tree, and does not become stale between the attempts to store it."""
+
+    replace: Callable[[ComponentRecord], Awaitable[None]] | None
+    progress: Progress | None
+    encoded: dict[int, _Encoded] = field(factory=dict[int, _Encoded])
+    """By the component's identity."""
+    fitted: dict[int, tuple[list[Named], Fitted]] = field(factory=dict[int, tuple[list[Named], Fitted]])
+    """Of models, by their identity: what was trained, with the metrics and the dataset for it."""
+
+
 class AsyncAdding:
     """Stores whole trees of components, or nothing.
 
-    `snapshot` gives the documents of a select as they are at one moment.
+    `snapshot` gives the documents of a select as they are at one moment; `fitting` trains models.
     """
 
     def __init__(
@@ -67,11 +90,13 @@ class AsyncAdding:
         blobs: AsyncBlobs,
         components: AsyncComponents,
         snapshot: Callable[[Select[Any, Any]], Awaitable[Sequence[Mapping[str, Any]]]],
+        fitting: AsyncFitting,
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
         self._components = components
         self._snapshot = snapshot
+        self._fitting = fitting
 
     async def store(
         self,
@@ -79,10 +104,11 @@ class AsyncAdding:
         *,
         replace: Callable[[ComponentRecord], Awaitable[None]] | None = None,
         upsert: bool = False,
+        progress: Progress | None = None,
     ) -> C:
         """Store the component, and the children that are given as objects; the component with its version.
 
-        Of what is there with the same content nothing is written.
+        Of what is there with the same content nothing is written. Models with a trainer are trained before anything is.
         With `replace` the root takes the place of its version, by default the newest one, where that raises nothing
         for the record; with `upsert` it is added where there is none.
         """
@@ -90,10 +116,65 @@ class AsyncAdding:
         for component in tree:
             if isinstance(component, Dataset) and component.data is None:
                 component.take(await self._snapshot(component.select))
-        encoded: dict[int, _Encoded] = {}
-        for attempt in range(_ATTEMPTS):
+        made = _Made(replace, progress)
+
+        async def plan() -> _Planned:
             replaced = None if replace is None else await self._replaced(root, upsert)
-            planned = await self._plan(tree, encoded, replaced)
+            return await self._plan(tree, made, replaced)
+
+        planned = await self._committed(plan, replace)
+        for component in tree:
+            record = planned.records[id(component)]
+            if isinstance(component, Model) and component.trainer is not None:
+                await self._take(component, record, made.fitted[id(component)][1] if record in planned.new else None)
+            component.version = record.version
+            trained = isinstance(component, Model) and component.trainer is not None
+            # a trained one may be added elsewhere, and is given the object from there
+            self._components.remember(copy(component) if trained else component, record)
+        return root
+
+    async def fit(self, record: ComponentRecord, progress: Progress | None) -> Model:
+        """Train a model anew from what it was made from; its next version.
+
+        Raises `ComponentError` for a model without a trainer.
+        """
+        if record.fit is None:
+            raise ComponentError(
+                f"the {record.named} was added without a trainer; give it one by db.add(Model(..., trainer=...))",
+                component=record.name,
+            )
+        (named,) = record.needs
+        training = await self._components.load(named.kind, named.name, named.version, hidden=True)
+        assert isinstance(training, Training)
+        model = Model.restore(record.name, training.object, {**record.params, **record.fingerprint}, [])
+        model.training = named
+        parts = [child for child in training.children if isinstance(child, Component)]
+        fitted = await self._fitting.fit(model, training, parts, progress)
+        encoded = await self._encode(model, fitted.object)
+
+        async def plan() -> _Planned:
+            highest = await self._components.highest(record.kind, record.name)
+            version = record.version + 1 if highest is None else highest.version + 1
+            same = {name: getattr(record, name) for name in ("kind", "name", "content", "params", "children")}
+            planned = _Planned(new=[ComponentRecord(**same, version=version, fit=fitted.fit.to_bson())], needed=[named])
+            await self._upload(planned, planned.new[0], encoded)
+            return planned
+
+        (new,) = (await self._committed(plan, None)).new
+        model.trained(fitted.object, fitted.fit)
+        model.version = new.version
+        self._components.remember(copy(model), new)
+        return model
+
+    async def _committed(
+        self,
+        plan: Callable[[], Awaitable[_Planned]],
+        replace: Callable[[ComponentRecord], Awaitable[None]] | None,
+    ) -> _Planned:
+        """Plan and commit, again where somebody else came in between; what was committed."""
+        for attempt in range(_ATTEMPTS):
+            planned = await plan()
+            replaced = planned.replaced
             try:
                 if planned.new:
                     if replace is not None and replaced is not None and replaced.id == planned.new[-1].id:
@@ -106,17 +187,21 @@ class AsyncAdding:
                 if attempt == _ATTEMPTS - 1 or not is_blob_conflict(error):
                     raise
             else:
-                for component in tree:
-                    record = planned.records[id(component)]
-                    component.version = record.version
-                    self._components.remember(component, record)
-                return root
+                return planned
         raise AssertionError("the last attempt returns or raises")
 
-    async def _plan(
-        self, tree: Sequence[Component], encoded: dict[int, _Encoded], replaced: ComponentRecord | None
-    ) -> _Planned:
-        """What is to be written, given what is there; the blobs are uploaded."""
+    async def _take(self, model: Model, record: ComponentRecord, fitted: Fitted | None) -> None:
+        """Give a model what was trained: just now, or when it was added before."""
+        assert record.fit is not None
+        if fitted is not None:
+            model.trained(fitted.object, fitted.fit)
+        else:
+            stored = await self._components.load(record.kind, record.name, record.version)
+            assert isinstance(stored, Model)
+            model.trained(stored.object, Fit.from_bson(record.fit))
+
+    async def _plan(self, tree: Sequence[Component], made: _Made, replaced: ComponentRecord | None) -> _Planned:
+        """What is to be written, given what is there; models are trained, and then the blobs uploaded."""
         planned = _Planned(replaced=replaced)
         for component in tree:
             children = [await self._child(component, child, planned) for child in component.children]
@@ -125,7 +210,7 @@ class AsyncAdding:
             newest = await self._newest(highest)
             content = None if component.identity is None else content_of(component.identity, {}, [], None)
             if content is None or newest is None or newest.content != content:
-                content = await self._content(component, children, encoded)
+                content = await self._content(component, children, made)
             if newest is not None and newest.content == content:
                 planned.records[id(component)] = newest
                 planned.needed.append(newest.named)
@@ -140,14 +225,40 @@ class AsyncAdding:
             )
             if in_place is not None:
                 record.id, record.created = in_place.id, in_place.created
-            if id(component) in encoded:
-                kept = encoded[id(component)]
-                uploaded = planned.uploads.get(kept.sha256) or await self._blobs.upload(kept.data)
-                record.artifact = self._blobs.reference(uploaded, kept.codec, record.owner).to_bson()
-                planned.uploads[kept.sha256] = uploaded
             planned.records[id(component)] = record
             planned.new.append(record)
+        for record, component in [(planned.records[id(component)], component) for component in tree]:
+            if record in planned.new and isinstance(component, Model) and isinstance(component.training, Training):
+                record.fit = await self._fit(component, component.training, planned, made)
+        for record, component in [(planned.records[id(component)], component) for component in tree]:
+            if (
+                record in planned.new and id(component) in made.encoded
+            ):  # after all training: it is to be committed soon
+                await self._upload(planned, record, made.encoded[id(component)])
         return planned
+
+    async def _fit(self, model: Model, training: Training, planned: _Planned, made: _Made) -> dict[str, Any]:
+        """Train the model, unless that was done with the same metrics and dataset before; what came of it."""
+        record, needs = planned.records[id(model)], planned.records[id(training)].needs
+        done = made.fitted.get(id(model))
+        if done is None or done[0] != needs:
+            replaced = planned.replaced
+            if made.replace is not None and replaced is not None and replaced.id == record.id:
+                await made.replace(replaced)
+            given = {(child.kind, child.name): child for child in training.children if isinstance(child, Component)}
+            parts: list[Component] = []
+            for need in needs:
+                part = given.get((need.kind, need.name))
+                parts.append(await self._components.load(*astuple(need)) if part is None else part)
+            done = needs, await self._fitting.fit(model, training, parts, made.progress)
+            made.encoded[id(model)] = await self._encode(model, done[1].object)
+            made.fitted[id(model)] = done
+        return done[1].fit.to_bson()
+
+    async def _upload(self, planned: _Planned, record: ComponentRecord, kept: _Encoded) -> None:
+        uploaded = planned.uploads.get(kept.sha256) or await self._blobs.upload(kept.data)
+        record.artifact = self._blobs.reference(uploaded, kept.codec, record.owner).to_bson()
+        planned.uploads[kept.sha256] = uploaded
 
     async def _replaced(self, root: Component, upsert: bool) -> ComponentRecord | None:
         """The record of what the component takes the place of. Raises `ComponentNotFoundError` without `upsert`."""
@@ -177,24 +288,29 @@ class AsyncAdding:
             planned.needed.append(record.named)
         return {"kind": record.kind, "name": record.name, "version": record.version}
 
-    async def _content(
-        self, component: Component, children: Sequence[Mapping[str, Any]], encoded: dict[int, _Encoded]
-    ) -> str:
-        """What the component is known by; its object is encoded, once."""
-        if id(component) not in encoded and component.stored is not None:
-            name = component.codec if isinstance(component, ObjectComponent) else None
-            codec = codec_for(component.stored, name)
-            try:
-                data = await aio.in_thread(codec.encode, component.stored)
-            except ArtifactError as error:
-                error.component = component.name
-                raise
-            encoded[id(component)] = _Encoded(codec, data, await aio.in_thread(_sha256, data))
-        kept = encoded.get(id(component))
+    async def _content(self, component: Component, children: Sequence[Mapping[str, Any]], made: _Made) -> str:
+        """What the component is known by; its object is encoded, once.
+
+        A model that is trained is known by what it is made from, a child of it, and not by what comes of that.
+        """
         artifact = None
-        if kept is not None:
-            artifact = {"sha256": kept.sha256, "codec": kept.codec.name, "version": kept.codec.version}
+        if not (isinstance(component, Model) and component.training is not None):
+            if id(component) not in made.encoded and component.stored is not None:
+                made.encoded[id(component)] = await self._encode(component, component.stored)
+            kept = made.encoded.get(id(component))
+            if kept is not None:
+                artifact = {"sha256": kept.sha256, "codec": kept.codec.name, "version": kept.codec.version}
         return content_of(component.identity, component.params, children, artifact)
+
+    async def _encode(self, component: Component, stored: Any) -> _Encoded:
+        """The bytes of its object. Raises `ArtifactSavingError` that names the component."""
+        codec = codec_for(stored, component.codec if isinstance(component, ObjectComponent) else None)
+        try:
+            data = await aio.in_thread(codec.encode, stored)
+        except ArtifactError as error:
+            error.component = component.name
+            raise
+        return _Encoded(codec, data, await aio.in_thread(_sha256, data))
 
     async def _commit(self, planned: _Planned) -> None:
         """Write all that was planned, as one; without transactions undo it where a part of it fails.

@@ -119,7 +119,7 @@ def _references(records: Sequence[ComponentRecord]) -> list[Reference]:
 
 
 def _removal(record: ComponentRecord) -> UpdateOp:
-    nothing: dict[str, object] = {"content": "", "artifact": None, "params": {}, "children": []}
+    nothing: dict[str, object] = {"content": "", "artifact": None, "params": {}, "children": [], "fit": None}
     return _change(record, REMOVED, nothing)
 
 

@@ -19,6 +19,7 @@ from superorm._async.component_adding import AsyncAdding
 from superorm._async.component_removal import AsyncRemoving
 from superorm._async.components import AsyncComponents
 from superorm._async.create import create_all
+from superorm._async.fitting import AsyncFitting
 from superorm._async.listener_adding import AsyncListenerAdding
 from superorm._async.listeners import AsyncListeners
 from superorm._async.query import AsyncQueries
@@ -156,13 +157,14 @@ class AsyncDB(AsyncRegistry, Uncopied):
         self._parts = parts
         self.blobs = AsyncBlobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = AsyncComponents(parts.metadata, self.blobs)
-        self._adding = AsyncAdding(parts.metadata, self.blobs, self.components, self._snapshot)
         self._removal = AsyncRemoving(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = AsyncVectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = AsyncVectorModels(parts.data_backend, self.components)
         self.listeners = AsyncListeners(parts.data_backend, self.components, self.vectors)
-        self._listening = AsyncListenerAdding(self.components, self._adding, self._removal, self.listeners)
         self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
+        fitting = AsyncFitting(parts.data_backend, self.queries, self.compiled)
+        self._adding = AsyncAdding(parts.metadata, self.blobs, self.components, self._snapshot, fitting)
+        self._listening = AsyncListenerAdding(self.components, self._adding, self._removal, self.listeners)
 
     def _keyring(self) -> Keyring:
         """The signing keys, which are read only when something is signed or verified."""

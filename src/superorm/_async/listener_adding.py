@@ -35,7 +35,7 @@ class AsyncListenerAdding:
         """
         tree = family(listener)[::-1]
         before = {one: await self.components.versions(one.kind, one.name) for one in tree}
-        await self.adding.store(listener)
+        await self.adding.store(listener, progress=progress)
         try:
             await self.listeners.add(Named(listener.kind, listener.name, listener.version), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with

@@ -30,6 +30,7 @@ __all__ = [
     "here",
     "in_loop",
     "in_thread",
+    "is_cancelled",
     "name_of",
     "settled",
     "shielded",
@@ -153,6 +154,11 @@ def caller() -> object:
         return asyncio.current_task() or threading.get_ident()
     except RuntimeError:
         return threading.get_ident()
+
+
+def is_cancelled(caller: object) -> bool:
+    """Whether a caller was cancelled, so that what a thread does for it is in vain."""
+    return isinstance(caller, asyncio.Task) and caller.cancelling() > 0
 
 
 def collecting() -> bool:

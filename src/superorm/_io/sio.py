@@ -28,6 +28,7 @@ __all__ = [
     "here",
     "in_loop",
     "in_thread",
+    "is_cancelled",
     "name_of",
     "settled",
     "shielded",
@@ -67,6 +68,11 @@ def in_loop(loop: None, function: Callable[[], T], call: str) -> T:
 def fed(function: Callable[[T], R], items: T) -> R:
     """Call the function with the items."""
     return function(items)
+
+
+def is_cancelled(caller: object) -> bool:
+    """Whether a caller was cancelled: an interruption is an exception right where it is."""
+    return False
 
 
 def settled(result: object, function: object) -> None:

@@ -12,7 +12,9 @@ from superorm.codec import documents
 from superorm.compile.plan import Find
 from superorm.components.base import Component, Named
 from superorm.components.kinds import kind_named
+from superorm.components.model import Model
 from superorm.components.records import COLLECTION, COMPONENT_KEYS, LIVE, REFERENCE_PATH, REMOVED, ComponentRecord
+from superorm.components.training import Fit
 from superorm.exc import ArtifactError, ComponentNotFoundError
 from superorm.protocols._sync.parts import MetaDataStore
 from superorm.schema.mapping import class_map
@@ -57,7 +59,8 @@ class Components:
         cached = self._loaded.get(record.named)
         if cached is not None and cached[0] == record.content:
             return cached[1]
-        children = [self._restored(self.record(child, hidden=True)) for child in record.needs]
+        needs = [] if record.kind == Model.kind else record.needs  # what a model was trained by is not loaded with it
+        children = [self._restored(self.record(child, hidden=True)) for child in needs]
         try:
             reference = record.reference
             stored = None if reference is None else self._blobs.load(reference, record.owner)
@@ -67,15 +70,18 @@ class Components:
         params = {**record.params, **record.fingerprint}
         component = kind_named(record.kind).restore(record.name, stored, params, children)
         component.version = record.version
+        if isinstance(component, Model) and record.fit is not None:
+            component.training = record.needs[0]
+            component.outcome = Fit.from_bson(record.fit)
         self.remember(component, record)
         return component
 
     def remember(self, component: Component, record: ComponentRecord) -> None:
         """Serve this component from now on, as long as its record is there with this content.
 
-        But not one that needs others, which may be replaced, and were perhaps given by their names only.
+        But not one that was loaded with others, which may be replaced, and were perhaps given by their names only.
         """
-        if not record.needs:
+        if not record.needs or record.kind == Model.kind:
             self._loaded[record.named] = (record.content, component)
 
     def record(self, wanted: Named, *, hidden: bool = False) -> ComponentRecord:

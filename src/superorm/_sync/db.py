@@ -23,6 +23,7 @@ from superorm._sync.component_adding import Adding
 from superorm._sync.component_removal import Removing
 from superorm._sync.components import Components
 from superorm._sync.create import create_all
+from superorm._sync.fitting import Fitting
 from superorm._sync.listener_adding import ListenerAdding
 from superorm._sync.listeners import Listeners
 from superorm._sync.query import Queries
@@ -157,13 +158,14 @@ class DB(Registry, Uncopied):
         self._parts = parts
         self.blobs = Blobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = Components(parts.metadata, self.blobs)
-        self._adding = Adding(parts.metadata, self.blobs, self.components, self._snapshot)
         self._removal = Removing(parts.data_backend, parts.metadata, self.blobs, self.components)
         self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.listeners = Listeners(parts.data_backend, self.components, self.vectors)
-        self._listening = ListenerAdding(self.components, self._adding, self._removal, self.listeners)
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
+        fitting = Fitting(parts.data_backend, self.queries, self.compiled)
+        self._adding = Adding(parts.metadata, self.blobs, self.components, self._snapshot, fitting)
+        self._listening = ListenerAdding(self.components, self._adding, self._removal, self.listeners)
 
     def _keyring(self) -> Keyring:
         """The signing keys, which are read only when something is signed or verified."""

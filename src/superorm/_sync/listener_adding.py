@@ -36,7 +36,7 @@ class ListenerAdding:
         """
         tree = family(listener)[::-1]
         before = {one: self.components.versions(one.kind, one.name) for one in tree}
-        self.adding.store(listener)
+        self.adding.store(listener, progress=progress)
         try:
             self.listeners.add(Named(listener.kind, listener.name, listener.version), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with

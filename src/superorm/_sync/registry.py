@@ -64,18 +64,33 @@ class Registry(ABC):
         Raises `ArtifactSavingError` where its object cannot be stored, `ComponentNotFoundError` where it names
         a component that there is not.
 
+        A `Model` with a trainer is trained before anything is written, in this process and with a `progress`: a thread
+        calls that. Adding it again loads what was trained; `fit` trains anew. Raises `TrainingError`.
+
         Of a `Listener` the outputs for all documents are computed before this returns, with a `progress`;
         where that fails, with `PredictionError` for example, nothing of what was added stays.
         After an interruption another call goes on where the first one ended.
         """
         self.prepare()
-        if not isinstance(component, Listener):
-            return self._adding.store(component)
-        if component.select is not None:
-            self.compiled(component.select)
         with reporting(progress) as report:
+            if not isinstance(component, Listener):
+                return self._adding.store(component, progress=report)
+            if component.select is not None:
+                self.compiled(component.select)
             self._listening.store(component, report)
         return component
+
+    def fit(self, name: str, version: int | None = None, *, progress: Progress | bool | None = None) -> Model:
+        """Train a model that has a trainer anew, from what it was before, on the documents that there are now.
+
+        That is its next version, rated with the same dataset; what was there before stays as it is.
+        `version` says whose trainer it is, the newest one's where none is given.
+        Raises `ComponentNotFoundError`, `ComponentError` for a model without a trainer, and as `add` does.
+        """
+        check_component("model", name, version)
+        self.prepare()
+        with reporting(progress) as report:
+            return self._adding.fit(self.components.record(Named(Model.kind, name, version)), report)
 
     def outputs(self, name: str) -> Outputs:
         """The outputs of a listener by the documents' keys: of its newest version for which all were computed.
@@ -86,14 +101,17 @@ class Registry(ABC):
         self.prepare()
         return Outputs(self.listeners, self.listeners.named(name))
 
-    def replace(self, component: C, *, upsert: bool = False) -> C:
+    def replace(self, component: C, *, upsert: bool = False, progress: Progress | bool | None = None) -> C:
         """Put a component in the place of its version, by default the newest one, which keeps its number.
 
         Components that need it have the new one from then on; with `upsert` it is added where there is none.
         Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, and as `add` does.
         """
         self.prepare()
-        return self._adding.store(component, replace=self._removal.check_replaceable, upsert=upsert)
+        with reporting(progress) as report:
+            return self._adding.store(
+                component, replace=self._removal.check_replaceable, upsert=upsert, progress=report
+            )
 
     def remove(
         self, kind: str, name: str, version: int | None = None, *, force: bool = False, recursive: bool = False

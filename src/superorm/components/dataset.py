@@ -10,9 +10,8 @@ from attrs import Attribute, define, field
 
 from superorm.codec import documents
 from superorm.components.base import Component
-from superorm.exc import ComponentError, ConfigurationError, StatementError
-from superorm.expr.kinds import is_select
-from superorm.expr.reprs import short_repr
+from superorm.components.selects import check_documents
+from superorm.exc import ComponentError
 from superorm.expr.statements import Select
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.unitofwork.encode import CODEC_OPTIONS
@@ -21,20 +20,7 @@ __all__ = ["Dataset"]
 
 
 def _check_select(dataset: Dataset, _: Attribute[Any], select: object) -> None:
-    """Refuse what cannot be stored, or not read again."""
-    if not is_select(select):
-        raise ConfigurationError(f"Dataset {dataset.name!r} is made of a select, not {short_repr(select)}")
-    entities = select._entities  # pyright: ignore[reportPrivateUsage]
-    options = select._options  # pyright: ignore[reportPrivateUsage]
-    if len(entities) != 1 or not isinstance(entities[0], type) or options:
-        raise ConfigurationError(
-            f"Dataset {dataset.name!r}: {select!r} does not give whole documents of one class; "
-            "write select(Movie), with any conditions, and without options"
-        )
-    try:
-        Select.from_dict(select.to_dict())
-    except StatementError as error:
-        raise ConfigurationError(f"Dataset {dataset.name!r}: its select cannot be stored: {error}") from error
+    check_documents(f"Dataset {dataset.name!r}", select)
 
 
 @define(eq=False, slots=False, repr=False)

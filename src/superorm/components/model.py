@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Self
 from attrs import Attribute, define, field
 
 from superorm._io.progress import Progress
-from superorm.components.base import Component, ObjectComponent
-from superorm.exc import ConfigurationError, PredictionError
+from superorm.components.base import Child, Component, Named, ObjectComponent
+from superorm.components.trainer import Trainer
+from superorm.components.training import Fit, Job, Training, check_trainable
+from superorm.exc import ComponentError, ConfigurationError, PredictionError
 
 __all__ = ["Model"]
 
@@ -29,6 +31,11 @@ def _check_object(model: Model, _: Attribute[Any], object: Any) -> None:
         )
 
 
+def _check_trainer(model: Model, _: Attribute[Any], trainer: object) -> None:
+    if trainer is not None:
+        check_trainable(f"Model {model.name!r}", model.object, trainer)
+
+
 @define(eq=False, slots=False, repr=False)
 class Model(ObjectComponent):
     """A named, versioned object with a prediction.
@@ -38,6 +45,7 @@ class Model(ObjectComponent):
     `batched` overrides that choice.
     `fingerprint` says what the content is; without one it is known by the hash of what is stored.
     `codec` names the one that stores the object, in the place of the one that its type has.
+    With a `trainer`, `DB.add` trains a copy of the object, which is the model's object from then on.
     `version` is given by `DB.add`.
     """
 
@@ -46,9 +54,21 @@ class Model(ObjectComponent):
     object: Any = field(validator=_check_object)
     batch_size: int = field(default=64, kw_only=True, validator=_check_size)
     batched: bool = field(default=None, kw_only=True)
+    trainer: Trainer | None = field(default=None, kw_only=True, validator=_check_trainer)
+    """As it was given; that of a model that was loaded is in ``db.load("training", name)``."""
+    training: Training | Named | None = field(init=False, default=None)
+    """What a model that is trained is made from."""
+    outcome: Fit | None = field(init=False, default=None)
+    """What came of the training, once it is done."""
     _call: Callable[[Any], Any] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        if self.trainer is not None:
+            given: dict[str, Any] = {"fingerprint": self.fingerprint, "codec": self.codec}
+            self.training = Training(self.name, trainer=self.trainer, object=self.object, **given)
+        self._bind()
+
+    def _bind(self) -> None:
         method = next((getattr(self.object, name) for name in _METHODS if hasattr(self.object, name)), None)
         if self.batched is None:  # pyright: ignore[reportUnnecessaryComparison]
             self.batched = method is not None
@@ -60,9 +80,32 @@ class Model(ObjectComponent):
         return {"batch_size": self.batch_size, "batched": self.batched, **super().params}
 
     @property
+    def children(self) -> Sequence[Child]:
+        """What it is made from, where it is trained."""
+        return () if self.training is None else (self.training,)
+
+    @property
     def stored(self) -> Any:
         """The object."""
         return self.object
+
+    def trained(self, object: Any, fit: Fit) -> None:
+        """Have the object that was trained in the place of the one before."""
+        self.object, self.outcome = object, fit
+        self._bind()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the trainer's metrics gave, by their names; nothing before it is trained."""
+        return {} if self.outcome is None else dict(self.outcome.metrics)
+
+    @property
+    def job(self) -> Job:
+        """The training. Raises `ComponentError` for a model that has none, or none yet."""
+        if self.outcome is None:
+            why = "db.add(...) trains it" if self.training is not None else "it was added without a trainer"
+            raise ComponentError(f"{self!r} has no job: {why}", component=self.name)
+        return Job("done", self.outcome.logs)
 
     @classmethod
     def restore(cls, name: str, stored: Any, params: Mapping[str, Any], children: Sequence[Component]) -> Self:

@@ -12,6 +12,7 @@ from bson import ObjectId
 
 from superorm.artifacts.reference import Reference
 from superorm.components.base import Named
+from superorm.components.training import Fit
 from superorm.schema.document import Document
 from superorm.schema.fields import Mapped, field, utcnow
 from superorm.schema.registry import Registry
@@ -63,6 +64,8 @@ class ComponentRecord(Document, registry=internal_registry):
     params: Mapped[dict[str, Any]] = field(factory=dict)
     children: Mapped[list[dict[str, Any]]] = field(factory=list)
     """Kind, name and version of each component that it needs."""
+    fit: Mapped[dict[str, Any] | None] = field(default=None)
+    """What came of its training, where it is a model that was trained."""
     created: Mapped[datetime] = field(factory=utcnow)
     touched: Mapped[ObjectId] = field(factory=ObjectId)
     """Of the last commit that counts on the component: of that and a removal at the same time one fails."""
@@ -76,7 +79,8 @@ class ComponentRecord(Document, registry=internal_registry):
     def shown(self) -> dict[str, Any]:
         """What `DB.show` says of it."""
         shown = ("kind", "name", "version", "content", "artifact", "params", "children", "created")
-        return {attribute: getattr(self, attribute) for attribute in shown}
+        values = {attribute: getattr(self, attribute) for attribute in shown}
+        return values if self.fit is None else {**values, **self.fit, "metrics": dict(Fit.from_bson(self.fit).metrics)}
 
     @property
     def named(self) -> Named:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from superorm.components.base import Named
 from superorm.components.records import HIDDEN, ComponentRecord
+from superorm.components.training import Training
 from superorm.exc import ComponentInUseError
 
 __all__ = ["Removal", "plan_removal"]
@@ -34,7 +35,7 @@ def plan_removal(
     """What to do to remove the targets, which are among the records.
 
     `indexes` are the vector indexes that need a component. With `recursive`, what only the removed ones needed goes
-    too; what was hidden before, and nothing needs any more, goes anyway.
+    too; what was hidden before, or is a training, and nothing needs any more, goes anyway.
     Raises `ComponentInUseError`, which names the users, for targets that something else needs, without `force`.
     """
     by_name = {record.named: record for record in records}
@@ -58,7 +59,9 @@ def plan_removal(
     for record in removed:  # which grows
         for child in record.needs:
             needed = by_name.get(child)
-            if needed is None or child in going or not (recursive or needed.state == HIDDEN):
+            if needed is None or child in going:
+                continue
+            if not (recursive or needed.state == HIDDEN or needed.kind == Training.kind):
                 continue
             if not _users(child, users, indexes, going):
                 going.add(child)
