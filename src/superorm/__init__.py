@@ -48,6 +48,7 @@ from superorm.expr.assignments import Assignment
 from superorm.expr.functions import func
 from superorm.expr.nodes import Expr, Field, Predicate, case, column, score
 from superorm.expr.options import load_only
+from superorm.expr.outputs import outputs
 from superorm.expr.relations import Load, joinedload, selectinload
 from superorm.expr.rows import graph_lookup, window
 from superorm.expr.sources import aliased
@@ -223,6 +224,7 @@ __all__ = [
     "joinedload",
     "listens_for",
     "load_only",
+    "outputs",
     "register_type",
     "relationship",
     "remove_listener",

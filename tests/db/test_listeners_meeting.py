@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pymongo
 import pytest
 
-from superorm import DB, Document, Listener, Mapped, Model, PredictionError, Session, connect, field, select
+from superorm import (
+    DB,
+    ComponentNotFoundError,
+    Document,
+    Listener,
+    Mapped,
+    Model,
+    PredictionError,
+    Session,
+    connect,
+    field,
+    insert,
+    select,
+)
 from superorm._sync import listeners as module
-from superorm._sync.listener_computing import Computing
+from superorm._sync.listener_computing import PATIENCE, Computing
 from superorm._sync.listeners import Listeners
+from superorm.vectors import upkeep
 from tests.databases import drop_database
 
 
@@ -25,6 +39,15 @@ class Note(Document):
 
     id: Mapped[int] = field(primary_key=True)
     text: Mapped[str] = field(default="")
+
+
+class Bare(Document):
+    """Another class of the same collection, without what is listened to."""
+
+    __collection__ = "heard_notes"
+
+    id: Mapped[int] = field(primary_key=True)
+    other: Mapped[int] = field(default=0)
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
@@ -52,9 +75,9 @@ def fill(db: DB, count: int) -> None:
         session.add_all([Note(id=n, text="x" * n) for n in range(count)])
 
 
-def stored(db: DB) -> dict[Any, Any]:
-    """The outputs as they stand in the database."""
-    read = module.Find("_superorm_outputs")
+def stored(db: DB, name: str = "lengths") -> dict[Any, Any]:
+    """The outputs of a listener as they stand in the database."""
+    read = module.Find("_superorm_outputs", {"_id.listener": name})
     return {one["_id"]["key"]: one["output"] for one in db.parts.data_backend.read(read)}
 
 
@@ -75,6 +98,7 @@ def test_commits_at_once(mongodb_uri: str) -> None:
     with opened(place) as one, opened(place) as other:
         fill(one, 6)
         one.add(listener())
+        one.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
         assert expected(other) == dict(other.outputs("lengths"))
 
         def work(worker: int) -> None:
@@ -84,6 +108,7 @@ def test_commits_at_once(mongodb_uri: str) -> None:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(work, range(4)))
         assert expected(one) == stored(one)
+        assert {key: repr(length) for key, length in expected(one).items()} == stored(one, "texts")
         assert one.check(Note).ok
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         drop_database(client, place[1])
@@ -164,7 +189,7 @@ def test_a_backfill_that_was_interrupted_goes_on(place: tuple[str, str], monkeyp
 
 
 def test_a_program_that_has_not_heard_of_the_listener(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it writes in the first half minute is found once every program knows of the listener."""
+    """What it writes until it has, and commits until then, is found once every program knows of the listener."""
     with opened(place) as old, opened(place) as new:
         fill(old, 5)  # it has asked which listeners there are
         new.add(listener())
@@ -172,7 +197,7 @@ def test_a_program_that_has_not_heard_of_the_listener(place: tuple[str, str], mo
         with old.begin() as session:
             session.delete(session.get_one(Note, 4))
         assert {0: 0, 1: 1, 2: 2, 3: 3, 4: 4} == stored(new)
-        monkeypatch.setattr(module, "_KNOWN", timedelta(0))
+        monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
         assert {0: 0, 1: 1, 2: 7, 3: 3} == dict(new.outputs("lengths"))
 
 
@@ -221,3 +246,252 @@ def test_a_model_that_fails_leaves_the_outputs_of_others(place: tuple[str, str])
             db.outputs("lengths")[0]
         put(db, 1, "good")
         assert {0: 0, 1: 4, 2: 2} == db.outputs("lengths")
+
+
+def test_the_time_is_that_of_the_server(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program whose clock is a year ahead does not hold that every program knows of the listener."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=365)
+
+    monkeypatch.setattr(module, "datetime", Ahead)
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri, tz_aware=True) as client, opened(place) as db:
+        fill(db, 2)
+        db.add(listener())
+        assert 2 == len(db.outputs("lengths"))
+        (state,) = client[place[1]]["_superorm_records"].find({"kind": "listener"})
+        assert not state["settled"]
+        assert abs(state["since"] - datetime.now(UTC)) < timedelta(minutes=5)
+        monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+        assert 2 == len(db.outputs("lengths"))
+        (state,) = client[place[1]]["_superorm_records"].find({"kind": "listener"})
+        assert state["settled"]
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
+
+
+MEETINGS: list[Callable[[], None]] = []
+ASKED: list[str] = []
+
+
+class Meeting:
+    """Does once what was put into `MEETINGS` while it is asked, in whatever program."""
+
+    def predict(self, texts: list[str]) -> list[int]:
+        ASKED.extend(texts)
+        if MEETINGS:
+            MEETINGS.pop()()
+        return [len(text) for text in texts]
+
+
+def meeting_model(meet: Callable[[], None]) -> Model:
+    """One that calls `meet` the first time that it is asked."""
+    ASKED.clear()
+    MEETINGS[:] = [meet]
+    return Model("length", Meeting(), fingerprint="meeting")
+
+
+def test_a_commit_beside_a_backfill_computes_what_it_changed(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither waits for all the others, nor computes them; the backfill leaves its outputs alone."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    seen: list[dict[Any, Any]] = []
+    with opened(place) as db, opened(place) as other:
+        fill(db, 9)
+
+        def meet() -> None:
+            put(other, 0, "changed first")
+            put(other, 8, "changed last")
+            with other.begin() as session:
+                session.delete(session.get_one(Note, 1))
+            seen.append(stored(other))
+
+        db.add(Listener("lengths", model=meeting_model(meet), select=select(Note), key=Note.text))
+        assert [{0: 13, 8: 12}] == seen
+        assert {0: 13, 8: 12, **{n: n for n in range(2, 8)}} == stored(db)
+        assert expected(db) == stored(db)
+        assert db.check(Note).ok
+
+
+def test_a_model_that_takes_longer_than_the_server_keeps_cursors(
+    mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The documents are read again, and nothing is computed twice."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    namespace = f"{place[1]}.heard_notes"
+    killed: list[int] = []
+
+    def kill() -> None:
+        found = client.admin.aggregate([{"$currentOp": {"idleCursors": True}}, {"$match": {"ns": namespace}}])
+        idle = [one["cursor"]["cursorId"] for one in found if one["type"] == "idleCursor"]
+        killed.extend(client[place[1]].command("killCursors", "heard_notes", cursors=idle)["cursorsKilled"])
+
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client, opened(place) as db:
+        fill(db, 11)
+        model = meeting_model(kill)
+        MEETINGS.append(kill)
+        db.add(Listener("lengths", model=model, select=select(Note), key=Note.text))
+        assert 2 == len(killed)
+        assert ["x" * n for n in range(11)] == sorted(ASKED)
+        assert expected(db) == stored(db)
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
+
+
+def test_a_program_that_dies_while_it_publishes(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transaction lasts until the server ends it: commits do not wait for that, readers do."""
+    monkeypatch.setattr(module, "_AFTER_COMMIT", 0.1)
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client, opened(place) as db:
+        name = "transactionLifetimeLimitSeconds"
+        assert client.admin.command({"getParameter": 1, name: 1})[name] < PATIENCE
+        fill(db, 3)
+        db.add(listener())
+        records = client[place[1]]["_superorm_records"]
+        with client.start_session() as dead, ThreadPoolExecutor(1) as threads:
+            dead.start_transaction()
+            assert 1 == records.update_one({"kind": "listener"}, {"$inc": {"n": 1}}, session=dead).modified_count
+            put(db, 1, "changed")
+            assert {0: 0, 1: 1, 2: 2} == stored(db)
+            reading = threads.submit(lambda: dict(db.outputs("lengths")))
+            with pytest.raises(TimeoutError):
+                reading.result(1)
+            dead.abort_transaction()
+            assert {0: 0, 1: 7, 2: 2} == reading.result(60)
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
+
+
+def test_a_listener_that_is_removed_during_its_backfill(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever adds it is told; nothing of it stays."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    with opened(place) as db, opened(place) as other:
+        fill(db, 9)
+        model = meeting_model(lambda: other.remove("listener", "lengths"))
+        with pytest.raises(ComponentNotFoundError, match="'lengths' version 0 was removed"):
+            db.add(Listener("lengths", model=model, select=select(Note), key=Note.text))
+        assert {} == stored(db)
+        assert [] == db.parts.data_backend.read(
+            module.Find("_superorm_records", {"kind": {"$in": ["listener", "record"]}})
+        )
+        assert [] == db.show("model")
+
+
+def test_a_backfill_that_fails_where_another_succeeds(place: tuple[str, str]) -> None:
+    """What somebody else has added meanwhile, with all its outputs, stays."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 3)
+
+        def meet() -> None:
+            good = Model("length", len, fingerprint="meeting")
+            other.add(Listener("lengths", model=good, select=select(Note), key=Note.text))
+            raise OSError("no connection")
+
+        with pytest.raises(PredictionError, match="no connection"):
+            db.add(Listener("lengths", model=meeting_model(meet), select=select(Note), key=Note.text))
+        assert ["lengths"] == db.show("listener")
+        assert {0: 0, 1: 1, 2: 2} == dict(other.outputs("lengths"))
+
+
+def test_a_program_that_dies_between_the_listeners_of_a_chain(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the second one is to compute was recorded when the first one's outputs were published."""
+    with opened(place) as db:
+        fill(db, 4)
+        db.add(listener())
+        db.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+        compute = Computing.compute
+
+        def dying(self: Computing, state: Any, *args: Any) -> None:
+            if state.named.name == "texts":
+                raise OSError("dead")
+            compute(self, state, *args)
+
+        with monkeypatch.context() as death:
+            death.setattr(Computing, "compute", dying)
+            put(db, 2, "changed")
+            with db.begin() as session:
+                session.delete(session.get_one(Note, 3))
+        assert 7 == stored(db)[2]
+        assert "2" == stored(db, "texts")[2]
+        with opened(place) as other:
+            assert {0: "0", 1: "1", 2: "7"} == dict(other.outputs("texts"))
+            assert other.check(Note).ok
+
+
+def test_a_listener_that_comes_while_the_outputs_before_it_are_computed(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has read that nobody listens to the outputs does not publish them, but looks again."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 3)
+        db.add(listener())
+        compute, met = Computing.outputs, list[str]()
+
+        def meeting(self: Computing, *args: Any) -> Any:
+            found = compute(self, *args)
+            if not met:
+                met.append("met")
+                with monkeypatch.context() as stopped:
+                    stopped.setattr(Listeners, "_compute_recorded", lambda self, state: None)
+                    other.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+            return found
+
+        monkeypatch.setattr(Computing, "outputs", meeting)
+        put(db, 1, "a newer text")
+        assert ["met"] == met
+        assert {0: "0", 1: "12", 2: "2"} == dict(other.outputs("texts"))
+
+
+def test_a_chain_that_was_there_before_any_document(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents of a program that has not heard of it are found for all of its listeners."""
+    with opened(place) as old, opened(place) as new:
+        fill(old, 0)
+        with old.begin() as session:
+            session.add(Note(id=50, text="x"))
+            session.flush()
+            session.delete(session.get_one(Note, 50))
+        new.add(listener())
+        new.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+        with old.begin() as session:
+            session.add_all([Note(id=n, text="x" * n) for n in range(4)])
+        assert {} == stored(new)
+        monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+        assert {n: str(n) for n in range(4)} == dict(new.outputs("texts"))
+        assert {n: n for n in range(4)} == dict(new.outputs("lengths"))
+
+
+def test_check_tells_of_a_model_that_fails_elsewhere(place: tuple[str, str]) -> None:
+    """A program that has committed nothing itself computes what is recorded, and reports why it cannot."""
+
+    def length(text: str) -> int:
+        return len(text) // (text != "bad")
+
+    with opened(place) as db, opened(place) as other:
+        fill(db, 3)
+        db.add(Listener("lengths", model=Model("length", length), select=select(Note), key=Note.text))
+        put(db, 1, "bad")
+        (problem,) = other.check(Note).problems
+        assert "its outputs could not be computed" in problem
+        assert "Note 1" in problem
+        put(other, 1, "good")
+        assert other.check(Note).ok
+
+
+def test_documents_without_the_field(place: tuple[str, str]) -> None:
+    """What another class of the collection inserts, or upserts, has the field's default to the listener."""
+    with opened(place) as db:
+        fill(db, 1)
+        db.add(listener())
+        with db.begin() as session:
+            session.add(Bare(id=7))
+            session.execute(insert(Bare).values([{"id": 8}]).upsert())
+        assert {0: 0, 7: 0, 8: 0} == stored(db)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import bson
@@ -15,10 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superorm import DB, Document, Embedded, Mapped, Registry, Session, StaleDocumentError, connect, field, select
+from superorm import (
+    DB,
+    Document,
+    Embedded,
+    Mapped,
+    Registry,
+    Session,
+    StaleDocumentError,
+    connect,
+    field,
+    load_only,
+    select,
+)
 from superorm.codec.documents import changes_of
 from superorm.compile.plan import Find
 from superorm.schema.mapping import class_map
+from superorm.unitofwork.writes import Insert
 from tests.databases import drop_database
 
 registry = Registry()
@@ -57,6 +70,28 @@ class Counted(Document, registry=registry):
     grid: Mapped[list[list[int]]] = field(factory=list)
     data: Mapped[np.ndarray | None] = field(default=None)
     version: Mapped[int] = field(version=True)
+
+
+class Circle(Embedded):
+    radius: Mapped[int] = field(default=0)
+
+
+class Square(Embedded):
+    __extra__ = "forbid"
+
+    side: Mapped[int] = field(default=0)
+
+
+class Cube(Square):
+    color: Mapped[str] = field(default="")
+
+
+class Drawing(Document, registry=registry):
+    __collection__ = "nested_drawings"
+
+    id: Mapped[int] = field(primary_key=True)
+    shape: Mapped[Circle | Square | None] = field(default=None)
+    shapes: Mapped[dict[str, Square]] = field(factory=dict)
 
 
 KEYS = st.sampled_from(["k", "l", "0", "10", "2", "a b", "é", "a-b", "K"])
@@ -264,6 +299,103 @@ def test_two_sessions(place: tuple[DB, Any]) -> None:
     assert ({"x": 1}, "second") == (document["n"]["a"]["table"], document["n"]["b"]["name"])
 
 
+Way: TypeAlias = tuple[dict[str, list[int]], Callable[[Any], Any], Callable[[Any], Any], dict[str, list[int]]]
+KEYS_OF_TWO: dict[str, Way] = {
+    "into an empty one": (
+        {},
+        lambda one: one.setdefault("a", [1]),
+        lambda two: two.setdefault("b", [2]),
+        {"a": [1], "b": [2]},
+    ),
+    "in any order": (
+        {"k": []},
+        lambda one: one.setdefault("m", [1]),
+        lambda two: two.update(z=[2], b=[3]),
+        {"k": [], "m": [1], "z": [2], "b": [3]},
+    ),
+    "numbers": (
+        {"k": []},
+        lambda one: one.update({"3": [1], "20": [1]}),
+        lambda two: two.update({"10": [2], "2": [2]}),
+        {"k": [], "3": [1], "20": [1], "10": [2], "2": [2]},
+    ),
+    "one out, some in": (
+        {"k": [], "l": []},
+        lambda one: one["k"].append(1),
+        lambda two: (two.pop("l"), two.update(z=[2], b=[3])),
+        {"k": [1], "z": [2], "b": [3]},
+    ),
+    "the last one out": ({"k": []}, lambda one: one.setdefault("a", [1]), lambda two: two.pop("k"), {"a": [1]}),
+}
+
+
+@pytest.mark.parametrize("case", KEYS_OF_TWO)
+def test_two_sessions_and_the_keys_of_a_dict(place: tuple[DB, Any], case: str) -> None:
+    """Both win, be the dict empty before or after, and whatever the order in which a session adds its keys."""
+    db, _ = place
+    before, first_change, second_change, expected = KEYS_OF_TWO[case]
+    with db.begin() as session:
+        for one in session.scalars(_all(Plain)):
+            session.delete(one)
+    with db.begin() as session:
+        session.add(Plain(id=1, table=before))
+    with db.session() as first, db.session() as second:
+        one, two = first.get_one(Plain, 1), second.get_one(Plain, 1)
+        first_change(one.table)
+        second_change(two.table)
+        first.commit()
+        second.commit()
+        two.title = "again"  # what it knows of the document is still so
+        second.commit()
+    assert items(expected) == items(read(place, Plain.__collection__)["table"])
+
+
+def test_two_sessions_and_what_was_missing(place: tuple[DB, Any]) -> None:
+    """Where both change parts of a default, or of what both add, the later one is told, and `DB.run` does it again."""
+    db, _ = place
+    collection = Plain.__collection__
+
+    def change_branch(session: Session) -> None:
+        plain = session.get_one(Plain, 1)
+        plain.branch.table["b"] = 2
+        plain.table["b"] = [2]
+        plain.by_name.setdefault("new", Branch()).name = "second"
+
+    with db.begin() as session:
+        for one in session.scalars(_all(Plain)):
+            session.delete(one)
+    db.parts.data_backend.write(Insert(collection, [{"_id": 1, "branch": {"name": "", "leaf": None, "leaves": []}}]))
+    with db.session() as first, db.session() as second:
+        one = first.get_one(Plain, 1)
+        one.branch.table["a"] = 1
+        one.table["a"] = [1]
+        one.by_name["new"] = Branch(table={"k": 1})
+        change_branch(second)
+        first.commit()
+        with pytest.raises(StaleDocumentError, match=r"Plain 1\b"):
+            second.commit()
+    db.run(change_branch)
+    document = read(place, collection)
+    assert ({"a": 1, "b": 2}, {"a": [1], "b": [2]}) == (document["branch"]["table"], document["table"])
+    assert ({"k": 1}, "second") == (document["n"]["new"]["table"], document["n"]["new"]["name"])
+
+
+@pytest.mark.parametrize("attribute", ["table", "by_name"])
+def test_what_was_not_loaded_is_not_missing(place: tuple[DB, Any], attribute: str) -> None:
+    """A field of a partial object is set, whether its document has it or not."""
+    db, _ = place
+    with db.begin() as session:
+        for one in session.scalars(_all(Plain)):
+            session.delete(one)
+    with db.begin() as session:
+        session.add(Plain(id=1, table={"k": [1]}, by_name={"k": Branch()}))
+    with db.session() as session:
+        one = session.scalars(select(Plain).options(load_only(Plain.title))).one()
+        setattr(one, attribute, {})
+        session.commit()
+    assert {} == read(place, Plain.__collection__)[{"by_name": "n"}.get(attribute, attribute)]
+
+
 @pytest.mark.parametrize("cls", [Plain, Counted])
 def test_two_at_once(place: tuple[DB, Any], cls: Any) -> None:
     """So they do by `DB.run` while the other has its transaction open, in which the server lets only one write."""
@@ -319,6 +451,38 @@ def test_parts_that_are_gone(place: tuple[DB, Any]) -> None:
             second.rollback()
             second.refresh(two)
             assert gone == two.branch
+
+
+def test_parts_of_another_class(place: tuple[DB, Any]) -> None:
+    """A change inside of what another session made one of another class is refused; two such parts are not mixed."""
+    db, _ = place
+    with db.begin() as session:
+        for drawing in session.scalars(select(Drawing)):
+            session.delete(drawing)
+    with db.begin() as session:
+        session.add(Drawing(id=1, shape=Circle(radius=1), shapes={"a": Square(side=1), "b": Cube(side=1)}))
+    with db.session() as first, db.session() as second, db.session() as third:
+        one, two, three = (session.get_one(Drawing, 1) for session in (first, second, third))
+        one.shape, one.shapes["b"] = Square(side=2), Square(side=3)
+        assert isinstance(two.shape, Circle)
+        two.shape.radius = 5
+        three.shapes["b"].side, three.shapes["a"] = 7, Cube(color="red")
+        first.commit()
+        for session in (second, third):
+            with pytest.raises(StaleDocumentError, match="Drawing 1"):
+                session.commit()
+            session.rollback()
+        second.refresh(two)
+        assert (Square(side=2), {"a": Square(side=1), "b": Square(side=3)}) == (two.shape, two.shapes)
+        two.shape.side = 6
+        third.refresh(three)
+        three.shapes["b"], three.shapes["a"] = Cube(side=4), Cube(color="red")
+        second.commit()
+        third.commit()
+    document = read(place, Drawing.__collection__)
+    assert {"_type": "Square", "side": 6} == document["shape"]
+    assert {"_type": "Cube", "side": 0, "color": "red"} == document["shapes"]["a"]
+    assert {"_type": "Cube", "side": 4, "color": ""} == document["shapes"]["b"]
 
 
 def test_positions(place: tuple[DB, Any]) -> None:

@@ -129,11 +129,11 @@ with connect("mongodb://localhost:27017/movies") as before, before.begin() as se
 """,
         },
         """
-assert {movie.id: encoder("A thief.")} == dict(outputs)
+assert {movie.id: encoder("A thief.")} == dict(db.outputs("plots"))
 assert (movie.id, encoder("A thief.")) == (key, output)
 with db.begin() as session:
     session.get_one(Movie, movie.id).plot = "Another thief."
-assert encoder("Another thief.") == outputs[movie.id]
+assert encoder("Another thief.") == db.outputs("plots")[movie.id]
 assert db.check(Movie).ok
 """,
     ),

@@ -15,6 +15,7 @@ from superorm import Document, Mapped, Registry
 from superorm.codec.documents import changes_of, dump, load
 from superorm.schema.mapping import ClassMap, class_map
 from superorm.unitofwork.encode import CODEC_OPTIONS
+from superorm.unitofwork.update_ops import UpdateOps
 
 __all__ = ["Change", "apply", "change_of", "document_class", "exact", "load_one", "store", "through_bson"]
 
@@ -23,19 +24,21 @@ __all__ = ["Change", "apply", "change_of", "document_class", "exact", "load_one"
 class Change:
     """What a flush has to do for one object."""
 
-    update: dict[str, Any]
+    update: Any
+    """As it is sent."""
     snapshot: dict[str, Any]
 
     @property
     def fields(self) -> set[str]:
         """The top-level keys that change."""
-        return {path.partition(".")[0] for paths in self.update.values() for path in paths}
+        stages: list[dict[str, Any]] = self.update if isinstance(self.update, list) else [self.update]
+        return {path.partition(".")[0] for stage in stages for paths in stage.values() for path in paths}
 
 
 def change_of(mapping: ClassMap, instance: object) -> Change | None:
     """What has changed since the snapshot; None where nothing has."""
     found = changes_of(mapping, (instance,))
-    return Change(found.updates[0], found.snapshots[0]) if found.objects else None
+    return Change(UpdateOps.of(mapping, found)[0]["u"], found.snapshots[0]) if found.objects else None
 
 
 def through_bson(document: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +87,14 @@ def exact(one: Any, other: Any) -> bool:
     return str(one) == str(other) if one != one or type(one).__name__ == "Decimal" else bool(one == other)
 
 
-def apply(document: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+def apply(document: dict[str, Any], update: Any) -> dict[str, Any]:
     """What the server makes of a document under ``$set`` and ``$unset``; paths lead through documents only."""
     result = deepcopy(document)
+    if isinstance(update, list):
+        *gone, sets = update
+        if gone:
+            result = apply(result, {"$unset": gone[0]["$project"]})
+        return apply(result, {"$set": {path: one["$literal"] for path, one in sets["$set"].items()}})
     assert update.keys() <= {"$set", "$unset"}
     paths = [*update.get("$set", {}), *update.get("$unset", {})]
     for path in paths:

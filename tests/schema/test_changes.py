@@ -98,7 +98,7 @@ def test_nested_changes() -> None:
 
 
 def test_documents_that_come_and_go() -> None:
-    """A part that was null or becomes null is set whole; one that becomes empty too."""
+    """A part that was null or becomes null is set whole; of one that becomes empty what was in it is taken out."""
     film = loaded()
     film.line = Line(start=Point(x=1))
     start = {"x": 1.0, "why": 0, "tags": []}
@@ -107,7 +107,7 @@ def test_documents_that_come_and_go() -> None:
     film = loaded(line=Line(start=Point(x=1)))
     film.line = None
     film.meta = {}
-    assert {"$set": {"meta": {}, "line": None}} == update_of(film)
+    assert {"$set": {"line": None}, "$unset": {"meta.a": ""}} == update_of(film)
     film = loaded(line=Line(start=Point(x=1)))
     del film.line.start.y
     assert {"$unset": {"line.start.why": ""}} == update_of(film)
@@ -205,11 +205,15 @@ def test_defaults_that_were_read() -> None:
     film = load_one(Film, {"title": "Heat", "line": {"start": {"x": 1.0}}})
     film.line = Line(start=Point(x=1))
     start = {"x": 1.0, "why": 0, "tags": []}
-    new = {"start": start, "end": None, "between": [], "named": {}, "color": "red", "dates": []}
-    update = update_of(film)
-    assert {"$set": {"line": new}} == update  # whole, as one by one the keys would come in another order
-    assert list(new) == list(update["$set"]["line"])
-    assert list(start) == list(update["$set"]["line"]["start"])
+    new = {"end": None, "between": [], "named": {}, "color": "red", "dates": []}
+    added = {"line.start.why": 0, "line.start.tags": [], **{f"line.{name}": value for name, value in new.items()}}
+    (update,) = update_of(film)  # a stage adds the keys in its order, the operators in that of the alphabet
+    assert {path: {"$literal": value} for path, value in added.items()} == update["$set"]
+    assert list(added) == list(update["$set"])
+    change = change_of(FILM, film)
+    assert change is not None
+    assert {"start": start, **new} == change.snapshot["line"]
+    assert ["start", *new] == list(change.snapshot["line"])
 
 
 def test_a_default_that_is_set_and_set_back() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
@@ -46,9 +46,11 @@ def failing(uri: str, fault: str, command: str, mode: Mode) -> AbstractContextMa
     return _failing(uri, FAULTS[fault], [command], "alwaysOn" if mode == "always" else {"times": 1})
 
 
-def failing_write(uri: str, fault: str, number: int) -> AbstractContextManager[None]:
-    """A block in which the commands that write fail after the first so many."""
-    return _failing(uri, FAULTS[fault], ["insert", "update", "delete"], {"skip": number} if number else "alwaysOn")
+def failing_write(
+    uri: str, fault: str, number: int, commands: Sequence[str] = ("insert", "update", "delete")
+) -> AbstractContextManager[None]:
+    """A block in which the commands that write, or others, fail after the first so many."""
+    return _failing(uri, FAULTS[fault], list(commands), {"skip": number} if number else "alwaysOn")
 
 
 @contextmanager

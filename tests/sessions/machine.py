@@ -83,6 +83,9 @@ SCRIPTS: list[tuple[Any, str]] = [
     (Thing, "table.all, other session, table.key, commit, other session, table.append, commit, look"),
     (Thing, "table.set, commit, theirs table.numbers, table.clear, commit, theirs table.numbers, table.key, commit"),
     (Thing, "table.all, commit, theirs table.numbers, table.pop, commit, refresh, table.first, commit, look"),
+    (Thing, "table.clear, commit, theirs table.key, table.numbers, table.append, commit, refresh, look"),
+    (Thing, "without table, refresh, theirs table.key, table.append, commit, refresh, table.append, commit, look"),
+    (Thing, "without table, refresh, theirs table.set, table.set, commit, refresh, look"),
     (Thing, "point.corner, commit, theirs point.y, point.tag, commit, theirs point.none, point.y, commit"),
     # vectors and arrays
     (Counted, "embedding.set, commit, nearest, embedding.store, commit, nearest, embedding.none, commit, nearest"),

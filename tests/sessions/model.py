@@ -164,6 +164,10 @@ class UpdateModel:
     unsets: list[Path] = Factory(list)
     parents: list[Path] = Factory(list)
     """The paths at which there must be a document still."""
+    absent: list[Path] = Factory(list)
+    """The paths at which there must be nothing still, as documents are added there."""
+    in_order: bool = False
+    """Whether keys are added in the order of `sets`, not in that of the alphabet."""
 
     @classmethod
     def of(cls, e: Entity) -> UpdateModel:
@@ -174,6 +178,8 @@ class UpdateModel:
                 made.unsets.append((name,))
             elif e.versioned or name not in base:
                 made.sets[name,] = e.values[name]
+                if name not in e.lacking and isinstance(DEFAULTS[name], dict) and isinstance(e.values[name], dict):
+                    made.absent += [] if e.versioned or name in base else [(name,)]
             else:
                 made._compare((name,), base[name], e.values[name])
         made.parents += [path[:-1] for path in made.sets if len(path) > 1]
@@ -192,15 +198,19 @@ class UpdateModel:
                 self._compare((*path, key), old[key], value)
             else:
                 self.sets[(*path, key)] = value
+                self.absent += [(*path, key)] if isinstance(value, dict) else []
+        self.in_order = self.in_order or list(new) != _order_of_operators(old, new)
         self.unsets += [(*path, key) for key in old if key not in new]
 
     def fits(self, document: Fields) -> bool:
-        """Whether the parents are there."""
+        """Whether the parents are there, and nothing where documents are added."""
+        if any(path[-1] in (_at(document, path[:-1]) or {}) for path in self.absent):
+            return False
         return all(isinstance(_at(document, path), list if path == ("array",) else dict) for path in self.parents)
 
     def apply(self, document: Fields) -> None:
         """Change a document."""
-        for path, value in sorted(self.sets.items()):
+        for path, value in self.sets.items() if self.in_order else sorted(self.sets.items()):
             _at(document, path[:-1])[path[-1]] = deepcopy(value)
         for path in self.unsets:
             parent = _at(document, path[:-1])
@@ -209,13 +219,19 @@ class UpdateModel:
 
 
 def _by_parts(old: Any, new: Any) -> bool:
-    """Whether operators on parts leave the keys in the order of `new`."""
-    if not (isinstance(old, dict) and isinstance(new, dict) and old and new) or "" in {*old, *new}:
+    """Whether what was there stays in its order, and what is added comes after it."""
+    if not (isinstance(old, dict) and isinstance(new, dict)) or "" in {*old, *new}:
         return False
+    kept = [key for key in old if key in new]
+    return list(new)[: len(kept)] == kept
+
+
+def _order_of_operators(old: Fields, new: Fields) -> list[str] | None:
+    """The order of keys once operators have added what is new; None where it is not known."""
     added = sorted(new.keys() - old.keys())
     if len(added) > 1 and any(key[0].isdigit() for key in added):
-        return False
-    return list(new) == [key for key in old if key in new] + added
+        return None
+    return [key for key in old if key in new] + added
 
 
 def _at(document: Any, path: Path) -> Any:

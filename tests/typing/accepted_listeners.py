@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_type
 
-from superorm import DB, AsyncDB, Listener, Model, select
+from superorm import DB, AsyncDB, Listener, Model, Select, Session, outputs, select
 from superorm._async.outputs import AsyncOutputs
 from superorm._sync.outputs import Outputs
 from tests.typing.classes import Movie
@@ -17,10 +17,22 @@ def listeners(db: DB) -> None:
     listener = Listener("titles", model=Model("length", len), select=select(Movie), key=Movie.title)
     assert_type(db.add(listener, progress=True), Listener)
     assert_type(db.load("listener", "titles"), Listener)
+    assert_type(db.add(Listener("doubles", model="double", listener="titles")), Listener)
+    assert_type(db.add(Listener("doubles", model="double", listener=listener)), Listener)
     outputs = db.outputs("titles")
     assert_type(outputs, Outputs)
     same: Mapping[Any, Any] = outputs
     assert_type(len(same), int)
+
+
+def joined_outputs(session: Session) -> None:
+    """Outputs in selects: their values are not known to type checkers, whose documents they are is."""
+    titles = outputs("titles")
+    for row in session.execute(select(Movie, titles).where(titles > 3, Movie.year > 1990).order_by(titles.desc())):
+        assert_type(row[0], Movie)
+        assert_type(row[1], Any)
+    own = outputs("titles", of=Movie)
+    assert_type(select(Movie.title, own["label"]), Select[Movie, tuple[str, Any]])
 
 
 async def listeners_async(db: AsyncDB) -> None:

@@ -151,7 +151,20 @@ def encoder(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> S
         if "keyed" in broken:
             kept = frozenset(one for one in after.stage if one[0] != key or one[1] == mine)
             after = after._replace(stage=kept)
-        yield after, ("stage", mine, noted, key + 1) if key + 1 < len(w.docs) else ("lock", mine, noted)
+        yield after, ("stage", mine, noted, key + 1) if key + 1 < len(w.docs) else ("look", mine, noted)
+    elif pc == "look":
+        (noted,) = rest
+        ids = frozenset(id for id, _, _ in w.records)
+        yield w, ("catch", mine, ids, tuple(sorted({key for id, key, _ in w.records if id not in noted})))
+    elif pc == "catch":
+        noted, keys = rest
+        after = w
+        for key in keys[:1]:
+            doc = w.docs[key]
+            after = w.staged(key, mine, None if doc is None else doc.source)
+        if not keys and "noted" in broken:
+            noted = frozenset(id for id, _, _ in w.records)
+        yield after, ("catch", mine, noted, keys[1:]) if keys else ("lock", mine, noted)
     elif pc == "lock":
         if w.lock is None:
             yield w._replace(lock=me), ("read", mine, *rest)
@@ -250,6 +263,7 @@ def test_switching(actors: dict[str, tuple[Any, ...]]) -> None:
         ("compared", CHANGES),
         ("stale", CHANGES),
         ("fresh", CHANGES),
+        ("noted", CHANGES),
         ("conflict", CHANGES),
         ("together", CHANGES),
         ("order", CHANGES),

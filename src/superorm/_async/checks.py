@@ -79,5 +79,11 @@ async def check(
                 f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "
                 f"which searches and writes keep, but there is version {newest[index['model']]}"
             )
+        if index.get("moving"):
+            problems.append(
+                f"{index['_id']}: some vectors of version {index['version']} of the model {index['model']!r} still "
+                "wait beside their documents, which makes searches slower; if no rebuild is at it, "
+                "rebuild(..., reencode=True) goes on"
+            )
     problems += await listeners.check()
     return CheckReport(problems, await blobs.orphans(references))

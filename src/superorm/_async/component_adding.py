@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 from attrs import astuple, define, field, frozen
@@ -127,7 +128,9 @@ class AsyncAdding:
             if isinstance(component, Model) and component.trainer is not None:
                 await self._take(component, record, made.fitted[id(component)][1] if record in planned.new else None)
             component.version = record.version
-            self._components.remember(component, record)
+            trained = isinstance(component, Model) and component.trainer is not None
+            # a trained one may be added elsewhere, and is given the object from there
+            self._components.remember(copy(component) if trained else component, record)
         return root
 
     async def fit(self, record: ComponentRecord, progress: Progress | None) -> Model:
@@ -146,7 +149,7 @@ class AsyncAdding:
         model = Model.restore(record.name, training.object, {**record.params, **record.fingerprint}, [])
         model.training = named
         parts = [child for child in training.children if isinstance(child, Component)]
-        fitted = await self._fitting.fit(model, training.trainer, parts, progress)
+        fitted = await self._fitting.fit(model, training, parts, progress)
         encoded = await self._encode(model, fitted.object)
 
         async def plan() -> _Planned:
@@ -160,7 +163,7 @@ class AsyncAdding:
         (new,) = (await self._committed(plan, None)).new
         model.trained(fitted.object, fitted.fit)
         model.version = new.version
-        self._components.remember(model, new)
+        self._components.remember(copy(model), new)
         return model
 
     async def _committed(
@@ -192,7 +195,7 @@ class AsyncAdding:
         assert record.fit is not None
         if fitted is not None:
             model.trained(fitted.object, fitted.fit)
-        elif model.fit is None or model.version != record.version:
+        else:
             stored = await self._components.load(record.kind, record.name, record.version)
             assert isinstance(stored, Model)
             model.trained(stored.object, Fit.from_bson(record.fit))
@@ -247,7 +250,7 @@ class AsyncAdding:
             for need in needs:
                 part = given.get((need.kind, need.name))
                 parts.append(await self._components.load(*astuple(need)) if part is None else part)
-            done = needs, await self._fitting.fit(model, training.trainer, parts, made.progress)
+            done = needs, await self._fitting.fit(model, training, parts, made.progress)
             made.encoded[id(model)] = await self._encode(model, done[1].object)
             made.fitted[id(model)] = done
         return done[1].fit.to_bson()

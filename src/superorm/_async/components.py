@@ -71,7 +71,7 @@ class AsyncComponents:
         component.version = record.version
         if isinstance(component, Model) and record.fit is not None:
             component.training = record.needs[0]
-            component.fit = Fit.from_bson(record.fit)
+            component.outcome = Fit.from_bson(record.fit)
         self.remember(component, record)
         return component
 

@@ -19,7 +19,7 @@ from superorm.components.dataset import Dataset
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.components.trainer import Trainer
-from superorm.components.training import Fit
+from superorm.components.training import Fit, Training
 from superorm.exc import StatementError
 from superorm.protocols._async.parts import AsyncDataBackend
 
@@ -50,17 +50,18 @@ class AsyncFitting:
     compiled: Callable[[object], CompiledSelect]
 
     async def fit(
-        self, model: Model, trainer: Trainer, children: Sequence[Component], progress: Progress | None
+        self, model: Model, training: Training, children: Sequence[Component], progress: Progress | None
     ) -> Fitted:
-        """A trained copy of the model's object, rated by the metrics that are among the children of its training.
+        """A trained copy of the training's object, rated by the metrics that are among its children.
 
-        The dataset among these is for validation.
+        The dataset among these is for validation; the outputs are those that the model gives of it.
         Raises `TrainingError`, `PredictionError`, `ValidationError`, and `StatementError` for a select that does not
         give whole documents.
         """
         from superorm.components.fitting.objects import Course, fitted
 
         began = time.perf_counter()
+        trainer = training.trainer
         metrics = [child for child in children if isinstance(child, Metric)]
         dataset = next((child for child in children if isinstance(child, Dataset)), None)
         logs: list[str] = []
@@ -70,7 +71,7 @@ class AsyncFitting:
         logs.append(f"read {len(samples):,} documents to train on")
         caller = aio.caller()
         course = Course(what, logs.append, progress, lambda: aio.is_cancelled(caller))
-        trained = await aio.in_thread(fitted, model.object, trainer, samples, validation, course)
+        trained = await aio.in_thread(fitted, training.object, trainer, samples, validation, course)
         rated = samples if validation is None else validation
         values = await aio.in_thread(_rate, evolve(model, object=trained, trainer=None), metrics, rated)
         over = "the documents that it was trained on" if dataset is None else f"the {len(rated):,} of {dataset!r}"

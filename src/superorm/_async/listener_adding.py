@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from attrs import frozen
 
 from superorm._async.component_adding import AsyncAdding
@@ -9,9 +11,10 @@ from superorm._async.component_removal import AsyncRemoving
 from superorm._async.components import AsyncComponents
 from superorm._async.listeners import AsyncListeners
 from superorm._io.progress import Progress
-from superorm.components.base import Named
+from superorm.components.base import Component, Named
 from superorm.components.family import family
 from superorm.components.listener import Listener
+from superorm.exc import ComponentInUseError, ComponentNotFoundError
 
 __all__ = ["AsyncListenerAdding"]
 
@@ -36,8 +39,15 @@ class AsyncListenerAdding:
         try:
             await self.listeners.add(Named(listener.kind, listener.name, listener.version), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with
-            for one in tree:
-                if one.version not in before[one]:
-                    await self.removal.remove(Named(one.kind, one.name, one.version), force=False, recursive=False)
-            await self.listeners.sweep()
+            await self._take_back([one for one in tree if one.version not in before[one]])
             raise
+
+    async def _take_back(self, new: list[Component]) -> None:
+        """Remove what was stored, but for what somebody else who added the same counts on by now."""
+        for one in new:
+            named = Named(one.kind, one.name, one.version)
+            with suppress(ComponentNotFoundError, ComponentInUseError):
+                if isinstance(one, Listener) and await self.listeners.is_filled(named):
+                    return
+                await self.removal.remove(named, force=False, recursive=False)
+        await self.listeners.sweep()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,23 +15,25 @@ from superorm.backends.errors import has_error_label
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Find
 from superorm.components.base import Named
-from superorm.components.listener import Listener, Source
+from superorm.components.listened import Source
+from superorm.components.listener import Listener
 from superorm.components.model import Model
-from superorm.components.outputs import OUTPUTS, State, among, output_id, stored_output
+from superorm.components.outputs import OUTPUTS, State, all_outputs, among, output_id, stored_output
 from superorm.exc import BackendError, DuplicateKeyError, PredictionError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
-from superorm.vectors.records import COLLECTION
+from superorm.vectors.records import COLLECTION, new_records
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-__all__ = ["BATCH", "AsyncComputing", "Difference"]
+__all__ = ["BATCH", "PATIENCE", "AsyncComputing", "Difference"]
 
 BATCH = 1_000
 """How many documents are read, and outputs published, at once."""
-_ATTEMPTS = 100
+PATIENCE = 90.0
+"""Seconds for which a publication is tried where others publish: after 60 the server ends what a dead one began."""
 
 
 class _Moved(Exception):
@@ -54,9 +57,9 @@ class AsyncComputing:
 
     async def publish_first(self, state: State, listener: Listener, n: int, found: Sequence[Mapping[str, Any]]) -> bool:
         """Publish the outputs of documents none of which has one; False where somebody else has published since."""
-        documents, flat = await self.outputs(state.named, listener, listener.sources(found), {})
+        documents, flat = await self.outputs(state.named, listener, listener.listened.sources(found), {})
         try:
-            await self._publish(state.path.listener, n, [Insert(OUTPUTS, documents, shallow=flat)])
+            await self._publish(state, n, [Insert(OUTPUTS, documents, shallow=flat)])
         except (_Moved, DuplicateKeyError):
             return False
         except BackendError as error:
@@ -65,7 +68,14 @@ class AsyncComputing:
             return False
         return True
 
-    async def compute(self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any] = ()) -> None:
+    async def compute(
+        self,
+        state: State,
+        listener: Listener,
+        keys: Sequence[Any],
+        records: Sequence[Any] = (),
+        patience: float = PATIENCE,
+    ) -> None:
         """Bring the outputs of these documents up to date; then the records are removed.
 
         Nothing is written over what somebody else publishes from later documents: who has read before begins again.
@@ -75,42 +85,47 @@ class AsyncComputing:
         parts = list(key_batches(keys, BATCH))
         for part in parts:
             last = part is parts[-1]
-            await self._compute_part(state, listener, part, records if last else ())
+            await self._compute_part(state, listener, part, records if last else (), patience)
 
     async def _compute_part(
-        self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any]
+        self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any], patience: float
     ) -> None:
         id, named = state.path.listener, state.named
         transactions = (await self._backend.capabilities()).transactions
         known: dict[bytes, tuple[dict[str, Any], bool]] = {}
         cleared = [Delete(COLLECTION, [{"_id": {"$in": list(records)}}])] if records else []
-        for attempt in range(_ATTEMPTS):
+        attempt, deadline = 0, time.monotonic() + patience
+        while not attempt or time.monotonic() < deadline:
+            attempt += 1
             async with self.moment() as session:
-                n = await self.n(id, session)
-                if n is None:
+                now = await self.state(id, session)
+                if now is None:
                     return
                 difference = await self.difference(named, listener, keys, session)
             different = bool(difference.computed or difference.gone)
             writes: list[Write] = []
             if different:
+                if not transactions:  # before them, as this may end between, and after them, as others may be quick
+                    writes += _told(now, difference)
                 documents, _ = await self.outputs(named, listener, difference.computed, known)
                 if documents:
                     ops = [UpdateOp(q={"_id": one["_id"]}, u=_put(one), upsert=True) for one in documents]
                     writes.append(Update(OUTPUTS, ops))
                 if difference.gone:
                     writes.append(Delete(OUTPUTS, [among(named, difference.gone)]))
+                writes += _told(now, difference)
             if transactions or not different:
                 writes += cleared
             if not writes:
                 return
             try:
-                await self._publish(id, n, writes)
+                await self._publish(state, now.n, writes)
             except _Moved:
                 continue
             except SuperormError as error:
-                if attempt == _ATTEMPTS - 1 or not has_error_label(error, "TransientTransactionError"):
+                if time.monotonic() > deadline or not has_error_label(error, "TransientTransactionError"):
                     raise
-                await aio.sleep(random.random() * 0.01 * min(attempt + 1, 10))
+                await aio.sleep(random.random() * 0.01 * min(attempt, 10))
                 continue
             if transactions or not different:
                 return
@@ -120,7 +135,9 @@ class AsyncComputing:
         self, named: Named, listener: Listener, keys: Sequence[Any], session: AsyncClientSession | None
     ) -> Difference:
         """Which outputs are not those of the documents."""
-        sources = listener.sources(await self._backend.read(listener.find_among(keys), session=session))
+        sources = listener.listened.sources(
+            await self._backend.read(listener.listened.find_among(keys), session=session)
+        )
         outputs = await self._backend.read(Find(OUTPUTS, among(named, keys), {"source": 1}), session=session)
         stored = {encode_key(one["_id"]["key"]): one["source"] for one in outputs}
         wanted = {encode_key(source.key) for source in sources}
@@ -147,7 +164,11 @@ class AsyncComputing:
             try:
                 given = await aio.in_thread(model.predict, [source.value for source in asked])
             except PredictionError as error:
-                where = "" if error.position is None else f" for {listener.mapping.name} {asked[error.position].key!r}"
+                where = (
+                    ""
+                    if error.position is None
+                    else f" for {listener.listened.mapping.name} {asked[error.position].key!r}"
+                )
                 raise PredictionError(
                     f"the {named} has no output{where}: {error}", position=error.position, component=named.name
                 ) from (error.__cause__ or error)
@@ -158,14 +179,18 @@ class AsyncComputing:
         ]
         return documents, all(known[source.hash][1] for source in sources)
 
-    async def _publish(self, id: str, n: int, writes: Sequence[Write]) -> None:
+    async def _publish(self, state: State, n: int, writes: Sequence[Write]) -> None:
         """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`."""
+        id = state.path.listener
         step = Update(COLLECTION, [UpdateOp(q={"_id": id, "n": n}, u={"$inc": {"n": 1}})])
-        if not (await self._backend.capabilities()).transactions:
+        capabilities = await self._backend.capabilities()
+        if not capabilities.transactions:
             if (await self._backend.write(step)).matched != 1:
                 raise _Moved
             for write in writes:
                 await self._backend.write(write)
+            if await self.state(id) is None:  # removed meanwhile, by somebody who did not see these
+                await self._backend.write(Delete(OUTPUTS, [all_outputs(state.named, capabilities.backend)]))
             return
         async with self._backend.transaction() as session:
             if (await self._backend.write(step, session=session)).matched != 1:
@@ -173,9 +198,10 @@ class AsyncComputing:
             for write in writes:
                 await self._backend.write(write, session=session)
 
-    async def n(self, id: str, session: AsyncClientSession | None = None) -> int | None:
-        found = await self._backend.read(Find(COLLECTION, {"_id": id}, {"n": 1}), session=session)
-        return found[0]["n"] if found else None
+    async def state(self, id: str, session: AsyncClientSession | None = None) -> State | None:
+        """The state of a listener; None where it was removed."""
+        found = await self._backend.read(Find(COLLECTION, {"_id": id}), session=session)
+        return State.of(found[0]) if found else None
 
     @asynccontextmanager
     async def moment(self) -> AsyncGenerator[AsyncClientSession | None]:
@@ -185,6 +211,13 @@ class AsyncComputing:
                 yield session
         else:
             yield None
+
+
+def _told(state: State, difference: Difference) -> list[Write]:
+    """The records for the listeners to these outputs."""
+    keys = [*(source.key for source in difference.computed), *difference.gone]
+    records = [one for listener in state.chained for one in new_records(listener, keys)]
+    return [Insert(COLLECTION, records)] if records else []
 
 
 def _put(document: Mapping[str, Any]) -> dict[str, Any]:

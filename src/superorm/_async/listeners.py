@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from superorm._async.components import AsyncComponents
-from superorm._async.listener_computing import BATCH, AsyncComputing
+from superorm._async.listener_computing import BATCH, PATIENCE, AsyncComputing
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
-from superorm.compile.plan import Count, Find
-from superorm.components.base import Named
+from superorm.compile.plan import Aggregate, Count, Find
+from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
-from superorm.components.records import REMOVED, ComponentRecord
-from superorm.exc import SuperormError
+from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-__all__ = ["AsyncListeners"]
+__all__ = ["AsyncListeners", "removed"]
 
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
-_KNOWN = timedelta(seconds=45)
-"""After this time every program knows of a listener, as it reads those that are registered each half minute."""
+_CURSOR_NOT_FOUND = 43
+_AFTER_COMMIT = 5.0
+"""Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
 
 
 class AsyncListeners:
@@ -45,27 +47,39 @@ class AsyncListeners:
         self._components = components
         self._vectors = vectors
         self._computing = AsyncComputing(backend)
+        self.state = self._computing.state
         self._loaded: dict[str, Listener] = {}
-        self.failed: dict[str, Exception] = {}
-        """Why the last attempt to compute outputs failed, by listener: that did not fail the commit before it."""
-
-    async def state(self, id: str, session: AsyncClientSession | None = None) -> State | None:
-        """The state of a listener; None where it was removed."""
-        found = await self.backend.read(Find(COLLECTION, {"_id": id}), session=session)
-        return State.of(found[0]) if found else None
 
     async def named(self, name: str) -> State:
         """The newest version of a listener whose outputs are all there, else the newest.
 
         Raises `ComponentNotFoundError`.
         """
-        record = await self._components.record(Named(Listener.kind, name))
-        states = await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener", "name": name}))
-        found = [State.of(one) for one in states]
-        filled = [one for one in found if one.filled]
-        if filled:
-            return max(filled, key=lambda one: one.named.version or 0)
-        return await self._begin(record)
+        live = await self._components.records({"kind": Listener.kind, "name": name, "state": LIVE})
+        ids = [state_id(record.id) for record in live]
+        filled = {
+            one["_id"]: one for one in await self.backend.read(Find(COLLECTION, {"_id": {"$in": ids}, "filled": True}))
+        }
+        for id in ids:  # the newest first
+            if id in filled:
+                return State.of(filled[id])
+        return await self._begin(await self._components.record(Named(Listener.kind, name)))
+
+    async def version(self, name: str, session: AsyncClientSession | None) -> int:
+        """That of the outputs of a listener, which are brought up to date, but not for an open transaction.
+
+        Raises `ComponentNotFoundError`, and as `catch_up` does.
+        """
+        state = await self.named(name)
+        if session is None or not session.in_transaction:
+            await self.catch_up(state)
+        elif not state.filled:
+            raise UnsupportedError(
+                f"not all outputs of the {state.named} were computed yet, which cannot be done in a transaction: "
+                f"read db.outputs({name!r}) before it"
+            )
+        assert state.named.version is not None
+        return state.named.version
 
     async def load(self, state: State) -> Listener:
         """The listener with its model, neither of which is ever replaced."""
@@ -76,20 +90,33 @@ class AsyncListeners:
         return self._loaded[id]
 
     async def _restored(self, record: ComponentRecord) -> Listener:
-        (child,) = record.needs
-        model = await self._components.load(child.kind, child.name, child.version, hidden=True)
-        return Listener.restore(record.name, None, record.params, [model])
+        children: list[Component] = []
+        for child in record.needs:
+            if child.kind == Listener.kind:
+                children.append(await self._restored(await self._components.record(child, hidden=True)))
+            else:
+                children.append(await self._components.load(child.kind, child.name, child.version, hidden=True))
+        listener = Listener.restore(record.name, None, record.params, children)
+        listener.version = record.version
+        return listener
 
     # New listeners, and removed ones
 
     async def add(self, named: Named, progress: Progress | None = None) -> None:
         """Compute the outputs for all documents, unless that was done; what was done before an interruption stays.
 
-        Raises `PredictionError`, and `ValidationError` where a stored key does not fit.
+        Raises `PredictionError`, `ValidationError` where a stored key does not fit,
+        and `ComponentNotFoundError` where it is removed meanwhile.
         """
         state = await self._begin(await self._components.record(named))
         if not state.filled:
+            await self._catch_up_before(state)
             await self._fill(state, progress)
+
+    async def is_filled(self, named: Named) -> bool:
+        """Whether the outputs of a listener are all there, whoever computed them."""
+        state = await self.state(state_id((await self._components.record(named)).id))
+        return state is not None and state.filled
 
     async def _begin(self, record: ComponentRecord) -> State:
         """Register the listener: from now on changes are recorded here, and soon by other programs."""
@@ -101,47 +128,75 @@ class AsyncListeners:
             "i": id,
             "name": record.name,
             "version": record.version,
-            "collection": listener.mapping.collection,
-            "path": listener.fields[0],
-            "fields": list(listener.fields),
+            "collection": listener.listened.collection,
+            "path": listener.listened.fields[0],
+            "fields": list(listener.listened.fields),
             "n": 0,
             "filled": False,
-            "settled": False,
-            "since": datetime.now(UTC),
+            "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
         }
-        op = UpdateOp(q={"_id": id}, u={"$setOnInsert": new}, upsert=True)
-        await self.backend.write(Update(COLLECTION, [op]))
+        absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
+        op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
+        with suppress(DuplicateKeyError):
+            await self.backend.write(Update(COLLECTION, [op]))
         self._vectors.forget_registered()
+        if listener.named_listener is not None:
+            before = await self._begin(await self._components.record(listener.named_listener, hidden=True))
+            # Who publishes outputs with no record for this listener has read `n` before
+            unknown = {"_id": before.path.listener, "chained": {"$ne": id}}
+            op = UpdateOp(q=unknown, u={"$push": {"chained": id}, "$inc": {"n": 1}})
+            await self.backend.write(Update(COLLECTION, [op]))
         state = await self.state(id)
-        assert state is not None
+        if state is None:
+            raise removed(record.named)
         return state
 
     async def _fill(self, state: State, progress: Progress | None = None) -> None:
         """Compute the outputs that are not there, or of other sources, and remove those without a document."""
         id, named, listener = state.path.listener, state.named, await self.load(state)
-        backend = (await self.backend.capabilities()).backend
+        listened, backend = listener.listened, (await self.backend.capabilities()).backend
         everything = all_outputs(named, backend)
-        empty = not await self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
-        total = (await self.backend.read(Count(listener.find.collection, listener.find.filter)))[0]["n"]
-        n, done = (await self._computing.n(id)) if empty else None, 0
-        async with aclosing(self.backend.stream(listener.find, batch_size=BATCH)) as parts:
-            async for found in parts:
-                # What was read since `n` is published only if nobody else has published since
-                if n is not None and await self._computing.publish_first(state, listener, n, found):
-                    n += 1
-                else:
-                    await self._computing.compute(state, listener, [one["_id"] for one in found])
-                    n = await self._computing.n(id) if empty else None
-                done += len(found)
-                if progress is not None:
-                    progress(done, max(done, total), f"listener {named.name}")
+        empty = not state.filled and not await self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
+        find = listened.find(backend)
+        total = (await self.backend.read(Count(find.collection, find.filter)))[0]["n"]
+        now = await self.state(id)
+        n, before = now.n if now is not None and empty else None, 0
+        # What was read since `n` is published as it is only as long as nobody else publishes
+        async for found, done in self._parts(find):
+            n, before = None if done <= before else n, done  # the reading began anew
+            if n is not None and await self._computing.publish_first(state, listener, n, found):
+                n += 1
+            else:
+                n = None
+                await self._computing.compute(state, listener, [listened.key_of(one) for one in found])
+            if await self.state(id) is None:
+                raise removed(named)
+            if progress is not None:
+                progress(done, max(done, total), f"listener {named.name}")
         if not empty:
-            stored = Find(OUTPUTS, everything, {"_id": 1})
-            async with aclosing(self.backend.stream(stored, batch_size=BATCH)) as parts:
-                async for found in parts:
-                    await self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
+            async for found, _ in self._parts(Find(OUTPUTS, everything, {"_id": 1})):
+                await self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
-        await self.backend.write(Update(COLLECTION, [filled]))
+        if not (await self.backend.write(Update(COLLECTION, [filled]))).matched:
+            raise removed(named)
+
+    async def _parts(self, plan: Find) -> AsyncGenerator[tuple[list[dict[str, Any]], int]]:
+        """What is read, in parts, with how many were read so far.
+
+        It begins anew where the server has given up the cursor, as it does ten minutes after the last part:
+        what was computed by then need not be again.
+        """
+        while True:
+            done = 0
+            try:
+                async with aclosing(self.backend.stream(plan, batch_size=BATCH)) as parts:
+                    async for found in parts:
+                        done += len(found)
+                        yield found, done
+                return
+            except BackendError as error:
+                if not done or getattr(error.__cause__, "code", None) != _CURSOR_NOT_FOUND:
+                    raise
 
     async def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""
@@ -151,12 +206,15 @@ class AsyncListeners:
             wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
             if await self._components.records(wanted, limit=1):
                 continue
+            told = UpdateOp(
+                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
+            )
+            await self.backend.write(Update(COLLECTION, [told]))
             # Once there is no state, nobody publishes outputs any more
             await self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
             await self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
             backend = (await self.backend.capabilities()).backend
             await self.backend.write(Delete(OUTPUTS, [all_outputs(named, backend)]))
-            self.failed.pop(one["_id"], None)
             self._loaded.pop(one["_id"], None)
             self._vectors.forget_registered()
 
@@ -165,26 +223,31 @@ class AsyncListeners:
     async def follow(self, paths: Iterable[ListenerPath]) -> None:
         """Compute what commits recorded.
 
-        The commit has taken place, so that an error is kept, logged, and raised to who reads the outputs.
+        The commit has taken place, so that an error is logged, and raised to who reads the outputs.
         """
-        for path in paths:
+        ids = [path.listener for path in paths]
+        for id in ids:  # which grows
             try:
-                state = await self.state(path.listener)
+                state = await self.state(id)
                 if state is not None:
-                    await self.catch_up(state)
-            except Exception as error:  # noqa: BLE001 - kept, logged, reported by check, and raised by `catch_up`
-                self.failed[path.listener] = error
-                _log.error("the outputs of the %s could not be computed: %s", path.listener, error, exc_info=error)
+                    ids += state.chained
+                    await self._compute_recorded(state, _AFTER_COMMIT)
+            except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
+                _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
     async def check(self) -> list[str]:
-        """What is wrong with the outputs, but for what is recorded to be computed anew."""
+        """What is wrong with the outputs, once those are computed that are recorded to be."""
         problems: list[str] = []
         for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state, error = State.of(one), self.failed.get(one["_id"])
-            problems += [] if error is None else [f"{state.named}: its outputs could not be computed: {error}"]
+            state = State.of(one)
             if not state.filled:
                 problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
                 continue
+            try:
+                await self._catch_up_before(state, fill=False)
+                await self._compute_recorded(state)
+            except Exception as error:  # noqa: BLE001 - told, whatever the model raises
+                problems.append(f"{state.named}: its outputs could not be computed: {error}")
             try:
                 problems += await self._differences(state)
             except SuperormError as unreadable:
@@ -193,14 +256,14 @@ class AsyncListeners:
 
     async def _differences(self, state: State) -> list[str]:
         id, named, listener = state.path.listener, state.named, await self.load(state)
-        backend = (await self.backend.capabilities()).backend
+        listened, backend = listener.listened, (await self.backend.capabilities()).backend
         recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
         problems: list[str] = []
         stored = Find(OUTPUTS, all_outputs(named, backend), {"_id": 1})
-        for read in (listener.find, stored):
+        for read in (listened.find(backend), stored):
             async with aclosing(self.backend.stream(read, batch_size=BATCH)) as parts:
                 async for found in parts:
-                    keys = [one["_id"]["key"] if read is stored else one["_id"] for one in found]
+                    keys = [one["_id"]["key"] if read is stored else listened.key_of(one) for one in found]
                     async with self._computing.moment() as session:
                         difference = await self._computing.difference(named, listener, keys, session)
                         pending = await self.backend.read(recorded, session=session)
@@ -215,27 +278,60 @@ class AsyncListeners:
         return problems
 
     async def catch_up(self, state: State) -> None:
-        """Compute all that is recorded. Raises `PredictionError`, `ValidationError`, and the errors of loading."""
+        """Compute all that is recorded, and what is not there yet.
+
+        Raises `PredictionError`, `ValidationError`, and the errors of loading.
+        """
+        await self._catch_up_before(state)
         id = state.path.listener
         if not state.filled or (not state.settled and await self._is_known(id)):
             await self._fill(state)
             if state.filled:
                 settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
                 await self.backend.write(Update(COLLECTION, [settled]))
-        while records := await self._pending(id):
+        await self._compute_recorded(state)
+
+    async def _catch_up_before(self, state: State, *, fill: bool = True) -> None:
+        """The same for the listener to whose outputs this one listens; without `fill` only what is recorded."""
+        named = (await self.load(state)).named_listener
+        if named is None:
+            return
+        record = await self._components.record(named, hidden=True)
+        before = await self.state(state_id(record.id)) or await self._begin(record)
+        if fill:
+            await self.catch_up(before)
+        else:
+            await self._catch_up_before(before, fill=False)
+            await self._compute_recorded(before)
+
+    async def _compute_recorded(self, state: State, patience: float = PATIENCE) -> None:
+        """What is recorded by now: who records more meanwhile computes that."""
+        more = True
+        while more and (records := await self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
-            await self._computing.compute(state, await self.load(state), list(keys.values()), done)
-        self.failed.pop(id, None)
+            await self._computing.compute(state, await self.load(state), list(keys.values()), done, patience)
+            more = len(records) == _RECORDS
 
     async def _pending(self, id: str) -> list[dict[str, Any]]:
         """Some of the records whose documents are written; those of dead processes may be."""
         async with self._computing.moment() as session:
-            recorded = Find(COLLECTION, {"i": id, "kind": "record"}, limit=_RECORDS)
-            found = await self.backend.read(recorded, session=session)
-        return [one for one in found if not one.get("open") or is_dead(one["_id"], one.get("owner"))]
+            written = Find(COLLECTION, {"i": id, "kind": "record", "open": None}, limit=_RECORDS)
+            found = await self.backend.read(written, session=session)
+            if found or session is not None:  # with transactions none is open
+                return found
+        left_open = await self.backend.read(Find(COLLECTION, {"i": id, "kind": "record", "open": True}))
+        return [one for one in left_open if is_dead(one["_id"], one.get("owner"))][:_RECORDS]
 
     async def _is_known(self, id: str) -> bool:
-        """Whether every program knows of the listener by now."""
-        filter: dict[str, Any] = {"_id": id, "since": {"$lt": datetime.now(UTC) - _KNOWN}}
-        return bool(await self.backend.read(Find(COLLECTION, filter, {"_id": 1})))
+        """Whether every program knows of the listener by now, by the clock of the server."""
+        plan: list[dict[str, Any]] = [{"$match": {"_id": id}}, {"$project": {"since": 1}}]
+        if (await self.backend.capabilities()).backend != "mongomock":  # whose clock is that of this process
+            plan.append({"$set": {"now": "$$NOW"}})
+        found = await self.backend.read(Aggregate(COLLECTION, plan))
+        return bool(found) and found[0]["since"] + upkeep.KNOWN_AFTER <= found[0].get("now", datetime.now(UTC))
+
+
+def removed(named: Named) -> ComponentNotFoundError:
+    """The error about a listener that was removed meanwhile."""
+    return ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)

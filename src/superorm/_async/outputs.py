@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from superorm._async.listeners import removed
 from superorm._io.mappings import AsyncMapping
+from superorm.codec.outputs import output_of
 from superorm.compile.plan import Count, Find
-from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id, output_of
-from superorm.exc import ComponentNotFoundError
+from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
 
 if TYPE_CHECKING:
     from superorm._async.listeners import AsyncListeners
@@ -40,14 +41,13 @@ class AsyncOutputs(AsyncMapping):
     async def _current(self) -> Listener:
         state = await self._listeners.state(self._state.path.listener)
         if state is None:
-            named = self._state.named
-            raise ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)
+            raise removed(self._state.named)
         await self._listeners.catch_up(state)
         return await self._listeners.load(state)
 
     async def __getitem__(self, key: Any) -> Any:
         """The output for a document. Raises `KeyError` where there is none."""
-        stored = (await self._current()).mapping.key.type.to_bson(key)
+        stored = (await self._current()).listened.mapping.key.type.to_bson(key)
         plan = Find(OUTPUTS, {"_id": output_id(self._state.named, stored)})
         found = await self._backend.read(plan)
         if not found:
@@ -61,7 +61,7 @@ class AsyncOutputs(AsyncMapping):
 
     async def stream_keys(self) -> AsyncGenerator[Any]:
         """The documents' keys."""
-        load = (await self._current()).mapping.key.type.from_bson
+        load = (await self._current()).listened.mapping.key.type.from_bson
         async with aclosing(self._backend.stream(Find(OUTPUTS, await self._all(), {"_id": 1}))) as parts:
             async for found in parts:
                 for one in found:
@@ -69,7 +69,7 @@ class AsyncOutputs(AsyncMapping):
 
     async def stream(self) -> AsyncGenerator[tuple[Any, Any]]:
         """The documents' keys, each with the output."""
-        load = (await self._current()).mapping.key.type.from_bson
+        load = (await self._current()).listened.mapping.key.type.from_bson
         async with aclosing(self._backend.stream(Find(OUTPUTS, await self._all()))) as parts:
             async for found in parts:
                 for one in found:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from attrs import evolve, frozen
 
+from superorm._async.listeners import AsyncListeners
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
 from superorm.backends.errors import among_found
 from superorm.compile.compiler import CompiledSelect
+from superorm.compile.output_lookups import listened, with_versions
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.searched import LikePlan, found_stages
 from superorm.compile.serving import serving_index
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
 __all__ = ["AsyncQueries", "Found"]
+
+R = TypeVar("R", bound=Read)
 
 _NAMING_BATCH = 1000
 _VERSIONS = 4
@@ -76,10 +80,28 @@ class _OtherVersion:
 class AsyncQueries:
     """Carries out compiled selects."""
 
-    def __init__(self, backend: AsyncDataBackend, vectors: AsyncVectorIndexes, models: AsyncVectorModels) -> None:
+    def __init__(
+        self,
+        backend: AsyncDataBackend,
+        vectors: AsyncVectorIndexes,
+        models: AsyncVectorModels,
+        listeners: AsyncListeners,
+    ) -> None:
         self._backend = backend
         self._vectors = vectors
         self._models = models
+        self._listeners = listeners
+
+    async def with_outputs(self, read: R, session: AsyncClientSession | None) -> R:
+        """A read with the versions of the listeners whose outputs it joins; these are brought up to date before.
+
+        Raises `ComponentNotFoundError`, and the errors of computing outputs.
+        """
+        names = listened(read)
+        if not names:
+            return read
+        versions = {name: await self._listeners.version(name, session) for name in names}
+        return cast("R", with_versions(read, versions))
 
     async def run(self, compiled: CompiledSelect, session: AsyncClientSession | None) -> Found:
         """The documents that the select finds.
@@ -88,8 +110,10 @@ class AsyncQueries:
         Raises `VectorError` for a query vector of the wrong shape or not finite, before any search.
         """
         if compiled.like is None:
-            return Found(await self._backend.read(compiled.read, session=session))
+            return Found(await self._backend.read(await self.with_outputs(compiled.read, session), session=session))
+        compiled = evolve(compiled, read=await self.with_outputs(compiled.read, session))
         like = compiled.like
+        assert like is not None
         version: int | None = None
         for _ in range(_VERSIONS):
             query = await self._query(compiled, like, version)
@@ -114,6 +138,7 @@ class AsyncQueries:
         """The documents that the select finds, all as they are at one moment where there are transactions."""
         if compiled.like is not None or not (await self._backend.capabilities()).transactions:
             return await self.run(compiled, None)
+        compiled = evolve(compiled, read=await self.with_outputs(compiled.read, None))
         async with self._backend.transaction() as session:
             return await self.run(compiled, session)
 
@@ -125,7 +150,8 @@ class AsyncQueries:
         """
         if compiled.like is None:
             strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
-            return Explanation(strategy, (compiled.read,), details=await self._backend.explain(compiled.read))
+            read = await self.with_outputs(compiled.read, None)
+            return Explanation(strategy, (read,), details=await self._backend.explain(read))
         ran = await self.run(compiled, None)
         assert ran.hits is not None
         found = _explanation(ran.hits, ran.reads)
@@ -144,8 +170,8 @@ class AsyncQueries:
         if compiled.like is not None:
             yield await self.run(compiled, session)
             return
-        some = False
-        async with aclosing(self._backend.stream(compiled.read, session=session, batch_size=batch_size)) as batches:
+        some, read = False, await self.with_outputs(compiled.read, session)
+        async with aclosing(self._backend.stream(read, session=session, batch_size=batch_size)) as batches:
             async for batch in batches:
                 some = some or bool(batch)
                 yield Found(batch)
@@ -161,7 +187,7 @@ class AsyncQueries:
         The error stays as it is where a row is not of one document, or the documents have changed meanwhile.
         """
         again = None if error.key is not None or compiled.like is not None else _with_key(compiled.read)
-        if again is None:
+        if again is None or listened(again):
             return error
         try:
             async with aclosing(self._backend.stream(again, session=session, batch_size=_NAMING_BATCH)) as batches:

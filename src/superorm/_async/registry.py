@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
+from attrs import evolve
+
 from superorm._async.component_adding import AsyncAdding
 from superorm._async.component_removal import AsyncRemoving
 from superorm._async.components import AsyncComponents
@@ -72,7 +74,8 @@ class AsyncRegistry(ABC):
         with reporting(progress) as report:
             if not isinstance(component, Listener):
                 return await self._adding.store(component, progress=report)
-            self.compiled(component.select)
+            if component.select is not None:
+                self.compiled(component.select)
             await self._listening.store(component, report)
         return component
 
@@ -171,9 +174,14 @@ class AsyncRegistry(ABC):
     async def _snapshot(self, select: Select[Any, Any]) -> Sequence[Mapping[str, Any]]:
         """The documents of a select of one class, as they are at one moment where the backend has that."""
         compiled = self.compiled(select)
-        if compiled.whole is None:
+        beside = compiled.outputs[0].extra  # what conditions on other collections looked up
+        if (
+            evolve(compiled, outputs=(evolve(compiled.outputs[0], extra=frozenset()), *compiled.outputs[1:])).whole
+            is None
+        ):
             raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
-        return (await self.queries.run_at_once(compiled)).documents
+        found = (await self.queries.run_at_once(compiled)).documents
+        return [{key: one[key] for key in one if key not in beside} for one in found] if beside else found
 
     async def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
         """A model's output for each item. Raises `PredictionError`, and what `load` raises."""

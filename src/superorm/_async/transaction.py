@@ -67,7 +67,7 @@ class AsyncTransaction:
             backend, queries = parts.data_backend, self.db.queries
             if self._concerns != DEFAULTS:
                 backend = backend.with_concerns(self._concerns)
-                queries = AsyncQueries(backend, self.db.vectors, self.db.vector_models)
+                queries = AsyncQueries(backend, self.db.vectors, self.db.vector_models, self.db.listeners)
             if self._concerns.causal_consistency and self.db.capabilities.transactions:
                 self._causal = await self._lasting.enter_async_context(backend.causal())
             self._backend, self._queries = backend, queries

@@ -11,6 +11,7 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_target import AsyncTarget
 from superorm._async.vector_view import Answer, Unhanded
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -76,12 +77,14 @@ class AsyncAtlasView:
 
     @property
     def in_server(self) -> bool:
-        """Whether the server has the ``$similarity`` expressions."""
-        return self.server.similarity
+        """Whether the server is to rank by the ``$similarity`` expressions, which see the documents' own vectors."""
+        return self.server.similarity and self.look.moving is None
 
     def unserved(self, request: SearchRequest) -> str | None:
         """Why the documents must be ranked."""
         by = "the server's $similarity expressions" if self.in_server else "the documents' own vectors"
+        if self.look.moving is not None:
+            return f"vectors of version {self.look.moving.version} still wait beside the documents, so {by} rank these"
         if not self.server.search:
             return f"the server has no search node, so {by} rank the documents that match"
         if request.exact:
@@ -254,6 +257,10 @@ class AsyncAtlasCopies(Unhanded):
             self._described.pop(spec, None)
             await self.atlas.drop(spec.collection, index_name(spec))
         await self.ensure(spec)
+
+    async def target(self, spec: VectorSpec) -> AsyncTarget:
+        """What a switch to another version of the model is to do: nothing is made before it."""
+        return AsyncTarget(self.records, spec, _ENGINE)
 
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """Nothing, as a search index cannot be read. Raises ``VersionLost`` where it is not as it should be."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve
 from bson import ObjectId
@@ -16,6 +16,7 @@ from bson import ObjectId
 from superorm._async.vector_records import READERS, AsyncVectorRecords
 from superorm._io import aio
 from superorm._io.progress import Progress
+from superorm.codec.keys import encode_key
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
 from superorm.schema.vector_spec import FilterField, VectorSpec
@@ -35,6 +36,11 @@ __all__ = ["AsyncTableBuilds"]
 _log = logging.getLogger("superorm.vectors")
 
 _KEYS_PER_APPEND = 20_000
+
+Reading: TypeAlias = Callable[
+    [VectorSpec, Sequence[Mapping[str, Any]], Sequence[FilterField]], Awaitable[Sequence[Mapping[str, Any]]]
+]
+"""Gives documents that were read with the vectors that count."""
 _BUILDING = timedelta(days=1)
 """How long a build may take before its table counts as left behind."""
 _ATTEMPTS = 5
@@ -150,7 +156,9 @@ class AsyncTableBuilds:
         noted, norm = Look(None), 0.0
         try:
             noted = await self.records.everything(spec.name, await self.engine())
-            norm = await self.fill(spec, table, progress, fields=fields, go_on=go_on)
+            moving = noted.moving is not None
+            read = self._moved if moving else None
+            norm = await self.fill(spec, table, progress, fields=fields, go_on=go_on, read=read)
             done = go_on()
         finally:
             if not done:
@@ -166,9 +174,11 @@ class AsyncTableBuilds:
         *,
         fields: Sequence[FilterField] = (),
         go_on: Callable[[], bool] = lambda: True,
+        read: Reading | None = None,
     ) -> float:
         """Append the vectors, and the fields to mirror, of all documents to a new table; the length of the longest row.
 
+        They are taken as `read` gives them, where they may wait beside the documents.
         Some are left out where it is not to go on.
         """
         done, total, norm = 0, 0, 0.0
@@ -179,7 +189,7 @@ class AsyncTableBuilds:
             async for part in parts:
                 if not go_on():
                     break
-                documents += part
+                documents += part if read is None else await read(spec, part, fields)
                 if len(documents) >= _KEYS_PER_APPEND:
                     norm = max(norm, await self._append(spec, table, documents, fields))
                     documents = []
@@ -187,6 +197,19 @@ class AsyncTableBuilds:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return max(norm, await self._append(spec, table, documents, fields))
+
+    async def _moved(
+        self, spec: VectorSpec, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
+    ) -> Sequence[Mapping[str, Any]]:
+        """The documents again, in one snapshot with the vectors that wait for them."""
+        keys = {encode_key(document["_id"]): document["_id"] for document in documents}
+        engine = await self.engine()
+
+        async def read(session: AsyncClientSession | None) -> Sequence[Mapping[str, Any]]:
+            look = await self.records.look(spec.name, engine, session=session)
+            return await self.records.documents(spec, keys, fields, moving=look.moving, session=session)
+
+        return await self.records.in_snapshot(read)
 
     async def _append(
         self, spec: VectorSpec, table: str, documents: Sequence[Mapping[str, Any]], fields: Sequence[FilterField]
@@ -214,22 +237,27 @@ class AsyncTableBuilds:
         ver = await self.tables.write(table, None, touched, news.keys, news.rows, news.columns)
         if ver is None:
             return False
-        now, name = datetime.now(UTC), table.rpartition("-")[2]
+        ids = [record.id for record in look.unstamped if not record.open]
+        update = self.serving(spec, state, table, ver, max(norm, news.norm), made)
+        fence = None if lease is None else lease.check
+        return await self.records.publish(spec.name, await self.engine(), state, ids, update, fence)
+
+    def serving(
+        self, spec: VectorSpec, state: State, table: str, ver: int, norm: float, made: Made
+    ) -> dict[str, dict[str, Any]]:
+        """The change of the state by which another table serves; the one before it goes when no reader needs it."""
         served: dict[str, Any] = {
             "ver": ver,
             "table": table,
             "dim": spec.dim,
             "metric": spec.metric,
-            "norm": max(norm, news.norm),
+            "norm": norm,
             "changed": 0,
         }
         if state.ver is not None and state.table is not None:
-            served[f"drop.{state.table.rpartition('-')[2]}"] = now + READERS
-        ids = [record.id for record in look.unstamped if not record.open]
+            served[f"drop.{state.table.rpartition('-')[2]}"] = datetime.now(UTC) + READERS
         update = evolve(made, n=state.n + 1).publishing(state.coming)
-        update |= {"$set": served | update["$set"], "$unset": {f"drop.{name}": ""}}
-        fence = None if lease is None else lease.check
-        return await self.records.publish(spec.name, await self.engine(), state, ids, update, fence)
+        return update | {"$set": served | update["$set"], "$unset": {f"drop.{table.rpartition('-')[2]}": ""}}
 
     async def _read_news(
         self, spec: VectorSpec, noted: Look, fields: Sequence[FilterField], session: AsyncClientSession | None
@@ -241,7 +269,7 @@ class AsyncTableBuilds:
         known = {record.id for record in noted.records.values() if not record.open}
         new = [record for record in look.records.values() if record.id not in known]
         touched = await aio.in_thread(keys_of, new)
-        documents = await self.records.documents(spec, touched, fields, session=session)
+        documents = await self.records.documents(spec, touched, fields, moving=look.moving, session=session)
         return look, list(touched), await aio.in_thread(table_rows, spec, documents, fields)
 
     def prefix(self, spec: VectorSpec) -> str:

@@ -18,6 +18,7 @@ from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_registered import AsyncRegisteredIndexes
 from superorm._async.vector_search import AsyncVectorSearch
 from superorm._async.vector_server_indexes import AsyncServerIndexes
+from superorm._async.vector_stage import as_moved
 from superorm._async.vector_view import AsyncVectorCopies
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -95,6 +96,11 @@ class AsyncVectorIndexes:
         """Indexes that records were written for, but that nobody here applies."""
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds after which the engine sees the documents by itself; None where it is brought to them."""
+        return self._engine.lag
 
     async def open(self) -> None:
         """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
@@ -279,6 +285,8 @@ class AsyncVectorIndexes:
         if copy is not None and session is not None and request.filter is not None and pushed is None:
             listing = await self._lists.read(copy, request, session)
             look = listing.look
+            if look.moving is not None:  # what was read with it has perhaps other vectors
+                listing = None
         elif copy is not None and session is not None:
             quick, look = await quick_search(self.copies, self._kind, copy, request, session, pushed)
             if quick is not None:
@@ -290,6 +298,7 @@ class AsyncVectorIndexes:
             self.notify([request.spec])
         elif view.need not in tried:
             return view.need
+        request = await as_moved(self.backend, request, view.look.moving, session)
         try:
             hits = await AsyncVectorSearch(self.backend, self._kind, view, request, session, listing).run()
         except VersionLost as error:
@@ -311,6 +320,7 @@ class AsyncVectorIndexes:
     ) -> T:
         """A search that mends nothing: where the engine cannot answer, the documents are ranked."""
         view = await self.copies.view(request.spec, session, outside=False)
+        request = await as_moved(self.backend, request, view.look.moving, session)
         search = AsyncVectorSearch(self.backend, self._kind, view, request, session)
         try:
             hits = await search.run(documents_only=documents_only)

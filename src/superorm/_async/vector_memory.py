@@ -11,6 +11,7 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_target import AsyncTarget
 from superorm._async.vector_view import Answer, Unfiltered, Unhanded
 from superorm._io import aio
 from superorm._io.progress import Progress
@@ -185,6 +186,10 @@ class AsyncMemoryCopies(Unhanded):
         self.memory.resident.drop(spec.name)
         await self.load(spec, None, progress=progress)
 
+    async def target(self, spec: VectorSpec) -> AsyncTarget:
+        """What a switch to another version of the model is to do: nothing is made before it."""
+        return AsyncTarget(self.records, spec, _ENGINE)
+
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where memory differs from the documents, each with how; nothing unless it is loaded."""
         copy = self.resident(spec)
@@ -198,7 +203,8 @@ class AsyncMemoryCopies(Unhanded):
     ) -> tuple[Look, Rows]:
         look = await self.records.look(spec.name, _ENGINE, since=since, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, await self.records.rows(spec, fields, session=session, progress=progress)
+        rows = await self.records.rows(spec, fields, moving=look.moving, session=session, progress=progress)
+        return look, rows
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""

@@ -68,6 +68,8 @@ async def quick_search(
     ranking.reads.append(read)
     found = Together().add(await copies.backend.read(read, session=session))
     look = found.look(engine, ranked.n)
+    if look.moving is not None:
+        return None, look
     seen = None if look.state is None else copy.seen(ranked, look)
     if seen is None or len(seen[1]) > (_MOST if filter is None else 0):
         return None, look

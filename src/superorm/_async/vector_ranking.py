@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from superorm._async.vector_stage import waiting
 from superorm.codec.keys import encode_key, sort_key
 from superorm.codec.vectors import decode_rows, value_at, values_at
 from superorm.compile.plan import Aggregate, Count, Find, Read
 from superorm.vectors.atlas_stages import similarity_stages
 from superorm.vectors.one_read import Together, whole_if_small
-from superorm.vectors.records import in_parts
+from superorm.vectors.records import Moving, in_parts
 from superorm.vectors.request import Hit, SearchRequest
 from superorm.vectors.scores import distance_of, exact_distances, score_of
 
@@ -37,10 +39,17 @@ _SLACK = 8
 class AsyncRanking:
     """Reads documents that match the request's filter, and keeps those ranked by their own vectors."""
 
-    def __init__(self, backend: AsyncDataBackend, request: SearchRequest, session: AsyncClientSession | None) -> None:
+    def __init__(
+        self,
+        backend: AsyncDataBackend,
+        request: SearchRequest,
+        session: AsyncClientSession | None,
+        moving: Moving | None = None,
+    ) -> None:
         self._backend = backend
         self._request = request
         self._session = session
+        self._moving = moving
         self._leave_out = None if request.leave_out is None else encode_key(request.leave_out)
         self._shown, self._added = _with_vector(request.projection, request.spec.path)
         self.documents: dict[str, dict[str, Any]] = {}
@@ -89,17 +98,36 @@ class AsyncRanking:
             else:
                 found = await self._small(self._matching(part))
                 documents, large = found.documents, found.large
-            self.take(documents, large)
+            await self._take_moved(documents, large)
             read += [*documents, *large]
         return read
 
-    def take(self, documents: Sequence[dict[str, Any]], large: Sequence[dict[str, Any]]) -> None:
-        """Rank documents that were read whole, and large ones of which ``_id`` and vector were read."""
+    async def _take_moved(self, documents: Sequence[dict[str, Any]], large: Sequence[dict[str, Any]]) -> None:
+        """The same as `take`, by the vectors that wait for them, if any."""
+        self.take(documents, large, await self._waiting([*documents, *large]))
+
+    async def _waiting(self, documents: Sequence[Mapping[str, Any]]) -> Mapping[int, Any]:
+        """The vectors that take the place of the documents' own, by position."""
+        if self._moving is None:
+            return {}
+        ids = [document["_id"] for document in documents]
+        return await waiting(self._backend, self._request.spec, self._moving, ids, session=self._session)
+
+    def take(
+        self,
+        documents: Sequence[dict[str, Any]],
+        large: Sequence[dict[str, Any]],
+        moved: Mapping[int, Any] = MappingProxyType({}),
+    ) -> None:
+        """Rank documents that were read whole, and large ones of which ``_id`` and vector were read.
+
+        `moved` has vectors that take the place of their own, by position.
+        """
         read = [*documents, *large]
         keys = [encode_key(document["_id"]) for document in read]
         self.documents.update(zip(keys, documents, strict=False))
         self.asked.update(keys)
-        self._take(keys, read)
+        self._take(keys, read, moved)
 
     async def rank_all(self, *, hits: int | None = None) -> None:
         """Rank all documents that match, of which only the k nearest are kept; about so many may be `hits`."""
@@ -108,13 +136,13 @@ class AsyncRanking:
         self.read = 0
         if hits is not None and hits <= MOST_WHOLE and self._session is not None:
             found = await self._small(self._filter)
-            self.take(found.documents, found.large)
+            await self._take_moved(found.documents, found.large)
             return
         plan = Find(request.spec.collection, self._filter, {request.spec.path: 1})
         self.reads.append(plan)
         async with aclosing(self._backend.stream(plan, session=self._session)) as batches:
             async for documents in batches:
-                self._take_nearest(documents)
+                self._take_nearest(documents, await self._waiting(documents))
                 if len(self.ranked) > 4 * request.k + 1000:
                     self.ranked = dict(self._best())
 
@@ -175,17 +203,17 @@ class AsyncRanking:
         chosen: dict[str, Any] = {"_id": {"$in": ids}}
         return {"$and": [chosen, self._request.filter]} if self._request.filter else chosen
 
-    def _take(self, keys: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
+    def _take(self, keys: Sequence[str], documents: Sequence[Mapping[str, Any]], moved: Mapping[int, Any]) -> None:
         """Rank documents of these keys by their own vectors; those without one are left out."""
-        positions, distances = self._distances(documents)
+        positions, distances = self._distances(documents, moved)
         for position, distance in zip(positions, distances.tolist(), strict=True):
             key = keys[position]
             if not math.isnan(distance) and key != self._leave_out:
                 self.ranked[key] = distance, documents[position]["_id"]
 
-    def _take_nearest(self, documents: Sequence[Mapping[str, Any]]) -> None:
+    def _take_nearest(self, documents: Sequence[Mapping[str, Any]], moved: Mapping[int, Any]) -> None:
         """The same of those documents only that are near enough to be among the k nearest."""
-        positions, distances = self._distances(documents)
+        positions, distances = self._distances(documents, moved)
         k, farthest = self._request.k, math.inf
         if k < len(distances):
             farthest = np.partition(np.nan_to_num(distances, nan=math.inf), k)[k]  # one more, as one may be left out
@@ -194,11 +222,16 @@ class AsyncRanking:
             if (key := encode_key(id)) != self._leave_out:
                 self.ranked[key] = float(distances[number]), id
 
-    def _distances(self, documents: Sequence[Mapping[str, Any]]) -> tuple[Sequence[int], NDArray[np.float64]]:
+    def _distances(
+        self, documents: Sequence[Mapping[str, Any]], moved: Mapping[int, Any]
+    ) -> tuple[Sequence[int], NDArray[np.float64]]:
         """The positions of those documents that have a vector, and the distance of each, NaN where it has none."""
         self.read += len(documents)
         spec = self._request.spec
-        rows, positions = decode_rows(values_at(documents, spec.path), spec.dim)
+        values = values_at(documents, spec.path)
+        for position, vector in moved.items():
+            values[position] = vector
+        rows, positions = decode_rows(values, spec.dim)
         return positions, exact_distances(rows, self._request.query, spec.metric)
 
     def _best(self) -> list[tuple[str, tuple[float, Any]]]:

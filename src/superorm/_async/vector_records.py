@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bson import ObjectId
 
+from superorm._async.vector_stage import move_in
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
@@ -21,8 +22,20 @@ from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
-from superorm.vectors.records import COLLECTION, Coming, Look, State, in_parts, look_filter, prunable, state_id
+from superorm.vectors.records import (
+    COLLECTION,
+    INDEXES,
+    Coming,
+    Look,
+    Moving,
+    State,
+    in_parts,
+    look_filter,
+    prunable,
+    state_id,
+)
 from superorm.vectors.rows import Rows
+from superorm.vectors.staged import mark, marked
 from superorm.vectors.upkeep import lacking, recorded_since
 
 if TYPE_CHECKING:
@@ -116,6 +129,9 @@ class AsyncVectorRecords:
             await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
         except DuplicateKeyError:
             return
+        moving = marked(await self.backend.read(Find(INDEXES, {"_id": index})))
+        if moving is not None:  # which outlives the records
+            await self.backend.write(Update(COLLECTION, [mark(index, moving)]))
 
     async def _index(self, engine: str) -> None:
         """Make the index that searches read by, unless open transactions are in the way: without it they are slower."""
@@ -243,13 +259,19 @@ class AsyncVectorRecords:
         fields: Iterable[FilterField] = (),
         known: Iterable[Mapping[str, Any]] = (),
         *,
+        moving: Moving | None = None,
         session: AsyncClientSession | None = None,
     ) -> list[Mapping[str, Any]]:
-        """Those documents that are there: the vector, and the fields that are mirrored; with those that are `known`."""
+        """Those documents that are there: the vector, and the fields that are mirrored; with those that are `known`.
+
+        Where vectors are `moving`, as the session sees it, those that wait are put in their place.
+        """
         documents: list[Mapping[str, Any]] = [*known]
         for part in in_parts(keys, _IDS):
             plan = Find(spec.collection, {"_id": {"$in": part}}, projection(spec, fields))
-            documents += await self.backend.read(plan, session=session)
+            found = await self.backend.read(plan, session=session)
+            await move_in(self.backend, spec, moving, found, session=session)
+            documents += found
         return documents
 
     async def bring_forward(
@@ -263,7 +285,7 @@ class AsyncVectorRecords:
         if step is not None:
             if not step.fits:
                 return False
-            documents = await self.documents(spec, step.keys, copy.fields, session=session)
+            documents = await self.documents(spec, step.keys, copy.fields, moving=look.moving, session=session)
             await aio.in_thread(copy.install, step, look, spec, documents)
         return True
 
@@ -272,11 +294,15 @@ class AsyncVectorRecords:
         spec: VectorSpec,
         fields: Sequence[FilterField] = (),
         *,
+        moving: Moving | None = None,
         session: AsyncClientSession | None = None,
         progress: Progress | None = None,
     ) -> Rows:
-        """The vectors of all documents, with these fields, in memory, for as many as there are."""
-        filter = {spec.path: {"$ne": None}}
+        """The vectors of all documents, with these fields, in memory, for as many as there are.
+
+        Where vectors are `moving`, as the session sees it, those that wait are taken first.
+        """
+        filter = {spec.path: {"$ne": None}} if moving is None else {}
         total = (await self.backend.read(Count(spec.collection, filter), session=session))[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total, fields), 0
         plan = Find(spec.collection, filter, projection(spec, fields))
@@ -286,6 +312,7 @@ class AsyncVectorRecords:
 
         async with aclosing(self.backend.stream(plan, session=session)) as parts:
             async for part in parts:
+                await move_in(self.backend, spec, moving, part, session=session)
                 await aio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)

@@ -44,7 +44,7 @@ class AsyncVectorSearch:
     ) -> None:
         self._view = view
         self._request = request
-        self._ranking = AsyncRanking(backend, request, session)
+        self._ranking = AsyncRanking(backend, request, session, view.look.moving)
         self._known = Known(engine, request.k, request.filter is not None, None)
         self._matching: Sequence[Any] = ()
         self._pushed: PushDown | None = None

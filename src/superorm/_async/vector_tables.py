@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._async.vector_ahead import AsyncAhead, Step
 from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
+from superorm._async.vector_target import AsyncTableTarget
 from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
 from superorm.codec.keys import held_keys
@@ -184,7 +185,9 @@ class AsyncTableCopies(AsyncTableUpkeep):
         complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
         known = await aio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
-        documents = await self.records.documents(spec, lacking, fields, known.values(), session=session)
+        documents = await self.records.documents(
+            spec, lacking, fields, known.values(), moving=look.moving, session=session
+        )
         rows = await aio.in_thread(table_rows, spec, documents, fields)
         return Step(look.state, ids, list(touched), rows, more=not all(record.open for record in left.values()))
 
@@ -207,6 +210,12 @@ class AsyncTableCopies(AsyncTableUpkeep):
         fence = None if lease is None else lease.check
         return await self.records.publish(spec.name, await self.engine(), step.state, step.ids, update, fence)
 
+    async def target(self, spec: VectorSpec) -> AsyncTableTarget:
+        """The table that a switch to another version of the model is to fill and publish."""
+        engine = await self.engine()
+        fields, _ = await self.records.to_mirror(spec, engine)
+        return AsyncTableTarget(self, spec, engine, fields)
+
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
@@ -225,4 +234,4 @@ class AsyncTableCopies(AsyncTableUpkeep):
     ) -> tuple[Look, Rows]:
         look = await self.records.look(spec.name, await self.engine(), since=since, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, await self.records.rows(spec, fields, session=session)
+        return look, await self.records.rows(spec, fields, moving=look.moving, session=session)

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from superorm._async.vector_ahead import AsyncAhead
 from superorm._async.vector_records import AsyncVectorRecords
+from superorm._async.vector_target import AsyncTarget
 from superorm.compile.plan import Read
 from superorm.exc import UnsupportedError
 from superorm.protocols._async.parts import AsyncDataBackend
@@ -177,6 +178,10 @@ class AsyncVectorCopies(Protocol):
         ...
 
     async def rebuild(self, spec: VectorSpec, progress: Any = None) -> None: ...
+
+    async def target(self, spec: VectorSpec) -> AsyncTarget:
+        """What a switch to another version of the model makes of the copy."""
+        ...
 
     async def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the copy differs from the documents, each with how. Raises ``VersionLost``."""

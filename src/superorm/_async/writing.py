@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from attrs import evolve
+
 from superorm._async.encoding_ahead import encode_objects, encode_sources
 from superorm._async.reading import AsyncReading
 from superorm._async.recomputing import computed_of, recompute, recompute_outdated, refresh
@@ -166,7 +168,7 @@ class AsyncWriting:
             return Written()
         mapping = class_map(statement._root)
         stored = {name for upsert in upserts for name in upsert.document}
-        specs = [spec for spec in await self._indexes(mapping) if not stored.isdisjoint(spec.watched)]
+        specs = [spec for spec in await self._indexes(mapping) if spec.concerns(stored)]
         await self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
@@ -277,6 +279,9 @@ class AsyncWriting:
         fields = () if mapping is None else vector_fields(mapping)
         self._work.check_vectors([field.spec for field in fields])
         await self._db.prepare()
+        session = self._work.read_session
+        read, rows = [await self._work.queries.with_outputs(one, session) for one in (plan.read, plan.rows)]
+        plan = evolve(plan, read=read, rows=rows)
         self._work.wrote = True
         tracked = mapping is not None and bool(self._work.tracker.of_collection(mapping.collection))
         specs: list[VectorPath] = [field.spec for field in fields]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 from attrs import astuple, define, field, frozen
@@ -128,7 +129,9 @@ class Adding:
             if isinstance(component, Model) and component.trainer is not None:
                 self._take(component, record, made.fitted[id(component)][1] if record in planned.new else None)
             component.version = record.version
-            self._components.remember(component, record)
+            trained = isinstance(component, Model) and component.trainer is not None
+            # a trained one may be added elsewhere, and is given the object from there
+            self._components.remember(copy(component) if trained else component, record)
         return root
 
     def fit(self, record: ComponentRecord, progress: Progress | None) -> Model:
@@ -147,7 +150,7 @@ class Adding:
         model = Model.restore(record.name, training.object, {**record.params, **record.fingerprint}, [])
         model.training = named
         parts = [child for child in training.children if isinstance(child, Component)]
-        fitted = self._fitting.fit(model, training.trainer, parts, progress)
+        fitted = self._fitting.fit(model, training, parts, progress)
         encoded = self._encode(model, fitted.object)
 
         def plan() -> _Planned:
@@ -161,7 +164,7 @@ class Adding:
         (new,) = self._committed(plan, None).new
         model.trained(fitted.object, fitted.fit)
         model.version = new.version
-        self._components.remember(model, new)
+        self._components.remember(copy(model), new)
         return model
 
     def _committed(
@@ -193,7 +196,7 @@ class Adding:
         assert record.fit is not None
         if fitted is not None:
             model.trained(fitted.object, fitted.fit)
-        elif model.fit is None or model.version != record.version:
+        else:
             stored = self._components.load(record.kind, record.name, record.version)
             assert isinstance(stored, Model)
             model.trained(stored.object, Fit.from_bson(record.fit))
@@ -248,7 +251,7 @@ class Adding:
             for need in needs:
                 part = given.get((need.kind, need.name))
                 parts.append(self._components.load(*astuple(need)) if part is None else part)
-            done = needs, self._fitting.fit(model, training.trainer, parts, made.progress)
+            done = needs, self._fitting.fit(model, training, parts, made.progress)
             made.encoded[id(model)] = self._encode(model, done[1].object)
             made.fitted[id(model)] = done
         return done[1].fit.to_bson()

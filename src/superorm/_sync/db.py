@@ -162,7 +162,7 @@ class DB(Registry, Uncopied):
         self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.listeners = Listeners(parts.data_backend, self.components, self.vectors)
-        self.queries = Queries(parts.data_backend, self.vectors, self.vector_models)
+        self.queries = Queries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
         fitting = Fitting(parts.data_backend, self.queries, self.compiled)
         self._adding = Adding(parts.metadata, self.blobs, self.components, self._snapshot, fitting)
         self._listening = ListenerAdding(self.components, self._adding, self._removal, self.listeners)
@@ -351,7 +351,8 @@ class DB(Registry, Uncopied):
         """Build a vector index anew from the documents' vectors; with `reencode` from their sources.
 
         That takes the newest version of the field's model, which searches and writes keep from then on;
-        until all vectors are put in place at once, in one transaction, they keep the old one.
+        until one small transaction switches to all new vectors at once, they keep the old one.
+        The vectors are moved into the documents after it, and searches find them where they are.
         After an interruption another call goes on where the first one ended.
         Without transactions the vectors are put in place one after the other.
 

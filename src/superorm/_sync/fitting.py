@@ -20,7 +20,7 @@ from superorm.components.dataset import Dataset
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.components.trainer import Trainer
-from superorm.components.training import Fit
+from superorm.components.training import Fit, Training
 from superorm.exc import StatementError
 from superorm.protocols._sync.parts import DataBackend
 
@@ -50,16 +50,17 @@ class Fitting:
     queries: Queries
     compiled: Callable[[object], CompiledSelect]
 
-    def fit(self, model: Model, trainer: Trainer, children: Sequence[Component], progress: Progress | None) -> Fitted:
-        """A trained copy of the model's object, rated by the metrics that are among the children of its training.
+    def fit(self, model: Model, training: Training, children: Sequence[Component], progress: Progress | None) -> Fitted:
+        """A trained copy of the training's object, rated by the metrics that are among its children.
 
-        The dataset among these is for validation.
+        The dataset among these is for validation; the outputs are those that the model gives of it.
         Raises `TrainingError`, `PredictionError`, `ValidationError`, and `StatementError` for a select that does not
         give whole documents.
         """
         from superorm.components.fitting.objects import Course, fitted
 
         began = time.perf_counter()
+        trainer = training.trainer
         metrics = [child for child in children if isinstance(child, Metric)]
         dataset = next((child for child in children if isinstance(child, Dataset)), None)
         logs: list[str] = []
@@ -69,7 +70,7 @@ class Fitting:
         logs.append(f"read {len(samples):,} documents to train on")
         caller = sio.caller()
         course = Course(what, logs.append, progress, lambda: sio.is_cancelled(caller))
-        trained = sio.in_thread(fitted, model.object, trainer, samples, validation, course)
+        trained = sio.in_thread(fitted, training.object, trainer, samples, validation, course)
         rated = samples if validation is None else validation
         values = sio.in_thread(_rate, evolve(model, object=trained, trainer=None), metrics, rated)
         over = "the documents that it was trained on" if dataset is None else f"the {len(rated):,} of {dataset!r}"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from attrs import frozen
 
 from superorm._io.progress import Progress
@@ -10,9 +12,10 @@ from superorm._sync.component_adding import Adding
 from superorm._sync.component_removal import Removing
 from superorm._sync.components import Components
 from superorm._sync.listeners import Listeners
-from superorm.components.base import Named
+from superorm.components.base import Component, Named
 from superorm.components.family import family
 from superorm.components.listener import Listener
+from superorm.exc import ComponentInUseError, ComponentNotFoundError
 
 __all__ = ["ListenerAdding"]
 
@@ -37,8 +40,15 @@ class ListenerAdding:
         try:
             self.listeners.add(Named(listener.kind, listener.name, listener.version), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with
-            for one in tree:
-                if one.version not in before[one]:
-                    self.removal.remove(Named(one.kind, one.name, one.version), force=False, recursive=False)
-            self.listeners.sweep()
+            self._take_back([one for one in tree if one.version not in before[one]])
             raise
+
+    def _take_back(self, new: list[Component]) -> None:
+        """Remove what was stored, but for what somebody else who added the same counts on by now."""
+        for one in new:
+            named = Named(one.kind, one.name, one.version)
+            with suppress(ComponentNotFoundError, ComponentInUseError):
+                if isinstance(one, Listener) and self.listeners.is_filled(named):
+                    return
+                self.removal.remove(named, force=False, recursive=False)
+        self.listeners.sweep()

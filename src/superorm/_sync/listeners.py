@@ -4,38 +4,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from collections.abc import Generator, Iterable
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
-from superorm._sync.listener_computing import BATCH, Computing
+from superorm._sync.listener_computing import BATCH, PATIENCE, Computing
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
-from superorm.compile.plan import Count, Find
-from superorm.components.base import Named
+from superorm.compile.plan import Aggregate, Count, Find
+from superorm.components.base import Component, Named
 from superorm.components.listener import Listener
 from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
-from superorm.components.records import REMOVED, ComponentRecord
-from superorm.exc import SuperormError
+from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
-__all__ = ["Listeners"]
+__all__ = ["Listeners", "removed"]
 
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
-_KNOWN = timedelta(seconds=45)
-"""After this time every program knows of a listener, as it reads those that are registered each half minute."""
+_CURSOR_NOT_FOUND = 43
+_AFTER_COMMIT = 5.0
+"""Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
 
 
 class Listeners:
@@ -46,27 +48,37 @@ class Listeners:
         self._components = components
         self._vectors = vectors
         self._computing = Computing(backend)
+        self.state = self._computing.state
         self._loaded: dict[str, Listener] = {}
-        self.failed: dict[str, Exception] = {}
-        """Why the last attempt to compute outputs failed, by listener: that did not fail the commit before it."""
-
-    def state(self, id: str, session: ClientSession | None = None) -> State | None:
-        """The state of a listener; None where it was removed."""
-        found = self.backend.read(Find(COLLECTION, {"_id": id}), session=session)
-        return State.of(found[0]) if found else None
 
     def named(self, name: str) -> State:
         """The newest version of a listener whose outputs are all there, else the newest.
 
         Raises `ComponentNotFoundError`.
         """
-        record = self._components.record(Named(Listener.kind, name))
-        states = self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener", "name": name}))
-        found = [State.of(one) for one in states]
-        filled = [one for one in found if one.filled]
-        if filled:
-            return max(filled, key=lambda one: one.named.version or 0)
-        return self._begin(record)
+        live = self._components.records({"kind": Listener.kind, "name": name, "state": LIVE})
+        ids = [state_id(record.id) for record in live]
+        filled = {one["_id"]: one for one in self.backend.read(Find(COLLECTION, {"_id": {"$in": ids}, "filled": True}))}
+        for id in ids:  # the newest first
+            if id in filled:
+                return State.of(filled[id])
+        return self._begin(self._components.record(Named(Listener.kind, name)))
+
+    def version(self, name: str, session: ClientSession | None) -> int:
+        """That of the outputs of a listener, which are brought up to date, but not for an open transaction.
+
+        Raises `ComponentNotFoundError`, and as `catch_up` does.
+        """
+        state = self.named(name)
+        if session is None or not session.in_transaction:
+            self.catch_up(state)
+        elif not state.filled:
+            raise UnsupportedError(
+                f"not all outputs of the {state.named} were computed yet, which cannot be done in a transaction: "
+                f"read db.outputs({name!r}) before it"
+            )
+        assert state.named.version is not None
+        return state.named.version
 
     def load(self, state: State) -> Listener:
         """The listener with its model, neither of which is ever replaced."""
@@ -77,20 +89,33 @@ class Listeners:
         return self._loaded[id]
 
     def _restored(self, record: ComponentRecord) -> Listener:
-        (child,) = record.needs
-        model = self._components.load(child.kind, child.name, child.version, hidden=True)
-        return Listener.restore(record.name, None, record.params, [model])
+        children: list[Component] = []
+        for child in record.needs:
+            if child.kind == Listener.kind:
+                children.append(self._restored(self._components.record(child, hidden=True)))
+            else:
+                children.append(self._components.load(child.kind, child.name, child.version, hidden=True))
+        listener = Listener.restore(record.name, None, record.params, children)
+        listener.version = record.version
+        return listener
 
     # New listeners, and removed ones
 
     def add(self, named: Named, progress: Progress | None = None) -> None:
         """Compute the outputs for all documents, unless that was done; what was done before an interruption stays.
 
-        Raises `PredictionError`, and `ValidationError` where a stored key does not fit.
+        Raises `PredictionError`, `ValidationError` where a stored key does not fit,
+        and `ComponentNotFoundError` where it is removed meanwhile.
         """
         state = self._begin(self._components.record(named))
         if not state.filled:
+            self._catch_up_before(state)
             self._fill(state, progress)
+
+    def is_filled(self, named: Named) -> bool:
+        """Whether the outputs of a listener are all there, whoever computed them."""
+        state = self.state(state_id(self._components.record(named).id))
+        return state is not None and state.filled
 
     def _begin(self, record: ComponentRecord) -> State:
         """Register the listener: from now on changes are recorded here, and soon by other programs."""
@@ -102,47 +127,75 @@ class Listeners:
             "i": id,
             "name": record.name,
             "version": record.version,
-            "collection": listener.mapping.collection,
-            "path": listener.fields[0],
-            "fields": list(listener.fields),
+            "collection": listener.listened.collection,
+            "path": listener.listened.fields[0],
+            "fields": list(listener.listened.fields),
             "n": 0,
             "filled": False,
-            "settled": False,
-            "since": datetime.now(UTC),
+            "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
         }
-        op = UpdateOp(q={"_id": id}, u={"$setOnInsert": new}, upsert=True)
-        self.backend.write(Update(COLLECTION, [op]))
+        absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
+        op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
+        with suppress(DuplicateKeyError):
+            self.backend.write(Update(COLLECTION, [op]))
         self._vectors.forget_registered()
+        if listener.named_listener is not None:
+            before = self._begin(self._components.record(listener.named_listener, hidden=True))
+            # Who publishes outputs with no record for this listener has read `n` before
+            unknown = {"_id": before.path.listener, "chained": {"$ne": id}}
+            op = UpdateOp(q=unknown, u={"$push": {"chained": id}, "$inc": {"n": 1}})
+            self.backend.write(Update(COLLECTION, [op]))
         state = self.state(id)
-        assert state is not None
+        if state is None:
+            raise removed(record.named)
         return state
 
     def _fill(self, state: State, progress: Progress | None = None) -> None:
         """Compute the outputs that are not there, or of other sources, and remove those without a document."""
         id, named, listener = state.path.listener, state.named, self.load(state)
-        backend = self.backend.capabilities().backend
+        listened, backend = listener.listened, self.backend.capabilities().backend
         everything = all_outputs(named, backend)
-        empty = not self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
-        total = self.backend.read(Count(listener.find.collection, listener.find.filter))[0]["n"]
-        n, done = self._computing.n(id) if empty else None, 0
-        with closing(self.backend.stream(listener.find, batch_size=BATCH)) as parts:
-            for found in parts:
-                # What was read since `n` is published only if nobody else has published since
-                if n is not None and self._computing.publish_first(state, listener, n, found):
-                    n += 1
-                else:
-                    self._computing.compute(state, listener, [one["_id"] for one in found])
-                    n = self._computing.n(id) if empty else None
-                done += len(found)
-                if progress is not None:
-                    progress(done, max(done, total), f"listener {named.name}")
+        empty = not state.filled and not self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
+        find = listened.find(backend)
+        total = self.backend.read(Count(find.collection, find.filter))[0]["n"]
+        now = self.state(id)
+        n, before = now.n if now is not None and empty else None, 0
+        # What was read since `n` is published as it is only as long as nobody else publishes
+        for found, done in self._parts(find):
+            n, before = None if done <= before else n, done  # the reading began anew
+            if n is not None and self._computing.publish_first(state, listener, n, found):
+                n += 1
+            else:
+                n = None
+                self._computing.compute(state, listener, [listened.key_of(one) for one in found])
+            if self.state(id) is None:
+                raise removed(named)
+            if progress is not None:
+                progress(done, max(done, total), f"listener {named.name}")
         if not empty:
-            stored = Find(OUTPUTS, everything, {"_id": 1})
-            with closing(self.backend.stream(stored, batch_size=BATCH)) as parts:
-                for found in parts:
-                    self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
+            for found, _ in self._parts(Find(OUTPUTS, everything, {"_id": 1})):
+                self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
-        self.backend.write(Update(COLLECTION, [filled]))
+        if not self.backend.write(Update(COLLECTION, [filled])).matched:
+            raise removed(named)
+
+    def _parts(self, plan: Find) -> Generator[tuple[list[dict[str, Any]], int]]:
+        """What is read, in parts, with how many were read so far.
+
+        It begins anew where the server has given up the cursor, as it does ten minutes after the last part:
+        what was computed by then need not be again.
+        """
+        while True:
+            done = 0
+            try:
+                with closing(self.backend.stream(plan, batch_size=BATCH)) as parts:
+                    for found in parts:
+                        done += len(found)
+                        yield found, done
+                return
+            except BackendError as error:
+                if not done or getattr(error.__cause__, "code", None) != _CURSOR_NOT_FOUND:
+                    raise
 
     def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""
@@ -152,12 +205,15 @@ class Listeners:
             wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
             if self._components.records(wanted, limit=1):
                 continue
+            told = UpdateOp(
+                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
+            )
+            self.backend.write(Update(COLLECTION, [told]))
             # Once there is no state, nobody publishes outputs any more
             self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
             self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
             backend = self.backend.capabilities().backend
             self.backend.write(Delete(OUTPUTS, [all_outputs(named, backend)]))
-            self.failed.pop(one["_id"], None)
             self._loaded.pop(one["_id"], None)
             self._vectors.forget_registered()
 
@@ -166,26 +222,31 @@ class Listeners:
     def follow(self, paths: Iterable[ListenerPath]) -> None:
         """Compute what commits recorded.
 
-        The commit has taken place, so that an error is kept, logged, and raised to who reads the outputs.
+        The commit has taken place, so that an error is logged, and raised to who reads the outputs.
         """
-        for path in paths:
+        ids = [path.listener for path in paths]
+        for id in ids:  # which grows
             try:
-                state = self.state(path.listener)
+                state = self.state(id)
                 if state is not None:
-                    self.catch_up(state)
-            except Exception as error:  # noqa: BLE001 - kept, logged, reported by check, and raised by `catch_up`
-                self.failed[path.listener] = error
-                _log.error("the outputs of the %s could not be computed: %s", path.listener, error, exc_info=error)
+                    ids += state.chained
+                    self._compute_recorded(state, _AFTER_COMMIT)
+            except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
+                _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
     def check(self) -> list[str]:
-        """What is wrong with the outputs, but for what is recorded to be computed anew."""
+        """What is wrong with the outputs, once those are computed that are recorded to be."""
         problems: list[str] = []
         for one in self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state, error = State.of(one), self.failed.get(one["_id"])
-            problems += [] if error is None else [f"{state.named}: its outputs could not be computed: {error}"]
+            state = State.of(one)
             if not state.filled:
                 problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
                 continue
+            try:
+                self._catch_up_before(state, fill=False)
+                self._compute_recorded(state)
+            except Exception as error:  # noqa: BLE001 - told, whatever the model raises
+                problems.append(f"{state.named}: its outputs could not be computed: {error}")
             try:
                 problems += self._differences(state)
             except SuperormError as unreadable:
@@ -194,14 +255,14 @@ class Listeners:
 
     def _differences(self, state: State) -> list[str]:
         id, named, listener = state.path.listener, state.named, self.load(state)
-        backend = self.backend.capabilities().backend
+        listened, backend = listener.listened, self.backend.capabilities().backend
         recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
         problems: list[str] = []
         stored = Find(OUTPUTS, all_outputs(named, backend), {"_id": 1})
-        for read in (listener.find, stored):
+        for read in (listened.find(backend), stored):
             with closing(self.backend.stream(read, batch_size=BATCH)) as parts:
                 for found in parts:
-                    keys = [one["_id"]["key"] if read is stored else one["_id"] for one in found]
+                    keys = [one["_id"]["key"] if read is stored else listened.key_of(one) for one in found]
                     with self._computing.moment() as session:
                         difference = self._computing.difference(named, listener, keys, session)
                         pending = self.backend.read(recorded, session=session)
@@ -216,27 +277,60 @@ class Listeners:
         return problems
 
     def catch_up(self, state: State) -> None:
-        """Compute all that is recorded. Raises `PredictionError`, `ValidationError`, and the errors of loading."""
+        """Compute all that is recorded, and what is not there yet.
+
+        Raises `PredictionError`, `ValidationError`, and the errors of loading.
+        """
+        self._catch_up_before(state)
         id = state.path.listener
         if not state.filled or (not state.settled and self._is_known(id)):
             self._fill(state)
             if state.filled:
                 settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
                 self.backend.write(Update(COLLECTION, [settled]))
-        while records := self._pending(id):
+        self._compute_recorded(state)
+
+    def _catch_up_before(self, state: State, *, fill: bool = True) -> None:
+        """The same for the listener to whose outputs this one listens; without `fill` only what is recorded."""
+        named = self.load(state).named_listener
+        if named is None:
+            return
+        record = self._components.record(named, hidden=True)
+        before = self.state(state_id(record.id)) or self._begin(record)
+        if fill:
+            self.catch_up(before)
+        else:
+            self._catch_up_before(before, fill=False)
+            self._compute_recorded(before)
+
+    def _compute_recorded(self, state: State, patience: float = PATIENCE) -> None:
+        """What is recorded by now: who records more meanwhile computes that."""
+        more = True
+        while more and (records := self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
-            self._computing.compute(state, self.load(state), list(keys.values()), done)
-        self.failed.pop(id, None)
+            self._computing.compute(state, self.load(state), list(keys.values()), done, patience)
+            more = len(records) == _RECORDS
 
     def _pending(self, id: str) -> list[dict[str, Any]]:
         """Some of the records whose documents are written; those of dead processes may be."""
         with self._computing.moment() as session:
-            recorded = Find(COLLECTION, {"i": id, "kind": "record"}, limit=_RECORDS)
-            found = self.backend.read(recorded, session=session)
-        return [one for one in found if not one.get("open") or is_dead(one["_id"], one.get("owner"))]
+            written = Find(COLLECTION, {"i": id, "kind": "record", "open": None}, limit=_RECORDS)
+            found = self.backend.read(written, session=session)
+            if found or session is not None:  # with transactions none is open
+                return found
+        left_open = self.backend.read(Find(COLLECTION, {"i": id, "kind": "record", "open": True}))
+        return [one for one in left_open if is_dead(one["_id"], one.get("owner"))][:_RECORDS]
 
     def _is_known(self, id: str) -> bool:
-        """Whether every program knows of the listener by now."""
-        filter: dict[str, Any] = {"_id": id, "since": {"$lt": datetime.now(UTC) - _KNOWN}}
-        return bool(self.backend.read(Find(COLLECTION, filter, {"_id": 1})))
+        """Whether every program knows of the listener by now, by the clock of the server."""
+        plan: list[dict[str, Any]] = [{"$match": {"_id": id}}, {"$project": {"since": 1}}]
+        if self.backend.capabilities().backend != "mongomock":  # whose clock is that of this process
+            plan.append({"$set": {"now": "$$NOW"}})
+        found = self.backend.read(Aggregate(COLLECTION, plan))
+        return bool(found) and found[0]["since"] + upkeep.KNOWN_AFTER <= found[0].get("now", datetime.now(UTC))
+
+
+def removed(named: Named) -> ComponentNotFoundError:
+    """The error about a listener that was removed meanwhile."""
+    return ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)

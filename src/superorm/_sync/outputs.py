@@ -8,9 +8,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from superorm._io.mappings import Mapping
+from superorm._sync.listeners import removed
+from superorm.codec.outputs import output_of
 from superorm.compile.plan import Count, Find
-from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id, output_of
-from superorm.exc import ComponentNotFoundError
+from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
 
 if TYPE_CHECKING:
     from superorm._sync.listeners import Listeners
@@ -41,14 +42,13 @@ class Outputs(Mapping):
     def _current(self) -> Listener:
         state = self._listeners.state(self._state.path.listener)
         if state is None:
-            named = self._state.named
-            raise ComponentNotFoundError(f"the {named} was removed, with its outputs", component=named.name)
+            raise removed(self._state.named)
         self._listeners.catch_up(state)
         return self._listeners.load(state)
 
     def __getitem__(self, key: Any) -> Any:
         """The output for a document. Raises `KeyError` where there is none."""
-        stored = self._current().mapping.key.type.to_bson(key)
+        stored = self._current().listened.mapping.key.type.to_bson(key)
         plan = Find(OUTPUTS, {"_id": output_id(self._state.named, stored)})
         found = self._backend.read(plan)
         if not found:
@@ -62,7 +62,7 @@ class Outputs(Mapping):
 
     def stream_keys(self) -> Generator[Any]:
         """The documents' keys."""
-        load = self._current().mapping.key.type.from_bson
+        load = self._current().listened.mapping.key.type.from_bson
         with closing(self._backend.stream(Find(OUTPUTS, self._all(), {"_id": 1}))) as parts:
             for found in parts:
                 for one in found:
@@ -70,7 +70,7 @@ class Outputs(Mapping):
 
     def stream(self) -> Generator[tuple[Any, Any]]:
         """The documents' keys, each with the output."""
-        load = self._current().mapping.key.type.from_bson
+        load = self._current().listened.mapping.key.type.from_bson
         with closing(self._backend.stream(Find(OUTPUTS, self._all()))) as parts:
             for found in parts:
                 for one in found:

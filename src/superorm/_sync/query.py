@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from attrs import evolve, frozen
 
 from superorm._io import sio
+from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.backends.errors import among_found
 from superorm.compile.compiler import CompiledSelect
+from superorm.compile.output_lookups import listened, with_versions
 from superorm.compile.plan import Aggregate, Find, Read
 from superorm.compile.searched import LikePlan, found_stages
 from superorm.compile.serving import serving_index
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["Found", "Queries"]
+
+R = TypeVar("R", bound=Read)
 
 _NAMING_BATCH = 1000
 _VERSIONS = 4
@@ -77,10 +81,28 @@ class _OtherVersion:
 class Queries:
     """Carries out compiled selects."""
 
-    def __init__(self, backend: DataBackend, vectors: VectorIndexes, models: VectorModels) -> None:
+    def __init__(
+        self,
+        backend: DataBackend,
+        vectors: VectorIndexes,
+        models: VectorModels,
+        listeners: Listeners,
+    ) -> None:
         self._backend = backend
         self._vectors = vectors
         self._models = models
+        self._listeners = listeners
+
+    def with_outputs(self, read: R, session: ClientSession | None) -> R:
+        """A read with the versions of the listeners whose outputs it joins; these are brought up to date before.
+
+        Raises `ComponentNotFoundError`, and the errors of computing outputs.
+        """
+        names = listened(read)
+        if not names:
+            return read
+        versions = {name: self._listeners.version(name, session) for name in names}
+        return cast("R", with_versions(read, versions))
 
     def run(self, compiled: CompiledSelect, session: ClientSession | None) -> Found:
         """The documents that the select finds.
@@ -89,8 +111,10 @@ class Queries:
         Raises `VectorError` for a query vector of the wrong shape or not finite, before any search.
         """
         if compiled.like is None:
-            return Found(self._backend.read(compiled.read, session=session))
+            return Found(self._backend.read(self.with_outputs(compiled.read, session), session=session))
+        compiled = evolve(compiled, read=self.with_outputs(compiled.read, session))
         like = compiled.like
+        assert like is not None
         version: int | None = None
         for _ in range(_VERSIONS):
             query = self._query(compiled, like, version)
@@ -113,6 +137,7 @@ class Queries:
         """The documents that the select finds, all as they are at one moment where there are transactions."""
         if compiled.like is not None or not self._backend.capabilities().transactions:
             return self.run(compiled, None)
+        compiled = evolve(compiled, read=self.with_outputs(compiled.read, None))
         with self._backend.transaction() as session:
             return self.run(compiled, session)
 
@@ -124,7 +149,8 @@ class Queries:
         """
         if compiled.like is None:
             strategy = "find" if isinstance(compiled.read, Find) else "aggregate"
-            return Explanation(strategy, (compiled.read,), details=self._backend.explain(compiled.read))
+            read = self.with_outputs(compiled.read, None)
+            return Explanation(strategy, (read,), details=self._backend.explain(read))
         ran = self.run(compiled, None)
         assert ran.hits is not None
         found = _explanation(ran.hits, ran.reads)
@@ -141,8 +167,8 @@ class Queries:
         if compiled.like is not None:
             yield self.run(compiled, session)
             return
-        some = False
-        with closing(self._backend.stream(compiled.read, session=session, batch_size=batch_size)) as batches:
+        some, read = False, self.with_outputs(compiled.read, session)
+        with closing(self._backend.stream(read, session=session, batch_size=batch_size)) as batches:
             for batch in batches:
                 some = some or bool(batch)
                 yield Found(batch)
@@ -156,7 +182,7 @@ class Queries:
         The error stays as it is where a row is not of one document, or the documents have changed meanwhile.
         """
         again = None if error.key is not None or compiled.like is not None else _with_key(compiled.read)
-        if again is None:
+        if again is None or listened(again):
             return error
         try:
             with closing(self._backend.stream(again, session=session, batch_size=_NAMING_BATCH)) as batches:

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
+from attrs import evolve
+
 from superorm._io import sio
 from superorm._io.progress import Progress, reporting
 from superorm._sync.component_adding import Adding
@@ -73,7 +75,8 @@ class Registry(ABC):
         with reporting(progress) as report:
             if not isinstance(component, Listener):
                 return self._adding.store(component, progress=report)
-            self.compiled(component.select)
+            if component.select is not None:
+                self.compiled(component.select)
             self._listening.store(component, report)
         return component
 
@@ -172,9 +175,14 @@ class Registry(ABC):
     def _snapshot(self, select: Select[Any, Any]) -> Sequence[Mapping[str, Any]]:
         """The documents of a select of one class, as they are at one moment where the backend has that."""
         compiled = self.compiled(select)
-        if compiled.whole is None:
+        beside = compiled.outputs[0].extra  # what conditions on other collections looked up
+        if (
+            evolve(compiled, outputs=(evolve(compiled.outputs[0], extra=frozenset()), *compiled.outputs[1:])).whole
+            is None
+        ):
             raise StatementError(f"a dataset is made of whole documents of one class, which {select!r} does not give")
-        return self.queries.run_at_once(compiled).documents
+        found = self.queries.run_at_once(compiled).documents
+        return [{key: one[key] for key in one if key not in beside} for one in found] if beside else found
 
     def predict(self, name: str, items: Sequence[Any]) -> list[Any]:
         """A model's output for each item. Raises `PredictionError`, and what `load` raises."""

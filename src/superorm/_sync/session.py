@@ -193,17 +193,20 @@ class Session(EventTarget, Uncopied):
     @property
     def new(self) -> list[Document]:
         """The documents to be inserted."""
+        self._alone.check("new")
         return list(self._tracker.new.values())
 
     @property
     def dirty(self) -> list[Document]:
         """The documents that may have to be updated."""
+        self._alone.check("dirty")
         changed = [*self._tracker.dirty(), *related_changes(self._tracker)]
         return list({id(instance): instance for instance in changed}.values())
 
     @property
     def deleted(self) -> list[Document]:
         """The documents to be deleted."""
+        self._alone.check("deleted")
         return list(self._tracker.deleted.values())
 
     def __contains__(self, instance: object) -> bool:

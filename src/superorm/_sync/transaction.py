@@ -68,7 +68,7 @@ class Transaction:
             backend, queries = parts.data_backend, self.db.queries
             if self._concerns != DEFAULTS:
                 backend = backend.with_concerns(self._concerns)
-                queries = Queries(backend, self.db.vectors, self.db.vector_models)
+                queries = Queries(backend, self.db.vectors, self.db.vector_models, self.db.listeners)
             if self._concerns.causal_consistency and self.db.capabilities.transactions:
                 self._causal = self._lasting.enter_context(backend.causal())
             self._backend, self._queries = backend, queries

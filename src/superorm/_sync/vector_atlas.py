@@ -14,6 +14,7 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
+from superorm._sync.vector_target import Target
 from superorm._sync.vector_view import Answer, Unhanded
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import decode_rows, value_at
@@ -77,12 +78,14 @@ class AtlasView:
 
     @property
     def in_server(self) -> bool:
-        """Whether the server has the ``$similarity`` expressions."""
-        return self.server.similarity
+        """Whether the server is to rank by the ``$similarity`` expressions, which see the documents' own vectors."""
+        return self.server.similarity and self.look.moving is None
 
     def unserved(self, request: SearchRequest) -> str | None:
         """Why the documents must be ranked."""
         by = "the server's $similarity expressions" if self.in_server else "the documents' own vectors"
+        if self.look.moving is not None:
+            return f"vectors of version {self.look.moving.version} still wait beside the documents, so {by} rank these"
         if not self.server.search:
             return f"the server has no search node, so {by} rank the documents that match"
         if request.exact:
@@ -255,6 +258,10 @@ class AtlasCopies(Unhanded):
             self._described.pop(spec, None)
             self.atlas.drop(spec.collection, index_name(spec))
         self.ensure(spec)
+
+    def target(self, spec: VectorSpec) -> Target:
+        """What a switch to another version of the model is to do: nothing is made before it."""
+        return Target(self.records, spec, _ENGINE)
 
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """Nothing, as a search index cannot be read. Raises ``VersionLost`` where it is not as it should be."""

@@ -21,6 +21,7 @@ from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_registered import RegisteredIndexes
 from superorm._sync.vector_search import VectorSearch
 from superorm._sync.vector_server_indexes import ServerIndexes
+from superorm._sync.vector_stage import as_moved
 from superorm._sync.vector_view import VectorCopies
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
@@ -96,6 +97,11 @@ class VectorIndexes:
         """Indexes that records were written for, but that nobody here applies."""
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds after which the engine sees the documents by itself; None where it is brought to them."""
+        return self._engine.lag
 
     def open(self) -> None:
         """Raise ``ConfigurationError`` where the vector database is one that the server has not."""
@@ -276,6 +282,8 @@ class VectorIndexes:
         if copy is not None and session is not None and request.filter is not None and pushed is None:
             listing = self._lists.read(copy, request, session)
             look = listing.look
+            if look.moving is not None:  # what was read with it has perhaps other vectors
+                listing = None
         elif copy is not None and session is not None:
             quick, look = quick_search(self.copies, self._kind, copy, request, session, pushed)
             if quick is not None:
@@ -287,6 +295,7 @@ class VectorIndexes:
             self.notify([request.spec])
         elif view.need not in tried:
             return view.need
+        request = as_moved(self.backend, request, view.look.moving, session)
         try:
             hits = VectorSearch(self.backend, self._kind, view, request, session, listing).run()
         except VersionLost as error:
@@ -308,6 +317,7 @@ class VectorIndexes:
     ) -> T:
         """A search that mends nothing: where the engine cannot answer, the documents are ranked."""
         view = self.copies.view(request.spec, session, outside=False)
+        request = as_moved(self.backend, request, view.look.moving, session)
         search = VectorSearch(self.backend, self._kind, view, request, session)
         try:
             hits = search.run(documents_only=documents_only)

@@ -14,6 +14,7 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
+from superorm._sync.vector_target import Target
 from superorm._sync.vector_view import Answer, Unfiltered, Unhanded
 from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
@@ -186,6 +187,10 @@ class MemoryCopies(Unhanded):
         self.memory.resident.drop(spec.name)
         self.load(spec, None, progress=progress)
 
+    def target(self, spec: VectorSpec) -> Target:
+        """What a switch to another version of the model is to do: nothing is made before it."""
+        return Target(self.records, spec, _ENGINE)
+
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where memory differs from the documents, each with how; nothing unless it is loaded."""
         copy = self.resident(spec)
@@ -199,7 +204,8 @@ class MemoryCopies(Unhanded):
     ) -> tuple[Look, Rows]:
         look = self.records.look(spec.name, _ENGINE, since=since, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, self.records.rows(spec, fields, session=session, progress=progress)
+        rows = self.records.rows(spec, fields, moving=look.moving, session=session, progress=progress)
+        return look, rows
 
     def resident(self, spec: VectorSpec) -> MemoryCopy | None:
         """The copy in memory, if it holds vectors of this kind."""

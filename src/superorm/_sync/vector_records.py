@@ -13,6 +13,7 @@ from bson import ObjectId
 
 from superorm._io import sio
 from superorm._io.progress import Progress
+from superorm._sync.vector_stage import move_in
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
@@ -22,8 +23,20 @@ from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
-from superorm.vectors.records import COLLECTION, Coming, Look, State, in_parts, look_filter, prunable, state_id
+from superorm.vectors.records import (
+    COLLECTION,
+    INDEXES,
+    Coming,
+    Look,
+    Moving,
+    State,
+    in_parts,
+    look_filter,
+    prunable,
+    state_id,
+)
 from superorm.vectors.rows import Rows
+from superorm.vectors.staged import mark, marked
 from superorm.vectors.upkeep import lacking, recorded_since
 
 if TYPE_CHECKING:
@@ -115,6 +128,9 @@ class VectorRecords:
             self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
         except DuplicateKeyError:
             return
+        moving = marked(self.backend.read(Find(INDEXES, {"_id": index})))
+        if moving is not None:  # which outlives the records
+            self.backend.write(Update(COLLECTION, [mark(index, moving)]))
 
     def _index(self, engine: str) -> None:
         """Make the index that searches read by, unless open transactions are in the way: without it they are slower."""
@@ -240,13 +256,19 @@ class VectorRecords:
         fields: Iterable[FilterField] = (),
         known: Iterable[Mapping[str, Any]] = (),
         *,
+        moving: Moving | None = None,
         session: ClientSession | None = None,
     ) -> list[Mapping[str, Any]]:
-        """Those documents that are there: the vector, and the fields that are mirrored; with those that are `known`."""
+        """Those documents that are there: the vector, and the fields that are mirrored; with those that are `known`.
+
+        Where vectors are `moving`, as the session sees it, those that wait are put in their place.
+        """
         documents: list[Mapping[str, Any]] = [*known]
         for part in in_parts(keys, _IDS):
             plan = Find(spec.collection, {"_id": {"$in": part}}, projection(spec, fields))
-            documents += self.backend.read(plan, session=session)
+            found = self.backend.read(plan, session=session)
+            move_in(self.backend, spec, moving, found, session=session)
+            documents += found
         return documents
 
     def bring_forward(self, spec: VectorSpec, copy: MemoryCopy, look: Look, session: ClientSession | None) -> bool:
@@ -258,7 +280,7 @@ class VectorRecords:
         if step is not None:
             if not step.fits:
                 return False
-            documents = self.documents(spec, step.keys, copy.fields, session=session)
+            documents = self.documents(spec, step.keys, copy.fields, moving=look.moving, session=session)
             sio.in_thread(copy.install, step, look, spec, documents)
         return True
 
@@ -267,11 +289,15 @@ class VectorRecords:
         spec: VectorSpec,
         fields: Sequence[FilterField] = (),
         *,
+        moving: Moving | None = None,
         session: ClientSession | None = None,
         progress: Progress | None = None,
     ) -> Rows:
-        """The vectors of all documents, with these fields, in memory, for as many as there are."""
-        filter = {spec.path: {"$ne": None}}
+        """The vectors of all documents, with these fields, in memory, for as many as there are.
+
+        Where vectors are `moving`, as the session sees it, those that wait are taken first.
+        """
+        filter = {spec.path: {"$ne": None}} if moving is None else {}
         total = self.backend.read(Count(spec.collection, filter), session=session)[0]["n"]
         rows, done = Rows(spec.dim, spec.metric, total, fields), 0
         plan = Find(spec.collection, filter, projection(spec, fields))
@@ -281,6 +307,7 @@ class VectorRecords:
 
         with closing(self.backend.stream(plan, session=session)) as parts:
             for part in parts:
+                move_in(self.backend, spec, moving, part, session=session)
                 sio.in_thread(put, part)
                 if progress is not None:
                     done += len(part)

@@ -3,86 +3,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
-from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
-
-import bson
-from attrs import evolve, frozen
 
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.vector_indexes import VectorIndexes
-from superorm._sync.vector_models import LEASE, VectorModels
-from superorm._sync.vector_reencode_limits import check_limits
-from superorm.backends.errors import has_error_label
+from superorm._sync.vector_models import VectorModels
+from superorm._sync.vector_move import Move, repeated
+from superorm._sync.vector_staging import Batch, Staging
+from superorm._sync.vector_switch import Anew, Switch
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import value_at
-from superorm.compile.plan import Count, Find
+from superorm.compile.plan import Find
 from superorm.exc import BackendError, StatementError
 from superorm.protocols._sync.parts import DataBackend
-from superorm.schema.mapping import MappedField
-from superorm.schema.state import RAW
 from superorm.schema.vector_fields import VectorField
-from superorm.unitofwork.encoded import Encoded
-from superorm.unitofwork.statement_writes import need_of
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
-from superorm.vectors.records import INDEXES
+from superorm.vectors.records import INDEXES, Moving
+from superorm.vectors.staged import STAGE, marked
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["Reencoding"]
 
-_STAGED = "_superorm_encoded"
-"""Vectors that wait until all are there: ``{_id: {i: index, k: key}, m: model, v: version, h: hash, d: [vector]}``,
-where the hash is that of the source."""
-_BATCH = 1_000
-_INSIDE = 100
-"""So many sources that changed in the meantime are encoded within the transaction; of more a new attempt is made."""
 _ATTEMPTS = 10
-GRACE = 3 * LEASE
-"""Seconds from the announcement to the transaction: every writer that does not know of it will have committed."""
-_LIMIT = 60.0
-"""Seconds for which servers let a transaction last, unless they are told otherwise."""
-_ANNOUNCED = 1.5 * _LIMIT
-"""Seconds for which writers wait after an announcement."""
-
-
-class _Behind(Exception):
-    """Too many sources have changed since they were encoded, or the announcement does not stand any more."""
-
-
-@frozen
-class _Batch:
-    """Keys and sources of some documents, whose field is computed from these."""
-
-    field: VectorField
-    source: str
-    """The stored path."""
-    found: Sequence[dict[str, Any]]
-
-    @property
-    def keys(self) -> list[Any]:
-        return [one["_id"] for one in self.found]
-
-    def without(self, known: Mapping[str, Any]) -> _Batch:
-        """The documents whose canonical keys are not known."""
-        return evolve(self, found=[one for one in self.found if encode_key(one["_id"]) not in known])
-
-    def hash(self, document: Mapping[str, Any]) -> bytes:
-        """That of the document's source."""
-        return hashlib.sha256(bson.encode({"s": value_at(document, self.source)})).digest()
+_LONG = 60.0
+"""Seconds for which a batch that is in conflict with others is tried again."""
 
 
 class Reencoding:
-    """Encodes the sources of one index beside readers and writers, then puts all vectors in place in one transaction.
+    """Encodes the sources of one index beside readers and writers, then has all searches and writes take the vectors.
 
-    Until that is committed, searches and writes keep the old version.
-    What was encoded is kept in a collection, so that a repetition after an interruption goes on from there.
+    Until then, these keep the old version.
     """
 
     def __init__(self, backend: DataBackend, vectors: VectorIndexes, models: VectorModels, field: VectorField) -> None:
@@ -95,209 +51,111 @@ class Reencoding:
         self._backend = backend
         self._vectors = vectors
         self._models = models
-        self._fields = _fields(field)
         self._spec = field.spec
         self._name = name
-        self._encoded = Encoded()
-        self._version = 0
-        above = field.spec.path.rpartition(".")[0]
-        self._there = {above: {"$type": "object"}} if above else {}
+        self._staging = Staging(backend, models, field)
+        self._switch = Switch(backend, vectors, models, self._staging)
+        self._move = Move(backend, vectors, self._staging)
 
     def run(self, progress: Progress | None) -> None:
         """Do it. Raises `ComponentNotFoundError`, `VectorError`, `PredictionError`, `BackendError`."""
-        self._version = self._models.newest(self._name)
-        self._backend.create_collection(_STAGED)
+        newest = Moving(self._name, self._models.newest(self._name))
+        self._backend.create_collection(STAGE)
         self._vectors.ensure(self._spec)
-        if self._backend.capabilities().transactions:
-            self._check_room()
-            self._in_transaction(progress)
-        else:
-            self._stage(progress)
-            self._in_place()
-        self._models.read([self._spec.name])
-        self._vectors.rebuild(self._spec, progress)
-        self._backend.write(Delete(_STAGED, [{"_id.i": self._spec.name}]))
-
-    def _check_room(self) -> None:
-        """Raise `BackendError` where the server cannot put all vectors in place in one transaction, or not in time."""
-        filters = [field.mapping.type_filter() for field, _ in self._fields]
-        counts = [self._backend.read(Count(self._spec.collection, one))[0]["n"] for one in filters]
-        check_limits(self._backend, self._spec, sum(counts), _STAGED)
-
-    def _documents(self, session: ClientSession | None = None) -> Generator[_Batch]:
-        """Keys and sources, in batches, with the field that is computed from them."""
-        for field, source in self._fields:
-            shown = dict.fromkeys(field.needed_of(source), 1)
-            plan = Find(self._spec.collection, field.mapping.type_filter(), shown)
-            with closing(self._backend.stream(plan, session=session, batch_size=_BATCH)) as batches:
-                for found in batches:
-                    yield _Batch(field, field.stored_path(source), found)
-
-    # Encoding
-
-    def _stage(self, progress: Progress | None) -> None:
-        """Encode every source that is not yet, or has changed since."""
-        total = 0
-        if progress is not None:
-            total = self._backend.read(Count(self._spec.collection))[0]["n"]
-        done = 0
-        with closing(self._documents()) as batches:
-            for batch in batches:
-                left = batch.without(self._staged(batch, None))
-                if left.found:
-                    self._write_staged(left, self._encode(left))
-                if progress is not None:
-                    done += len(batch.found)
-                    progress(done, max(done, total), f"{self._spec.name}: encoding")
-
-    def _staged(self, batch: _Batch, session: ClientSession | None) -> dict[str, Any]:
-        """The new vectors of those documents whose sources are encoded as they are, by canonical key.
-
-        Each in a list, which is empty for documents that have no such field.
-        """
-        ids = [{"i": self._spec.name, "k": one["_id"]} for one in batch.found]
-        plan = Find(_STAGED, {"_id": {"$in": ids}, "m": self._name, "v": self._version})
-        by_key = {encode_key(one["_id"]["k"]): one for one in self._backend.read(plan, session=session)}
-        known: dict[str, Any] = {}
-        for document in batch.found:
-            key = encode_key(document["_id"])
-            if key in by_key and by_key[key]["h"] == batch.hash(document):
-                known[key] = by_key[key]["d"]
-        return known
-
-    def _encode(self, batch: _Batch) -> dict[str, Any]:
-        """The new vectors of documents as they are stored, by canonical key, each in a list."""
-        need, without = need_of(batch.field, batch.found)
-        encoded: dict[str, Any] = {encode_key(key): [None] for key in without}
-        if need.objects:
-            ((_, vectors),) = self._models.outputs([need], self._version, self._encoded)
-            kind = batch.field.part.type
-            for (target, _), vector in zip(need.objects, vectors, strict=True):
-                encoded[encode_key(vars(target)[RAW]["_id"])] = [kind.to_bson(vector)]
-        return encoded
-
-    def _write_staged(self, batch: _Batch, encoded: Mapping[str, Any]) -> None:
-        ops: list[UpdateOp] = []
-        for document in batch.found:
-            staged: dict[str, Any] = {"m": self._name, "v": self._version, "h": batch.hash(document)}
-            staged["d"] = encoded.get(encode_key(document["_id"]), [])
-            id = {"i": self._spec.name, "k": document["_id"]}
-            ops.append(UpdateOp(q={"_id": id}, u={"$set": staged}, upsert=True))
-        self._backend.write(Update(_STAGED, ops))
-
-    # Putting them in place
-
-    def _in_transaction(self, progress: Progress | None) -> None:
+        if not self._backend.capabilities().transactions:
+            self._staging.stage(newest, progress)
+            self._in_place(newest)
+            self._finish(progress)
+            self._backend.write(Delete(STAGE, [{"_id.i": self._spec.name}]))
+            return
         for attempt in range(_ATTEMPTS):
-            self._stage(progress)
-            until = time.time() + _ANNOUNCED
-            known = self._announce({}, {"$set": {"switching": until}})
-            began = time.monotonic()
             try:
-                self._models.announcements.announce()
-                sio.sleep(GRACE)
-                with self._backend.transaction() as session:
-                    self._switch(session, until if known else None)
-            except _Behind:
-                pass
-            except BaseException as error:
-                self._take_back(until)
-                late = time.monotonic() - began > _LIMIT  # the server may have ended it for that
-                if late or not has_error_label(error, "TransientTransactionError"):
-                    raise
+                self._attempt(newest, progress)
+            except Anew:
+                sio.sleep(random.random() * 0.1 * 2**attempt)
+                newest = Moving(self._name, self._models.newest(self._name))
             else:
                 return
-            self._take_back(until)
-            sio.sleep(random.random() * 0.1 * 2**attempt)
         raise BackendError(
-            f"{self._spec.name}: others changed its documents in each of {_ATTEMPTS} attempts to put the new vectors "
-            "in place, or the server had no room for all of them in one transaction; "
-            "what was encoded is kept: do it again when fewer write, or with a larger cache of the server"
+            f"{self._spec.name}: others have changed the version of its model, or its records went, in each of "
+            f"{_ATTEMPTS} attempts; what was encoded is kept: do it again when they have ended"
         )
 
-    def _announce(self, filter: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-        """Change the announcement; whether there is a version recorded, and what the filter says."""
-        op = UpdateOp(q={"_id": self._spec.name, **filter}, u=change)
-        return self._backend.write(Update(INDEXES, [op])).matched > 0
+    def _attempt(self, newest: Moving, progress: Progress | None) -> None:
+        recorded = self._backend.read(Find(INDEXES, {"_id": self._spec.name}))
+        if recorded and Moving.of(recorded[0]) == newest and marked(recorded) is None:
+            self._staging.stage(newest, progress)
+            self._refresh(newest)
+            self._finish(progress)
+            self._move.clean(newest)
+            return
+        if marked(recorded) != newest:
+            self._switch.run(newest, recorded[0] if recorded else None, progress)
+        self._move.run(newest, progress)
 
-    def _take_back(self, until: float) -> None:
-        """Take the announcement back, unless another one has taken its place."""
-        self._announce({"switching": until}, {"$unset": {"switching": ""}})
+    def _finish(self, progress: Progress | None) -> None:
+        self._models.read([self._spec.name])
+        self._vectors.rebuild(self._spec, progress)
 
-    def _switch(self, session: ClientSession, until: float | None) -> None:
-        """All in the transaction; the version first, so that writers who know of it conflict at once.
-
-        `until` is what was announced: others may have put in a later time, but not taken it away, nor may it be over.
-        """
-        if until is None:
-            self._backend.write(self._recorded(), session=session)
-        else:
-            done = self._backend.write(self._recorded({"switching": {"$gte": until}}), session=session)
-            if not done.matched or time.time() > until:
-                raise _Behind
-        keys: list[Any] = []
-        behind = 0
-        with closing(self._documents(session)) as batches:
+    def _refresh(self, moving: Moving) -> None:
+        """Put those vectors of the version in use in place that are others, batch by batch."""
+        with closing(self._staging.documents()) as batches:
             for batch in batches:
-                staged = self._staged(batch, session)
-                left = batch.without(staged)
-                behind += len(left.found)
-                if behind > _INSIDE:
-                    raise _Behind
-                if left.found:
-                    staged |= self._encode(left)
-                self._put(batch, staged, session)
-                keys += batch.keys
-        for record in self._vectors.records({self._spec: keys}):
-            self._backend.write(record, session=session)
+                keys = {encode_key(key): key for key in batch.keys}
 
-    def _in_place(self) -> None:
+                def once(keys: dict[str, Any] = keys) -> None:
+                    with self._backend.transaction() as session:
+                        self._refresh_some(moving, keys, session)
+
+                repeated(once, time.time() + _LONG)
+
+    def _refresh_some(self, moving: Moving, keys: dict[str, Any], session: ClientSession) -> None:
+        """As any writer of computed vectors: in conflict with a switch. Raises `Anew` where another version comes."""
+        stands = {"_id": self._spec.name, "model": moving.model, "version": moving.version, "moving": None}
+        unannounced = {"$or": [{"switching": None}, {"switching": {"$lt": time.time()}}]}
+        op = UpdateOp(q={**stands, **unannounced}, u={"$inc": {"writers": 1}})
+        if not self._backend.write(Update(INDEXES, [op]), session=session).matched:
+            raise Anew
+        changed: list[Any] = []
+        with closing(self._staging.documents(keys, session)) as batches:
+            for batch in batches:
+                vectors = self._vectors_of(batch, moving, session)
+                ops: list[UpdateOp] = []
+                for document in batch.found:
+                    vector = vectors.get(encode_key(document["_id"]))
+                    if vector and value_at(document, self._spec.path) != vector[0]:
+                        ops.append(self._staging.placing(document, vector[0]))
+                        changed.append(document["_id"])
+                if ops:
+                    self._backend.write(Update(self._spec.collection, ops), session=session)
+        if changed:
+            for record in self._vectors.records({self._spec: changed}):
+                self._backend.write(record, session=session)
+
+    def _vectors_of(self, batch: Batch, moving: Moving, session: ClientSession | None) -> dict[str, Any]:
+        """Those that are staged, and of sources that have changed since."""
+        staged = self._staging.staged(batch, moving, session)
+        return staged | self._staging.encode(batch.without(staged), moving)
+
+    def _in_place(self, moving: Moving) -> None:
         """Without transactions: one document after the other, of the version that is written from then on.
 
         Who stored a vector of the old version before that is found here, and who does so later notices it.
         """
-        self._backend.write(self._recorded())
+        now = {"kind": "index", "model": moving.model, "version": moving.version}
+        change = {"$set": now, "$unset": {"switching": ""}}
+        self._backend.write(Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change, upsert=True)]))
         self._models.read([self._spec.name])
-        with closing(self._documents()) as batches:
+        with closing(self._staging.documents()) as batches:
             for batch in batches:
-                staged = self._staged(batch, None)
-                staged |= self._encode(batch.without(staged))
+                vectors = self._vectors_of(batch, moving, None)
                 with self._vectors.recording({self._spec: batch.keys}):
-                    self._put(batch, staged, None)
+                    self._put(batch, vectors)
 
-    def _put(self, batch: _Batch, vectors: Mapping[str, Any], session: ClientSession | None) -> None:
+    def _put(self, batch: Batch, vectors: dict[str, Any]) -> None:
         ops: list[UpdateOp] = []
         for document in batch.found:
-            key = encode_key(document["_id"])
-            if vectors.get(key):
-                filter = {"_id": document["_id"], **self._there}
-                if session is None:  # who has changed the source stores the vector of the new one
-                    filter[batch.source] = {"$eq": value_at(document, batch.source)}
-                ops.append(UpdateOp(q=filter, u={"$set": {self._spec.path: vectors[key][0]}}))
+            if vector := vectors.get(encode_key(document["_id"])):
+                ops.append(self._staging.placing(document, vector[0], batch.source))
         if ops:
-            self._backend.write(Update(self._spec.collection, ops), session=session)
-
-    def _recorded(self, filter: Mapping[str, Any] | None = None) -> Update:
-        """The version is now that of the new vectors; with a filter only where that matches."""
-        now = {"kind": "index", "model": self._name, "version": self._version}
-        change = {"$set": now, "$unset": {"switching": ""}}
-        op = UpdateOp(q={"_id": self._spec.name, **(filter or {})}, u=change, upsert=filter is None)
-        return Update(INDEXES, [op])
-
-
-def _fields(field: VectorField) -> list[tuple[VectorField, MappedField]]:
-    """The field, with its source, in each class of the collection; not again in classes of the same documents."""
-    found = list[tuple[VectorField, MappedField]]()
-    for one in field.mapping.sharing:
-        for other in one.vectors:
-            if other.spec.path != field.spec.path or other.source is None:
-                continue
-            if not any(_includes(known, other) for known, _ in found):
-                found.append((other, other.source))
-    return found
-
-
-def _includes(known: VectorField, other: VectorField) -> bool:
-    """Whether the documents of one field's class are among those of the other's."""
-    filter = known.mapping.type_filter()
-    return issubclass(other.mapping.cls, known.mapping.cls) or not filter or filter == other.mapping.type_filter()
+            self._backend.write(Update(self._spec.collection, ops))

@@ -45,7 +45,7 @@ class VectorSearch:
     ) -> None:
         self._view = view
         self._request = request
-        self._ranking = Ranking(backend, request, session)
+        self._ranking = Ranking(backend, request, session, view.look.moving)
         self._known = Known(engine, request.k, request.filter is not None, None)
         self._matching: Sequence[Any] = ()
         self._pushed: PushDown | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from superorm._io import sio
 from superorm._sync.vector_ahead import Ahead, Step
 from superorm._sync.vector_resident import ResidentTables, TableView
+from superorm._sync.vector_target import TableTarget
 from superorm._sync.vector_upkeep import TableUpkeep
 from superorm.codec.keys import held_keys
 from superorm.protocols.reports import CreateReport
@@ -183,7 +184,7 @@ class TableCopies(TableUpkeep):
         complete = [one for one in handed if needed <= one.names]  # classes that name fewer fields hand over fewer
         known = sio.in_thread(as_handed, look, complete, touched) if complete else {}
         lacking = {key: id for key, id in touched.items() if key not in known} if known else touched
-        documents = self.records.documents(spec, lacking, fields, known.values(), session=session)
+        documents = self.records.documents(spec, lacking, fields, known.values(), moving=look.moving, session=session)
         rows = sio.in_thread(table_rows, spec, documents, fields)
         return Step(look.state, ids, list(touched), rows, more=not all(record.open for record in left.values()))
 
@@ -206,6 +207,12 @@ class TableCopies(TableUpkeep):
         fence = None if lease is None else lease.check
         return self.records.publish(spec.name, self.engine(), step.state, step.ids, update, fence)
 
+    def target(self, spec: VectorSpec) -> TableTarget:
+        """The table that a switch to another version of the model is to fill and publish."""
+        engine = self.engine()
+        fields, _ = self.records.to_mirror(spec, engine)
+        return TableTarget(self, spec, engine, fields)
+
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the table differs from the documents, each with how. Raises ``VersionLost``."""
         copy = self._resident.get(spec)
@@ -220,4 +227,4 @@ class TableCopies(TableUpkeep):
     def _read_all(self, spec: VectorSpec, since: int | None, session: ClientSession | None) -> tuple[Look, Rows]:
         look = self.records.look(spec.name, self.engine(), since=since, session=session)
         fields = () if look.state is None else look.state.filters
-        return look, self.records.rows(spec, fields, session=session)
+        return look, self.records.rows(spec, fields, moving=look.moving, session=session)

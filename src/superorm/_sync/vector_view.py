@@ -10,6 +10,7 @@ from attrs import frozen
 
 from superorm._sync.vector_ahead import Ahead
 from superorm._sync.vector_records import VectorRecords
+from superorm._sync.vector_target import Target
 from superorm.compile.plan import Read
 from superorm.exc import UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
@@ -178,6 +179,10 @@ class VectorCopies(Protocol):
         ...
 
     def rebuild(self, spec: VectorSpec, progress: Any = None) -> None: ...
+
+    def target(self, spec: VectorSpec) -> Target:
+        """What a switch to another version of the model makes of the copy."""
+        ...
 
     def differences(self, spec: VectorSpec) -> Mapping[str, str]:
         """The canonical keys where the copy differs from the documents, each with how. Raises ``VersionLost``."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from attrs import evolve
+
 from superorm._io.progress import Progress
 from superorm._sync.encoding_ahead import encode_objects, encode_sources
 from superorm._sync.reading import Reading
@@ -167,7 +169,7 @@ class Writing:
             return Written()
         mapping = class_map(statement._root)
         stored = {name for upsert in upserts for name in upsert.document}
-        specs = [spec for spec in self._indexes(mapping) if not stored.isdisjoint(spec.watched)]
+        specs = [spec for spec in self._indexes(mapping) if spec.concerns(stored)]
         self._work.begin([cast("str", mapping.collection)], specs)
         tracked = self._work.tracker.of_collection(mapping.collection)
         there: dict[tuple[str, ...], Any] = {}
@@ -278,6 +280,9 @@ class Writing:
         fields = () if mapping is None else vector_fields(mapping)
         self._work.check_vectors([field.spec for field in fields])
         self._db.prepare()
+        session = self._work.read_session
+        read, rows = [self._work.queries.with_outputs(one, session) for one in (plan.read, plan.rows)]
+        plan = evolve(plan, read=read, rows=rows)
         self._work.wrote = True
         tracked = mapping is not None and bool(self._work.tracker.of_collection(mapping.collection))
         specs: list[VectorPath] = [field.spec for field in fields]

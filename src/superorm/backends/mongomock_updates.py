@@ -18,6 +18,7 @@ __all__ = ["resolved"]
 def resolved(document: Mapping[str, Any], update: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The update, with ``$set`` in the place of what computes with the values that are there.
 
+    It sets in the order in which a server does, as keys that are new stay in that order.
     Raises ``OperationFailure`` for values that a server does not take either.
     """
     sets: dict[str, Any] = {}
@@ -28,7 +29,13 @@ def resolved(document: Mapping[str, Any], update: Mapping[str, Mapping[str, Any]
             if changed is not value:
                 sets[path] = changed
     left: dict[str, Any] = {op: fields for op, fields in update.items() if op not in _COMPUTED}
-    return {**left, "$set": {**left.get("$set", {}), **sets}} if sets else left
+    sets = {**left.get("$set", {}), **sets}
+    return {**left, "$set": {path: sets[path] for path in sorted(sets, key=_in_order)}} if sets else left
+
+
+def _in_order(path: str) -> list[tuple[bool, int, str]]:
+    """Sorts paths as texts, and numbers in them by value."""
+    return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in path.split(".")]
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:

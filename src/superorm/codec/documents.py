@@ -10,6 +10,7 @@ from attrs import Factory, define
 
 from superorm.codec.loading import complete, expire, load, load_partial, recall, reload, renew, restore, unpack
 from superorm.exc import NotLoadedError, ValidationError, VectorError
+from superorm.expr.narrow import is_dict
 from superorm.expr.reprs import short_repr
 from superorm.schema.compare import diff_value, same
 from superorm.schema.fast_dump import make_dump_all
@@ -226,7 +227,7 @@ class Changes:
 
     @property
     def updates(self) -> list[dict[str, Any]]:
-        """``$set`` and ``$unset`` of each, made anew."""
+        """``$set`` and ``$unset`` of each, made anew; what is in both is new, to be added in the order of ``$set``."""
         return list(map(update_of, self.edits, self.snapshots))
 
 
@@ -307,6 +308,8 @@ def _change(mapping: ClassMap, instance: object, found: Changes) -> None:
         new[stored] = value = stored_value(mapping, part, instance, state[part.attribute])
         if stored not in old:
             sets[stored] = value
+            if is_dict(value) and _reads_as_document(part, state):  # others may have changed other parts of it
+                unsets[stored] = ""
             continue
         sent = diff_value(stored, old[stored], value, sets, unsets, exact=version is not None)
         if not part.type.plain:
@@ -335,6 +338,17 @@ def _change(mapping: ClassMap, instance: object, found: Changes) -> None:
     found.edits.append(update)
     found.before.append(old)
     found.snapshots.append(new)
+
+
+def _reads_as_document(part: MappedField, state: dict[str, Any]) -> bool:
+    """Whether a field whose key is missing shows a document, its default, of which parts may be changed."""
+    if is_unloaded(part, state):
+        return False
+    defaults = state.get(DEFAULTS, {})
+    try:
+        return is_dict(defaults[part.stored] if part.stored in defaults else part.missing()[1])
+    except Misfit:
+        return False
 
 
 def _make_changes(mapping: ClassMap) -> Any:

@@ -7,7 +7,7 @@ It keeps the keys that the class does not map, their order, and 64-bit integers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import repeat
+from itertools import repeat, starmap
 from types import NoneType
 from typing import Any
 
@@ -118,14 +118,14 @@ def _make_load(mapping: ClassMap, attributes: frozenset[str] | None) -> Any:
     cls = mapping.cls if unloaded is None else partial_class(mapping)
     eager = [part for part in mapping.fields if not part.lazy and part.attribute not in (unloaded or ())]
     dates = {n: part for n, part in enumerate(eager) if is_datetime(part.type)}
-    namespace: dict[str, Any] = {**PLAIN_NAMES, "cls": cls, "slow": slow, "unloaded": unloaded, "repeat": repeat}
-    namespace |= {"epoch": EPOCH, "naive_epoch": NAIVE_EPOCH}
+    namespace: dict[str, Any] = {**PLAIN_NAMES, "cls": cls, "slow": slow, "unloaded": unloaded}
+    namespace |= {"epoch": EPOCH, "naive_epoch": NAIVE_EPOCH, "repeat": repeat, "starmap": starmap}
     checks = [part.type.load_check(f"v{n}") for n, part in enumerate(eager)]
     if mapping.extra_forbidden and unloaded is None:
         checks.append(f"len(d) == {len(mapping.fields) + mapping.writes_type}")
     lines = ["def load(documents, new=cls.__new__, cls=cls):", "    documents = list(documents)"]
-    lines += [
-        "    out = list(map(new, repeat(cls, len(documents))))",
+    lines += [  # all objects while they are empty, which the garbage collector looks through in no time
+        "    out = list(starmap(new, repeat((cls,), len(documents))))",
         "    for d, o in zip(documents, out):",
         "        try:",
     ]

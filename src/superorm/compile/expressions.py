@@ -32,6 +32,7 @@ from superorm.expr.kinds import is_call, is_case, is_expr, is_field, is_label, i
 from superorm.expr.narrow import is_dict, is_list, is_tuple
 from superorm.expr.nodes import Case, Score
 from superorm.expr.operators import ARRAY, COUNT, LITERAL, OBJECT, SIZE, ZIP
+from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
 
 __all__ = [
@@ -49,6 +50,7 @@ _STANDS: dict[type, str] = {
     Window: "stands in the select list and in order_by()",
     ListOf: "stands in the select list, under a label",
     GraphLookup: "stands in the select list, under a label",
+    OutputOf: "is of documents in a select: not of grouped rows, nor before .like(...), nor in statements that write",
     Bucket: "stands in group_by(), alone, and in the select list beside it",
 }
 _FLIPPED: dict[str, Any] = {"$eq": "$eq", "$ne": "$ne", "$gt": "$lt", "$gte": "$lte", "$lt": "$gt", "$lte": "$gte"}

@@ -27,8 +27,8 @@ class Output:
     name: str
     entity: Any
     """What was selected: tells the type."""
-    kind: Literal["document", "value", "score", "rows"]
-    """``rows``: a list of the rows of another statement."""
+    kind: Literal["document", "value", "score", "rows", "output"]
+    """``rows``: a list of the rows of another statement; ``output``: what is stored of a listener's output."""
     path: tuple[str, ...] = ()
     """The keys that lead to it; empty for the whole document."""
     mapping: ClassMap | None = None
@@ -89,4 +89,6 @@ class Output:
     def moved(self, place: str, path: str) -> Output:
         """The column of the values at `place`, where they stand at another path."""
         rows = self.kind == "rows" and place != ".".join(self.path)  # of each unwound row the value
-        return evolve(self.outputs[0] if rows else self, path=tuple(path.split(".")), stored=False)
+        kind: Any = "value" if self.kind == "output" else self.kind  # how it was stored does not come with it
+        moved = self.outputs[0] if rows else evolve(self, kind=kind)
+        return evolve(moved, path=tuple(path.split(".")), stored=False)

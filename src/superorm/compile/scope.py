@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from superorm.exc import StatementError
 from superorm.expr.base import Expr, Label
 from superorm.expr.nodes import Column, Field, Score
+from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import GraphLookup, ListOf
 from superorm.expr.sources import Source
 
@@ -88,7 +89,7 @@ class RootScope:
         return field._path if field._owner is self.root else DocumentScope(self.root).path(field)
 
     def computed(self, node: Expr[Any, Any]) -> str | None:
-        if isinstance(node, (ListOf, GraphLookup)):
+        if isinstance(node, (ListOf, GraphLookup, OutputOf)):
             raise StagesNeededError
         return node.name if isinstance(node, Column) else None
 
@@ -109,6 +110,8 @@ class DocumentScope:
     None where raw stages made columns of which nothing is known."""
     score: str | None = None
     """The key of what a vector search gave each document."""
+    outputs: dict[tuple[str, Any], str] = field(factory=dict[tuple[str, Any], str])
+    """The keys of listeners' outputs, by the listener's name and the class of the documents."""
 
     def path(self, field: Field[Any, Any]) -> str:
         owner = field._owner
@@ -149,6 +152,9 @@ class DocumentScope:
             return found
         if isinstance(node, Score):
             return self.score
+        if isinstance(node, OutputOf):
+            key = self.outputs.get((node.name, node.of or self.root))
+            return None if key is None else ".".join((key, "output", *node.keys))
         return self.nodes.get(id(node))
 
     def _unknown(self, field: Field[Any, Any]) -> StatementError:

@@ -15,6 +15,7 @@ from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Predicate
 from superorm.expr.kinds import is_field, walk
 from superorm.expr.nodes import Field, Score
+from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import GraphLookup, ListOf
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Block, Like
@@ -100,7 +101,7 @@ def is_plain_after(statement: Select[Any, Any]) -> bool:
         return False
     if after.joins or after.group_by or after.having or after.distinct:
         return False
-    if any(isinstance(node, (Score, ListOf, GraphLookup)) for _, node in walk(after.where)):
+    if any(isinstance(node, (Score, ListOf, GraphLookup, OutputOf)) for _, node in walk(after.where)):
         return False
     orders = [order.expr for order in after.order_by]
     if len(orders) > 1 and any(isinstance(one, Score) for one in orders):

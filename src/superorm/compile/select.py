@@ -28,6 +28,7 @@ from superorm.expr.kinds import (
     is_field,
     is_label,
     is_list_of,
+    is_output_of,
 )
 from superorm.expr.stages import Block, Facet, Like, Raw, Sample, Then, UnionAll, Unwind
 from superorm.schema.expression_types import type_of
@@ -206,7 +207,7 @@ class Builder(Grouping):
         node: Any = step.list
         inner = inside(node)
         place = self._path(node)
-        if place is None and (is_field(inner) or is_list_of(inner)):
+        if place is None and (is_field(inner) or is_list_of(inner) or is_output_of(inner)):
             place = self._path(inner)
         if place is None and is_label(node):
             self._name_labels((node,))
@@ -256,7 +257,7 @@ class Builder(Grouping):
         for name, select in step.facets:
             here = self._documents
             inside = DocumentScope(here.root, dict(here.joined), dict(here.labels), dict(here.nodes))
-            inside.score = here.score
+            inside.score, inside.outputs = here.score, dict(here.outputs)
             inner = Builder(
                 select,
                 inside=inside,

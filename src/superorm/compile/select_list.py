@@ -24,6 +24,7 @@ from superorm.expr.kinds import (
     is_graph_lookup,
     is_label,
     is_list_of,
+    is_output_of,
 )
 from superorm.expr.options import LoadOnly
 from superorm.schema.members import is_by_class
@@ -65,10 +66,16 @@ class SelectList(State):
                 path = self._key(title)
                 sets[path] = emit(entity, self.scope)
             else:
-                value = projected(entity, self.scope) if path is None else f"${path}"
+                output = self.columns.get(path or "")
+                kept = output if names is None and output is not None and output.kind == "output" else None
+                source = path if kept is None else kept.path[0]
+                value = projected(entity, self.scope) if source is None else f"${source}"
                 clash = names is None and any(other is not None and overlap(title, other) for other in places)
                 path = self._key(title) if clash else title
                 project[path] = value
+                if kept is not None:
+                    outputs.append(evolve(kept, name=title, path=(path,)))
+                    continue
             outputs.append(self._value(title, entity, path, place))
         if sets:
             self.stages.append({"$set": sets})
@@ -82,7 +89,7 @@ class SelectList(State):
         """The path of a selected value that is there already; of the rows of another select that of their list."""
         inner = inside(entity)
         path = self._path(entity)
-        if path is None and (is_field(inner) or is_graph_lookup(inner) or is_list_of(inner)):
+        if path is None and (is_field(inner) or is_graph_lookup(inner) or is_list_of(inner) or is_output_of(inner)):
             path = self._path(inner)
         return path.key if isinstance(path, ListPath) else path
 

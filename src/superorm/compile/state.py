@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from superorm.compile.items import item_at, item_in, items_of, parts_typed
 from superorm.compile.lookups import graph_lookup_stage, list_stages
 from superorm.compile.output import Output
+from superorm.compile.output_lookups import output_stages
 from superorm.compile.paths import has_position
-from superorm.compile.scope import DocumentScope, ListPath, OuterScope, RowScope, Scope
+from superorm.compile.scope import DocumentScope, ListPath, OuterScope, RowScope, Scope, source_name
 from superorm.exc import StatementError
 from superorm.expr.base import Expr
 from superorm.expr.kinds import (
@@ -25,9 +26,11 @@ from superorm.expr.kinds import (
     is_graph_lookup,
     is_label,
     is_list_of,
+    is_output_of,
     walk,
 )
 from superorm.expr.nodes import Column, Field
+from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import GraphLookup, ListOf
 from superorm.expr.sources import Alias, Variable
 from superorm.expr.stages import Block, Facet, Then, Unwind
@@ -150,6 +153,9 @@ class State:
         for label, node in lists_in(nodes, self._known):
             if self._known(node):
                 continue
+            if is_output_of(node):
+                self._join_output(label, node)
+                continue
             key = self._key(label)
             if is_graph_lookup(node):
                 self.stages.append(graph_lookup_stage(node, mapping_of(node.target), key, self.scope))
@@ -163,6 +169,22 @@ class State:
             self._fill_empty([(key, inner.total, outputs)])
             self.lists[key] = outputs
             self._remember([(label, node, list_path(key, outputs))])
+
+    def _join_output(self, label: str | None, node: OutputOf[Any, Any]) -> None:
+        """Look up the output of each document, which columns read as it is stored."""
+        scope = documents_of(self.scope)
+        if not isinstance(scope, DocumentScope):
+            raise StatementError(
+                f"{node!r} is of documents, not of grouped rows: group_by() it, or select it under a label before"
+            )
+        of = node.of or self.root
+        prefix = scope.prefix(of)
+        if prefix is None:
+            raise StatementError(f"{node!r}: {source_name(of)} is not in the rows; join it first")
+        key = self._key(label or "output")
+        self.stages += output_stages(node.name, key, f"{prefix}_id")
+        scope.outputs[node.name, of] = key
+        self.columns[f"{key}.output"] = Output("", evolve(node, keys=()), "output", (key,))
 
     def _check_owners(self, conditions: Iterable[Any], target: Any) -> None:
         """Raise `StatementError` where a field could be one of `target` or of the rows."""
@@ -251,7 +273,7 @@ class State:
             raise StatementError(f"{field!r}: an item is what stands in a row after unwind()")
 
 
-_LOOKED_UP = (ListOf, GraphLookup)
+_LOOKED_UP = (ListOf, GraphLookup, OutputOf)
 
 
 def _labels(select: Select[Any, Any]) -> frozenset[str]:

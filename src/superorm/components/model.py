@@ -67,7 +67,7 @@ class Model(ObjectComponent):
     """As it was given; that of a model that was loaded is in ``db.load("training", name)``."""
     training: Training | Named | None = field(init=False, default=None)
     """What a model that is trained is made from."""
-    fit: Fit | None = field(init=False, default=None)
+    outcome: Fit | None = field(init=False, default=None)
     """What came of the training, once it is done."""
     _call: Call = field(init=False)
 
@@ -99,21 +99,21 @@ class Model(ObjectComponent):
 
     def trained(self, object: Any, fit: Fit) -> None:
         """Have the object that was trained in the place of the one before."""
-        self.object, self.fit = object, fit
+        self.object, self.outcome = object, fit
         self._bind()
 
     @property
     def metrics(self) -> dict[str, float]:
         """What the trainer's metrics gave, by their names; nothing before it is trained."""
-        return {} if self.fit is None else dict(self.fit.metrics)
+        return {} if self.outcome is None else dict(self.outcome.metrics)
 
     @property
     def job(self) -> Job:
         """The training. Raises `ComponentError` for a model that has none, or none yet."""
-        if self.fit is None:
+        if self.outcome is None:
             why = "db.add(...) trains it" if self.training is not None else "it was added without a trainer"
             raise ComponentError(f"{self!r} has no job: {why}", component=self.name)
-        return Job("done", self.fit.logs)
+        return Job("done", self.outcome.logs)
 
     @classmethod
     def restore(cls, name: str, stored: Any, params: Mapping[str, Any], children: Sequence[Component]) -> Self:

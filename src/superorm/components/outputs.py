@@ -8,11 +8,12 @@ The collection `OUTPUTS` beside the documents holds one for each document::
 Each listener has a *state* among the records of vector indexes, in `COLLECTION`::
 
     {_id: "listener ...", kind: "listener", i: <its _id>, name, version, collection, path, fields,
-     n, filled, settled, since}
+     n, filled, settled, since, chained}
 
 `n` counts publications: who publishes outputs increases it, and starts again where somebody else did meanwhile.
 `filled` says that there are outputs for all documents, `settled` that these were compared with the documents again
-once every program knew of the listener. What is to be computed anew is recorded as for vector indexes,
+once every program knew of the listener; `chained` are the ``_id`` of the states of listeners to its outputs.
+What is to be computed anew is recorded as for vector indexes,
 ``{_id: ObjectId, kind: "record", i, keys}``, in the transaction that changes the documents.
 """
 
@@ -25,7 +26,7 @@ import numpy as np
 from attrs import frozen
 from bson import Binary, MaxKey, MinKey
 
-from superorm.codec.vectors import decode_vector
+from superorm.compile.output_lookups import OUTPUTS
 from superorm.components.base import Named
 from superorm.exc import PredictionError
 from superorm.expr.narrow import is_list
@@ -35,9 +36,7 @@ from superorm.schema.types.base import Misfit
 from superorm.schema.types.containers import AnyType
 from superorm.schema.vector_binary import NATIVE, encode_vector
 
-__all__ = ["OUTPUTS", "State", "all_outputs", "among", "output_id", "output_of", "state_id", "stored_output"]
-
-OUTPUTS = "_superorm_outputs"
+__all__ = ["OUTPUTS", "State", "all_outputs", "among", "output_id", "state_id", "stored_output"]
 
 _ANY, _ARRAY = AnyType(), ArrayType()
 _FLAT = frozenset({float, bool, str})
@@ -53,12 +52,15 @@ class State:
     n: int
     filled: bool
     settled: bool
+    chained: tuple[str, ...] = ()
+    """The listeners to its outputs."""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:
         path = ListenerPath(document["collection"], document["path"], document["_id"], tuple(document["fields"]))
         named = Named("listener", document["name"], document["version"])
-        return cls(path, named, document["n"], document["filled"], document["settled"])
+        chained = tuple(document.get("chained", ()))
+        return cls(path, named, document["n"], document["filled"], document["settled"], chained)
 
 
 def state_id(record: Any) -> str:
@@ -97,17 +99,6 @@ def stored_output(named: Named, key: Any, output: Any) -> tuple[dict[str, Any], 
         raise PredictionError(
             f"the {named} cannot store what its model gave for {key!r}: {error}", component=named.name
         ) from error
-
-
-def output_of(stored: Mapping[str, Any]) -> Any:
-    """The output that was stored."""
-    match stored.get("form"):
-        case "vector":
-            return decode_vector(stored["output"])
-        case "array":
-            return _ARRAY.from_bson(stored["output"])
-        case _:
-            return _ANY.from_bson(stored["output"])
 
 
 def among(named: Named, keys: Sequence[Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Compare, ElemMatch, Expr, Logical, Matches
 from superorm.expr.nodes import Field
+from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
 from superorm.expr.sources import is_document
 from superorm.expr.stages import Entity
@@ -52,6 +53,8 @@ def entity_name(entity: Any) -> str:
         return attributes[-1]
     if is_document(entity):
         return name_of(entity)
+    if isinstance(entity, OutputOf):
+        return entity.keys[-1] if entity.keys else entity.name
     given: Any = entity
     if isinstance(entity, Compare):
         return _call_name(given.left) if _is_condition(given.left) else _CONDITIONS[entity.op]

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from superorm.expr.base import Call, Compare, Label, Predicate, is_expr
 from superorm.expr.nodes import Case, Column, Field
+from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
 from superorm.expr.statements import Select
 
@@ -22,6 +23,7 @@ __all__ = [
     "is_graph_lookup",
     "is_label",
     "is_list_of",
+    "is_output_of",
     "is_predicate",
     "is_select",
     "is_window",
@@ -76,6 +78,10 @@ def is_list_of(value: object) -> TypeGuard[ListOf[Any, Any]]:
 
 def is_graph_lookup(value: object) -> TypeGuard[GraphLookup[Any, Any]]:
     return isinstance(value, GraphLookup)
+
+
+def is_output_of(value: object) -> TypeGuard[OutputOf[Any, Any]]:
+    return isinstance(value, OutputOf)
 
 
 def is_select(value: object) -> TypeGuard[Select[Any, Any]]:

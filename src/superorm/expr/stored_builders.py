@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import attrs
@@ -17,6 +17,7 @@ from superorm.expr.functions import func
 from superorm.expr.kinds import is_call
 from superorm.expr.literals import literal
 from superorm.expr.operators import COUNT, LET, LITERAL, OBJECT, OPERATORS
+from superorm.expr.outputs import OutputOf, outputs
 from superorm.expr.reprs import typed_repr
 from superorm.expr.sources import class_of
 from superorm.expr.stored_kinds import FLAG, LITERALS, OPERAND, ORDER, VARIABLE, Kind, either, kind_of, many, one_of
@@ -42,6 +43,7 @@ __all__ = [
     "build_load_only",
     "build_matches",
     "build_order",
+    "build_output_of",
     "build_related",
     "build_select",
     "build_window",
@@ -235,6 +237,14 @@ def build_related(cls: Any, name: str) -> Any:
     if name not in getattr(cls, "__superorm_relationships__", ()):
         raise Refusal(f"{cls.__name__} has no such relationship: {name!r:.60}")
     return getattr(cls, name)
+
+
+def build_output_of(name: str, of: Any = None, keys: Sequence[str] = ()) -> OutputOf[Any, Any]:
+    """An output of a listener, or a part of it. Raises `StatementError`."""
+    found: OutputOf[Any, Any] = outputs(name) if of is None else outputs(name, of)
+    for key in keys:
+        found = found[key]
+    return found
 
 
 def build_load(hops: Any) -> Any:

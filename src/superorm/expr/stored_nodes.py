@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from superorm.expr import nodes, options, relations, rows, sources, stages, statements, stored_writes, writes
+from superorm.expr import nodes, options, outputs, relations, rows, sources, stages, statements, stored_writes, writes
 from superorm.expr import stored_builders as builders
 from superorm.expr import stored_kinds as kinds
 from superorm.expr.assignments import Assignment
@@ -153,6 +153,11 @@ FORMS: dict[str, Form] = {
                 "where": kinds.many(kinds.PREDICATE),
             },
             rows.graph_lookup,
+        ),
+        _form(
+            outputs.OutputOf,
+            {"name": kinds.TEXT, "of": kinds.maybe(kinds.DOCUMENT), "keys": kinds.many(kinds.TEXT)},
+            builders.build_output_of,
         ),
         _form(
             Assignment,

@@ -48,7 +48,8 @@ def diff_value(
     """Add what ``$set`` and ``$unset`` turn the stored value `old` at `path` into `new`; returns what is stored then.
 
     Documents are compared part by part;
-    a document in which a key cannot stand in a path, or whose keys would not be in the order of `new`, is set whole.
+    a document in which a key cannot stand in a path, or whose keys changed places, is set whole.
+    Paths that are in `unsets` too are new, and have to be added in the order of `sets`.
     A list that differs is set whole too, as its positions may be others by now.
     With `exact` nobody can have changed the value since: lists that did not shrink are compared by position,
     and a value is set whole where that is shorter.
@@ -61,12 +62,15 @@ def diff_value(
         return sets[path]
     before, after = _items(old), _items(new)
     inner: tuple[dict[str, Any], dict[str, Any]] = ({}, {}) if exact else (sets, unsets)
+    in_order = exact or is_list(new) or list(new) == _order_after(old, new)
     stored = dict[Any, Any]()
     for key in keys:
         if key in before:
             stored[key] = diff_value(f"{path}.{key}", before[key], after[key], *inner, exact=exact)
         else:
             stored[key] = inner[0][f"{path}.{key}"] = after[key]
+            if not in_order:
+                inner[1][f"{path}.{key}"] = ""
     whole = stored if is_dict(new) else list(stored.values())
     inner[1].update((f"{path}.{key}", "") for key in before if key not in after)
     if exact:
@@ -85,8 +89,10 @@ def _items(value: Any) -> dict[Any, Any]:
 
 def _keys(old: Any, new: Any, exact: bool) -> Iterable[Any] | None:
     """The keys or positions of `new` by which it can be compared with `old`; None where it has to be set whole."""
-    if _is_pathable(old) and _is_pathable(new) and list(new) == _order_after(old, new):
-        return new
+    if _is_pathable(old) and _is_pathable(new):
+        kept = [key for key in old if key in new]
+        if list(new) == _order_after(old, new) if exact else list(new)[: len(kept)] == kept:
+            return new
     if exact and is_list(old) and is_list(new) and 0 < len(old) <= len(new):
         return range(len(new))
     return None
@@ -113,5 +119,5 @@ def _order_after(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
 
 
 def _is_pathable(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether it is a document with keys, each of which can stand in a path."""
-    return is_dict(value) and bool(value) and not any(not key or "." in key or key[0] == "$" for key in value)
+    """Whether it is a document whose keys can each stand in a path."""
+    return is_dict(value) and not any(not key or "." in key or key[0] == "$" for key in value)

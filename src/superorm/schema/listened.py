@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from attrs import frozen
@@ -31,6 +31,10 @@ class ListenerPath(VectorPath):
     @property
     def paths(self) -> tuple[str, ...]:
         return self.fields
+
+    def concerns(self, stored: Set[str]) -> bool:
+        """Any may: one without a field is new to the listener too."""
+        return True
 
     def touched_by(self, update: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether the operators of an update name one of the fields, or a part of one."""

@@ -21,7 +21,7 @@ from superorm.schema.vector_spec import FilterField, FilterKind, VectorSpec, mee
 if TYPE_CHECKING:
     from superorm.schema.mapping import ClassMap, MappedField
 
-__all__ = ["VectorField", "check_vectors", "declared", "vector_fields", "vectors_of"]
+__all__ = ["VectorField", "check_vectors", "classes_declared", "declared", "vector_fields", "vectors_of"]
 
 _KINDS: dict[frozenset[type], FilterKind] = {
     frozenset({bool}): "bool",
@@ -123,6 +123,11 @@ def declared(mapping: ClassMap) -> None:
     _Known.classes += 1
     if mapping.collection is None and any(isinstance(part.spec, VectorFieldSpec) for part in mapping.fields):
         _Known.embedded = True
+
+
+def classes_declared() -> int:
+    """How many classes were declared: what was found of others is up to date while that is the same."""
+    return _Known.classes
 
 
 def vectors_of(mapping: ClassMap) -> tuple[VectorField, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import cached_property
 from typing import Any, Literal, Required, TypeAlias, TypedDict
 
@@ -102,6 +102,10 @@ class VectorPath:
         """The stored paths of which an update changes what the index holds: the fields, and what they are in."""
         parts = [path.split(".") for path in self.paths]
         return tuple(dict.fromkeys(".".join(names[:n]) for names in parts for n in range(1, len(names) + 1)))
+
+    def concerns(self, stored: Set[str]) -> bool:
+        """Whether a document with these keys, or a change of theirs, may matter to the index."""
+        return not stored.isdisjoint(self.watched)
 
     def assigned_by(self, paths: Iterable[str]) -> bool:
         """Whether what the index holds is among these stored paths, or in what is there, or a part of it."""

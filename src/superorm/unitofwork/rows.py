@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from bson import Decimal128, Int64
 
+from superorm.codec.outputs import output_of
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.output import Output
 from superorm.expr.narrow import is_dict, is_list
@@ -60,6 +61,9 @@ def _column(
         return _documents(output, found, load)
     if output.kind == "rows":
         return _lists(mapping, output, found, load)
+    if output.kind == "output":
+        stored = [_at(document, output.path) for document in found]
+        return [None if one is None else output_of(one) for one in stored]
     if output.stored and isinstance(output.entity, Field):
         return _stored(mapping, output, found)
     read = _reader(output)

@@ -13,6 +13,7 @@ from superorm.schema.fields import MISSING
 from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.flush import FlushPlan
 from superorm.unitofwork.identity import identity
+from superorm.unitofwork.update_ops import operators_of
 from superorm.unitofwork.writes import Delete, Update, Write
 
 __all__ = ["must_match", "stale_documents", "stale_error"]
@@ -33,7 +34,7 @@ def stale_documents(write: Write) -> list[Find]:
     filters = _filters(write)
     paths = {"_id"}
     if isinstance(write, Update):
-        compared: list[Any] = [op["u"] for op in write.ops if len(op["q"]) > 1]
+        compared = [operators_of(op["u"]) for op in write.ops if len(op["q"]) > 1]
         paths |= {path.partition(".")[0] for update in compared for fields in update.values() for path in fields}
     projection = dict.fromkeys(paths, 1)
     keys = [filter["_id"] for filter in filters]
@@ -48,7 +49,7 @@ def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dic
     for number, filter in enumerate(filters):
         document = there.get(identity(filter["_id"]))
         if isinstance(write, Update):
-            done = document is not None and (len(filter) == 1 or _shows(document, write.ops[number]["u"]))
+            done = document is not None and (len(filter) == 1 or _shows(document, operators_of(write.ops[number]["u"])))
         else:
             done = document is None
         if not done:
@@ -83,7 +84,7 @@ def _listed(keys: Sequence[Any]) -> str:
     return ", ".join(f"{key!r:.80}" for key in keys[:_NAMED]) + more
 
 
-def _shows(document: dict[str, Any], update: Any) -> bool:
+def _shows(document: dict[str, Any], update: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a document looks as an update leaves it."""
     sets = (same(_at(document, path), value) for path, value in update.get("$set", {}).items())
     return all(sets) and all(_at(document, path) is MISSING for path in update.get("$unset", {}))

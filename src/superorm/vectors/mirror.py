@@ -22,7 +22,7 @@ from superorm.expr.narrow import is_list
 from superorm.schema.vector_spec import FilterField, FilterKind, VectorSpec
 from superorm.vectors.scores import longest, prepare
 
-__all__ = ["Columns", "TableRows", "fit", "mirrored", "odd", "projection", "table_rows", "value"]
+__all__ = ["Columns", "TableRows", "fit", "mirrored", "odd", "projection", "table_rows", "value", "without_parts"]
 
 Columns: TypeAlias = Mapping[str, Sequence[Any]]
 """The values of each column, by its name."""
@@ -103,8 +103,14 @@ def fit(kind: FilterKind, held: object) -> bool | int | float | str | None:
 
 def projection(spec: VectorSpec, fields: Iterable[FilterField], *, vector: bool = True) -> dict[str, int]:
     """What is to be read of documents; a part of what is read anyway is not named, which the server refuses."""
-    paths = {*([spec.path] if vector else []), *(field.path for field in fields)}
-    return {path: 1 for path in sorted(paths) if not any(path.startswith(f"{other}.") for other in paths)}
+    paths = without_parts([*([spec.path] if vector else []), *(field.path for field in fields)])
+    return dict.fromkeys(paths, 1)
+
+
+def without_parts(paths: Iterable[str]) -> list[str]:
+    """The paths, in order, without those of parts of what others name."""
+    named = {*paths}
+    return [path for path in sorted(named) if not any(path.startswith(f"{other}.") for other in named)]
 
 
 def _at(document: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -39,6 +39,7 @@ __all__ = [
     "Coming",
     "Look",
     "Made",
+    "Moving",
     "Need",
     "Record",
     "State",
@@ -186,6 +187,18 @@ class Record:
 
 
 @frozen
+class Moving:
+    """The version of a model, vectors of which may wait beside the documents: see `superorm.vectors.staged`."""
+
+    model: str
+    version: int
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Moving:
+        return cls(document["model"], document["version"])
+
+
+@frozen
 class Look:
     """State and records of one index and engine, read in one find."""
 
@@ -193,18 +206,23 @@ class Look:
     records: Mapping[ObjectId, Record] = field(factory=dict[ObjectId, Record])
     since: int | None = None
     """The publication after which stamped records were read too; None: only records not stamped."""
+    moving: Moving | None = None
+    """Where the documents' vectors are to be looked for too; None: nowhere else."""
 
     @classmethod
     def of(cls, documents: Iterable[Mapping[str, Any]], engine: str, since: int | None = None) -> Look:
         """Of what the find yielded; states of other engines and documents of other kinds are left out."""
         state: State | None = None
+        moving: Moving | None = None
         records: dict[ObjectId, Record] = {}
         for document in documents:
             if document.get("kind") == "record":
                 records[document["_id"]] = Record.of(document, engine)
             elif document.get("kind") == "state" and document.get("engine") == engine:
                 state = State.of(document)
-        return cls(state, records, since)
+            elif document.get("kind") == "moving":
+                moving = Moving.of(document)
+        return cls(state, records, since, moving)
 
     def reaches(self, n: int) -> bool:
         """Whether all records stamped after publication `n` were read."""

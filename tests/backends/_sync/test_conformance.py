@@ -198,6 +198,18 @@ def test_updates(backend: DataBackend) -> None:
     ] == everything(backend)
 
 
+@pytest.mark.parametrize("keys", [["b", "B", "_c", "a", "é"], ["10", "9", "100", "a"]])
+def test_the_order_of_new_keys(backend: DataBackend, keys: list[str]) -> None:
+    """Operators add keys in the order of their texts, numbers by value; a stage in the order in which it has them."""
+    backend.write(Insert("c", [{"_id": 1, "d": {"k": 0, "z": 0}, "n": {"z": 0}}]))
+    update(backend, {"_id": 1}, {"$set": {f"d.{key}": 1 for key in keys}, "$unset": {"d.k": ""}})
+    stages: Any = [{"$project": {"n.z": 0}}, {"$set": {f"n.{key}": {"$literal": {"$x": 1}} for key in keys}}]
+    update(backend, {"_id": 1}, stages)
+    (found,) = everything(backend)
+    ordered = sorted(keys, key=lambda key: key.zfill(3) if key.isdecimal() else key)
+    assert (["z", *ordered], keys) == (list(found["d"]), list(found["n"]))
+
+
 def test_updates_of_many_share_nothing(backend: DataBackend) -> None:
     """A document set in many documents is one of its own in each."""
     backend.write(Insert("c", [{"_id": i} for i in range(2)]))

@@ -28,7 +28,7 @@ from superorm import (
     update,
     vector,
 )
-from superorm._async import vector_reencode
+from superorm._async import vector_switch
 from superorm._async.vector_models import AsyncVectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -140,7 +140,7 @@ async def test_a_merge_while_all_is_encoded_anew(db: AsyncDB, real: bool, monkey
     """What it leaves has vectors of the version that came meanwhile, of sources that changed meanwhile too."""
     if not real:
         return
-    monkeypatch.setattr(vector_reencode, "GRACE", 0.1)
+    monkeypatch.setattr(vector_switch, "GRACE", 0.1)
     await fill(db, "tea", "soup")
     await db.add(Model("seen", Doubled(), fingerprint="2"))
     compute = AsyncVectorModels.compute

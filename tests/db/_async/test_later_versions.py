@@ -25,7 +25,7 @@ from superorm import (
     select,
     vector,
 )
-from superorm._async import vector_models, vector_reencode
+from superorm._async import vector_models, vector_switch
 from superorm._io import aio
 from tests.databases import drop_database
 
@@ -92,7 +92,7 @@ async def newer(db: AsyncDB, number: int) -> None:
 async def place(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Place]:
     """A database with two documents, made by the first version, which refuses the text ``refused``."""
     monkeypatch.setattr(vector_models, "LEASE", LEASE)
-    monkeypatch.setattr(vector_reencode, "GRACE", 3 * LEASE)
+    monkeypatch.setattr(vector_switch, "GRACE", 3 * LEASE)
     place = Place(mongodb_uri, f"later_{uuid4().hex[:12]}")
     async with place.process() as db:
         await db.add(Model("lengths", Times(1, "refused"), fingerprint="1"))

@@ -263,6 +263,146 @@ async def test_a_listener_that_is_removed_takes_its_outputs_with_it(db: AsyncDB)
     assert {0: 0, 1: 1, 2: 7} == await stored(db, "others")
 
 
+def double(length: int) -> int | None:
+    """The model of a second listener: it gives None for texts of three characters, and fails for long ones."""
+    if length > 20:
+        raise ValueError("too long")
+    return None if length == 3 else 2 * length
+
+
+async def chain(db: AsyncDB) -> None:
+    """A listener, one to its outputs, and one to the outputs of that."""
+    await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    await db.add(Listener("doubles", model=Model("double", double), listener="lengths"))
+    texts = Listener("texts", model=Model("text", repr), listener="doubles")
+    assert 0 == (await db.add(texts)).version
+
+
+async def test_listeners_chain(db: AsyncDB) -> None:
+    """Five documents have ten outputs of two listeners, and four of one that is given no None."""
+    await fill(db)
+    await chain(db)
+    found = await db.parts.data_backend.read(Find("_superorm_outputs"))
+    assert 14 == len(found)
+    assert {0: 0, 1: 2, 2: 4, 3: None, 4: 8} == await stored(db, "doubles")
+    outputs = await db.outputs("texts")
+    assert {0: "0", 1: "2", 2: "4", 4: "8"} == {key: value async for key, value in outputs.items()}
+    loaded = await db.load("listener", "texts")
+    assert isinstance(loaded.listener, Listener)
+    assert isinstance(loaded.listener.listener, Listener)
+    assert ("doubles", "lengths") == (loaded.listener.name, loaded.listener.listener.name)
+    same = Listener("texts", model="text", listener=Listener("doubles", model="double", listener="lengths"))
+    assert 0 == (await db.add(same)).version
+
+
+async def test_every_way_of_writing_is_followed_along_a_chain(db: AsyncDB) -> None:
+    """After each commit the stored outputs of all its listeners are those of the documents."""
+    await fill(db)
+    await chain(db)
+
+    async def holds() -> None:
+        lengths = await expected(db)
+        assert lengths == await stored(db)
+        assert {key: double(one) for key, one in lengths.items()} == await stored(db, "doubles")
+        assert {key: str(2 * one) for key, one in lengths.items() if one != 3} == await stored(db, "texts")
+        assert [] == await db.parts.data_backend.read(Find("_superorm_records", {"kind": "record"}))
+
+    async with AsyncSession(db) as session:
+        (await session.get_one(Story, 3)).text = "four"
+        (await session.get_one(Story, 4)).text = "xyz"
+        await session.commit()
+        await holds()
+        session.delete(await session.get_one(Story, 2))
+        session.add(Story(id=9, text="new one"))
+        await session.commit()
+        await holds()
+        await session.execute(update(Story).where(Story.id >= 3).values(text="all alike"))
+        await session.commit()
+        await holds()
+        await session.bulk_insert([Story(id=40 + n, text="y" * n) for n in range(5)])
+        await session.execute(delete(Story).where(Story.id == 9))
+        await session.commit()
+        await holds()
+    assert (await db.check(Story)).ok
+
+
+async def test_the_second_model_is_asked_only_for_what_changed(db: AsyncDB) -> None:
+    """A text of the same length leaves the second listener alone."""
+    await fill(db)
+    asked: list[int] = []
+
+    class Hearing:
+        def predict(self, lengths: list[int]) -> list[int]:
+            asked.extend(lengths)
+            return lengths
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    await db.add(Listener("same", model=Model("same", Hearing(), fingerprint="hearing"), listener="lengths"))
+    assert [0, 1, 2, 3, 4] == sorted(asked)
+    asked.clear()
+    async with db.begin() as session:
+        (await session.get_one(Story, 2)).text = "yy"
+        (await session.get_one(Story, 3)).text = "longer"
+    assert [6] == asked
+
+
+async def test_a_second_model_that_fails(db: AsyncDB) -> None:
+    """The first listener's outputs are there; whoever reads the second one's is told, until the text is mended."""
+    await fill(db)
+    await chain(db)
+    async with db.begin() as session:
+        (await session.get_one(Story, 1)).text = "z" * 30
+    assert 30 == await (await db.outputs("lengths"))[1]
+    outputs = await db.outputs("texts")
+    with pytest.raises(PredictionError, match=r"listener 'doubles' version 0 has no output for Story 1: .*too long"):
+        await outputs[0]
+    problems = (await db.check(Story)).problems
+    assert 2 == len(problems)
+    assert all("too long" in problem for problem in problems)
+    async with db.begin() as session:
+        (await session.get_one(Story, 1)).text = "z" * 10
+    assert "20" == await outputs[1]
+    assert (await db.check(Story)).ok
+
+
+async def test_a_chain_is_removed_from_its_end(db: AsyncDB) -> None:
+    """What others listen to is needed; by force it is hidden, and still followed."""
+    await fill(db)
+    await chain(db)
+    with pytest.raises(ComponentInUseError, match="listener 'doubles' version 0"):
+        await db.remove("listener", "lengths")
+    with pytest.warns(UserWarning, match="needed by the listener 'texts' version 0"):
+        await db.remove("listener", "doubles", force=True)
+    with pytest.raises(ComponentNotFoundError):
+        await db.outputs("doubles")
+    async with db.begin() as session:
+        (await session.get_one(Story, 1)).text = "eight ch"
+    assert "16" == (await stored(db, "texts"))[1]
+    await db.remove("listener", "texts")
+    assert {} == await stored(db, "texts")
+    assert {} == await stored(db, "doubles")  # nothing needs it any more
+    await db.remove("listener", "lengths")
+    for name in ("_superorm_outputs", "_superorm_records"):
+        kinds = {"kind": {"$ne": "models"}}
+        assert [] == await db.parts.data_backend.read(Find(name, kinds))
+
+
+async def test_the_newest_version_that_was_hidden(db: AsyncDB) -> None:
+    """`outputs` gives those of the newest one that was not."""
+    await fill(db, 3)
+    await db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    await db.add(Model("length", str.upper))
+    await db.add(Listener("lengths", model="length", select=select(Story), key=Story.text))
+    await db.add(Listener("again", model=Model("again", str.lower), listener="lengths"))
+    with pytest.warns(UserWarning, match="hidden but kept"):
+        await db.remove("listener", "lengths", 1, force=True)
+    assert 2 == await (await db.outputs("lengths"))[2]
+    assert "xx" == await (await db.outputs("again"))[2]
+
+
 async def test_outputs_of_every_kind(db: AsyncDB) -> None:
     """They come back as the model gave them: numbers, texts, lists, dicts, None, numpy arrays of any shape."""
     await db.create_all(Story)
@@ -320,6 +460,11 @@ async def test_a_listener_without_its_model(db: AsyncDB) -> None:
         ({"key": "text"}, "its key is a field of Story"),
         ({"key": LongStory.chapters}, "its key is a field of Story"),
         ({"model": 3}, "needs a name"),
+        ({"listener": "others"}, "listens to a select and a key, such as .*, or to a listener"),
+        ({"select": None}, "or to a listener"),
+        ({"key": None}, "or to a listener"),
+        ({"select": None, "key": None}, "or to a listener"),
+        ({"select": None, "key": None, "listener": 3}, "needs a name"),
     ],
 )
 def test_refusals(given: dict[str, Any], message: str) -> None:

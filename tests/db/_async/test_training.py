@@ -34,6 +34,7 @@ from superorm import (
     vector,
 )
 from superorm.components.kinds import KINDS
+from tests._async.databases import own_db
 
 
 class Flower(Document):
@@ -183,6 +184,19 @@ async def test_the_same_again_is_not_trained_again(db: AsyncDB) -> None:
     assert {"model": {"height": [0, 1]}, "training": {"height": [0, 1]}} == await shown(db)
 
 
+async def test_one_instance_in_two_databases(db: AsyncDB) -> None:
+    """In each it is trained from what was given, on the documents there, and adding it again gives what is there."""
+    await fill(db)
+    async with own_db("mongomock", "") as other:
+        await fill(other, 0, 20)
+        trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height)
+        model = Model("count", Recording(), trainer=trainer)
+        assert 30 == (await db.add(model)).object.count
+        assert (0, 15) == ((await other.add(model)).version, model.object.count)
+        assert (0, 30) == ((await db.add(model)).version, model.object.count)
+        assert (0, 15) == ((await other.add(model)).version, model.object.count)
+
+
 async def test_a_fingerprint(db: AsyncDB) -> None:
     """The same fingerprint is the same content, of the model and of what it is made from."""
     await fill(db)
@@ -273,6 +287,30 @@ async def test_any_select_of_documents(db: AsyncDB) -> None:
         model = await db.add(Model(name, Recording(), trainer=trainer))
         assert keys == list(model.object.inputs)
         np.testing.assert_array_equal([flower(key).height for key in keys], model.object.targets)
+
+
+async def test_metrics_and_a_dataset_by_name(db: AsyncDB) -> None:
+    """The newest versions are taken, and recorded with the training; the progress says when it is over."""
+    await fill(db)
+    await db.add(Metric("rate", right))
+    await db.add(Metric("rate", mean_error))
+    await db.add(Dataset("held out", select=HELD_OUT.limit(3)))
+    await db.add(Dataset("held out", select=HELD_OUT))
+    regressor = DummyRegressor(strategy="constant", constant=1.0)
+    trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height, metrics=["rate"], validation="held out")
+    seen: list[tuple[int, int, str]] = []
+    model = await another(db).add(
+        Model("m", regressor, trainer=trainer), progress=lambda done, total, what: seen.append((done, total, what))
+    )
+    assert [(1, 1, "training model 'm'")] == seen
+    heights = [one.height for one in map(flower, range(40)) if one.part == "test" and one.height is not None]
+    assert math.isclose(float(np.mean(heights)) - 1, model.metrics["rate"])
+    children = [tuple(child.values()) for child in (await db.show("training", "m", 0))["children"]]
+    assert [("metric", "rate", 1), ("dataset", "held out", 1)] == children
+    assert 0 == (await db.add(Model("m", regressor, trainer=trainer))).version
+    await db.add(Dataset("held out", select=HELD_OUT.limit(2)))
+    assert 1 == (await db.add(Model("m", regressor, trainer=trainer))).version
+    assert 2 == (await db.show("model", "m", 1))["validated"]
 
 
 def bad_trainers() -> list[tuple[dict[str, Any], str]]:
@@ -473,6 +511,7 @@ class Recording:
 
     def fit(self, inputs: Any, targets: Any) -> None:
         self.inputs, self.targets = inputs, targets
+        self.count = getattr(self, "count", 0) + len(inputs)
 
     def predict(self, items: list[Any]) -> list[Any]:
         return items

@@ -28,7 +28,7 @@ from superorm import (
     update,
     vector,
 )
-from superorm._sync import vector_reencode
+from superorm._sync import vector_switch
 from superorm._sync.vector_models import VectorModels
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -138,7 +138,7 @@ def test_a_merge_while_all_is_encoded_anew(db: DB, real: bool, monkeypatch: pyte
     """What it leaves has vectors of the version that came meanwhile, of sources that changed meanwhile too."""
     if not real:
         return
-    monkeypatch.setattr(vector_reencode, "GRACE", 0.1)
+    monkeypatch.setattr(vector_switch, "GRACE", 0.1)
     fill(db, "tea", "soup")
     db.add(Model("seen", Doubled(), fingerprint="2"))
     compute = VectorModels.compute

@@ -26,7 +26,7 @@ from superorm import (
     vector,
 )
 from superorm._io import sio
-from superorm._sync import vector_models, vector_reencode
+from superorm._sync import vector_models, vector_switch
 from tests.databases import drop_database
 
 LEASE = 0.1
@@ -92,7 +92,7 @@ def newer(db: DB, number: int) -> None:
 def place(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Place]:
     """A database with two documents, made by the first version, which refuses the text ``refused``."""
     monkeypatch.setattr(vector_models, "LEASE", LEASE)
-    monkeypatch.setattr(vector_reencode, "GRACE", 3 * LEASE)
+    monkeypatch.setattr(vector_switch, "GRACE", 3 * LEASE)
     place = Place(mongodb_uri, f"later_{uuid4().hex[:12]}")
     with place.process() as db:
         db.add(Model("lengths", Times(1, "refused"), fingerprint="1"))

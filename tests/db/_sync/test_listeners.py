@@ -264,6 +264,146 @@ def test_a_listener_that_is_removed_takes_its_outputs_with_it(db: DB) -> None:
     assert {0: 0, 1: 1, 2: 7} == stored(db, "others")
 
 
+def double(length: int) -> int | None:
+    """The model of a second listener: it gives None for texts of three characters, and fails for long ones."""
+    if length > 20:
+        raise ValueError("too long")
+    return None if length == 3 else 2 * length
+
+
+def chain(db: DB) -> None:
+    """A listener, one to its outputs, and one to the outputs of that."""
+    db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    db.add(Listener("doubles", model=Model("double", double), listener="lengths"))
+    texts = Listener("texts", model=Model("text", repr), listener="doubles")
+    assert 0 == db.add(texts).version
+
+
+def test_listeners_chain(db: DB) -> None:
+    """Five documents have ten outputs of two listeners, and four of one that is given no None."""
+    fill(db)
+    chain(db)
+    found = db.parts.data_backend.read(Find("_superorm_outputs"))
+    assert 14 == len(found)
+    assert {0: 0, 1: 2, 2: 4, 3: None, 4: 8} == stored(db, "doubles")
+    outputs = db.outputs("texts")
+    assert {0: "0", 1: "2", 2: "4", 4: "8"} == {key: value for key, value in outputs.items()}
+    loaded = db.load("listener", "texts")
+    assert isinstance(loaded.listener, Listener)
+    assert isinstance(loaded.listener.listener, Listener)
+    assert ("doubles", "lengths") == (loaded.listener.name, loaded.listener.listener.name)
+    same = Listener("texts", model="text", listener=Listener("doubles", model="double", listener="lengths"))
+    assert 0 == db.add(same).version
+
+
+def test_every_way_of_writing_is_followed_along_a_chain(db: DB) -> None:
+    """After each commit the stored outputs of all its listeners are those of the documents."""
+    fill(db)
+    chain(db)
+
+    def holds() -> None:
+        lengths = expected(db)
+        assert lengths == stored(db)
+        assert {key: double(one) for key, one in lengths.items()} == stored(db, "doubles")
+        assert {key: str(2 * one) for key, one in lengths.items() if one != 3} == stored(db, "texts")
+        assert [] == db.parts.data_backend.read(Find("_superorm_records", {"kind": "record"}))
+
+    with Session(db) as session:
+        session.get_one(Story, 3).text = "four"
+        session.get_one(Story, 4).text = "xyz"
+        session.commit()
+        holds()
+        session.delete(session.get_one(Story, 2))
+        session.add(Story(id=9, text="new one"))
+        session.commit()
+        holds()
+        session.execute(update(Story).where(Story.id >= 3).values(text="all alike"))
+        session.commit()
+        holds()
+        session.bulk_insert([Story(id=40 + n, text="y" * n) for n in range(5)])
+        session.execute(delete(Story).where(Story.id == 9))
+        session.commit()
+        holds()
+    assert db.check(Story).ok
+
+
+def test_the_second_model_is_asked_only_for_what_changed(db: DB) -> None:
+    """A text of the same length leaves the second listener alone."""
+    fill(db)
+    asked: list[int] = []
+
+    class Hearing:
+        def predict(self, lengths: list[int]) -> list[int]:
+            asked.extend(lengths)
+            return lengths
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
+    db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    db.add(Listener("same", model=Model("same", Hearing(), fingerprint="hearing"), listener="lengths"))
+    assert [0, 1, 2, 3, 4] == sorted(asked)
+    asked.clear()
+    with db.begin() as session:
+        session.get_one(Story, 2).text = "yy"
+        session.get_one(Story, 3).text = "longer"
+    assert [6] == asked
+
+
+def test_a_second_model_that_fails(db: DB) -> None:
+    """The first listener's outputs are there; whoever reads the second one's is told, until the text is mended."""
+    fill(db)
+    chain(db)
+    with db.begin() as session:
+        session.get_one(Story, 1).text = "z" * 30
+    assert 30 == db.outputs("lengths")[1]
+    outputs = db.outputs("texts")
+    with pytest.raises(PredictionError, match=r"listener 'doubles' version 0 has no output for Story 1: .*too long"):
+        outputs[0]
+    problems = db.check(Story).problems
+    assert 2 == len(problems)
+    assert all("too long" in problem for problem in problems)
+    with db.begin() as session:
+        session.get_one(Story, 1).text = "z" * 10
+    assert "20" == outputs[1]
+    assert db.check(Story).ok
+
+
+def test_a_chain_is_removed_from_its_end(db: DB) -> None:
+    """What others listen to is needed; by force it is hidden, and still followed."""
+    fill(db)
+    chain(db)
+    with pytest.raises(ComponentInUseError, match="listener 'doubles' version 0"):
+        db.remove("listener", "lengths")
+    with pytest.warns(UserWarning, match="needed by the listener 'texts' version 0"):
+        db.remove("listener", "doubles", force=True)
+    with pytest.raises(ComponentNotFoundError):
+        db.outputs("doubles")
+    with db.begin() as session:
+        session.get_one(Story, 1).text = "eight ch"
+    assert "16" == stored(db, "texts")[1]
+    db.remove("listener", "texts")
+    assert {} == stored(db, "texts")
+    assert {} == stored(db, "doubles")  # nothing needs it any more
+    db.remove("listener", "lengths")
+    for name in ("_superorm_outputs", "_superorm_records"):
+        kinds = {"kind": {"$ne": "models"}}
+        assert [] == db.parts.data_backend.read(Find(name, kinds))
+
+
+def test_the_newest_version_that_was_hidden(db: DB) -> None:
+    """`outputs` gives those of the newest one that was not."""
+    fill(db, 3)
+    db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    db.add(Model("length", str.upper))
+    db.add(Listener("lengths", model="length", select=select(Story), key=Story.text))
+    db.add(Listener("again", model=Model("again", str.lower), listener="lengths"))
+    with pytest.warns(UserWarning, match="hidden but kept"):
+        db.remove("listener", "lengths", 1, force=True)
+    assert 2 == db.outputs("lengths")[2]
+    assert "xx" == db.outputs("again")[2]
+
+
 def test_outputs_of_every_kind(db: DB) -> None:
     """They come back as the model gave them: numbers, texts, lists, dicts, None, numpy arrays of any shape."""
     db.create_all(Story)
@@ -321,6 +461,11 @@ def test_a_listener_without_its_model(db: DB) -> None:
         ({"key": "text"}, "its key is a field of Story"),
         ({"key": LongStory.chapters}, "its key is a field of Story"),
         ({"model": 3}, "needs a name"),
+        ({"listener": "others"}, "listens to a select and a key, such as .*, or to a listener"),
+        ({"select": None}, "or to a listener"),
+        ({"key": None}, "or to a listener"),
+        ({"select": None, "key": None}, "or to a listener"),
+        ({"select": None, "key": None, "listener": 3}, "needs a name"),
     ],
 )
 def test_refusals(given: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from superorm import DB, ConfigurationError, Document, Mapped, Model, field, select, vector
-from superorm._sync import vector_reencode
+from superorm._sync import vector_switch
 from superorm.unitofwork.writes import Delete
 from superorm.vectors.records import COLLECTION, INDEXES
 
@@ -28,7 +28,7 @@ class Encoder:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else writes: an announcement is not waited for as long."""
-    monkeypatch.setattr(vector_reencode, "GRACE", 0.1)
+    monkeypatch.setattr(vector_switch, "GRACE", 0.1)
 
 
 class Letter(Document):

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pymongo
 import pytest
-from pymongo.errors import OperationFailure
 
 from superorm import (
     DB,
-    BackendError,
     ComponentNotFoundError,
     ConfigurationError,
     Document,
@@ -36,10 +34,10 @@ from superorm import (
     vector,
 )
 from superorm._io import sio
-from superorm._sync import transaction_room as transaction_room_module
-from superorm._sync import vector_models, vector_reencode, vector_reencode_limits
-from superorm._sync.transaction_room import transaction_lifetime, transaction_room, writing_seconds
-from superorm._sync.vector_reencode import Reencoding
+from superorm._sync import vector_models, vector_move, vector_staging, vector_switch
+from superorm._sync.vector_move import Move
+from superorm._sync.vector_staging import Staging
+from superorm._sync.vector_switch import Switch
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -86,8 +84,9 @@ def first(*texts: str) -> np.ndarray:
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody else writes for long: an announcement is not waited for as long. Small batches."""
     monkeypatch.setattr(vector_models, "LEASE", 0.1)
-    monkeypatch.setattr(vector_reencode, "GRACE", 0.3)
-    monkeypatch.setattr(vector_reencode, "_BATCH", 4)
+    monkeypatch.setattr(vector_switch, "GRACE", 0.3)
+    monkeypatch.setattr(vector_staging, "_BATCH", 4)
+    monkeypatch.setattr(vector_move, "_BATCH", 4)
     Second.texts = []
     yield
     Second.fails = False
@@ -218,217 +217,374 @@ def test_an_interrupted_one_changes_nothing_and_goes_on(db: DB) -> None:
     assert db.check(Bird).ok
 
 
-def test_one_that_ends_while_the_vectors_are_put_in_place(db: DB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a transaction all of them are put in place, or none."""
-    if not real:
-        return
-    texts = fill(db)
-    put = Reencoding._put  # pyright: ignore[reportPrivateUsage]
-    calls: list[int] = []
+class Ended(Exception):
+    """A process ended here."""
 
-    def fails(self: Any, *rest: Any) -> None:
+
+def ends(monkeypatch: pytest.MonkeyPatch, of: type, name: str, *, call: int, before: bool) -> list[int]:
+    """Have one call of a method end the process, as it were, before or after it did its work."""
+    method, calls = getattr(of, name), list[int]()
+
+    def fails(self: Any, *rest: Any) -> Any:
         calls.append(1)
-        if len(calls) == 2:
-            raise KeyError("stop")
-        put(self, *rest)
+        if before and len(calls) == call:
+            raise Ended
+        result = method(self, *rest)
+        if len(calls) == call:
+            raise Ended
+        return result
 
-    monkeypatch.setattr(Reencoding, "_put", fails)
-    with pytest.raises(KeyError, match="stop"):
-        db.rebuild(Bird.vec, reencode=True)
-    assert rows(texts, first) == stored(db)
-    assert nearest(texts, first) == search(db)
-    db.rebuild(Bird.vec, reencode=True)
-    assert rows(texts, second) == stored(db)
-    assert nearest(texts, second) == search(db)
+    monkeypatch.setattr(of, name, fails)
+    return calls
 
 
-def test_searches_meanwhile_answer_by_the_old_version(db: DB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While sources are encoded, and while the transaction is open; then by the new one alone."""
+@pytest.mark.parametrize(
+    ("of", "name", "call", "before", "switched"),
+    [
+        (Staging, "write", 2, True, False),
+        (Switch, "_catch_up", 2, False, False),
+        (Switch, "_publish", 1, False, False),
+        (Move, "_in_transaction", 1, True, True),
+        (Move, "_take", 2, False, True),
+        (Move, "_in_transaction", 2, False, True),
+        (Move, "_end", 1, False, True),
+        (Move, "clean", 1, True, True),
+    ],
+)
+def test_one_that_ends_anywhere(
+    db: DB,
+    real: bool,
+    mongodb_uri: str,
+    of: type,
+    name: str,
+    call: int,
+    before: bool,
+    switched: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until the switch the old version answers, and then the new one, everywhere; another call goes on."""
     if not real:
         return
     texts = fill(db)
-    put, staged = Reencoding._put, Reencoding._write_staged  # pyright: ignore[reportPrivateUsage]
-    answers: list[bool] = []
+    with another(db, mongodb_uri) as other:
+        assert nearest(texts, first) == search(other)
+        with monkeypatch.context() as patch:
+            calls = ends(patch, of, name, call=call, before=before)
+            with pytest.raises(Ended):
+                db.rebuild(Bird.vec, reencode=True)
+            assert len(calls) == call
+        encode = second if switched else first
+        moving = switched and name != "clean"
+        for one in (db, other):
+            assert nearest(texts, encode) == search(one)
+            problems = one.check(Bird).problems
+            assert [switched] == ["still wait beside" in problem for problem in problems] or not moving
+            assert moving or ([] if switched else ["there is version 1"]) == [p[-18:] for p in problems]
+        with other.begin() as session:
+            session.get_one(Bird, 3).text = "early"
+            session.add(Bird(id=60, text="late"))
+            session.delete(session.get_one(Bird, 5))
+        texts |= {3: "early", 60: "late"}
+        del texts[5]
+        for one in (db, other):
+            assert nearest(texts, encode) == search(one)
+            one.rebuild(Bird.vec)
+            assert nearest(texts, encode) == search(one)
+        encoded = len(Second.texts)
+        other.rebuild(Bird.vec, reencode=True)
+        if not switched:
+            assert len(Second.texts) - encoded <= 2 or name == "write"
+        assert rows(texts, second) == stored(db)
+        for one in (db, other):
+            assert nearest(texts, second) == search(one)
+            report = one.check(Bird)
+            assert report.ok, report.problems
+    assert [] == db.parts.data_backend.read(Find("_superorm_encoded"))
 
-    def puts(self: Any, *rest: Any) -> None:
-        put(self, *rest)
-        answers.append(nearest(texts, first) == search(db))
 
-    def stages(self: Any, *rest: Any) -> None:
-        staged(self, *rest)
-        answers.append(nearest(texts, first) == search(db))
+def test_searches_meanwhile(db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They answer by the old version until the switch, and by the new one then, in whatever step; each transaction
+    keeps what it saw."""
+    if not real:
+        return
+    texts = fill(db)
+    seen: list[str] = []
 
-    monkeypatch.setattr(Reencoding, "_put", puts)
-    monkeypatch.setattr(Reencoding, "_write_staged", stages)
-    with db.session() as session:
-        statement = select(Bird.id, score()).like("heater", on=Bird.vec, k=3, exact=True)
-        session.add(Bird(id=200, text=None))
-        session.flush()  # its transaction sees what was before
-        before = [(key, round(similarity, 5)) for key, similarity in session.execute(statement).all()]
-        assert nearest(texts, first) == before
+    with another(db, mongodb_uri) as other:
+
+        def looks(of: type, name: str, encode: Any, *, before: bool = False) -> None:
+            method = getattr(of, name)
+
+            def around(self: Any, *rest: Any) -> Any:
+                if before:
+                    for one in (db, other):
+                        assert nearest(texts, encode) == search(one)
+                result = method(self, *rest)
+                for one in (db, other):
+                    assert nearest(texts, encode) == search(one)
+                seen.append(name)
+                return result
+
+            monkeypatch.setattr(of, name, around)
+
+        looks(Staging, "write", first)
+        looks(Switch, "_catch_up", first)
+        looks(Switch, "_switch", first)
+        looks(Move, "_move_some", second, before=True)
+        looks(Move, "_end", second)
+        looks(Move, "_clean_some", second)
+        with db.session() as session:
+            statement = select(Bird.id, score()).like("heater", on=Bird.vec, k=3, exact=True)
+            session.add(Bird(id=200, text=None))
+            session.flush()  # its transaction sees what was before
+            before = [(key, round(similarity, 5)) for key, similarity in session.execute(statement).all()]
+            assert nearest(texts, first) == before
+            db.rebuild(Bird.vec, reencode=True)
+            again = [(key, round(similarity, 5)) for key, similarity in session.execute(statement).all()]
+            assert before == again
+            session.rollback()
+        assert {"write", "_catch_up", "_switch", "_move_some", "_end", "_clean_some"} == {*seen}
+        assert 4 <= seen.count("_move_some")
+        for one in (db, other):
+            assert nearest(texts, second) == search(one)
+
+
+def test_writes_and_searches_of_all_forms_while_vectors_move(
+    db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources that change, documents that come and go, and searches with filters and by a document, between all steps.
+
+    What is read by a transaction and undone leaves no trace.
+    """
+    if not real:
+        return
+    texts = fill(db)
+    move, rounds = Move._in_transaction, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+    def agrees(one: DB) -> None:
+        assert nearest(texts, second) == search(one)
+        some = {key: text for key, text in texts.items() if key >= 5}
+        with one.session() as session:
+            like = select(Bird.id, score()).where(Bird.id >= 5).like("heater", on=Bird.vec, k=3, exact=True)
+            found = [(key, round(similarity, 5)) for key, similarity in session.execute(like).all()]
+            assert nearest(some, second) == found
+            bird = session.get_one(Bird, 1)
+            near = session.scalars(select(Bird.id).like(bird, on=Bird.vec, k=3, exact=True)).all()
+            others = {key: text for key, text in texts.items() if key != 1}
+            assert [key for key, _ in nearest(others, second, texts[1])] == near
+
+    with another(db, mongodb_uri) as other:
+
+        def moves(self: Any, *rest: Any) -> Any:
+            result = move(self, *rest)
+            rounds.append(len(rounds))
+            number = 70 + rounds[-1]
+            for one in (db, other):
+                agrees(one)
+            with other.begin() as session:
+                session.get_one(Bird, 0).text = f"heat{len(rounds) * 'a'}"
+                session.get_one(Bird, 9).text = f"bread{len(rounds) * 'o'}"
+                session.add(Bird(id=number, text="lamb"))
+                if number > 70:
+                    session.delete(session.get_one(Bird, number - 1))
+            texts.update({0: f"heat{len(rounds) * 'a'}", 9: f"bread{len(rounds) * 'o'}", number: "lamb"})
+            texts.pop(number - 1, None)
+            with db.session() as session:
+                session.get_one(Bird, 4).text = "none of this"
+                session.flush()
+                like = select(Bird.id, score()).like("heater", on=Bird.vec, k=3, exact=True)
+                found = [(key, round(similarity, 5)) for key, similarity in session.execute(like).all()]
+                assert nearest({**texts, 4: "none of this"}, second) == found
+                session.rollback()
+            for one in (db, other):
+                agrees(one)
+            return result
+
+        monkeypatch.setattr(Move, "_in_transaction", moves)
         db.rebuild(Bird.vec, reencode=True)
-        again = [(key, round(similarity, 5)) for key, similarity in session.execute(statement).all()]
-        assert before == again
-        session.rollback()
-    assert len(answers) >= 6
-    assert all(answers)
-    assert nearest(texts, second) == search(db)
+        assert len(rounds) >= 4
+        assert rows(texts, second) == stored(db)
+        for one in (db, other):
+            agrees(one)
+            report = one.check(Bird)
+            assert report.ok, report.problems
 
 
 def test_beside_writers(db: DB, real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is written while it encodes, and while it puts vectors in place, has vectors of the new version too."""
+    """What is written while it encodes has vectors of the new version too, also what others wrote without any."""
     texts = fill(db)
-    staged, put = Reencoding._write_staged, Reencoding._put  # pyright: ignore[reportPrivateUsage]
+    staged, switch = Staging.write, Switch._switch  # pyright: ignore[reportPrivateUsage]
     backend = db.parts.data_backend
     writes: list[int] = []
 
     def stages(self: Any, *rest: Any) -> None:
         staged(self, *rest)
         if len(writes) < 3:
+            writes.append(70 + len(writes))
             with db.begin() as session:
-                writes.append(70 + len(writes))
                 session.add(Bird(id=writes[-1], text="lamb"))
                 session.get_one(Bird, 0).text = f"heat{len(writes) * 'a'}"
 
-    def puts(self: Any, *rest: Any) -> None:
-        if real and len(writes) < 5:  # a conflict with this transaction
-            writes.append(0)
-            change = UpdateOp(q={"_id": 9}, u={"$set": {"text": f"bread{len(writes) * 'a'}"}})
-            backend.write(Update("reencode_birds", [change]))
-        put(self, *rest)
+    def switches(self: Any, *rest: Any) -> None:
+        switch(self, *rest)
+        change = UpdateOp(q={"_id": 9}, u={"$set": {"text": "breada"}})
+        backend.write(Update("reencode_birds", [change]))
 
-    monkeypatch.setattr(Reencoding, "_write_staged", stages)
-    monkeypatch.setattr(Reencoding, "_put", puts)
+    monkeypatch.setattr(Staging, "write", stages)
+    monkeypatch.setattr(Switch, "_switch", switches)
     db.rebuild(Bird.vec, reencode=True)
     texts |= {0: "heataaa", 70: "lamb", 71: "lamb", 72: "lamb"}
     if real:
-        texts[9] = "breadaaaaa"
+        texts[9] = "breada"
     assert rows(texts, second) == stored(db)
     assert nearest(texts, second) == search(db)
     report = db.check(Bird)
     assert report.ok, report.problems
 
 
-def test_vectors_that_one_transaction_cannot_hold(
+def test_two_at_once(db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One switches, and both move; then vectors are what the newest version says."""
+    if not real:
+        return
+    texts = fill(db)
+    switch, move, done = Switch.run, Move._move_some, list[str]()  # pyright: ignore[reportPrivateUsage]
+    with another(db, mongodb_uri) as other:
+
+        def switches(self: Any, *rest: Any) -> None:
+            if not done:
+                done.append("switch")
+                other.rebuild(Bird.vec, reencode=True)
+            switch(self, *rest)
+
+        def moves(self: Any, *rest: Any) -> Any:
+            if len(done) == 1:
+                done.append("move")
+                db.rebuild(Bird.vec, reencode=True)
+            return move(self, *rest)
+
+        monkeypatch.setattr(Switch, "run", switches)
+        monkeypatch.setattr(Move, "_move_some", moves)
+        db.rebuild(Bird.vec, reencode=True)
+        assert ["switch", "move"] == done
+        assert rows(texts, second) == stored(db)
+        for one in (db, other):
+            assert nearest(texts, second) == search(one)
+            report = one.check(Bird)
+            assert report.ok, report.problems
+    assert [] == db.parts.data_backend.read(Find("_superorm_encoded"))
+
+
+class Third(Second):
+    """One more version: counts letters, those of the second half of the alphabet five times."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return third(*texts)
+
+
+def third(*texts: str) -> np.ndarray:
+    """What the third version says."""
+    return Letters().encode(texts) * np.where(np.arange(26) < 13, 1, 5).astype(np.float32)
+
+
+def test_a_newer_version_while_vectors_move(
     db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are refused before any is encoded, with the limit, which is a tenth of the server's cache."""
+    """It takes over; what waits of the one before it goes."""
     if not real:
         return
-    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
-        cache = client.admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"]
     texts = fill(db)
-    monkeypatch.setattr(vector_reencode_limits, "_OVERHEAD", cache // 10 // 11)
-    with pytest.raises(BackendError, match=rf"reencode_birds\.vec.* 11 documents .* {cache // 10 >> 20} MiB"):
+    move, done = Move._in_transaction, list[str]()  # pyright: ignore[reportPrivateUsage]
+    with another(db, mongodb_uri) as other:
+
+        def moves(self: Any, *rest: Any) -> Any:
+            result = move(self, *rest)
+            if not done:
+                done.append("third")
+                other.add(Model("letters", Third(), fingerprint="3"))
+                other.rebuild(Bird.vec, reencode=True)
+            return result
+
+        monkeypatch.setattr(Move, "_in_transaction", moves)
         db.rebuild(Bird.vec, reencode=True)
-    assert [] == Second.texts
-    assert rows(texts, first) == stored(db)
-    assert nearest(texts, first) == search(db)
-    monkeypatch.setattr(vector_reencode_limits, "_OVERHEAD", cache // 10 // 11 - 105)  # with 26 numbers of four bytes
+        assert rows(texts, third) == stored(db)
+        for one in (db, other):
+            assert nearest(texts, third) == search(one)
+            report = one.check(Bird)
+            assert report.ok, report.problems
+    assert [] == db.parts.data_backend.read(Find("_superorm_encoded"))
+
+
+def test_another_machine(db: DB, real: bool, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables are another engine's, and are made anew, of vectors that are still to be moved too."""
+    if not real:
+        return
+    texts = fill(db)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    with connect(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+        assert nearest(texts, first) == search(there)
+        with monkeypatch.context() as patch:
+            ends(patch, Move, "_in_transaction", call=1, before=False)
+            with pytest.raises(Ended):
+                db.rebuild(Bird.vec, reencode=True)
+        assert nearest(texts, second) == search(there)
+        with there.begin() as session:
+            session.get_one(Bird, 9).text = "early"
+        texts[9] = "early"
+        for one in (db, there):
+            assert nearest(texts, second) == search(one)
+        db.rebuild(Bird.vec, reencode=True)
+        assert rows(texts, second) == stored(db)
+        for one in (db, there):
+            assert nearest(texts, second) == search(one)
+            report = one.check(Bird)
+            assert report.ok, report.problems
+
+
+def test_records_that_go_while_it_encodes(
+    db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins anew then: what was changed meanwhile cannot be known from the records any more."""
+    if not real:
+        return
+    texts = fill(db)
+    fresh, calls = Switch._catch_up, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+    def catches_up(self: Any, *rest: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            with db.begin() as session:
+                session.get_one(Bird, 0).text = "early"
+            with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+                records = client[db.parts.data_backend.name][COLLECTION]
+                for state in records.find({"kind": "state"}):
+                    records.update_one({"_id": state["_id"]}, {"$inc": {"n": 1}, "$set": {"floor": state["n"] + 1}})
+                records.delete_many({"kind": "record"})
+        return fresh(self, *rest)
+
+    monkeypatch.setattr(Switch, "_catch_up", catches_up)
     db.rebuild(Bird.vec, reencode=True)
+    texts[0] = "early"
+    assert len(calls) == 3
     assert rows(texts, second) == stored(db)
+    assert nearest(texts, second) == search(db)
+    assert db.check(Bird).ok
 
 
-def test_vectors_that_take_too_long(db: DB, real: bool, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are refused before any is encoded, with the server's limit, where even their mere writing takes longer."""
-    if not real:
-        return
-    backend: Any = db.parts.data_backend
-    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
-        parameter = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
-        assert parameter["transactionLifetimeLimitSeconds"] == transaction_lifetime(backend)
-        texts = fill(db)
-        taken = [5.0, 4.0, 6.0] * 2
-        monkeypatch.setattr(transaction_room_module, "_TRIAL", 11)
-        monkeypatch.setattr(transaction_room_module, "time", Steps(taken))
-        for limit, refused in ((3.9, True), (4.1, False)):
-
-            def lifetime(backend: Any, limit: float = limit) -> float:
-                return limit
-
-            monkeypatch.setattr(vector_reencode_limits, "transaction_lifetime", lifetime)
-            if refused:
-                with pytest.raises(BackendError, match=r"11 documents take more than 4 seconds .* after 4 \(trans"):
-                    db.rebuild(Bird.vec, reencode=True)
-                assert [] == Second.texts
-                assert [] == list(client[backend.name]["_superorm_encoded"].find())
-                assert rows(texts, first) == stored(db)
+def test_again_by_the_same_version(db: DB, mongodb_uri: str) -> None:
+    """It makes good what another program wrote, and what depends on it."""
+    texts = fill(db)
+    db.rebuild(Bird.vec, reencode=True)
+    change = UpdateOp(q={"_id": 9}, u={"$set": {"text": "heater"}})
+    db.parts.data_backend.write(Update("reencode_birds", [change]))
+    with another(db, mongodb_uri) as other:
+        assert nearest(texts, second) == search(other)
+        texts[9] = "heater"
         db.rebuild(Bird.vec, reencode=True)
-    assert [] == taken
-    assert rows(texts, second) == stored(db)
-
-
-def test_how_long_writing_takes(db: DB, real: bool) -> None:
-    """In proportion to the documents, and nothing of the trial stays."""
-    if not real:
-        return
-    backend: Any = db.parts.data_backend
-    backend.create_collection("reencode_trials")
-    assert 0 == writing_seconds(backend, "reencode_trials", 999, 100)
-    start = time.monotonic()
-    seconds = writing_seconds(backend, "reencode_trials", 5_000, 100)
-    assert 0 < seconds < 5 * (time.monotonic() - start)
-    assert [] == backend.read(Find("reencode_trials"))
-
-
-@pytest.mark.parametrize("broken", [1, 3])
-def test_trials_that_the_server_ends(db: DB, real: bool, broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ends for a moment's reason says nothing, as the transaction itself is begun again; others count."""
-    if not real:
-        return
-    backend: Any = db.parts.data_backend
-    write, tried = backend.write, 0
-
-    def ended(*args: Any, **options: Any) -> Any:
-        nonlocal tried
-        tried += 1
-        if tried <= broken:
-            labels = {"errorLabels": ["TransientTransactionError"]}
-            raise BackendError("ended") from OperationFailure("rolled back for eviction", 251, labels)
-        return write(*args, **options)
-
-    backend.create_collection("reencode_trials")
-    monkeypatch.setattr(backend, "write", ended)
-    assert (writing_seconds(backend, "reencode_trials", 5_000, 100) > 0) is (broken < 3)
-    assert [3, []] == [tried, backend.read(Find("reencode_trials"))]
-
-
-class Steps:
-    """A clock on which every second look comes after the next of these seconds."""
-
-    def __init__(self, taken: list[float]) -> None:
-        self.taken, self.now, self.began = taken, 0.0, False
-
-    def monotonic(self) -> float:
-        self.began = not self.began
-        if not self.began:
-            self.now += self.taken.pop(0)
-        return self.now
-
-
-class Refuses:
-    """A server that refuses commands, with this code."""
-
-    name = "refuses"
-
-    def __init__(self, code: int) -> None:
-        self.code = code
-        self.client = self.admin = self
-
-    def command(self, command: Any) -> Any:
-        raise OperationFailure(f"{next(iter(command))} is refused", self.code)
-
-    @contextmanager
-    def snapshot(self) -> Generator[Any]:
-        yield self
-
-
-@pytest.mark.parametrize("code", [13, 323, 8000], ids=["Unauthorized", "APIStrictError", "AtlasError"])
-def test_a_server_that_does_not_say_how_much_it_holds(code: int) -> None:
-    """Nothing is known of its room then, and so nothing refused."""
-    backend: Any = Refuses(code)
-    assert transaction_room(backend) is None
-    assert transaction_lifetime(backend) is None
+        assert rows(texts, second) == stored(db)
+        for one in (db, other):
+            assert nearest(texts, second) == search(one)
+            assert one.check(Bird).ok
+    assert [] == db.parts.data_backend.read(Find("_superorm_encoded"))
 
 
 def test_a_session_that_computed_by_the_old_version(
@@ -460,7 +616,7 @@ def test_a_commit_while_the_vectors_are_put_in_place(
         return
     monkeypatch.setattr(vector_models, "LEASE", 0.0)
     texts = fill(db)
-    put = Reencoding._put  # pyright: ignore[reportPrivateUsage]
+    put = Switch._publish  # pyright: ignore[reportPrivateUsage]
     errors: list[BaseException] = []
     with another(db, mongodb_uri) as other, other.session() as session:
         session.add(Bird(id=80, text="lamb"))
@@ -474,7 +630,7 @@ def test_a_commit_while_the_vectors_are_put_in_place(
                 session.rollback()
             put(self, *rest)
 
-        monkeypatch.setattr(Reencoding, "_put", puts)
+        monkeypatch.setattr(Switch, "_publish", puts)
         db.rebuild(Bird.vec, reencode=True)
     assert has_error_label(errors[0], "TransientTransactionError")
     assert rows(texts, second) == stored(db)
@@ -501,9 +657,9 @@ def test_a_commit_when_the_announcement_is_over(
     if not real:
         return
     monkeypatch.setattr(vector_models, "LEASE", 0.0)
-    monkeypatch.setattr(vector_reencode, "_ANNOUNCED", 1.0)
+    monkeypatch.setattr(vector_switch, "_ANNOUNCED", 1.0)
     texts = fill(db)
-    put = Reencoding._put  # pyright: ignore[reportPrivateUsage]
+    put = Switch._publish  # pyright: ignore[reportPrivateUsage]
     errors: list[BaseException] = []
     with another(db, mongodb_uri) as other:
 
@@ -516,7 +672,7 @@ def test_a_commit_when_the_announcement_is_over(
                 errors.append(raised.value)
             put(self, *rest)
 
-        monkeypatch.setattr(Reencoding, "_put", puts)
+        monkeypatch.setattr(Switch, "_publish", puts)
         db.rebuild(Bird.vec, reencode=True)
         assert has_error_label(errors[0], "TransientTransactionError")
         assert rows(texts, second) == stored(db)
@@ -558,7 +714,7 @@ def test_announcements_of_two(db: DB, real: bool, monkeypatch: pytest.MonkeyPatc
     if not real:
         return
     texts = fill(db)
-    switch = Reencoding._switch  # pyright: ignore[reportPrivateUsage]
+    switch = Switch._switch  # pyright: ignore[reportPrivateUsage]
     tried: list[float | None] = []
 
     def switches(self: Any, *rest: Any) -> None:
@@ -570,12 +726,13 @@ def test_announcements_of_two(db: DB, real: bool, monkeypatch: pytest.MonkeyPatc
             raise ValueError("killed")
         switch(self, *rest)
 
-    monkeypatch.setattr(Reencoding, "_switch", switches)
+    monkeypatch.setattr(Switch, "_switch", switches)
     db.rebuild(Bird.vec, reencode=True)
     assert len(tried) == 2
     assert None not in tried
     assert announced(db) is None
     assert rows(texts, second) == stored(db)
+    db.add(Model("letters", Third(), fingerprint="3"))
     later = time.time() + 100
     with pytest.raises(ValueError, match="killed"):
         db.rebuild(Bird.vec, reencode=True)

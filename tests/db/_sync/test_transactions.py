@@ -535,8 +535,8 @@ def test_causal_consistency(watched: Watched, of: str) -> None:
     ]
     first, *times = [c["readConcern"].get("afterClusterTime") for c in documents if "commitTransaction" not in c]
     assert first is None
-    assert None not in times
-    assert times == sorted(times)
+    updated, counted, inserted, found = times
+    assert updated < counted <= inserted < found  # what is read after a commit waits for that
 
 
 def test_round_trips_of_a_commit(watched: Watched) -> None:

@@ -270,3 +270,44 @@ def test_each_write_of_vectors(place: Place, fault: str, lease: float, monkeypat
     assert {100} < {one["_id"] for one in units}
     touched = sorted(key for one in records[len(before[2]) :] for key in one["keys"])
     assert [0, 1, 1, 100, 100] == touched  # only one vector of the changed picture
+
+
+@pytest.mark.parametrize("fault", ["transient", "conflict", "time-out", "not primary"])
+def test_each_command_of_a_first_flush(own_uri: str, impatient: None, fault: str) -> None:
+    """Whichever command fails by which a DB prepares itself before its first transaction, a later commit succeeds."""
+    name = f"faults_{uuid4().hex[:12]}"
+    uri = f"{own_uri}&appName={APP}"
+    failed = 0
+    while failed < 30:
+        db = connect(uri, database=name, vector_database="memory://", signing_key="test-key")
+        with db, db.session() as session:
+            session.add_all([Unit(id=failed), Tally(id=failed)])
+            with failing_write(own_uri, fault, failed, FIRST):
+                try:
+                    session.commit()
+                    break
+                except SuperormError:
+                    with pytest.raises(PendingRollbackError):
+                        session.flush()
+                session.rollback()
+            assert failed == stored_units(own_uri, name)
+            nothing_open(own_uri)
+            session.add_all([Unit(id=failed), Tally(id=failed)])
+            session.commit()
+        with pymongo.MongoClient[dict[str, Any]](own_uri) as client:
+            assert failed + 1 == stored_units(own_uri, name)
+            for collection in client[name].list_collection_names(filter={"name": {"$regex": "^_superorm|tallies"}}):
+                client[name].drop_collection(collection)
+        failed += 1
+    assert 8 < failed < 30
+    assert failed + 1 == stored_units(own_uri, name)
+
+
+FIRST = ["listCollections", "aggregate", "create", "createIndexes", "find", "insert", "update"]
+"""The commands that a first flush sends before the commit."""
+
+
+def stored_units(uri: str, name: str) -> int:
+    """How many units there are."""
+    with pymongo.MongoClient[dict[str, Any]](uri) as client:
+        return client[name].units.count_documents({})
