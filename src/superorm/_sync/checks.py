@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from superorm._sync.artifact_references import FieldReferences
 from superorm._sync.blobs import Blobs
 from superorm._sync.components import Components
 from superorm._sync.create import declared_collections, look, mapped_documents, vector_specs
@@ -81,4 +82,6 @@ def check(
                 f"which searches and writes keep, but there is version {newest[index['model']]}"
             )
     problems += listeners.check()
-    return CheckReport(problems, blobs.orphans(references))
+    fields = FieldReferences(backend, blobs)
+    problems += fields.check([mapping for mapping in mappings if mapping.collection in present])
+    return CheckReport(problems, blobs.orphans(references, fields.used()))
