@@ -184,7 +184,7 @@ class AsyncSession(EventTarget, Uncopied):
         return await self._states.merge(instances, "merge_all()")
 
     @alone
-    async def load(self, instance: Document, *fields: Expr[Any, Any]) -> None:
+    async def load(self, instance: D, *fields: Expr[D, Any]) -> None:
         """Read artifact fields of a document, such as ``Movie.trailer``, so that they can be touched.
 
         Those that were read, or assigned, stay as they are.

@@ -185,7 +185,7 @@ class Session(EventTarget, Uncopied):
         return self._states.merge(instances, "merge_all()")
 
     @alone
-    def load(self, instance: Document, *fields: Expr[Any, Any]) -> None:
+    def load(self, instance: D, *fields: Expr[D, Any]) -> None:
         """Read artifact fields of a document, such as ``Movie.trailer``, so that they can be touched.
 
         Those that were read, or assigned, stay as they are.
