@@ -55,7 +55,7 @@ from superorm.expr.sources import aliased
 from superorm.expr.statements import Select, select
 from superorm.expr.writes import Delete, Insert, Update, delete, insert, update
 from superorm.schema.document import Document, Embedded
-from superorm.schema.fields import Mapped, field, utcnow, vector
+from superorm.schema.fields import Mapped, artifact, field, utcnow, vector
 from superorm.schema.indexes import Index
 from superorm.schema.registry import Registry
 from superorm.schema.relationships import relationship
@@ -210,6 +210,7 @@ __all__ = [
     "WriteError",
     "Written",
     "aliased",
+    "artifact",
     "async_sessionmaker",
     "build_datalayer",
     "case",

@@ -15,6 +15,7 @@ import pytest
 
 from tests.typing import (
     accepted,
+    accepted_artifacts,
     accepted_conditions,
     accepted_relationships,
     accepted_sessions,
@@ -65,6 +66,7 @@ def test_wrong_code_is_refused(wrong_code: Path, checker: Callable[[Path], list[
     "module",
     [
         accepted,
+        accepted_artifacts,
         accepted_conditions,
         accepted_relationships,
         accepted_sessions,

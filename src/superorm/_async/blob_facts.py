@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from superorm.artifacts.collecting import (
     identify,
     new_key,
     register_place,
+    renew,
     tell_time,
 )
 from superorm.artifacts.registry import BlobConflictError
@@ -36,6 +37,7 @@ class AsyncBlobFacts:
     def __init__(self, metadata: AsyncMetaDataStore) -> None:
         self._metadata = metadata
         self._registry: str | None = None
+        self._learned: set[Place] = set()
         self.known: list[Place] = []
         """Where references may be that every program knows of without having been told."""
 
@@ -54,6 +56,12 @@ class AsyncBlobFacts:
     async def register_place(self, place: Place) -> None:
         """Say where references may be."""
         await self._once(register_place(place))
+
+    async def learn_place(self, place: Place) -> None:
+        """The same, sent once by each DB object."""
+        if place not in self._learned:
+            await self.register_place(place)
+            self._learned.add(place)
 
     async def _once(self, update: Update) -> None:
         """Insert a document unless it is there."""
@@ -76,6 +84,14 @@ class AsyncBlobFacts:
     async def end(self, keys: Sequence[str], session: AsyncClientSession | None) -> None:
         """The commit of these uploads: raises `BlobConflictError` where one was given up in the meantime."""
         if keys and (await self._metadata.write(end(keys), session=session)).matched != len(keys):
+            raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
+
+    async def renew(self, keys: Collection[str]) -> None:
+        """The commit of these uploads is about to come: raises `BlobConflictError` where one was given up already.
+
+        A collection that finds them afterwards leaves the blobs that were registered.
+        """
+        if keys and (await self._metadata.write(renew(keys))).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
     async def give_up(self, key: str) -> bool:

@@ -79,9 +79,14 @@ class AsyncCollection:
         return False
 
     async def _give_up_uploads(self, now: datetime) -> None:
-        """Have commits of uploads that began too long ago fail, which then upload again."""
+        """Have commits of uploads that began too long ago fail, which then upload again.
+
+        Those that came in a transaction which was older than the upload are left there.
+        """
         for upload in await self._facts.uploads():
-            if is_due(upload["began"], now, self._grace) and await self._facts.give_up(upload["_id"]):
+            if not is_due(upload["began"], now, self._grace) or not await self._facts.give_up(upload["_id"]):
+                continue
+            if not await self._metadata.read(Find(REGISTRY, {"key": upload["_id"]}, {"_id": 1})):
                 await self._delete(upload["_id"])
 
     async def _remove_garbage(self, now: datetime) -> None:

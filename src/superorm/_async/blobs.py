@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
@@ -96,15 +96,19 @@ class AsyncBlobs:
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
-    async def register(self, uploads: Sequence[Uploaded], *, session: AsyncClientSession | None = None) -> None:
+    async def register(
+        self, uploads: Sequence[Uploaded], *, session: AsyncClientSession | None = None, late: Set[str] = frozenset()
+    ) -> None:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
 
+        `late` are physical keys that were uploaded when the transaction was open already, so that it cannot see them
+        as uploads: `AsyncBlobFacts.renew` them right before the commit.
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         if not uploads:
             return
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
-        await self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
+        await self.facts.end([one.key for one in uploads if one.is_new and one.key not in late], session)
         try:
             result = await self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
@@ -126,8 +130,8 @@ class AsyncBlobs:
         reference = Reference(uploaded.sha256, uploaded.size, codec.name, codec.version)
         return self._keyring().sign(reference, owner)
 
-    async def load(self, reference: Reference, owner: Owner) -> Any:
-        """The object that a reference of this owner refers to.
+    async def load(self, reference: Reference, owner: Owner, *, session: AsyncClientSession | None = None) -> Any:
+        """The object that a reference of this owner refers to; the registry is read in a transaction, if any.
 
         Nothing is read before the reference is found trustworthy, nothing decoded before its hash is right.
         Raises ``UntrustedArtifactError``, ``ArtifactNotFoundError``, ``CorruptArtifactError``,
@@ -137,7 +141,7 @@ class AsyncBlobs:
         if codec.carries_code:
             check_trust(reference, owner, self._keyring(), self._trust)
         try:
-            decode = await self._decoder(reference.sha256, codec)
+            decode = await self._decoder(reference.sha256, codec, session)
         except ArtifactError as error:
             raise _of_owner(error, owner) from error
         try:
@@ -173,9 +177,12 @@ class AsyncBlobs:
                 problems.append(str(error))
         return problems
 
-    async def orphans(self, references: Iterable[Reference]) -> list[str]:
-        """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then."""
-        used = {reference.sha256 for reference in references}
+    async def orphans(self, references: Iterable[Reference], others: Set[str] = frozenset()) -> list[str]:
+        """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then.
+
+        `others` are hashes that are referred to beside those of the references.
+        """
+        used = others | {reference.sha256 for reference in references}
         stored = await self._store.keys()
         ours = f"{await self.facts.registry()}-"  # others may keep theirs in the same place
         registered = {document["key"]: document["_id"] for document in await self._metadata.read(Find(REGISTRY))}
@@ -186,13 +193,13 @@ class AsyncBlobs:
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 
-    async def _registered(self, sha256: str) -> dict[str, Any] | None:
-        found = await self._metadata.read(Find(REGISTRY, {"_id": sha256}))
+    async def _registered(self, sha256: str, session: AsyncClientSession | None = None) -> dict[str, Any] | None:
+        found = await self._metadata.read(Find(REGISTRY, {"_id": sha256}), session=session)
         return found[0] if found else None
 
-    async def _decoder(self, sha256: str, codec: Codec) -> Callable[[], Any]:
+    async def _decoder(self, sha256: str, codec: Codec, session: AsyncClientSession | None) -> Callable[[], Any]:
         """What gives the object of a blob, which has this hash."""
-        found = await self._located(sha256)
+        found = await self._located(sha256, session)
         if isinstance(codec, FileCodec) and isinstance(self._store, LocalFiles):
             head = await self._head(found, codec)
             return partial(codec.decode_file, head, self._store.file(found["key"]))
@@ -209,9 +216,9 @@ class AsyncBlobs:
                     wanted = codec.head(head)
         return head[:wanted]
 
-    async def _located(self, sha256: str) -> dict[str, Any]:
+    async def _located(self, sha256: str, session: AsyncClientSession | None = None) -> dict[str, Any]:
         """What the registry has of the hash."""
-        found = await self._registered(sha256)
+        found = await self._registered(sha256, session)
         if found is None:
             raise ArtifactNotFoundError(f"{self._metadata.name}.{REGISTRY} has no blob {sha256}", key=sha256)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from superorm._async.artifact_references import AsyncFieldReferences
 from superorm._async.blobs import AsyncBlobs
 from superorm._async.components import AsyncComponents
 from superorm._async.create import declared_collections, look, mapped_documents, vector_specs
@@ -86,4 +87,6 @@ async def check(
                 "rebuild(..., reencode=True) goes on"
             )
     problems += await listeners.check()
-    return CheckReport(problems, await blobs.orphans(references))
+    fields = AsyncFieldReferences(backend, blobs)
+    problems += await fields.check([mapping for mapping in mappings if mapping.collection in present])
+    return CheckReport(problems, await blobs.orphans(references, await fields.used()))

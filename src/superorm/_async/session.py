@@ -17,11 +17,13 @@ from superorm._async.writing import AsyncWriting, insert_objects
 from superorm._io import aio
 from superorm._io.progress import Progress, reporting
 from superorm._io.twins import Twins
+from superorm.artifacts.fields import artifact_fields
 from superorm.exc import (
     ConfigurationError,
     NoResultFound,
     SessionError,
 )
+from superorm.expr.base import Expr
 from superorm.expr.kinds import is_select
 from superorm.expr.options import LoadOnly
 from superorm.expr.relations import Load
@@ -180,6 +182,19 @@ class AsyncSession(EventTarget, Uncopied):
     async def merge_all(self, instances: Iterable[D]) -> list[D]:
         """`merge` each, with one query for each class."""
         return await self._states.merge(instances, "merge_all()")
+
+    @alone
+    async def load(self, instance: D, *fields: Expr[D, Any]) -> None:
+        """Read artifact fields of a document, such as ``Movie.trailer``, so that they can be touched.
+
+        Those that were read, or assigned, stay as they are.
+        Raises `StatementError` for anything but artifact fields of its class, `SessionError` for what is not in the
+        session, `NotLoadedError` where the reference itself is not loaded, and `UntrustedArtifactError`,
+        `ArtifactNotFoundError`, `CorruptArtifactError` and `ArtifactError` as reading a component does.
+        """
+        mapping = self._tracker.check_stored(instance, "load()")
+        await self._work.ready()
+        await self._work.artifacts.load(mapping, [instance], artifact_fields(mapping, fields, "load()"))
 
     def is_modified(self, instance: Document) -> bool:
         """Whether a flush has something to write of a document; `dirty` may hold some of which it has nothing.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pymongo.errors import PyMongoError
 
 from superorm._async.alone import AsyncAlone
+from superorm._async.artifact_fields import AsyncArtifactFields
 from superorm._async.events import ROUNDS, AsyncEvents, Pending
 from superorm._async.recomputing import computed_of, recompute_outdated, refresh
 from superorm._async.related import AsyncRelated
@@ -58,6 +59,8 @@ class AsyncUnitOfWork(AsyncTransaction):
         self.related = AsyncRelated(self)
         self.alone = AsyncAlone(self)
         self.encoded = Encoded()
+        self.artifacts = AsyncArtifactFields(self)
+        self.tracker.read_artifact = aio.at_touch(self.artifacts.read)
         self._failed: BaseException | None = None
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
@@ -153,6 +156,7 @@ class AsyncUnitOfWork(AsyncTransaction):
                 compute = self.db.vector_models.compute
                 await compute(computed, self.encoded, report, wait=begins, unlooked=unlooked)
             works = tracker.work(new, changed)
+            await self.artifacts.store(works)
             others = await self.others(work.mapping for work in works)
             plan = plan_flush(works, transaction=transactions, others=others)
             if not plan.writes:
@@ -168,6 +172,7 @@ class AsyncUnitOfWork(AsyncTransaction):
                 await aio.shielded(self.abort)
                 self.forget()
                 self.encoded.made = {}
+                self.artifacts.aborted()
             finally:
                 self._unlooked = False
         return await self.events.after(plan)
@@ -225,6 +230,7 @@ class AsyncUnitOfWork(AsyncTransaction):
     async def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
         written = [*(mapping for mapping, *_ in plan.inserted), *(mapping for mapping, _ in plan.updated)]
         computed = computed_of(written, plan.touched)
+        await self.artifacts.register()
         async with self.recorded(plan.touched, plan.writes):
             try:
                 await self._write(plan)
@@ -294,6 +300,8 @@ class AsyncUnitOfWork(AsyncTransaction):
     async def _commit(self) -> None:
         if self.encoded.made and self.server_session is not None:
             await self.db.vector_models.confirm(self.encoded, self.server_session)
+        if self.artifacts.late:
+            await self.artifacts.confirm()
         await self.end()
         self._committed()
 
@@ -301,6 +309,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         self.tracker.committed()
         self.history.committed()
         self.encoded.clear()
+        self.artifacts.clear()
         self.notify()
 
     async def rollback(self) -> None:
@@ -329,6 +338,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
         self.encoded.clear()
+        self.artifacts.clear()
         self._failed = None
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from superorm._async.recomputing import computed_of, recompute, recompute_outdat
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm._io.progress import Progress
 from superorm.codec import documents
+from superorm.codec.documents import dump_all
 from superorm.codec.flat import dump_new
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Find
@@ -403,7 +404,11 @@ async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], rep
         objects = with_referred(objects, work.tracker, work.history)
         groups = by_class(objects)
     await _compute(work, groups, report)
-    works = [Work(mapping, group, dump_new(mapping, group)) for mapping, group in groups.items()]
+    works = [
+        Work(mapping, group, (dump_all if mapping.artifacts else dump_new)(mapping, group))
+        for mapping, group in groups.items()
+    ]
+    await work.artifacts.store(works)
     plan = plan_flush(works, others=await work.others(groups))
     await work.carry_out(plan)
     for one in works:

@@ -71,6 +71,11 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         raise
 
 
+def at_touch(function: Callable[P, Awaitable[T]]) -> Callable[P, T] | None:
+    """What can be called where an attribute is touched: nothing that has to be awaited."""
+    return None
+
+
 def at_once(function: Callable[[], Awaitable[object]]) -> None:
     """What a constructor would wait for, and cannot: nothing is called."""
 

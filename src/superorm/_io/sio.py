@@ -55,6 +55,11 @@ def at_once(function: Callable[[], object]) -> None:
     function()
 
 
+def at_touch(function: Callable[P, T]) -> Callable[P, T] | None:
+    """What can be called where an attribute is touched: the function."""
+    return function
+
+
 def here() -> object:
     """The running event loop: there is none."""
     return None

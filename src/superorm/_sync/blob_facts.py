@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from superorm.artifacts.collecting import (
     identify,
     new_key,
     register_place,
+    renew,
     tell_time,
 )
 from superorm.artifacts.registry import BlobConflictError
@@ -37,6 +38,7 @@ class BlobFacts:
     def __init__(self, metadata: MetaDataStore) -> None:
         self._metadata = metadata
         self._registry: str | None = None
+        self._learned: set[Place] = set()
         self.known: list[Place] = []
         """Where references may be that every program knows of without having been told."""
 
@@ -55,6 +57,12 @@ class BlobFacts:
     def register_place(self, place: Place) -> None:
         """Say where references may be."""
         self._once(register_place(place))
+
+    def learn_place(self, place: Place) -> None:
+        """The same, sent once by each DB object."""
+        if place not in self._learned:
+            self.register_place(place)
+            self._learned.add(place)
 
     def _once(self, update: Update) -> None:
         """Insert a document unless it is there."""
@@ -77,6 +85,14 @@ class BlobFacts:
     def end(self, keys: Sequence[str], session: ClientSession | None) -> None:
         """The commit of these uploads: raises `BlobConflictError` where one was given up in the meantime."""
         if keys and self._metadata.write(end(keys), session=session).matched != len(keys):
+            raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
+
+    def renew(self, keys: Collection[str]) -> None:
+        """The commit of these uploads is about to come: raises `BlobConflictError` where one was given up already.
+
+        A collection that finds them afterwards leaves the blobs that were registered.
+        """
+        if keys and self._metadata.write(renew(keys)).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
     def give_up(self, key: str) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -97,15 +97,19 @@ class Blobs:
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
-    def register(self, uploads: Sequence[Uploaded], *, session: ClientSession | None = None) -> None:
+    def register(
+        self, uploads: Sequence[Uploaded], *, session: ClientSession | None = None, late: Set[str] = frozenset()
+    ) -> None:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
 
+        `late` are physical keys that were uploaded when the transaction was open already, so that it cannot see them
+        as uploads: `BlobFacts.renew` them right before the commit.
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         if not uploads:
             return
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
-        self.facts.end([uploaded.key for uploaded in uploads if uploaded.is_new], session)
+        self.facts.end([one.key for one in uploads if one.is_new and one.key not in late], session)
         try:
             result = self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
@@ -127,8 +131,8 @@ class Blobs:
         reference = Reference(uploaded.sha256, uploaded.size, codec.name, codec.version)
         return self._keyring().sign(reference, owner)
 
-    def load(self, reference: Reference, owner: Owner) -> Any:
-        """The object that a reference of this owner refers to.
+    def load(self, reference: Reference, owner: Owner, *, session: ClientSession | None = None) -> Any:
+        """The object that a reference of this owner refers to; the registry is read in a transaction, if any.
 
         Nothing is read before the reference is found trustworthy, nothing decoded before its hash is right.
         Raises ``UntrustedArtifactError``, ``ArtifactNotFoundError``, ``CorruptArtifactError``,
@@ -138,7 +142,7 @@ class Blobs:
         if codec.carries_code:
             check_trust(reference, owner, self._keyring(), self._trust)
         try:
-            decode = self._decoder(reference.sha256, codec)
+            decode = self._decoder(reference.sha256, codec, session)
         except ArtifactError as error:
             raise _of_owner(error, owner) from error
         try:
@@ -174,9 +178,12 @@ class Blobs:
                 problems.append(str(error))
         return problems
 
-    def orphans(self, references: Iterable[Reference]) -> list[str]:
-        """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then."""
-        used = {reference.sha256 for reference in references}
+    def orphans(self, references: Iterable[Reference], others: Set[str] = frozenset()) -> list[str]:
+        """Blobs that nothing refers to, a phrase each; one whose commit is under way counts as such until then.
+
+        `others` are hashes that are referred to beside those of the references.
+        """
+        used = others | {reference.sha256 for reference in references}
         stored = self._store.keys()
         ours = f"{self.facts.registry()}-"  # others may keep theirs in the same place
         registered = {document["key"]: document["_id"] for document in self._metadata.read(Find(REGISTRY))}
@@ -187,13 +194,13 @@ class Blobs:
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 
-    def _registered(self, sha256: str) -> dict[str, Any] | None:
-        found = self._metadata.read(Find(REGISTRY, {"_id": sha256}))
+    def _registered(self, sha256: str, session: ClientSession | None = None) -> dict[str, Any] | None:
+        found = self._metadata.read(Find(REGISTRY, {"_id": sha256}), session=session)
         return found[0] if found else None
 
-    def _decoder(self, sha256: str, codec: Codec) -> Callable[[], Any]:
+    def _decoder(self, sha256: str, codec: Codec, session: ClientSession | None) -> Callable[[], Any]:
         """What gives the object of a blob, which has this hash."""
-        found = self._located(sha256)
+        found = self._located(sha256, session)
         if isinstance(codec, FileCodec) and isinstance(self._store, LocalFiles):
             head = self._head(found, codec)
             return partial(codec.decode_file, head, self._store.file(found["key"]))
@@ -210,9 +217,9 @@ class Blobs:
                     wanted = codec.head(head)
         return head[:wanted]
 
-    def _located(self, sha256: str) -> dict[str, Any]:
+    def _located(self, sha256: str, session: ClientSession | None = None) -> dict[str, Any]:
         """What the registry has of the hash."""
-        found = self._registered(sha256)
+        found = self._registered(sha256, session)
         if found is None:
             raise ArtifactNotFoundError(f"{self._metadata.name}.{REGISTRY} has no blob {sha256}", key=sha256)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from superorm._sync.artifact_references import FieldReferences
 from superorm._sync.blobs import Blobs
 from superorm._sync.components import Components
 from superorm._sync.create import declared_collections, look, mapped_documents, vector_specs
@@ -87,4 +88,6 @@ def check(
                 "rebuild(..., reencode=True) goes on"
             )
     problems += listeners.check()
-    return CheckReport(problems, blobs.orphans(references))
+    fields = FieldReferences(backend, blobs)
+    problems += fields.check([mapping for mapping in mappings if mapping.collection in present])
+    return CheckReport(problems, blobs.orphans(references, fields.used()))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from superorm._io import sio
+from superorm.artifacts.registry import BlobConflictError
 from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, StaleDocumentError, SuperormError
 from superorm.expr.reprs import short_repr, typed_repr
@@ -59,7 +60,7 @@ def _passes(error: BaseException | None) -> bool:
         return True
     while isinstance(error, PendingRollbackError):  # the error that came first was swallowed
         error = error.__cause__
-    return isinstance(error, StaleDocumentError)
+    return isinstance(error, (StaleDocumentError, BlobConflictError))
 
 
 def _check_function(function: object) -> None:

@@ -12,6 +12,7 @@ from pymongo.errors import PyMongoError
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.alone import Alone
+from superorm._sync.artifact_fields import ArtifactFields
 from superorm._sync.events import ROUNDS, Events, Pending
 from superorm._sync.recomputing import computed_of, recompute_outdated, refresh
 from superorm._sync.related import Related
@@ -59,6 +60,8 @@ class UnitOfWork(Transaction):
         self.related = Related(self)
         self.alone = Alone(self)
         self.encoded = Encoded()
+        self.artifacts = ArtifactFields(self)
+        self.tracker.read_artifact = sio.at_touch(self.artifacts.read)
         self._failed: BaseException | None = None
         self._doing: str | None = None
         """What is under way, with listeners that may call the session again."""
@@ -154,6 +157,7 @@ class UnitOfWork(Transaction):
                 compute = self.db.vector_models.compute
                 compute(computed, self.encoded, report, wait=begins, unlooked=unlooked)
             works = tracker.work(new, changed)
+            self.artifacts.store(works)
             others = self.others(work.mapping for work in works)
             plan = plan_flush(works, transaction=transactions, others=others)
             if not plan.writes:
@@ -169,6 +173,7 @@ class UnitOfWork(Transaction):
                 sio.shielded(self.abort)
                 self.forget()
                 self.encoded.made = {}
+                self.artifacts.aborted()
             finally:
                 self._unlooked = False
         return self.events.after(plan)
@@ -226,6 +231,7 @@ class UnitOfWork(Transaction):
     def _carry_out(self, plan: FlushPlan, tracker: Tracker | None) -> None:
         written = [*(mapping for mapping, *_ in plan.inserted), *(mapping for mapping, _ in plan.updated)]
         computed = computed_of(written, plan.touched)
+        self.artifacts.register()
         with self.recorded(plan.touched, plan.writes):
             try:
                 self._write(plan)
@@ -295,6 +301,8 @@ class UnitOfWork(Transaction):
     def _commit(self) -> None:
         if self.encoded.made and self.server_session is not None:
             self.db.vector_models.confirm(self.encoded, self.server_session)
+        if self.artifacts.late:
+            self.artifacts.confirm()
         self.end()
         self._committed()
 
@@ -302,6 +310,7 @@ class UnitOfWork(Transaction):
         self.tracker.committed()
         self.history.committed()
         self.encoded.clear()
+        self.artifacts.clear()
         self.notify()
 
     def rollback(self) -> None:
@@ -330,6 +339,7 @@ class UnitOfWork(Transaction):
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
         self.encoded.clear()
+        self.artifacts.clear()
         self._failed = None
 
     def close(self) -> None:

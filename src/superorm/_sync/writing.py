@@ -15,6 +15,7 @@ from superorm._sync.reading import Reading
 from superorm._sync.recomputing import computed_of, recompute, recompute_outdated, refresh
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.codec import documents
+from superorm.codec.documents import dump_all
 from superorm.codec.flat import dump_new
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.plan import Find
@@ -404,7 +405,11 @@ def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progre
         objects = with_referred(objects, work.tracker, work.history)
         groups = by_class(objects)
     _compute(work, groups, report)
-    works = [Work(mapping, group, dump_new(mapping, group)) for mapping, group in groups.items()]
+    works = [
+        Work(mapping, group, (dump_all if mapping.artifacts else dump_new)(mapping, group))
+        for mapping, group in groups.items()
+    ]
+    work.artifacts.store(works)
     plan = plan_flush(works, others=work.others(groups))
     work.carry_out(plan)
     for one in works:

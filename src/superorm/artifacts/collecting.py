@@ -29,6 +29,7 @@ __all__ = [
     "mark",
     "new_key",
     "register_place",
+    "renew",
     "tell_time",
 ]
 
@@ -82,6 +83,13 @@ def begin(key: str) -> Update:
     """Write down that a key is about to be written."""
     change = {"$set": {"kind": "upload"}, "$currentDate": {"began": True}}
     return Update(FACTS, [UpdateOp(q={"_id": key}, u=change, upsert=True)])
+
+
+def renew(keys: Iterable[str]) -> Update:
+    """The grace periods of these uploads begin anew; each must be there still."""
+    return Update(
+        FACTS, [UpdateOp(q={"_id": key, "kind": "upload"}, u={"$currentDate": {"began": True}}) for key in keys]
+    )
 
 
 def end(keys: Iterable[str]) -> Delete:

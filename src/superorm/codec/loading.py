@@ -29,6 +29,7 @@ from superorm.schema.state import (
     new_object,
     read_part,
 )
+from superorm.schema.types.artifacts import ArtifactType, Unread
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.scalars import PLAIN_NAMES
 
@@ -202,6 +203,9 @@ def unpack(instance: object) -> None:
     document: dict[str, Any] = state.get(RAW) or state[GONE]
     for part in mapping.lazy_fields:
         if part.attribute in state or state.get(TOUCHED, 0) & part.bit or is_unloaded(part, state):
+            continue
+        if isinstance(part.type, ArtifactType) and document.get(part.stored) is not None:
+            state[part.attribute] = Unread()
             continue
         try:
             state[part.attribute] = read_part(mapping, part, instance, document)

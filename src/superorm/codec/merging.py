@@ -12,6 +12,7 @@ from superorm.expr.reprs import short_repr
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.state import GONE, RAW, UNLOADED, delete_part, is_shown, new_object
+from superorm.schema.types.artifacts import ArtifactType
 
 __all__ = ["check_same_version", "copies_for", "copy_to_add", "show_copies"]
 
@@ -27,6 +28,10 @@ def copies_for(mapping: ClassMap, target: object, given: object) -> list[tuple[M
         if part is mapping.key or part is mapping.version:
             continue
         if not is_shown(part, vars(given)):
+            continue
+        if isinstance(part.type, ArtifactType):  # neither is read for the other's sake
+            if part.attribute in vars(given):
+                copies.append((part, _copy(mapping, part, given, getattr(given, part.attribute))))
             continue
         value = getattr(given, part.attribute, MISSING)
         before = getattr(target, part.attribute, MISSING)  # a default is remembered, so that the same is no change

@@ -11,6 +11,7 @@ from typing import Any
 
 from superorm.schema.mapping import ClassMap
 from superorm.schema.types.arrays import ArrayType, VectorType
+from superorm.schema.types.artifacts import ArtifactType
 from superorm.schema.types.base import BsonType
 from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
 from superorm.schema.types.embedded import EmbeddedType
@@ -56,7 +57,7 @@ def _has_none(kind: BsonType, inside: set[ClassMap]) -> bool:
     match kind:
         case DatetimeType():
             return False
-        case PlainType() | DecimalType() | EnumType() | LiteralType() | VectorType() | ArrayType():
+        case PlainType() | DecimalType() | EnumType() | LiteralType() | VectorType() | ArrayType() | ArtifactType():
             return datetime not in kind.reads
         case ListType():
             return _has_none(kind.element, inside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from superorm.schema.mapping import ClassMap
 from superorm.schema.types.arrays import ArrayType, VectorType
+from superorm.schema.types.artifacts import ArtifactType
 from superorm.schema.types.base import BsonType
 from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
 from superorm.schema.types.scalars import DateType, DecimalType
@@ -31,4 +32,4 @@ def _is_shallow(kind: BsonType) -> bool:
         return _is_shallow(kind.element)
     if isinstance(kind, DictType):
         return _is_shallow(kind.value)
-    return kind.plain or isinstance(kind, (ArrayType, DateType, DecimalType, VectorType))
+    return kind.plain or isinstance(kind, (ArrayType, ArtifactType, DateType, DecimalType, VectorType))

@@ -30,7 +30,7 @@ from superorm.schema.declaration import (
 )
 from superorm.schema.declared_indexes import check_indexes
 from superorm.schema.expression_values import ExpressionTypes
-from superorm.schema.fields import MISSING, FieldSpec, Mapped, field
+from superorm.schema.fields import MISSING, ArtifactFieldSpec, FieldSpec, Mapped, artifact, field
 from superorm.schema.indexes import Index
 from superorm.schema.inheritance import check_overrides, join, parent_of
 from superorm.schema.lookup import class_finder, python_value
@@ -231,7 +231,7 @@ def _known(cls: Any, name: str) -> str:
     return "" if name.startswith("_") or not known else f"; it has {known}"
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field, artifact))
 class DocumentMeta(MappedMeta):
     """The metaclass of documents."""
 
@@ -303,7 +303,7 @@ def _registry(cls: type) -> Registry:
     return registry
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, artifact))
 class EmbeddedMeta(MappedMeta):
     """The metaclass of embedded documents."""
 
@@ -319,6 +319,8 @@ class EmbeddedMeta(MappedMeta):
             if part.spec.primary_key or part.spec.version:
                 what = "primary key" if part.spec.primary_key else "version"
                 raise MappingError(f"{part.where}: an Embedded has no {what}")
+            if isinstance(part.spec, ArtifactFieldSpec):
+                raise MappingError(f"{part.where}: an Embedded has no artifacts; declare it in the Document")
         check_sources(parts)
         return parts
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from superorm.expr.nodes import Field
     from superorm.schema.document import Document, Embedded
 
-__all__ = ["MISSING", "FieldSpec", "Mapped", "VectorFieldSpec", "field", "is_stored_name", "utcnow", "vector"]
+__all__ = [
+    "MISSING",
+    "ArtifactFieldSpec",
+    "FieldSpec",
+    "Mapped",
+    "VectorFieldSpec",
+    "artifact",
+    "field",
+    "is_stored_name",
+    "utcnow",
+    "vector",
+]
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -190,6 +201,19 @@ class VectorFieldSpec(FieldSpec):
             raise MappingError(f"{where}: filter_fields={given!r} is no list of the names of fields")
 
 
+@frozen
+class ArtifactFieldSpec(FieldSpec):
+    """An artifact field's declaration, as `artifact` makes it."""
+
+    codec: str | None = None
+
+    def check(self, where: str) -> None:
+        super().check(where)
+        _check_name(where, "codec", self.codec)
+        if self.default is not MISSING and self.default is not None:
+            raise MappingError(f"{where}: an artifact's default is None, or there is none; leave out default=")
+
+
 @overload
 def field(
     *,
@@ -302,6 +326,18 @@ def vector(
         filter_fields=filter_fields,
         repr=False,
     )
+
+
+def artifact(*, codec: str | None = None, default: Any = MISSING, name: str | None = None) -> Any:
+    """Declare an artifact field: its object is kept in the artifact store, and the document holds a reference to it.
+
+    `codec` names how the object becomes bytes: ``"bytes"``, ``"npy"``, ``"cloudpickle"`` and so on.
+    Without it that follows from each object.
+    `default` may be None, `name` is the key that the reference is stored under, if not the attribute's name.
+    In a session the object is read at the first access; in an `AsyncSession` by ``await session.load(...)``.
+    Settings that cannot be raise `MappingError` where the class is declared.
+    """
+    return ArtifactFieldSpec(codec=codec, default=default, name=name, repr=False)
 
 
 def utcnow() -> datetime:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from superorm.schema.fields import MISSING
 from superorm.schema.mapping import ClassMap
 from superorm.schema.types.arrays import ArrayType, VectorType
+from superorm.schema.types.artifacts import ArtifactType
 from superorm.schema.types.base import BsonType
 from superorm.schema.types.containers import DictType, ListType, TupleType, UnionType
 from superorm.schema.types.embedded import EmbeddedType, OneOfType
@@ -50,6 +51,11 @@ _BSON_TYPES: dict[type[BsonType], str] = {
     DatetimeType: "date",
     DateType: "date",
     DecimalType: "decimal",
+}
+_REFERENCE: Schema = {
+    "bsonType": ["object", "null"],
+    "required": ["sha256", "size", "codec", "codec_version"],
+    "properties": {"sha256": {"bsonType": "string"}, "codec": {"bsonType": "string"}},
 }
 _ARRAY: Schema = {
     "bsonType": "object",
@@ -141,6 +147,8 @@ def _of(kind: BsonType, seen: tuple[object, ...]) -> Schema:
             if any(member.cls in seen for member in members.values()):
                 return {"bsonType": "object"}
             return {"anyOf": [_fields(member, seen, tagged=True, required=True) for member in members.values()]}
+        case ArtifactType():
+            return _REFERENCE
         case VectorType():
             numbers = {"bsonType": "array", "items": {"bsonType": _NUMBERS}, "minItems": kind.dim, "maxItems": kind.dim}
             return {"anyOf": [{"bsonType": "binData"}, numbers]}

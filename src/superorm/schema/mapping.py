@@ -10,12 +10,13 @@ import attrs
 import numpy as np
 from attrs import define, field
 
-from superorm.exc import MappingError
+from superorm.exc import MappingError, UnsupportedError
 from superorm.schema.compare import same
-from superorm.schema.fields import MISSING, FieldSpec, VectorFieldSpec, is_stored_name
+from superorm.schema.fields import MISSING, ArtifactFieldSpec, FieldSpec, VectorFieldSpec, is_stored_name
 from superorm.schema.parts import Part, compared, element_part, item_part, refused, storable, value_part
 from superorm.schema.scope import Scope
 from superorm.schema.types.arrays import VectorType
+from superorm.schema.types.artifacts import ArtifactType
 from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected, Undeclared
 from superorm.schema.types.containers import UnionType
 from superorm.schema.types.registered import Unregistered
@@ -89,6 +90,9 @@ class MappedField:
         return f"{self.owner}.{self.attribute}"
 
     def _resolve(self) -> BsonType:
+        if isinstance(self.spec, ArtifactFieldSpec):  # of whatever type that codecs take
+            self._type = ArtifactType(self.spec.codec)
+            return self._type
         try:
             annotation = self.scope(self.annotation) if isinstance(self.annotation, str) else self.annotation
             (inner,) = get_args(annotation)
@@ -200,6 +204,13 @@ class MappedField:
         With `holder`, the class that has the field, converter and validator see the value; there is no object for them.
         Raises `ValidationError`, `VectorError`.
         """
+        if isinstance(self.spec, ArtifactFieldSpec) and value is not None:
+            raise UnsupportedError(
+                f"{where}: a statement cannot store an artifact, of which each document's reference is its own; "
+                "assign it to objects in a session, or insert(...) or bulk_insert(...) objects that have it",
+                document_class=holder,
+                field=where,
+            )
         try:
             return storable(self.type.to_bson(self._check(None, value, holder) if self.checked and holder else value))
         except Misfit as misfit:
@@ -332,6 +343,11 @@ class ClassMap:
     def lazy_fields(self) -> tuple[MappedField, ...]:
         """The fields that objects convert at first access only."""
         return tuple(part for part in self.fields if part.lazy)
+
+    @cached_property
+    def artifacts(self) -> tuple[MappedField, ...]:
+        """The artifact fields."""
+        return tuple(part for part in self.fields if isinstance(part.spec, ArtifactFieldSpec))
 
     @cached_property
     def stored_names(self) -> frozenset[str]:

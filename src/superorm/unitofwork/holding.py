@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 from superorm.codec import documents
 from superorm.exc import SessionError
 from superorm.expr.reprs import short_repr, typed_repr
 from superorm.schema.document import Document
-from superorm.schema.mapping import ClassMap, class_map
+from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.state import RAW, has_getattr
 from superorm.unitofwork.identity import IdentityMap
 
@@ -28,6 +28,8 @@ class Holder:
         self.identities = IdentityMap()
         self.new: dict[int, Document] = {}
         self.deleted: dict[int, Document] = {}
+        self.read_artifact: Callable[[ClassMap, MappedField, dict[str, Any]], Any] | None = None
+        """Gives the artifact of a field of a document; None where that has to be awaited."""
         self._gone: dict[int, Document] = {}
         """The objects of deletions that can still be undone."""
         name = id(self)  # last: other threads look into each that is known
@@ -62,6 +64,12 @@ class Holder:
     def _holds(self, instance: Document) -> bool:
         """Whether the object is tracked here, or was until a deletion that can still be undone."""
         return id(instance) in self._gone or instance in self
+
+    @staticmethod
+    def of(instance: object) -> Holder | None:
+        """Who holds the object, or deleted it undoably."""
+        others = (known() for known in list(HOLDERS.values()))
+        return next((one for one in others if one is not None and one._holds(cast("Document", instance))), None)
 
     def held_elsewhere(self, instance: Document) -> bool:
         """Whether another session tracks the object, or deleted it undoably."""

@@ -1,0 +1,151 @@
+"""The artifact fields of a session's documents: stored before these are written, and read when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from superorm._io import aio
+from superorm.artifacts.codecs import codec_for
+from superorm.artifacts.fields import Pending, located, owner_of, pending, place_of, reference_of
+from superorm.artifacts.registry import Uploaded
+from superorm.exc import ArtifactError, ArtifactSavingError, UnsupportedError
+from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.state import RAW, TOUCHED, is_unloaded, not_loaded
+
+if TYPE_CHECKING:
+    from superorm._async.unit_of_work import AsyncUnitOfWork
+    from superorm.unitofwork.flush import Work
+
+__all__ = ["AsyncArtifactFields"]
+
+
+class AsyncArtifactFields:
+    """What a unit of work uploads, registers and reads. Nothing is sent where no artifact is written."""
+
+    def __init__(self, work: AsyncUnitOfWork) -> None:
+        self._work = work
+        self._uploads: dict[str, Uploaded] = {}
+        """What was uploaded since the last commit, by hash."""
+        self._unregistered: dict[str, Uploaded] = {}
+        """What is to be registered with the next writes."""
+        self._registered: set[str] = set()
+        """The hashes that the open transaction has registered."""
+        self.late: set[str] = set()
+        """The physical keys of what was uploaded after the open transaction began, which cannot see that."""
+
+    async def store(self, works: Iterable[Work]) -> None:
+        """Upload the artifacts of what is about to be written, and put references in their places.
+
+        Raises `ArtifactSavingError` that names class, key and field, and `UnsupportedError` where blobs are
+        registered elsewhere than in the documents' database.
+        """
+        found = pending(works)
+        if not found:
+            return
+        await self._check(found[0])
+        for place in {place_of(one.mapping, one.part): None for one in found}:
+            await self._work.db.blobs.facts.learn_place(place)
+        for one in found:
+            try:
+                await self._store(one)
+            except ArtifactError as error:
+                raise located(error, one.mapping, one.part, one.key) from error
+
+    async def _check(self, one: Pending) -> None:
+        db = self._work.db
+        await self._work.ready()
+        await db.prepare()
+        metadata, backend = db.parts.metadata, db.parts.data_backend
+        if not metadata.shares_transactions_with(backend) or metadata.name != backend.name:
+            raise UnsupportedError(
+                f"{one.mapping.name}.{one.part.attribute}: artifact fields need the documents and the metadata in one "
+                f"database of one client, and here they are in {backend!r} and {metadata!r}",
+                document_class=one.mapping.cls,
+                field=one.part.attribute,
+            )
+
+    async def _store(self, one: Pending) -> None:
+        blobs, value = self._work.db.blobs, one.held.value
+        codec = codec_for(value, one.held.codec)
+        try:
+            data = await aio.in_thread(codec.encode, value)
+        except ArtifactError:
+            raise
+        except Exception as error:
+            raise ArtifactSavingError(f"the codec {codec.name} failed: {type(error).__name__}: {error}") from error
+        sha256 = await aio.in_thread(_sha256, data)
+        uploaded = self._uploads.get(sha256)
+        if uploaded is None:
+            uploaded = self._uploads[sha256] = await blobs.upload(data)
+            if self._work.server_session is not None and uploaded.is_new:
+                self.late.add(uploaded.key)
+        self._unregistered[sha256] = uploaded
+        one.put(blobs.reference(uploaded, codec, owner_of(one.mapping, one.part, one.key)))
+
+    async def register(self) -> None:
+        """Register what was uploaded, before the documents that refer to it are written, in their transaction."""
+        if not self._unregistered:
+            return
+        uploads = [self._again(one) for one in self._unregistered.values()]
+        await self._work.db.blobs.register(uploads, session=self._work.server_session, late=self.late)
+        self._registered.update(self._unregistered)
+        self._unregistered.clear()
+
+    def _again(self, uploaded: Uploaded) -> Uploaded:
+        """The same, which is only touched where an earlier flush of the transaction registered it."""
+        if uploaded.sha256 not in self._registered:
+            return uploaded
+        return evolve(uploaded, found={"key": uploaded.key, "state": "live"})
+
+    async def confirm(self) -> None:
+        """The transaction is about to be committed. Raises `BlobConflictError` where an upload was given up."""
+        await self._work.db.blobs.facts.renew(self.late)
+
+    def aborted(self) -> None:
+        """The transaction is begun again: what was registered in it is not registered any more."""
+        self._registered.clear()
+        self.late.clear()
+        self._unregistered.clear()
+
+    def clear(self) -> None:
+        """The transaction is over."""
+        self.aborted()
+        self._uploads.clear()
+
+    async def read(self, mapping: ClassMap, part: MappedField, document: dict[str, Any]) -> Any:
+        """The artifact that a document refers to. Raises what `AsyncSession.load` raises, which names it."""
+        work = self._work
+        await work.ready()
+        try:
+            reference = reference_of(part, document)
+            if reference is None:
+                return None
+            owner = owner_of(mapping, part, document["_id"])
+            return await work.db.blobs.load(reference, owner, session=work.server_session)
+        except ArtifactError as error:
+            raise located(error, mapping, part, document["_id"]) from error
+
+    async def load(self, mapping: ClassMap, instances: Sequence[object], parts: Sequence[MappedField]) -> None:
+        """Read these fields of objects of a class, where they were neither read nor assigned."""
+        for instance in instances:
+            state = vars(instance)
+            for part in parts:
+                if part.attribute in state or state.get(TOUCHED, 0) & part.bit:
+                    continue
+                raw: dict[str, Any] = state[RAW]
+                if is_unloaded(part, state):
+                    raise not_loaded(mapping, part, raw)
+                if raw.get(part.stored) is None:  # touching it reads nothing
+                    continue
+                value = await self.read(mapping, part, raw)
+                if state.get(RAW) is raw and part.attribute not in state:
+                    setattr(instance, part.attribute, value)
+                    setattr(instance, TOUCHED, state.get(TOUCHED, 0) | part.bit)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

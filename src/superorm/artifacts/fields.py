@@ -1,0 +1,125 @@
+"""Artifact fields of documents: what they are called by, and whether one was changed. Decisions only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import bson
+from attrs import frozen
+
+from superorm.artifacts.codecs import codec_for
+from superorm.artifacts.collecting import Place
+from superorm.artifacts.reference import Reference
+from superorm.artifacts.signing import Owner
+from superorm.exc import ArtifactError, NotLoadedError, StatementError, SuperormError
+from superorm.expr.kinds import is_field
+from superorm.expr.reprs import short_repr
+from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.types.artifacts import ARTIFACTS, Held
+from superorm.unitofwork.flush import Work
+from superorm.unitofwork.holding import Holder
+
+__all__ = ["Pending", "artifact_fields", "located", "owner_of", "pending", "place_of", "reference_of"]
+
+
+def owner_of(mapping: ClassMap, part: MappedField, key: Any) -> Owner:
+    """What a reference in a document belongs to: its place in the database, so that a copy elsewhere is no good."""
+    return "field", str(mapping.collection), bson.encode({"": key}).hex(), part.stored
+
+
+def place_of(mapping: ClassMap, part: MappedField) -> Place:
+    """Where the hashes of a field's references are."""
+    return Place(str(mapping.collection), f"{part.stored}.sha256")
+
+
+def located(error: ArtifactError, mapping: ClassMap, part: MappedField, key: Any) -> ArtifactError:
+    """The same error, which says whose artifact it is about."""
+    return type(error)(
+        f"{mapping.name} {short_repr(key)}: {part.attribute}: {error}",
+        document_class=mapping.cls,
+        key=key,
+        field=part.attribute,
+    )
+
+
+def reference_of(part: MappedField, document: Mapping[str, Any]) -> Reference | None:
+    """The reference that a document holds. Raises ``CorruptArtifactError``."""
+    found = document.get(part.stored)
+    return None if found is None else Reference.from_bson(found)
+
+
+@frozen
+class Pending:
+    """An object in a document that is about to be written; its reference goes in its place."""
+
+    mapping: ClassMap
+    part: MappedField
+    key: Any
+    held: Held
+    holders: Sequence[dict[str, Any]]
+    """The documents and updates that hold it under the field's key."""
+
+    def put(self, reference: Reference) -> None:
+        """Put the reference in the object's place."""
+        for holder in self.holders:
+            holder[self.part.stored] = reference.to_bson()
+
+
+def pending(works: Iterable[Work]) -> list[Pending]:
+    """The objects in what is about to be written."""
+    found: list[Pending] = []
+    for work in works:
+        for part in work.mapping.artifacts:
+            for document in work.documents:
+                if isinstance(held := document.get(part.stored), Held):
+                    found.append(Pending(work.mapping, part, document["_id"], held, [document]))
+            for edit, snapshot in zip(work.changed.edits, work.changed.snapshots, strict=True):
+                if isinstance(held := snapshot.get(part.stored), Held):
+                    sets = [edit["$set"]] if isinstance(edit, dict) else []
+                    found.append(Pending(work.mapping, part, snapshot["_id"], held, [snapshot, *sets]))
+    return found
+
+
+def artifact_fields(mapping: ClassMap, fields: Iterable[object], caller: str) -> list[MappedField]:
+    """The artifact fields of a class that are given as ``Movie.trailer``. Raises `StatementError`."""
+    parts: list[MappedField] = []
+    for field in fields:
+        names = [part.attribute for part in field._parts] if is_field(field) else []  # pyright: ignore[reportPrivateUsage]
+        part = next((one for one in mapping.artifacts if [one.attribute] == names), None)
+        if part is None:
+            known = ", ".join(f"{mapping.name}.{one.attribute}" for one in mapping.artifacts) or "none"
+            raise StatementError(f"{caller} takes artifact fields of {mapping.name} ({known}), not {short_repr(field)}")
+        parts.append(part)
+    if not parts:
+        raise StatementError(f"{caller} needs an artifact field of {mapping.name}")
+    return parts
+
+
+def _same(value: Any, codec: str | None, raw: Mapping[str, Any]) -> bool:
+    """Whether an object is encoded as the bytes that were stored; one that cannot be encoded is refused later."""
+    try:
+        chosen = codec_for(value, codec)
+        if (chosen.name, chosen.version) != (raw.get("codec"), raw.get("codec_version")):
+            return False
+        return hashlib.sha256(chosen.encode(value)).hexdigest() == raw.get("sha256")
+    except SuperormError:
+        return False
+
+
+def _read(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str, Any]) -> Any:
+    holder = Holder.of(instance)
+    if holder is not None and holder.read_artifact is not None:
+        return holder.read_artifact(mapping, part, raw)
+    why = "it is in no session; add() it to one" if holder is None else "that has to be awaited"
+    raise NotLoadedError(
+        f"{mapping.name} {short_repr(raw.get('_id'))}: the artifact {part.attribute} was not read, and {why}: "
+        f"session.load(..., {part.where})",
+        document_class=mapping.cls,
+        key=raw.get("_id"),
+        field=part.attribute,
+    )
+
+
+ARTIFACTS.same, ARTIFACTS.read = _same, _read

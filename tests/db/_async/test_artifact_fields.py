@@ -1,0 +1,535 @@
+"""Artifact fields of documents: stored with their commits, read when asked for, checked and collected."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import mongomock
+import numpy as np
+import pytest
+from bson import ObjectId
+
+from superorm import (
+    ArtifactError,
+    ArtifactNotFoundError,
+    ArtifactSavingError,
+    AsyncDB,
+    AsyncMemoryVectorIndex,
+    AsyncSession,
+    ConfigurationError,
+    Document,
+    DuplicateKeyError,
+    Mapped,
+    NotLoadedError,
+    Registry,
+    StatementError,
+    UnsupportedError,
+    UntrustedArtifactError,
+    ValidationError,
+    WriteError,
+    artifact,
+    delete,
+    field,
+    insert,
+    load_only,
+    select,
+    update,
+)
+from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
+from superorm.artifacts.registry import REGISTRY, BlobConflictError
+from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncMongomockMetaDataStore
+from superorm.compile.plan import Find
+from superorm.unitofwork.writes import Update, UpdateOp
+
+registry = Registry()
+NOW = timedelta(0)
+
+
+class Film(Document, registry=registry):
+    __collection__ = "films_with_artifacts"
+
+    title: Mapped[str] = field(default="")
+    poster: Mapped[bytes | None] = artifact(default=None)
+    model: Mapped[Any] = artifact(default=None, name="m")
+    version: Mapped[int] = field(version=True)
+
+
+class Picture(Document, registry=registry):
+    __collection__ = "pictures_with_artifacts"
+
+    pixels: Mapped[np.ndarray | None] = artifact(codec="npy", default=None)
+
+
+class Named(Document, registry=registry):
+    __collection__ = "named_with_artifacts"
+
+    title: Mapped[str] = field(unique=True)
+    poster: Mapped[bytes | None] = artifact(default=None)
+
+
+class Planted:
+    """An object whose unpickling leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _touch, (self.path,)
+
+
+def _touch(path: Path) -> None:
+    path.write_text("was here")
+
+
+class Unpicklable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("not this one")
+
+
+async def stored(db: AsyncDB, collection: str = "films_with_artifacts") -> list[dict[str, Any]]:
+    return await db.parts.data_backend.read(Find(collection, sort=[("title", 1)]))
+
+
+async def blobs(db: AsyncDB) -> dict[str, str]:
+    """The physical keys by hash, as the registry has them."""
+    await db.prepare()
+    return {one["_id"]: one["key"] for one in await db.parts.metadata.read(Find(REGISTRY))}
+
+
+async def keys(db: AsyncDB) -> set[str]:
+    """The physical keys in the store."""
+    found = await db.parts.artifact_store.keys()
+    return {key for key, _ in found}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def add(db: AsyncDB, **values: Any) -> ObjectId:
+    async with db.begin() as session:
+        session.add(film := Film(**values))
+    return film.id
+
+
+async def test_a_document_holds_a_reference_and_the_store_the_bytes(db: AsyncDB) -> None:
+    key = await add(db, title="Heat", poster=b"a poster", model={"weights": [1, 2]})
+    (document,) = await stored(db)
+    assert document["poster"]["sha256"] == sha256(b"a poster")
+    assert (document["poster"]["size"], document["poster"]["codec"]) == (8, "bytes")
+    registered = await blobs(db)
+    assert document["m"]["sha256"] in registered
+    assert b"a poster" == b"".join(
+        [part async for part in db.parts.artifact_store.get(registered[sha256(b"a poster")])]
+    )
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        await session.load(film, Film.poster, Film.model)
+        assert (film.poster, film.model) == (b"a poster", {"weights": [1, 2]})
+        assert not session.is_modified(film)
+    report = await db.check(Film)
+    assert report.ok
+    assert not report.orphans
+
+
+async def test_arrays_come_back_and_a_change_in_place_is_written(db: AsyncDB) -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    async with db.begin() as session:
+        session.add(picture := Picture(pixels=pixels))
+    async with db.begin() as session:
+        found = await session.get_one(Picture, picture.id)
+        await session.load(found, Picture.pixels)
+        np.testing.assert_array_equal(found.pixels, pixels)
+        found.pixels = found.pixels.copy()
+        assert not session.is_modified(found)
+        found.pixels[0, 0] = 200
+        assert session.is_modified(found)
+    async with db.session() as session:
+        found = await session.get_one(Picture, picture.id)
+        await session.load(found, Picture.pixels)
+        assert 200 == found.pixels[0, 0]
+
+
+async def test_the_same_bytes_are_stored_once(db: AsyncDB) -> None:
+    async with db.begin() as session:
+        session.add_all([Film(title="a", poster=b"same", model=b"same"), Film(title="b", poster=b"same")])
+        await session.flush()
+        session.add(Film(title="c", poster=b"same"))
+    await add(db, title="d", poster=b"same")
+    assert list(await blobs(db)) == [sha256(b"same")]
+    assert await keys(db) == set((await blobs(db)).values())
+
+
+async def test_other_changes_leave_the_reference_alone(db: AsyncDB) -> None:
+    key = await add(db, title="Heat", poster=b"a poster")
+    (before,) = await stored(db)
+    async with db.begin() as session:
+        (await session.get_one(Film, key)).title = "Ronin"
+    (after,) = await stored(db)
+    assert after == {**before, "title": "Ronin", "version": 2}
+
+
+async def test_what_is_replaced_or_deleted_goes(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"first")
+    other = await add(db, title="b", poster=b"second")
+    await add(db, title="c", poster=b"third")
+    async with db.begin() as session:
+        (await session.get_one(Film, key)).poster = b"new"
+        session.delete(await session.get_one(Film, other))
+        await session.execute(delete(Film).where(Film.title == "c"))
+    assert 3 == len((await db.check(Film)).orphans)
+    await db.gc(NOW)
+    assert list(await blobs(db)) == [sha256(b"new")]
+    assert await keys(db) == set((await blobs(db)).values())
+    report = await db.check(Film)
+    assert report.ok
+    assert not report.orphans
+
+
+async def test_gc_keeps_what_the_grace_period_protects(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"first")
+    async with db.begin() as session:
+        (await session.get_one(Film, key)).poster = None
+    assert not (await db.gc()).removed
+    assert (await stored(db))[0]["poster"] is None
+
+
+async def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: AsyncDB, real: bool) -> None:
+    if not real:
+        pytest.skip("no transactions")
+    await add(db, title="a", poster=b"kept")
+    async with db.session() as session:
+        session.add(film := Film(title="b", poster=b"given up"))
+        await session.flush()
+        await session.rollback()
+        assert film.poster == b"given up"
+        assert film not in session
+    assert [sha256(b"kept")] == list(await blobs(db))
+    await db.gc(NOW)
+    assert await keys(db) == set((await blobs(db)).values())
+    assert not (await db.check(Film)).orphans
+
+
+async def test_a_rolled_back_change_shows_what_was_stored(db: AsyncDB, real: bool) -> None:
+    if not real:
+        pytest.skip("no transactions")
+    key = await add(db, title="a", poster=b"old")
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        film.poster = b"new"
+        await session.flush()
+        assert not session.is_modified(film)
+        await session.rollback()
+        await session.load(film, Film.poster)
+        assert film.poster == b"old"
+        film.poster = b"newer"
+        await session.commit()
+    assert (await stored(db))[0]["poster"]["sha256"] == sha256(b"newer")
+
+
+async def test_what_was_flushed_can_be_read_before_the_commit(db: AsyncDB) -> None:
+    async with db.session() as session:
+        session.add(film := Film(title="a", poster=b"new"))
+        await session.flush()
+        await session.refresh(film)
+        await session.load(film, Film.poster)
+        assert film.poster == b"new"
+        await session.commit()
+
+
+async def test_bulk_inserts_and_insert_statements(db: AsyncDB) -> None:
+    async with db.begin() as session:
+        await session.bulk_insert([Film(title=f"{n}", poster=bytes([n])) for n in range(3)])
+        await session.execute(insert(Film).values(title="3", poster=bytes([3])))
+    async with db.session() as session:
+        films = (await session.scalars(select(Film).order_by(Film.title))).all()
+        for film in films:
+            await session.load(film, Film.poster)
+        assert [film.poster for film in films] == [bytes([n]) for n in range(4)]
+    assert (await db.check(Film)).ok
+
+
+async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
+    """A transaction cannot see that an upload began after it; a collection must not take its bytes all the same."""
+    async with db.session() as session:
+        session.add(Film(title="a", poster=b"first"))
+        await session.flush()
+        session.add(Film(title="b", poster=b"second"))
+        await session.flush()
+        await session.commit()
+    await db.gc(NOW)
+    await db.gc(NOW)
+    assert {sha256(b"first"), sha256(b"second")} == set(await blobs(db))
+    assert await keys(db) == set((await blobs(db)).values())
+    assert (await db.check(Film)).ok
+    if not real:
+        return
+    async with db.session() as session:
+        session.add(Film(title="c"))
+        await session.flush()
+        session.add(Film(title="d", poster=b"third"))
+        await session.flush()
+        await db.gc(NOW)  # which has no patience
+        with pytest.raises(BlobConflictError):
+            await session.commit()
+    assert ["a", "b"] == [one["title"] for one in await stored(db)]
+    assert (await db.check(Film)).ok
+
+
+async def test_statements_with_artifacts(db: AsyncDB) -> None:
+    await add(db, title="a", poster=b"old")
+    async with db.session() as session:
+        with pytest.raises(UnsupportedError, match=r"Film\.poster: a statement cannot store an artifact"):
+            await session.execute(update(Film).where(Film.title == "a").values(poster=b"new"))
+    async with db.begin() as session:
+        having = select(Film).where(Film.poster != None)  # noqa: E711
+        assert 1 == len((await session.scalars(having)).all())
+        await session.execute(update(Film).where(Film.title == "a").values(poster=None))
+        assert not (await session.scalars(having)).all()
+
+
+async def test_expire_refresh_and_partial_objects(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"old")
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        film.poster = b"changed"
+        await session.refresh(film)
+        await session.load(film, Film.poster)
+        assert film.poster == b"old"
+        session.expire(film, ["poster"])
+        with pytest.raises(NotLoadedError, match="poster was not loaded, or has expired"):
+            await session.load(film, Film.poster)
+    async with db.begin() as session:
+        (film,) = await session.scalars(select(Film).options(load_only(Film.poster)))
+        await session.load(film, Film.poster)
+        assert film.poster == b"old"
+        film.poster = b"new"
+    assert (await stored(db))[0]["poster"]["sha256"] == sha256(b"new")
+
+
+async def test_merge_and_pickle(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"old", model=[1])
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        await session.load(film, Film.poster)
+    copy: Film = pickle.loads(pickle.dumps(film))
+    assert copy.poster == b"old"
+    with pytest.raises(NotLoadedError, match="the artifact model was not read, and it is in no session"):
+        _ = copy.model
+    copy.poster = b"merged"
+    async with db.begin() as session:
+        merged = await session.merge(copy)
+        assert merged.poster == b"merged"
+    (document,) = await stored(db)
+    assert document["poster"]["sha256"] == sha256(b"merged")
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        await session.load(film, Film.model)
+        assert film.model == [1]
+
+
+async def test_load_names_what_it_takes(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"old")
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        for given in ([], [Film.title], [Picture.pixels], ["poster"]):
+            with pytest.raises(StatementError, match=r"load\(\)"):
+                await session.load(film, *given)
+
+
+async def test_what_cannot_be_stored_is_named_and_nothing_is_written(db: AsyncDB) -> None:
+    key = ObjectId()
+    with pytest.raises(ArtifactSavingError, match=rf"Film ObjectId\('{key}'\): model: ") as caught:
+        async with db.begin() as session:
+            session.add(Film(id=key, title="a", model=Unpicklable()))
+    assert (caught.value.document_class, caught.value.field, caught.value.key) == (Film, "model", key)
+    with pytest.raises(ArtifactError, match=r"Picture .*pixels: "):
+        async with db.begin() as session:
+            session.add(Picture(pixels=np.array([object()])))
+    assert not await stored(db)
+    assert not await blobs(db)
+
+
+async def test_a_failed_commit_leaves_nothing_that_gc_does_not_remove(db: AsyncDB) -> None:
+    await db.create_all(Named)
+    async with db.begin() as session:
+        session.add(Named(title="a", poster=b"kept"))
+    with pytest.raises(DuplicateKeyError):
+        async with db.begin() as session:
+            session.add(Named(title="a", poster=b"refused"))
+    await db.gc(NOW)
+    assert list(await blobs(db)) == [sha256(b"kept")]
+    report = await db.check(Named)
+    assert report.ok
+    assert not report.orphans
+
+
+@pytest.mark.parametrize("call", ["put", "keys", "get", "delete"])
+async def test_a_store_that_fails(db: AsyncDB, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    key = await add(db, title="a", poster=b"kept")
+    other = await add(db, title="b", poster=b"goes")
+    async with db.begin() as session:
+        session.delete(await session.get_one(Film, other))
+    store = db.parts.artifact_store
+
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise ArtifactError("the store is away")
+
+    async def fail_later(*_: Any, **__: Any) -> Any:
+        raise ArtifactError("the store is away")
+        yield b""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, call, fail_later if call == "get" else fail)
+        if call == "put":
+            with pytest.raises(ArtifactError, match=r"Film .*poster: the store is away"):
+                await add(db, title="c", poster=b"new")
+        elif call == "get":
+            async with db.session() as session:
+                film = await session.get_one(Film, key)
+                with pytest.raises(ArtifactError, match=r"Film .*poster: .*the store is away"):
+                    await session.load(film, Film.poster)
+            assert any("Film" in problem and "poster" in problem for problem in (await db.check(Film)).problems)
+        else:
+            with pytest.raises(ArtifactError, match="the store is away"):
+                await db.gc(NOW)
+    assert ["a"] == [document["title"] for document in await stored(db)]
+    await db.gc(NOW)
+    report = await db.check(Film)
+    assert report.ok
+    assert not report.orphans
+    assert list(await blobs(db)) == [sha256(b"kept")]
+
+
+async def test_a_missing_blob_is_named(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"lost")
+    for name in await keys(db):
+        await db.parts.artifact_store.delete(name)
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        with pytest.raises(ArtifactNotFoundError, match=rf"Film ObjectId\('{key}'\): poster: ") as caught:
+            await session.load(film, Film.poster)
+    assert (caught.value.document_class, caught.value.field, caught.value.key) == (Film, "poster", key)
+    (problem,) = (await db.check(Film)).problems
+    assert f"Film ObjectId('{key}'): poster: " in problem
+
+
+@pytest.mark.parametrize("how", ["copied", "unsigned", "codec", "moved"])
+async def test_a_planted_reference_never_reaches_the_unpickler(db: AsyncDB, tmp_path: Path, how: str) -> None:
+    """What is signed for one document, or as another field or codec, is no good in another place."""
+    mark = tmp_path / "mark"
+    key = await add(db, title="a", model=Planted(mark))
+    data = pickle.dumps(Planted(mark))
+    other = await add(db, title="b", poster=data, model=b"harmless")
+    first, second = await stored(db)
+    change: dict[str, Any] = {"m": first["m"]}
+    if how == "unsigned":
+        change = {"m": {name: value for name, value in first["m"].items() if name != "signature"}}
+    elif how == "codec":
+        change = {"m": {**second["m"], "codec": first["m"]["codec"], "codec_version": first["m"]["codec_version"]}}
+    elif how == "moved":
+        change = {"poster": first["m"]}
+    at = key if how in ("unsigned", "moved") else other
+    await db.parts.data_backend.write(Update("films_with_artifacts", [UpdateOp(q={"_id": at}, u={"$set": change})]))
+    async with db.session() as session:
+        film = await session.get_one(Film, at)
+        with pytest.raises(UntrustedArtifactError, match=rf"Film ObjectId\('{at}'\)"):
+            await session.load(film, Film.poster if how == "moved" else Film.model)
+    assert not mark.exists()
+
+
+async def test_a_reference_that_is_none_is_named(db: AsyncDB) -> None:
+    key = await add(db, title="a", poster=b"x")
+    write = Update("films_with_artifacts", [UpdateOp(q={"_id": key}, u={"$set": {"poster": {"sha256": "x"}}})])
+    await db.parts.data_backend.write(write)
+    (problem,) = (await db.check(Film)).problems
+    assert f"Film ObjectId('{key}'): poster: not a reference to an artifact" in problem
+    await db.parts.data_backend.write(
+        Update("films_with_artifacts", [UpdateOp(q={"_id": key}, u={"$set": {"poster": "text"}})])
+    )
+    async with db.session() as session:
+        film = await session.get_one(Film, key)
+        with pytest.raises(ValidationError, match=r"poster does not fit: expected a reference to an artifact"):
+            _ = film.poster
+
+
+async def test_gc_knows_fields_of_classes_that_it_never_saw(db: AsyncDB) -> None:
+    await add(db, title="a", poster=b"kept")
+    parts = db.parts
+    fresh = AsyncDB(*(getattr(parts, one) for one in ("data_backend", "metadata", "artifact_store", "vector_database")))
+    assert not (await fresh.gc(NOW)).removed
+    assert list(await blobs(db)) == [sha256(b"kept")]
+
+
+async def test_run_uploads_again_what_gc_condemned_meanwhile(db: AsyncDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    await db.prepare()
+    register, calls = db.blobs.register, 0
+
+    async def meet(uploads: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:  # a collection with no patience gave the upload up
+            for upload in await db.blobs.facts.uploads():
+                await db.blobs.facts.give_up(upload["_id"])
+        await register(uploads, **options)
+
+    monkeypatch.setattr(db.blobs, "register", meet)
+
+    async def work(session: AsyncSession) -> None:
+        session.add(Film(title="a", poster=b"again"))
+
+    await db.run(work)
+    assert 2 == calls
+    monkeypatch.undo()
+    await db.gc(NOW)
+    report = await db.check(Film)
+    assert report.ok
+    assert not report.orphans
+    assert await keys(db) == set((await blobs(db)).values())
+
+
+async def test_a_validator_accepts_references(db: AsyncDB, real: bool) -> None:
+    if not real:
+        pytest.skip("mongomock has no validators")
+
+    class Valid(Document, registry=Registry()):
+        __collection__ = "valid_with_artifacts"
+        __validate__ = True
+        poster: Mapped[bytes] = artifact()
+        other: Mapped[bytes | None] = artifact(default=None)
+
+    await db.create_all(Valid)
+    async with db.begin() as session:
+        session.add(Valid(poster=b"x"))
+    wrong = Update("valid_with_artifacts", [UpdateOp(q={}, u={"$set": {"poster": "text"}})])
+    with pytest.raises(WriteError):
+        await db.parts.data_backend.write(wrong)
+
+
+async def test_documents_and_metadata_in_two_databases_are_refused() -> None:
+    client = mongomock.MongoClient()
+    db = AsyncDB(
+        AsyncMongomockDatabackend(client, "one"),
+        AsyncMongomockMetaDataStore(client, "two"),
+        AsyncMemoryArtifactStore("memory://fields"),
+        AsyncMemoryVectorIndex(),
+        signing_keys=[b"key"],
+    )
+    with pytest.raises(UnsupportedError, match=r"Film\.poster: artifact fields need the documents and the metadata in"):
+        await add(db, title="a", poster=b"x")
+    assert not await stored(db)
+
+
+async def test_an_unknown_codec_is_refused_before_anything_is_written(db: AsyncDB) -> None:
+    class Odd(Document, registry=Registry()):
+        __collection__ = "odd_with_artifacts"
+        poster: Mapped[bytes] = artifact(codec="nothing")
+
+    with pytest.raises(ConfigurationError, match="there is no codec 'nothing'"):
+        async with db.begin() as session:
+            session.add(Odd(poster=b"x"))
+    assert not await stored(db, "odd_with_artifacts")
