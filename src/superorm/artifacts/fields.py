@@ -15,6 +15,7 @@ from superorm.artifacts.reference import Reference
 from superorm.artifacts.signing import Owner
 from superorm.exc import ArtifactError, NotLoadedError, StatementError, SuperormError
 from superorm.expr.kinds import is_field
+from superorm.expr.order import BSON_OPTIONS
 from superorm.expr.reprs import short_repr
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.artifacts import ARTIFACTS, Held
@@ -26,7 +27,7 @@ __all__ = ["Pending", "artifact_fields", "located", "owner_of", "pending", "plac
 
 def owner_of(mapping: ClassMap, part: MappedField, key: Any) -> Owner:
     """What a reference in a document belongs to: its place in the database, so that a copy elsewhere is no good."""
-    return "field", str(mapping.collection), bson.encode({"": key}).hex(), part.stored
+    return "field", str(mapping.collection), bson.encode({"": key}, codec_options=BSON_OPTIONS).hex(), part.stored
 
 
 def place_of(mapping: ClassMap, part: MappedField) -> Place:

@@ -17,6 +17,7 @@ from superorm.expr.writes import MergeInto
 from superorm.schema.expression_types import type_of
 from superorm.schema.fields import VectorFieldSpec
 from superorm.schema.mapping import ClassMap
+from superorm.schema.types.artifacts import ArtifactType
 from superorm.schema.types.base import BsonType
 from superorm.schema.types.containers import AnyType, ListType
 from superorm.schema.types.fitting import surely_differ
@@ -46,6 +47,9 @@ def check_rows(statement: MergeInto, mapping: ClassMap, outputs: Sequence[Output
     alone = statement.when_not_matched == "insert" and how in ("keepExisting", "fail")
     makes = alone or how == "replace"
     given = dict(_kinds(outputs))
+    held = next((name for name, kind in given.items() if isinstance(kind, ArtifactType)), None)
+    if held is not None and not (document and _mapping(outputs[0]).collection == mapping.collection):
+        raise _refused(mapping, held, f"{held!r} is an artifact, and a reference to one belongs to its own document")
     classes = [mapping] if named else _written(mapping, outputs, given, how)
     if _is_typed(select, outputs):
         for one in classes:

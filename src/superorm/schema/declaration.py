@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias, get_origin
 import attrs
 
 from superorm.exc import MappingError
-from superorm.schema.fields import MISSING, FieldSpec, Mapped, VectorFieldSpec
+from superorm.schema.fields import MISSING, ArtifactFieldSpec, FieldSpec, Mapped, VectorFieldSpec
 from superorm.schema.mapping import MappedField, class_map
 from superorm.schema.relationships import RelationshipSpec
 from superorm.schema.scope import Scope
@@ -200,3 +200,8 @@ def check_sources(parts: list[MappedField]) -> None:
             if source is None or source is part:
                 others = ", ".join(attribute for attribute in known if attribute != part.attribute)
                 raise MappingError(f"{part.where}: source={part.spec.source!r} is no other field; there are {others}")
+            if isinstance(source.spec, ArtifactFieldSpec):
+                raise MappingError(
+                    f"{part.where}: source={part.spec.source!r} is an artifact, which no model is given; "
+                    "store the vector yourself, with vector(...) alone"
+                )

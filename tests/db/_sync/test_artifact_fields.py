@@ -8,6 +8,7 @@ import pickle
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import mongomock
 import numpy as np
@@ -23,6 +24,7 @@ from superorm import (
     Document,
     DuplicateKeyError,
     Mapped,
+    MappingError,
     MemoryVectorIndex,
     NotLoadedError,
     Registry,
@@ -39,6 +41,7 @@ from superorm import (
     load_only,
     select,
     update,
+    vector,
 )
 from superorm.artifacts._sync.memory import MemoryArtifactStore
 from superorm.artifacts.registry import REGISTRY, BlobConflictError
@@ -289,6 +292,47 @@ def test_statements_with_artifacts(db: DB) -> None:
         assert 1 == len(session.scalars(having).all())
         session.execute(update(Film).where(Film.title == "a").values(poster=None))
         assert not session.scalars(having).all()
+
+
+class Coded(Document, registry=registry):
+    __collection__ = "coded_with_artifacts"
+
+    id: Mapped[Any] = field(primary_key=True)
+    poster: Mapped[bytes | None] = artifact(default=None)
+
+
+@pytest.mark.parametrize("key", [UUID(int=7), {"a": UUID(int=7), "b": 1}, b"\x00", 1.5], ids=str)
+def test_keys_of_any_type(db: DB, key: Any) -> None:
+    with db.begin() as session:
+        session.add(Coded(id=key, poster=b"bytes"))
+    with db.session() as session:
+        found = session.get_one(Coded, key)
+        session.load(found, Coded.poster)
+        assert b"bytes" == found.poster
+    assert db.check().ok
+
+
+class Copied(Document, registry=registry):
+    __collection__ = "copied_with_artifacts"
+
+    title: Mapped[str] = field(default="")
+    poster: Mapped[bytes | None] = artifact(default=None)
+
+
+def test_references_are_not_merged_into_other_documents(db: DB) -> None:
+    add(db, title="a", poster=b"old")
+    with db.session() as session:
+        with pytest.raises(StatementError, match="'poster' is an artifact, and a reference to one belongs to its own"):
+            session.execute(select(Film).merge_into(Copied))
+    assert not stored(db, "copied_with_artifacts")
+
+
+def test_no_model_is_given_an_artifact() -> None:
+    with pytest.raises(MappingError, match="source='poster' is an artifact, which no model is given"):
+
+        class Seen(Document, registry=Registry()):
+            poster: Mapped[bytes | None] = artifact(default=None)
+            seen: Mapped[np.ndarray | None] = vector(3, source="poster", model="eye")
 
 
 def test_expire_refresh_and_partial_objects(db: DB) -> None:
