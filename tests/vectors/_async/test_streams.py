@@ -15,6 +15,7 @@ from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_search import AsyncVectorSearch
 from superorm._async.vector_tables import AsyncTableCopies
 from superorm.compile.plan import Read
+from superorm.vectors.records import Look
 from superorm.vectors.request import SearchRequest
 from tests.vectors._async.world import AsyncWorld
 from tests.vectors.brute import DIM
@@ -75,7 +76,7 @@ async def test_search(world: AsyncWorld, watched: Any, monkeypatch: pytest.Monke
         raise ZeroDivisionError
 
     monkeypatch.setattr("superorm._async.vector_ranking.exact_distances", fail)
-    unasked: Any = SimpleNamespace(unable="", in_server=False)
+    unasked: Any = SimpleNamespace(unable="", in_server=False, look=Look.of([], "engine"))
     request = SearchRequest(world.spec, np.ones(DIM, np.float32), 2)
     with pytest.raises(ZeroDivisionError):
         await AsyncVectorSearch(watched, "engine", unasked, request, None).run(documents_only=True)

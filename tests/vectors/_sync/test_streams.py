@@ -15,6 +15,7 @@ from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_search import VectorSearch
 from superorm._sync.vector_tables import TableCopies
 from superorm.compile.plan import Read
+from superorm.vectors.records import Look
 from superorm.vectors.request import SearchRequest
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM
@@ -75,7 +76,7 @@ def test_search(world: World, watched: Any, monkeypatch: pytest.MonkeyPatch) -> 
         raise ZeroDivisionError
 
     monkeypatch.setattr("superorm._sync.vector_ranking.exact_distances", fail)
-    unasked: Any = SimpleNamespace(unable="", in_server=False)
+    unasked: Any = SimpleNamespace(unable="", in_server=False, look=Look.of([], "engine"))
     request = SearchRequest(world.spec, np.ones(DIM, np.float32), 2)
     with pytest.raises(ZeroDivisionError):
         VectorSearch(watched, "engine", unasked, request, None).run(documents_only=True)
