@@ -272,7 +272,10 @@ def test_each_write_of_vectors(place: Place, fault: str, lease: float, monkeypat
     assert [0, 1, 1, 100, 100] == touched  # only one vector of the changed picture
 
 
-@pytest.mark.parametrize("fault", ["transient", "conflict", "time-out", "not primary"])
+@pytest.mark.parametrize(
+    "fault",
+    ["transient", "not primary", *(pytest.param(name, marks=pytest.mark.soak) for name in ("conflict", "time-out"))],
+)
 def test_each_command_of_a_first_flush(own_uri: str, impatient: None, fault: str) -> None:
     """Whichever command fails by which a DB prepares itself before its first transaction, a later commit succeeds."""
     name = f"faults_{uuid4().hex[:12]}"
