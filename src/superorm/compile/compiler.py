@@ -21,11 +21,13 @@ from superorm.compile.searched import LikePlan, filter_of, found_stages, is_plai
 from superorm.compile.select import Builder
 from superorm.compile.select_list import unique
 from superorm.compile.state import mapping_of
+from superorm.compile.undeferred import Undeferred, with_undeferred
 from superorm.exc import StatementError
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
 from superorm.expr.nesting import too_deep
 from superorm.expr.nodes import Field, Score
+from superorm.expr.options import Undefer
 from superorm.expr.relations import Load
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Like, Unwind
@@ -56,6 +58,8 @@ class CompiledSelect:
     """With `like` before a pipeline: the key under which this finds the score."""
     related: tuple[Column, ...] = ()
     """The relationships to load of documents."""
+    undeferred: tuple[Undeferred, ...] = ()
+    """The artifacts to read of documents."""
     default_row: tuple[Any, ...] | None = None
     """The row of accumulators over no rows at all, for which the server gives none."""
 
@@ -85,6 +89,8 @@ def compile_select(
 
     Raises `StatementError`, `UnsupportedError`.
     """
+    if statement._options and any(isinstance(option, Undefer) for option in statement._options):
+        return with_undeferred(statement, lambda plain: compile_select(plain, unsupported, backend))
     if statement._options and any(isinstance(option, Load) for option in statement._options):
         related = with_related(statement, lambda plain: compile_select(plain, unsupported, backend))
         check_capabilities(related.read, unsupported, backend)

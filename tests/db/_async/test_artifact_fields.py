@@ -20,6 +20,7 @@ from superorm import (
     AsyncDB,
     AsyncMemoryVectorIndex,
     AsyncSession,
+    CheckReport,
     ConfigurationError,
     Document,
     DuplicateKeyError,
@@ -39,6 +40,7 @@ from superorm import (
     select,
     update,
 )
+from superorm._async.artifact_references import AsyncFieldReferences
 from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.artifacts.registry import REGISTRY, BlobConflictError
 from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncMongomockMetaDataStore
@@ -116,6 +118,12 @@ async def add(db: AsyncDB, **values: Any) -> ObjectId:
     return film.id
 
 
+async def checked(db: AsyncDB) -> CheckReport:
+    """What is wrong, once the indexes are made, of which this is not about."""
+    await db.create_all(Film)
+    return await db.check(Film)
+
+
 async def test_a_document_holds_a_reference_and_the_store_the_bytes(db: AsyncDB) -> None:
     key = await add(db, title="Heat", poster=b"a poster", model={"weights": [1, 2]})
     (document,) = await stored(db)
@@ -131,7 +139,7 @@ async def test_a_document_holds_a_reference_and_the_store_the_bytes(db: AsyncDB)
         await session.load(film, Film.poster, Film.model)
         assert (film.poster, film.model) == (b"a poster", {"weights": [1, 2]})
         assert not session.is_modified(film)
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
 
@@ -181,11 +189,11 @@ async def test_what_is_replaced_or_deleted_goes(db: AsyncDB) -> None:
         (await session.get_one(Film, key)).poster = b"new"
         session.delete(await session.get_one(Film, other))
         await session.execute(delete(Film).where(Film.title == "c"))
-    assert 3 == len((await db.check(Film)).orphans)
+    assert 3 == len((await checked(db)).orphans)
     await db.gc(NOW)
     assert list(await blobs(db)) == [sha256(b"new")]
     assert await keys(db) == set((await blobs(db)).values())
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
 
@@ -211,7 +219,7 @@ async def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: AsyncDB, re
     assert [sha256(b"kept")] == list(await blobs(db))
     await db.gc(NOW)
     assert await keys(db) == set((await blobs(db)).values())
-    assert not (await db.check(Film)).orphans
+    assert not (await checked(db)).orphans
 
 
 async def test_a_rolled_back_change_shows_what_was_stored(db: AsyncDB, real: bool) -> None:
@@ -250,7 +258,7 @@ async def test_bulk_inserts_and_insert_statements(db: AsyncDB) -> None:
         for film in films:
             await session.load(film, Film.poster)
         assert [film.poster for film in films] == [bytes([n]) for n in range(4)]
-    assert (await db.check(Film)).ok
+    assert (await checked(db)).ok
 
 
 async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
@@ -265,7 +273,7 @@ async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
     await db.gc(NOW)
     assert {sha256(b"first"), sha256(b"second")} == set(await blobs(db))
     assert await keys(db) == set((await blobs(db)).values())
-    assert (await db.check(Film)).ok
+    assert (await checked(db)).ok
     if not real:
         return
     async with db.session() as session:
@@ -277,7 +285,7 @@ async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
         with pytest.raises(BlobConflictError):
             await session.commit()
     assert ["a", "b"] == [one["title"] for one in await stored(db)]
-    assert (await db.check(Film)).ok
+    assert (await checked(db)).ok
 
 
 async def test_statements_with_artifacts(db: AsyncDB) -> None:
@@ -393,13 +401,13 @@ async def test_a_store_that_fails(db: AsyncDB, monkeypatch: pytest.MonkeyPatch, 
                 film = await session.get_one(Film, key)
                 with pytest.raises(ArtifactError, match=r"Film .*poster: .*the store is away"):
                     await session.load(film, Film.poster)
-            assert any("Film" in problem and "poster" in problem for problem in (await db.check(Film)).problems)
+            assert any("Film" in problem and "poster" in problem for problem in (await checked(db)).problems)
         else:
             with pytest.raises(ArtifactError, match="the store is away"):
                 await db.gc(NOW)
     assert ["a"] == [document["title"] for document in await stored(db)]
     await db.gc(NOW)
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
     assert list(await blobs(db)) == [sha256(b"kept")]
@@ -414,7 +422,7 @@ async def test_a_missing_blob_is_named(db: AsyncDB) -> None:
         with pytest.raises(ArtifactNotFoundError, match=rf"Film ObjectId\('{key}'\): poster: ") as caught:
             await session.load(film, Film.poster)
     assert (caught.value.document_class, caught.value.field, caught.value.key) == (Film, "poster", key)
-    (problem,) = (await db.check(Film)).problems
+    (problem,) = (await checked(db)).problems
     assert f"Film ObjectId('{key}'): poster: " in problem
 
 
@@ -446,7 +454,7 @@ async def test_a_reference_that_is_none_is_named(db: AsyncDB) -> None:
     key = await add(db, title="a", poster=b"x")
     write = Update("films_with_artifacts", [UpdateOp(q={"_id": key}, u={"$set": {"poster": {"sha256": "x"}}})])
     await db.parts.data_backend.write(write)
-    (problem,) = (await db.check(Film)).problems
+    (problem,) = (await checked(db)).problems
     assert f"Film ObjectId('{key}'): poster: not a reference to an artifact" in problem
     await db.parts.data_backend.write(
         Update("films_with_artifacts", [UpdateOp(q={"_id": key}, u={"$set": {"poster": "text"}})])
@@ -486,7 +494,7 @@ async def test_run_uploads_again_what_gc_condemned_meanwhile(db: AsyncDB, monkey
     assert 2 == calls
     monkeypatch.undo()
     await db.gc(NOW)
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
     assert await keys(db) == set((await blobs(db)).values())
@@ -533,3 +541,34 @@ async def test_an_unknown_codec_is_refused_before_anything_is_written(db: AsyncD
         async with db.begin() as session:
             session.add(Odd(poster=b"x"))
     assert not await stored(db, "odd_with_artifacts")
+
+
+async def test_create_all_indexes_the_hashes(db: AsyncDB, real: bool) -> None:
+    """Looking for what fields refer to is answered by the index alone, as the server says."""
+    report = await db.create_all(Film)
+    assert {"index films_with_artifacts {'poster.sha256': 1}", "index films_with_artifacts {'m.sha256': 1}"} <= {
+        *report.created
+    }
+    assert not (await db.create_all(Film)).created
+    for title in "abc":
+        await add(db, title=title, poster=title.encode() if title < "c" else None)
+    indexes = {tuple(one["key"]): one for one in await db.parts.data_backend.indexes("films_with_artifacts")}
+    assert indexes[("poster.sha256",)]["sparse"] is True
+    if not real:
+        return
+    used = await AsyncFieldReferences(db.parts.data_backend, db.blobs).used()
+    assert used == {sha256(b"a"), sha256(b"b")}
+    sent: list[Find] = []
+    backend = db.parts.data_backend
+
+    class Looked:
+        def stream(self, plan: Find, **options: Any) -> Any:
+            sent.append(plan)
+            return backend.stream(plan, **options)
+
+    await AsyncFieldReferences(Looked(), db.blobs).used()  # type: ignore[arg-type]
+    (plan,) = [one for one in sent if one.projection == {"poster.sha256": 1, "_id": 0}]
+    stages = str((await db.parts.data_backend.explain(plan))["queryPlanner"]["winningPlan"])
+    assert "IXSCAN" in stages
+    assert "FETCH" not in stages
+    assert "COLLSCAN" not in stages
