@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, evolve, field
 
+from superorm.compile.artifact_uses import check_artifact_select
 from superorm.compile.capable import check_capabilities
 from superorm.compile.depth import check_depth
 from superorm.compile.match import match
@@ -96,6 +97,8 @@ def compile_select(
         check_capabilities(related.read, unsupported, backend)
         return related
     try:
+        if _may_use_artifacts(statement):
+            check_artifact_select(statement)
         if not statement._closed:
             compiled = _simple(statement)
             if compiled is not None:
@@ -107,6 +110,12 @@ def compile_select(
         return _compile_stages(Builder(statement), unsupported, backend)
     except RecursionError:
         raise too_deep() from None
+
+
+def _may_use_artifacts(statement: Select[Any, Any]) -> bool:
+    """Whether a class with artifacts is read; of several classes that is not looked at."""
+    root = statement._root
+    return bool(statement._closed or statement._joins or root is None or _source(root)[0].artifacts)
 
 
 def _compile_stages(builder: Builder, unsupported: frozenset[str], backend: str) -> CompiledSelect:

@@ -36,6 +36,7 @@ from superorm import (
     artifact,
     delete,
     field,
+    func,
     insert,
     load_only,
     select,
@@ -571,3 +572,59 @@ def test_create_all_indexes_the_hashes(db: DB, real: bool) -> None:
     assert "IXSCAN" in stages
     assert "FETCH" not in stages
     assert "COLLSCAN" not in stages
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(Film.poster),
+        select(Film.title, Film.poster.label("p")),
+        select(Film.poster).distinct(),
+        select(Film).order_by(Film.poster),
+        select(Film).order_by(Film.poster.desc()),
+        select(Film).where(Film.poster == b"x"),
+        select(Film).where(Film.title == "a", (Film.title == "b") | (Film.poster != b"x")),
+        select(Film).where(Film.poster.in_([None, b"x"])),
+        select(Film).where(Film.poster > b"x"),
+        select(Film).where(Film.poster == Film.model),
+        select(Film).where(Film.poster.regex("x")),
+        select(func.max(Film.poster)),
+        select(func.count()).select_from(Film).group_by(Film.poster),
+        select(func.if_null(Film.poster, b"")),
+        select(Film.title, func.count()).group_by(Film.title).having(func.max(Film.poster) > b""),
+        select(Named).join(Film, Film.poster == Named.poster),
+        select(Named, select(Film.poster).as_list().label("posters")),
+        select(Named.title).union_all(select(Film.poster)),
+        select(Film).facet(some=select(Film.poster)),
+        select(Film).then().where(Film.poster == b"x"),
+        delete(Film).where(Film.poster == b"x"),
+        update(Film).where(Film.poster == b"x").values(title="b"),
+        update(Film).where(Film.title == "a").set(Film.poster.to(Film.model)),
+    ],
+    ids=repr,
+)
+def test_artifacts_are_refused_where_their_references_would_be_seen(db: DB, statement: Any) -> None:
+    with db.session() as session:
+        with pytest.raises(
+            StatementError, match=r"Film\.(poster|model) is an artifact, which the database does not hold"
+        ):
+            session.execute(statement)
+
+
+def test_artifacts_are_compared_with_none(db: DB) -> None:
+    add(db, title="with", poster=b"x")
+    add(db, title="without")
+    with db.begin() as session:
+        for condition, titles in [
+            (Film.poster == None, ["without"]),  # noqa: E711
+            (Film.poster != None, ["with"]),  # noqa: E711
+            (Film.poster.is_(None), ["without"]),
+            (Film.poster.in_([None]), ["without"]),
+            (~Film.poster.in_([None]) & (Film.title != ""), ["with"]),
+            (Film.poster.exists(), ["with", "without"]),
+        ]:
+            found = session.scalars(select(Film.title).where(condition).order_by(Film.title))
+            assert titles == found.all(), str(condition)
+        session.execute(update(Film).where(Film.poster != None).values(poster=None))  # noqa: E711
+        assert [None, None] == [film.poster for film in session.scalars(select(Film))]
+    assert [None, None] == [document["poster"] for document in stored(db)]
