@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from superorm.exc import StatementError
-from superorm.expr.base import Compare
-from superorm.expr.kinds import is_call, is_field, is_list_of, walk
+from superorm.expr.kinds import is_call, is_compare, is_field, is_list_of, walk
 from superorm.expr.narrow import is_list
 from superorm.expr.operators import LITERAL
 from superorm.expr.stages import Block
@@ -59,16 +58,13 @@ def _of_block(block: Block) -> Iterator[Any]:
 
 def _is_test(node: Any) -> bool:
     """Whether an artifact may stand there, so that nothing in it is looked at."""
-    if not isinstance(node, Compare):
+    if not is_compare(node) or not is_field(node.left) or not _is_artifact(node.left):
         return False
-    compare: Any = node
-    if not is_field(compare.left) or not _is_artifact(compare.left):
-        return False
-    right = compare.right
+    right = node.right
     if is_call(right) and right.operator is LITERAL:
         right = right.args[0]
     nothing = right is None or (is_list(right) and all(one is None for one in right))
-    return compare.op == "$exists" or (compare.op in _WITH_NONE and nothing)
+    return node.op == "$exists" or (node.op in _WITH_NONE and nothing)
 
 
 def _is_artifact(field: Any) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Hashable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Protocol
 
 import mongomock
 import numpy as np
@@ -24,6 +25,7 @@ from superorm import (
     Document,
     DuplicateKeyError,
     Mapped,
+    MappingError,
     MemoryVectorIndex,
     NotLoadedError,
     Registry,
@@ -40,6 +42,7 @@ from superorm import (
     insert,
     load_only,
     select,
+    undefer,
     update,
 )
 from superorm._sync.artifact_references import FieldReferences
@@ -628,3 +631,92 @@ def test_artifacts_are_compared_with_none(db: DB) -> None:
         session.execute(update(Film).where(Film.poster != None).values(poster=None))  # noqa: E711
         assert [None, None] == [film.poster for film in session.scalars(select(Film))]
     assert [None, None] == [document["poster"] for document in stored(db)]
+
+
+class Shape(Protocol):
+    def area(self) -> float: ...
+
+
+class Strict(Document, registry=registry):
+    __collection__ = "strict_artifacts"
+
+    data: Mapped[bytes] = artifact()
+    table: Mapped[dict[str, int] | list[int] | None] = artifact(default=None)
+    pixels: Mapped[np.ndarray[Any, np.dtype[np.uint8]] | None] = artifact(default=None)
+    number: Mapped[Annotated[float | None, "of a sort"]] = artifact(default=None)
+    any: Mapped[Any] = artifact(default=None)
+    object: Mapped[Hashable] = artifact(default=None)
+    shape: Mapped[Shape] = artifact(default=None)
+    later: Mapped[Later | None] = artifact(default=None)
+    unknown: Mapped[OnlyForCheckers] = artifact(default=None)  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+
+class Later:
+    """Declared after the class that names it."""
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("data", None, "bytes"),
+        ("data", "text", "bytes"),
+        ("table", b"x", "dict or list or None"),
+        ("pixels", [1], "ndarray or None"),
+        ("number", "1", "float or int or None"),
+        ("later", b"x", "Later or None"),
+        ("object", [], "Hashable"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_uploaded(
+    db: DB, field: str, value: Any, expected: str
+) -> None:
+    message = rf"Strict .*{field} cannot be stored: expected {expected}, got"
+    values: dict[str, Any] = {"data": b"fits", "any": b"another", field: value}
+    with pytest.raises(ValidationError, match=message) as caught:
+        with db.begin() as session:
+            session.add(Strict(**values))
+    assert (caught.value.document_class, caught.value.field) == (Strict, field)
+    with db.begin() as session:
+        session.add(strict := Strict(data=b"fits"))
+    before = keys(db)
+    with db.session() as session:
+        found = session.get_one(Strict, strict.id)
+        found.any = b"another"
+        setattr(found, field, value)
+        with pytest.raises(ValidationError, match=message):
+            session.commit()
+        session.rollback()
+        with pytest.raises(ValidationError, match=message):
+            session.bulk_insert([Strict(**values)])
+        session.rollback()
+    assert before == keys(db)
+    assert [sha256(b"fits")] == list(blobs(db))
+    if value is None:
+        with pytest.raises(ValidationError, match=r"Strict\.data cannot be stored: expected bytes"):
+            update(Strict).where(Strict.id == strict.id).values(data=None)
+
+
+def test_a_default_has_to_fit() -> None:
+    with pytest.raises(MappingError, match=r"Wrong\.data"):
+
+        class Wrong(Document, registry=Registry()):
+            data: Mapped[bytes] = artifact(default=None)
+
+
+def test_what_fits_is_stored(db: DB) -> None:
+    values: dict[str, Any] = {
+        "data": b"x",
+        "table": [1],
+        "pixels": np.zeros(2, np.uint8),
+        "number": 1,
+        "any": {1},
+        "object": "text",
+        "shape": 3,
+        "later": Later(),
+        "unknown": b"x",
+    }
+    with db.begin() as session:
+        session.add(strict := Strict(**values))
+    with db.session() as session:
+        found = session.get_one(Strict, strict.id, options=[undefer(Strict.table, Strict.number, Strict.later)])
+        assert (found.table, found.number, type(found.later)) == ([1], 1, Later)
