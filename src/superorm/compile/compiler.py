@@ -97,25 +97,18 @@ def compile_select(
         check_capabilities(related.read, unsupported, backend)
         return related
     try:
-        if _may_use_artifacts(statement):
-            check_artifact_select(statement)
         if not statement._closed:
             compiled = _simple(statement)
             if compiled is not None:
                 if unsupported:
                     check_capabilities(compiled.read, unsupported, backend)
                 return compiled
-        elif any(isinstance(step, Like) for step in statement._closed):
+        check_artifact_select(statement)  # of some classes, which may have artifacts
+        if any(isinstance(step, Like) for step in statement._closed):
             return _compile_like(statement, unsupported, backend)
         return _compile_stages(Builder(statement), unsupported, backend)
     except RecursionError:
         raise too_deep() from None
-
-
-def _may_use_artifacts(statement: Select[Any, Any]) -> bool:
-    """Whether a class with artifacts is read; of several classes that is not looked at."""
-    root = statement._root
-    return bool(statement._closed or statement._joins or root is None or _source(root)[0].artifacts)
 
 
 def _compile_stages(builder: Builder, unsupported: frozenset[str], backend: str) -> CompiledSelect:
@@ -149,6 +142,8 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     if root is None or select._joins or select._group_by or select._having or select._distinct or select._options:
         return None
     mapping, scope, outputs = _source(root)
+    if mapping.artifacts:
+        check_artifact_select(select)
     sort: dict[str, int] = {}
     for order in select._order_by:
         by = order.expr
