@@ -26,7 +26,7 @@ class Undeferred:
     """An artifact field to read of the documents of one column that have it."""
 
     position: int
-    owner: type
+    owner: type[Any]
     attribute: str
 
 
