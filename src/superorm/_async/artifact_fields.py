@@ -144,12 +144,13 @@ class AsyncArtifactFields:
 
     async def undefer(self, columns: Iterable[Undeferred], rows: Sequence[Sequence[Any]]) -> None:
         """`load` for the documents in columns of rows that have the fields."""
-        await self.load(
-            (one, class_map(type(one)).by_attribute[column.attribute])
-            for column in columns
-            for one in [row[column.position] for row in rows]
-            if isinstance(one, column.owner)
-        )
+        fields: list[tuple[Any, MappedField]] = []
+        for column in columns:
+            objects: list[object] = [
+                row[column.position] for row in rows if isinstance(row[column.position], column.owner)
+            ]
+            fields += [(one, class_map(type(one)).by_attribute[column.attribute]) for one in objects]
+        await self.load(fields)
 
     async def _read(self, wanted: Sequence[Wanted]) -> list[Any]:
         """The artifacts; those of a blob are decoded one after the other, so that it is read once."""

@@ -145,12 +145,13 @@ class ArtifactFields:
 
     def undefer(self, columns: Iterable[Undeferred], rows: Sequence[Sequence[Any]]) -> None:
         """`load` for the documents in columns of rows that have the fields."""
-        self.load(
-            (one, class_map(type(one)).by_attribute[column.attribute])
-            for column in columns
-            for one in [row[column.position] for row in rows]
-            if isinstance(one, column.owner)
-        )
+        fields: list[tuple[Any, MappedField]] = []
+        for column in columns:
+            objects: list[object] = [
+                row[column.position] for row in rows if isinstance(row[column.position], column.owner)
+            ]
+            fields += [(one, class_map(type(one)).by_attribute[column.attribute]) for one in objects]
+        self.load(fields)
 
     def _read(self, wanted: Sequence[Wanted]) -> list[Any]:
         """The artifacts; those of a blob are decoded one after the other, so that it is read once."""
