@@ -47,7 +47,7 @@ from superorm.exc import (
 from superorm.expr.assignments import Assignment
 from superorm.expr.functions import func
 from superorm.expr.nodes import Expr, Field, Predicate, case, column, score
-from superorm.expr.options import load_only
+from superorm.expr.options import load_only, undefer
 from superorm.expr.outputs import outputs
 from superorm.expr.relations import Load, joinedload, selectinload
 from superorm.expr.rows import graph_lookup, window
@@ -234,6 +234,7 @@ __all__ = [
     "selectinload",
     "sessionmaker",
     "superduper",
+    "undefer",
     "update",
     "utcnow",
     "vector",

@@ -58,6 +58,7 @@ def test_every_committed_document_has_its_artifact(mongodb_uri: str) -> None:
             acknowledged += killed(f"{mongodb_uri}{'&' if '?' in mongodb_uri else '/?'}appName={name}", name, rng)
             end_transactions(client, name)
             with connect(mongodb_uri, database=name, vector_database="memory://", signing_key="key") as db:
+                db.create_all(Blob)
                 assert db.check(Blob).ok
                 db.gc(timedelta(0))
                 report = db.check(Blob)

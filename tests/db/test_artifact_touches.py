@@ -29,6 +29,7 @@ from superorm import (
     connect_async,
     field,
     select,
+    undefer,
 )
 from tests.databases import drop_database
 
@@ -199,3 +200,40 @@ def test_declarations_that_cannot_be() -> None:
 
         class Codec(Document, registry=Registry()):
             data: Mapped[bytes] = artifact(codec=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_one_that_was_deleted_unread_is_added_again() -> None:
+    """Its artifact is read while its blob is there."""
+    with connect(f"mongomock://test_{uuid4().hex[:12]}") as db:
+        with db.begin() as session:
+            session.add(clip := Clip(data=b"data"))
+        with db.session() as session:
+            found = session.get_one(Clip, clip.id)
+            session.delete(found)
+            session.commit()
+            session.add(found)
+            session.commit()
+        with db.session() as session:
+            assert b"data" == session.get_one(Clip, clip.id).data
+
+
+async def test_one_that_was_deleted_unread_is_assigned_before_it_is_added_again() -> None:
+    """Of an asynchronous session, where reading has to be awaited."""
+    async with connect_async(f"mongomock://test_{uuid4().hex[:12]}") as db:
+        async with db.begin() as session:
+            session.add(clip := Clip(data=b"data"))
+        async with db.session() as session:
+            found = await session.get_one(Clip, clip.id)
+            session.delete(found)
+            await session.commit()
+            session.add(found)
+            with pytest.raises(NotLoadedError, match=r"Clip .*: the artifact data was not read"):
+                await session.commit()
+            await session.rollback()
+            assert not (await session.scalars(select(Clip))).all()
+            found.data = b"anew"
+            session.add(found)
+            await session.commit()
+        async with db.session() as session:
+            (again,) = await session.scalars(select(Clip).options(undefer(Clip.data)))
+            assert (again.id, again.data) == (clip.id, b"anew")

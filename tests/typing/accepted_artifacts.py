@@ -6,7 +6,7 @@ from typing import assert_type
 
 import numpy as np
 
-from superorm import AsyncSession, Document, Field, Mapped, Session, artifact, select
+from superorm import AsyncSession, Document, Field, Mapped, Select, Session, artifact, select, undefer
 
 
 class Poster(Document):
@@ -41,3 +41,10 @@ def loading(session: Session, poster: Poster) -> None:
 async def loading_later(session: AsyncSession, poster: Poster) -> None:
     """The same, awaited."""
     await session.load(poster, Poster.image)
+
+
+async def loading_together(session: AsyncSession, key: object) -> None:
+    """With all documents of a select, of which the type stays."""
+    statement = select(Poster).options(undefer(Poster.image, Poster.pixels))
+    assert_type(statement, Select[Poster, tuple[Poster]])
+    assert_type(await session.get(Poster, key, options=[undefer(Poster.image)]), Poster | None)

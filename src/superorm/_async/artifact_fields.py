@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from superorm._io import aio
-from superorm.artifacts.codecs import codec_for
-from superorm.artifacts.fields import Pending, located, owner_of, pending, place_of, reference_of
+from superorm.artifacts.codecs import Codec, codec_for
+from superorm.artifacts.fields import Pending, Wanted, located, owner_of, pending, place_of
+from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import Uploaded
+from superorm.compile.undeferred import Undeferred
 from superorm.exc import ArtifactError, ArtifactSavingError, UnsupportedError
-from superorm.schema.mapping import ClassMap, MappedField
+from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.state import RAW, TOUCHED, is_unloaded, not_loaded
 
 if TYPE_CHECKING:
@@ -118,33 +120,60 @@ class AsyncArtifactFields:
 
     async def read(self, mapping: ClassMap, part: MappedField, document: dict[str, Any]) -> Any:
         """The artifact that a document refers to. Raises what `AsyncSession.load` raises, which names it."""
-        work = self._work
-        await work.ready()
-        try:
-            reference = reference_of(part, document)
-            if reference is None:
-                return None
-            owner = owner_of(mapping, part, document["_id"])
-            return await work.db.blobs.load(reference, owner, session=work.server_session)
-        except ArtifactError as error:
-            raise located(error, mapping, part, document["_id"]) from error
+        (value,) = await self._read([Wanted(mapping, part, document)])
+        return value
 
-    async def load(self, mapping: ClassMap, instances: Sequence[object], parts: Sequence[MappedField]) -> None:
-        """Read these fields of objects of a class, where they were neither read nor assigned."""
-        for instance in instances:
-            state = vars(instance)
-            for part in parts:
-                if part.attribute in state or state.get(TOUCHED, 0) & part.bit:
-                    continue
-                raw: dict[str, Any] = state[RAW]
-                if is_unloaded(part, state):
-                    raise not_loaded(mapping, part, raw)
-                if raw.get(part.stored) is None:  # touching it reads nothing
-                    continue
-                value = await self.read(mapping, part, raw)
-                if state.get(RAW) is raw and part.attribute not in state:
-                    setattr(instance, part.attribute, value)
-                    setattr(instance, TOUCHED, state.get(TOUCHED, 0) | part.bit)
+    async def load(self, fields: Iterable[tuple[object, MappedField]]) -> None:
+        """Read fields of objects where they were neither read nor assigned."""
+        lacking: dict[tuple[int, str], tuple[object, Wanted]] = {}
+        for instance, part in fields:
+            mapping, state = class_map(type(instance)), vars(instance)
+            if part.attribute in state or state.get(TOUCHED, 0) & part.bit:
+                continue
+            raw: dict[str, Any] = state[RAW]
+            if is_unloaded(part, state):
+                raise not_loaded(mapping, part, raw)
+            if raw.get(part.stored) is not None:  # touching it reads nothing
+                lacking[id(instance), part.attribute] = instance, Wanted(mapping, part, raw)
+        values = await self._read([wanted for _, wanted in lacking.values()])
+        for (instance, wanted), value in zip(lacking.values(), values, strict=True):
+            state, part = vars(instance), wanted.part
+            if state.get(RAW) is wanted.document and part.attribute not in state:
+                setattr(instance, part.attribute, value)
+                setattr(instance, TOUCHED, state.get(TOUCHED, 0) | part.bit)
+
+    async def undefer(self, columns: Iterable[Undeferred], rows: Sequence[Sequence[Any]]) -> None:
+        """`load` for the documents in columns of rows that have the fields."""
+        fields: list[tuple[Any, MappedField]] = []
+        for column in columns:
+            objects: list[object] = [
+                row[column.position] for row in rows if isinstance(row[column.position], column.owner)
+            ]
+            fields += [(one, class_map(type(one)).by_attribute[column.attribute]) for one in objects]
+        await self.load(fields)
+
+    async def _read(self, wanted: Sequence[Wanted]) -> list[Any]:
+        """The artifacts; those of a blob are decoded one after the other, so that it is read once."""
+        if not wanted:
+            return []
+        work, blobs = self._work, self._work.db.blobs
+        await work.ready()
+        groups: dict[tuple[str, str, int], list[tuple[int, Wanted, Reference, Codec]]] = {}
+        for position, one in enumerate(wanted):
+            with one.named():
+                reference = one.reference()
+                name = reference.sha256, reference.codec, reference.codec_version
+                groups.setdefault(name, []).append((position, one, reference, blobs.trusted(reference, one.owner)))
+        found = await blobs.registered([*dict.fromkeys(sha256 for sha256, *_ in groups)], work.server_session)
+        values: list[Any] = [None] * len(wanted)
+        for group in groups.values():
+            _, first, reference, codec = group[0]
+            with first.named():
+                decode = await blobs.decoder(reference, codec, first.owner, found)
+            for position, one, *_ in group:
+                with one.named():
+                    values[position] = await blobs.decoded(decode, one.owner)
+        return values
 
 
 def _sha256(data: bytes) -> str:

@@ -62,7 +62,7 @@ class AsyncFieldReferences:
         """The hashes in all fields that ever held references, of classes that are not known here too."""
         used: set[str] = set()
         for place in await self._blobs.facts.places():
-            plan = Find(place.collection, {place.path: {"$exists": True}}, {place.path: 1})
+            plan = Find(place.collection, {place.path: {"$exists": True}}, {place.path: 1, "_id": 0})
             async with aclosing(self._backend.stream(plan, batch_size=_BATCH)) as batches:
                 async for documents in batches:
                     used.update(str(value_at(document, place.path)) for document in documents)

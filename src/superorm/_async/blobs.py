@@ -21,6 +21,7 @@ from superorm.artifacts.streams import Chunks, Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore, LocalFiles
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.writes import Update
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class AsyncBlobs:
         if not isinstance(data, bytes):
             return await self._upload_stream(data)
         sha256 = await aio.in_thread(_sha256, data)
-        found = await self._registered(sha256)
+        found = (await self.registered([sha256])).get(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
         key = await self.facts.begin()
@@ -89,7 +90,7 @@ class AsyncBlobs:
             raise
         finally:
             await aio.in_thread(hasher.close)
-        found = await self._registered(sha256)
+        found = (await self.registered([sha256])).get(sha256)
         if found is not None and found["state"] == "live":
             await self._store.delete(key)
             await self.facts.give_up(key)
@@ -137,13 +138,31 @@ class AsyncBlobs:
         Raises ``UntrustedArtifactError``, ``ArtifactNotFoundError``, ``CorruptArtifactError``,
         and ``ArtifactError`` where the codec fails.
         """
+        codec = self.trusted(reference, owner)
+        found = await self.registered([reference.sha256], session)
+        return await self.decoded(await self.decoder(reference, codec, owner, found), owner)
+
+    def trusted(self, reference: Reference, owner: Owner) -> Codec:
+        """The codec of a reference that may be decoded. Raises ``UntrustedArtifactError``, ``ArtifactError``."""
         codec = codec_named(reference.codec, reference.codec_version)
         if codec.carries_code:
             check_trust(reference, owner, self._keyring(), self._trust)
+        return codec
+
+    async def decoder(
+        self, reference: Reference, codec: Codec, owner: Owner, found: Mapping[str, dict[str, Any]]
+    ) -> Callable[[], Any]:
+        """What gives the object of a blob, of which all was read and has its hash; each call gives another.
+
+        `found` is what the registry has. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError``.
+        """
         try:
-            decode = await self._decoder(reference.sha256, codec, session)
+            return await self._decoder(self._known(reference.sha256, found), codec)
         except ArtifactError as error:
             raise _of_owner(error, owner) from error
+
+    async def decoded(self, decode: Callable[[], Any], owner: Owner) -> Any:
+        """The object. Raises ``ArtifactError`` where the codec fails."""
         try:
             return await aio.in_thread(decode)
         except Exception as error:
@@ -193,13 +212,18 @@ class AsyncBlobs:
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 
-    async def _registered(self, sha256: str, session: AsyncClientSession | None = None) -> dict[str, Any] | None:
-        found = await self._metadata.read(Find(REGISTRY, {"_id": sha256}), session=session)
-        return found[0] if found else None
+    async def registered(
+        self, hashes: Sequence[str], session: AsyncClientSession | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """What the registry has of these hashes."""
+        found: dict[str, dict[str, Any]] = {}
+        for some in key_batches(hashes):
+            filter = {"_id": {"$in": list(some)} if len(some) > 1 else some[0]}
+            read = await self._metadata.read(Find(REGISTRY, filter), session=session)
+            found.update((document["_id"], document) for document in read)
+        return found
 
-    async def _decoder(self, sha256: str, codec: Codec, session: AsyncClientSession | None) -> Callable[[], Any]:
-        """What gives the object of a blob, which has this hash."""
-        found = await self._located(sha256, session)
+    async def _decoder(self, found: Mapping[str, Any], codec: Codec) -> Callable[[], Any]:
         if isinstance(codec, FileCodec) and isinstance(self._store, LocalFiles):
             head = await self._head(found, codec)
             return partial(codec.decode_file, head, self._store.file(found["key"]))
@@ -216,12 +240,14 @@ class AsyncBlobs:
                     wanted = codec.head(head)
         return head[:wanted]
 
-    async def _located(self, sha256: str, session: AsyncClientSession | None = None) -> dict[str, Any]:
+    async def _located(self, sha256: str) -> dict[str, Any]:
         """What the registry has of the hash."""
-        found = await self._registered(sha256, session)
-        if found is None:
+        return self._known(sha256, await self.registered([sha256]))
+
+    def _known(self, sha256: str, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        if sha256 not in found:
             raise ArtifactNotFoundError(f"{self._metadata.name}.{REGISTRY} has no blob {sha256}", key=sha256)
-        return found
+        return found[sha256]
 
     async def _stream(self, found: Mapping[str, Any]) -> AsyncGenerator[bytes]:
         """The bytes of a registered blob in chunks; after the last one it raises unless they have its hash."""

@@ -71,6 +71,8 @@ class AsyncReading:
             await self._work.autoflush()
             await self._work.related.load_columns(compiled.related, [(there,)], {}, self._work.tracker)
             await self._work.events.of_loads()
+        if there is not None and compiled.undeferred:
+            await self._work.artifacts.undefer(compiled.undeferred, [(there,)])
         return there
 
     def _is_there(self, mapping: ClassMap, known: Any) -> bool:
@@ -130,6 +132,8 @@ class AsyncReading:
             raise await self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
         if compiled.related:
             await self._work.related.load_columns(compiled.related, rows, joined, tracker)
+        if compiled.undeferred:
+            await self._work.artifacts.undefer(compiled.undeferred, rows)
         await self._work.events.of_loads()
         return rows
 
@@ -141,6 +145,8 @@ class AsyncReading:
         objects = self._work.events.loads.load(tracker, mapping, found.documents)
         if compiled.related:
             await self._work.related.load(compiled.related[0].loadings, objects, joined, tracker)
+        if compiled.undeferred:
+            await self._work.artifacts.undefer(compiled.undeferred, [(one,) for one in objects])
         await self._work.events.of_loads()
         return objects
 

@@ -25,7 +25,7 @@ from superorm.exc import (
 )
 from superorm.expr.base import Expr
 from superorm.expr.kinds import is_select
-from superorm.expr.options import LoadOnly
+from superorm.expr.options import LoadOnly, Undefer
 from superorm.expr.relations import Load
 from superorm.expr.reprs import short_repr
 from superorm.expr.statements import Rows, Select
@@ -194,7 +194,8 @@ class AsyncSession(EventTarget, Uncopied):
         """
         mapping = self._tracker.check_stored(instance, "load()")
         await self._work.ready()
-        await self._work.artifacts.load(mapping, [instance], artifact_fields(mapping, fields, "load()"))
+        parts = artifact_fields(mapping, fields, "load()")
+        await self._work.artifacts.load([(instance, part) for part in parts])
 
     def is_modified(self, instance: Document) -> bool:
         """Whether a flush has something to write of a document; `dirty` may hold some of which it has nothing.
@@ -229,7 +230,9 @@ class AsyncSession(EventTarget, Uncopied):
     # Reading
 
     @alone
-    async def get(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D | None:
+    async def get(
+        self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any] | Undefer[D]] = ()
+    ) -> D | None:
         """The document with this key, or None; `options` are those of a select.
 
         Raises `MappingError` for what is no class of documents.
@@ -241,7 +244,9 @@ class AsyncSession(EventTarget, Uncopied):
         found: D | None = await self._reading.get(class_map(cls), key)
         return found
 
-    async def get_one(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D:
+    async def get_one(
+        self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any] | Undefer[D]] = ()
+    ) -> D:
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = await self.get(cls, key, options=options)
         if found is None:

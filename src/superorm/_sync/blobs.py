@@ -22,6 +22,7 @@ from superorm.artifacts.streams import Chunks, Hasher, Readable, hashed, pieces
 from superorm.compile.plan import Find
 from superorm.exc import ArtifactError, ArtifactNotFoundError, CorruptArtifactError, DuplicateKeyError
 from superorm.protocols._sync.parts import ArtifactStore, LocalFiles, MetaDataStore
+from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.writes import Update
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Blobs:
         if not isinstance(data, bytes):
             return self._upload_stream(data)
         sha256 = sio.in_thread(_sha256, data)
-        found = self._registered(sha256)
+        found = self.registered([sha256]).get(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
         key = self.facts.begin()
@@ -90,7 +91,7 @@ class Blobs:
             raise
         finally:
             sio.in_thread(hasher.close)
-        found = self._registered(sha256)
+        found = self.registered([sha256]).get(sha256)
         if found is not None and found["state"] == "live":
             self._store.delete(key)
             self.facts.give_up(key)
@@ -138,13 +139,31 @@ class Blobs:
         Raises ``UntrustedArtifactError``, ``ArtifactNotFoundError``, ``CorruptArtifactError``,
         and ``ArtifactError`` where the codec fails.
         """
+        codec = self.trusted(reference, owner)
+        found = self.registered([reference.sha256], session)
+        return self.decoded(self.decoder(reference, codec, owner, found), owner)
+
+    def trusted(self, reference: Reference, owner: Owner) -> Codec:
+        """The codec of a reference that may be decoded. Raises ``UntrustedArtifactError``, ``ArtifactError``."""
         codec = codec_named(reference.codec, reference.codec_version)
         if codec.carries_code:
             check_trust(reference, owner, self._keyring(), self._trust)
+        return codec
+
+    def decoder(
+        self, reference: Reference, codec: Codec, owner: Owner, found: Mapping[str, dict[str, Any]]
+    ) -> Callable[[], Any]:
+        """What gives the object of a blob, of which all was read and has its hash; each call gives another.
+
+        `found` is what the registry has. Raises ``ArtifactNotFoundError``, ``CorruptArtifactError``.
+        """
         try:
-            decode = self._decoder(reference.sha256, codec, session)
+            return self._decoder(self._known(reference.sha256, found), codec)
         except ArtifactError as error:
             raise _of_owner(error, owner) from error
+
+    def decoded(self, decode: Callable[[], Any], owner: Owner) -> Any:
+        """The object. Raises ``ArtifactError`` where the codec fails."""
         try:
             return sio.in_thread(decode)
         except Exception as error:
@@ -194,13 +213,16 @@ class Blobs:
         ]
         return lost + [f"{sha256} as {key}" for key, sha256 in registered.items() if sha256 not in used]
 
-    def _registered(self, sha256: str, session: ClientSession | None = None) -> dict[str, Any] | None:
-        found = self._metadata.read(Find(REGISTRY, {"_id": sha256}), session=session)
-        return found[0] if found else None
+    def registered(self, hashes: Sequence[str], session: ClientSession | None = None) -> dict[str, dict[str, Any]]:
+        """What the registry has of these hashes."""
+        found: dict[str, dict[str, Any]] = {}
+        for some in key_batches(hashes):
+            filter = {"_id": {"$in": list(some)} if len(some) > 1 else some[0]}
+            read = self._metadata.read(Find(REGISTRY, filter), session=session)
+            found.update((document["_id"], document) for document in read)
+        return found
 
-    def _decoder(self, sha256: str, codec: Codec, session: ClientSession | None) -> Callable[[], Any]:
-        """What gives the object of a blob, which has this hash."""
-        found = self._located(sha256, session)
+    def _decoder(self, found: Mapping[str, Any], codec: Codec) -> Callable[[], Any]:
         if isinstance(codec, FileCodec) and isinstance(self._store, LocalFiles):
             head = self._head(found, codec)
             return partial(codec.decode_file, head, self._store.file(found["key"]))
@@ -217,12 +239,14 @@ class Blobs:
                     wanted = codec.head(head)
         return head[:wanted]
 
-    def _located(self, sha256: str, session: ClientSession | None = None) -> dict[str, Any]:
+    def _located(self, sha256: str) -> dict[str, Any]:
         """What the registry has of the hash."""
-        found = self._registered(sha256, session)
-        if found is None:
+        return self._known(sha256, self.registered([sha256]))
+
+    def _known(self, sha256: str, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        if sha256 not in found:
             raise ArtifactNotFoundError(f"{self._metadata.name}.{REGISTRY} has no blob {sha256}", key=sha256)
-        return found
+        return found[sha256]
 
     def _stream(self, found: Mapping[str, Any]) -> Generator[bytes]:
         """The bytes of a registered blob in chunks; after the last one it raises unless they have its hash."""

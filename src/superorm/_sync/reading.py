@@ -72,6 +72,8 @@ class Reading:
             self._work.autoflush()
             self._work.related.load_columns(compiled.related, [(there,)], {}, self._work.tracker)
             self._work.events.of_loads()
+        if there is not None and compiled.undeferred:
+            self._work.artifacts.undefer(compiled.undeferred, [(there,)])
         return there
 
     def _is_there(self, mapping: ClassMap, known: Any) -> bool:
@@ -129,6 +131,8 @@ class Reading:
             raise self._work.queries.named(compiled, self._work.read_session, error) from error.__cause__
         if compiled.related:
             self._work.related.load_columns(compiled.related, rows, joined, tracker)
+        if compiled.undeferred:
+            self._work.artifacts.undefer(compiled.undeferred, rows)
         self._work.events.of_loads()
         return rows
 
@@ -138,6 +142,8 @@ class Reading:
         objects = self._work.events.loads.load(tracker, mapping, found.documents)
         if compiled.related:
             self._work.related.load(compiled.related[0].loadings, objects, joined, tracker)
+        if compiled.undeferred:
+            self._work.artifacts.undefer(compiled.undeferred, [(one,) for one in objects])
         self._work.events.of_loads()
         return objects
 

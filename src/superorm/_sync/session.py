@@ -26,7 +26,7 @@ from superorm.exc import (
 )
 from superorm.expr.base import Expr
 from superorm.expr.kinds import is_select
-from superorm.expr.options import LoadOnly
+from superorm.expr.options import LoadOnly, Undefer
 from superorm.expr.relations import Load
 from superorm.expr.reprs import short_repr
 from superorm.expr.statements import Rows, Select
@@ -195,7 +195,8 @@ class Session(EventTarget, Uncopied):
         """
         mapping = self._tracker.check_stored(instance, "load()")
         self._work.ready()
-        self._work.artifacts.load(mapping, [instance], artifact_fields(mapping, fields, "load()"))
+        parts = artifact_fields(mapping, fields, "load()")
+        self._work.artifacts.load([(instance, part) for part in parts])
 
     def is_modified(self, instance: Document) -> bool:
         """Whether a flush has something to write of a document; `dirty` may hold some of which it has nothing.
@@ -230,7 +231,9 @@ class Session(EventTarget, Uncopied):
     # Reading
 
     @alone
-    def get(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D | None:
+    def get(
+        self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any] | Undefer[D]] = ()
+    ) -> D | None:
         """The document with this key, or None; `options` are those of a select.
 
         Raises `MappingError` for what is no class of documents.
@@ -242,7 +245,7 @@ class Session(EventTarget, Uncopied):
         found: D | None = self._reading.get(class_map(cls), key)
         return found
 
-    def get_one(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any]] = ()) -> D:
+    def get_one(self, cls: type[D], key: Any, *, options: Sequence[LoadOnly[D] | Load[D, Any] | Undefer[D]] = ()) -> D:
         """The document with this key; `options` are those of a select. Raises `NoResultFound`."""
         found = self.get(cls, key, options=options)
         if found is None:

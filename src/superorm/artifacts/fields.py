@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import bson
@@ -22,7 +23,7 @@ from superorm.schema.types.artifacts import ARTIFACTS, Held
 from superorm.unitofwork.flush import Work
 from superorm.unitofwork.holding import Holder
 
-__all__ = ["Pending", "artifact_fields", "located", "owner_of", "pending", "place_of", "reference_of"]
+__all__ = ["Pending", "Wanted", "artifact_fields", "located", "owner_of", "pending", "place_of", "reference_of"]
 
 
 def owner_of(mapping: ClassMap, part: MappedField, key: Any) -> Owner:
@@ -66,6 +67,32 @@ class Pending:
         """Put the reference in the object's place."""
         for holder in self.holders:
             holder[self.part.stored] = reference.to_bson()
+
+
+@frozen
+class Wanted:
+    """An artifact that is to be read."""
+
+    mapping: ClassMap
+    part: MappedField
+    document: dict[str, Any]
+
+    @property
+    def owner(self) -> Owner:
+        """What its reference has to be signed for."""
+        return owner_of(self.mapping, self.part, self.document["_id"])
+
+    def reference(self) -> Reference:
+        """What the document holds. Raises ``CorruptArtifactError``."""
+        return Reference.from_bson(self.document[self.part.stored])
+
+    @contextmanager
+    def named(self) -> Generator[None]:
+        """A block whose errors of artifacts say whose it is."""
+        try:
+            yield
+        except ArtifactError as error:
+            raise located(error, self.mapping, self.part, self.document["_id"]) from error
 
 
 def pending(works: Iterable[Work]) -> list[Pending]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, evolve, field
 
+from superorm.compile.artifact_uses import check_artifact_select
 from superorm.compile.capable import check_capabilities
 from superorm.compile.depth import check_depth
 from superorm.compile.match import match
@@ -21,11 +22,13 @@ from superorm.compile.searched import LikePlan, filter_of, found_stages, is_plai
 from superorm.compile.select import Builder
 from superorm.compile.select_list import unique
 from superorm.compile.state import mapping_of
+from superorm.compile.undeferred import Undeferred, with_undeferred
 from superorm.exc import StatementError
 from superorm.expr.entities import entity_name
 from superorm.expr.kinds import is_field
 from superorm.expr.nesting import too_deep
 from superorm.expr.nodes import Field, Score
+from superorm.expr.options import Undefer
 from superorm.expr.relations import Load
 from superorm.expr.sources import Alias
 from superorm.expr.stages import Like, Unwind
@@ -56,6 +59,8 @@ class CompiledSelect:
     """With `like` before a pipeline: the key under which this finds the score."""
     related: tuple[Column, ...] = ()
     """The relationships to load of documents."""
+    undeferred: tuple[Undeferred, ...] = ()
+    """The artifacts to read of documents."""
     default_row: tuple[Any, ...] | None = None
     """The row of accumulators over no rows at all, for which the server gives none."""
 
@@ -85,6 +90,8 @@ def compile_select(
 
     Raises `StatementError`, `UnsupportedError`.
     """
+    if statement._options and any(isinstance(option, Undefer) for option in statement._options):
+        return with_undeferred(statement, lambda plain: compile_select(plain, unsupported, backend))
     if statement._options and any(isinstance(option, Load) for option in statement._options):
         related = with_related(statement, lambda plain: compile_select(plain, unsupported, backend))
         check_capabilities(related.read, unsupported, backend)
@@ -96,7 +103,8 @@ def compile_select(
                 if unsupported:
                     check_capabilities(compiled.read, unsupported, backend)
                 return compiled
-        elif any(isinstance(step, Like) for step in statement._closed):
+        check_artifact_select(statement)  # of some classes, which may have artifacts
+        if any(isinstance(step, Like) for step in statement._closed):
             return _compile_like(statement, unsupported, backend)
         return _compile_stages(Builder(statement), unsupported, backend)
     except RecursionError:
@@ -134,6 +142,8 @@ def _simple(select: Select[Any, Any]) -> CompiledSelect | None:
     if root is None or select._joins or select._group_by or select._having or select._distinct or select._options:
         return None
     mapping, scope, outputs = _source(root)
+    if mapping.artifacts:
+        check_artifact_select(select)
     sort: dict[str, int] = {}
     for order in select._order_by:
         by = order.expr

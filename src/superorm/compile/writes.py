@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from superorm.compile.artifact_uses import check_artifact_uses
 from superorm.compile.by_class import inserted_form, is_computed
 from superorm.compile.capable import check_capabilities
 from superorm.compile.constants import fails
@@ -98,6 +99,8 @@ def compile_update(statement: Update[Any], unsupported: frozenset[str] = frozens
     mapping = class_map(statement._root)
     scope = DocumentScope(statement._root)
     _check_scope(statement, "update")
+    if mapping.artifacts:
+        check_artifact_uses([*statement._where, *(one.value for one in statement._assignments)])
     paths = checked_assignments(mapping, statement._assignments, scope)
     if statement._upserts:
         check_upsert(mapping, statement._where, paths.values())
@@ -158,6 +161,8 @@ def compile_delete(statement: Delete[Any], unsupported: frozenset[str] = frozens
     """Take a delete apart. Raises as `compile_update` does."""
     mapping = class_map(statement._root)
     _check_scope(statement, "delete")
+    if mapping.artifacts:
+        check_artifact_uses(statement._where)
     filter = filter_of(mapping, statement._where, DocumentScope(statement._root))
     check_capabilities(Aggregate("", [{"$match": filter}]), unsupported, backend)
     return DeletePlan(mapping, filter)

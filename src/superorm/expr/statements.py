@@ -16,7 +16,7 @@ from superorm.expr.checks import checked_conditions, order_of
 from superorm.expr.entities import checked_entities, is_part_of, name_of, root_of
 from superorm.expr.literals import finite
 from superorm.expr.nodes import Column, Field
-from superorm.expr.options import LoadOnly
+from superorm.expr.options import LoadOnly, Undefer
 from superorm.expr.relations import Load, Related
 from superorm.expr.rows import ListOf
 from superorm.expr.sources import is_document
@@ -86,7 +86,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
     _entities: tuple[Entity, ...]
     _closed: tuple[Step, ...] = ()
     """What stands before the last block."""
-    _options: tuple[LoadOnly[Any] | Load[Any, Any], ...] = ()
+    _options: tuple[LoadOnly[Any] | Load[Any, Any] | Undefer[Any], ...] = ()
     # the slots of the last block
     _joins: tuple[Join, ...] = ()
     _where: tuple[Predicate[Any], ...] = ()
@@ -330,18 +330,17 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
             raise StatementError(f"select_from() takes a document class, not {root!r}")
         return self._with("_root", root)
 
-    def options(self, *options: LoadOnly[M] | Load[M, Any]) -> Select[M, R_co]:
-        """How documents are loaded: `load_only`, `selectinload`, `joinedload`.
+    def options(self, *options: LoadOnly[M] | Load[M, Any] | Undefer[M]) -> Select[M, R_co]:
+        """How documents are loaded: `load_only`, `selectinload`, `joinedload`, `undefer`.
 
         Raises `StatementError` for fields of other classes.
         """
         for option in options:
-            if isinstance(option, Load):
+            if isinstance(option, (Load, Undefer)):
                 continue
             if not isinstance(option, LoadOnly):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise StatementError(
-                    f"options() takes load_only(...), selectinload(...) and joinedload(...), not {option!r}"
-                )
+                known = "load_only(...), selectinload(...), joinedload(...) and undefer(...)"
+                raise StatementError(f"options() takes {known}, not {option!r}")
             for field in option.fields if self._root is not None else ():
                 if not is_part_of(self._root, field._owner):  # pyright: ignore[reportPrivateUsage]
                     raise StatementError(f"load_only({field!r}): it is no field of {name_of(self._root)}")

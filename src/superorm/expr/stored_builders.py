@@ -232,6 +232,10 @@ def build_load_only(fields: Any) -> Any:
     return options.load_only(*fields)
 
 
+def build_undefer(fields: Any) -> Any:
+    return options.undefer(*fields)
+
+
 def build_related(cls: Any, name: str) -> Any:
     """Only names of declared relationships are looked up."""
     if name not in getattr(cls, "__superorm_relationships__", ()):

@@ -203,6 +203,7 @@ FORMS: dict[str, Form] = {
         _form(stages.Raw, {"stage": kinds.LITERAL}, stage=lambda raw: literal(raw.stage)),
         _form(stages.Then, {"entities": kinds.many(kinds.ENTITY, 1), "selects": kinds.FLAG}),
         _form(options.LoadOnly, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_load_only),
+        _form(options.Undefer, {"fields": kinds.many(kinds.FIELD, 1)}, builders.build_undefer),
         Form(
             relations.Related,
             {"cls": kinds.CLASS, "name": kinds.TEXT},
@@ -221,7 +222,7 @@ FORMS: dict[str, Form] = {
                 "root": kinds.maybe(kinds.DOCUMENT),
                 "entities": kinds.many(kinds.ENTITY, 1),
                 "steps": kinds.many(kinds.of(*builders.CLOSERS, stages.Block), 1),
-                "options": kinds.many(kinds.of(options.LoadOnly, relations.Load)),
+                "options": kinds.many(kinds.of(options.LoadOnly, relations.Load, options.Undefer)),
             },
             builders.build_select,
             steps=attrgetter("_steps"),

@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from superorm.exc import MappingError, StatementError
 from superorm.expr.nodes import Predicate
+from superorm.schema.fields import ArtifactFieldSpec
 from superorm.schema.indexes import Index, IndexKey, is_condition, ttl_seconds
 from superorm.schema.mapping import ClassMap, MappedField
 from superorm.schema.types.base import BsonType
@@ -59,7 +60,8 @@ def declared_indexes(mapping: ClassMap) -> list[DeclaredIndex]:
 
 def _declaration(part: MappedField) -> tuple[Any, ...]:
     """What a field's indexes follow from."""
-    return part.spec.index, part.spec.unique, part.spec.ttl, str(part.annotation)
+    is_artifact = isinstance(part.spec, ArtifactFieldSpec)
+    return part.spec.index, part.spec.unique, part.spec.ttl, is_artifact, str(part.annotation)
 
 
 def _is_strict(index: DeclaredIndex) -> bool:
@@ -116,6 +118,8 @@ def _of_fields(
                 options["expireAfterSeconds"] = ttl_seconds(spec.ttl)
             keys = ((stored, spec.index if isinstance(spec.index, str) else 1),)
             yield DeclaredIndex(part.where, mapping.cls, keys, options, of_field=True)
+        if isinstance(spec, ArtifactFieldSpec):  # so that a collection of unused blobs reads no documents
+            yield DeclaredIndex(part.where, mapping.cls, ((f"{stored}.sha256", 1),), {"sparse": True}, of_field=True)
         for inside, inner in _embedded(part.type, path, ()):
             if inner.cls not in seen:
                 yield from _of_fields(mapping, inner.fields, inside, (*seen, inner.cls))

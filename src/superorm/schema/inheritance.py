@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from superorm.exc import MappingError
-from superorm.schema.fields import MISSING, VectorFieldSpec
+from superorm.schema.fields import MISSING, ArtifactFieldSpec, VectorFieldSpec
 from superorm.schema.mapping import ClassMap, MappedField
 
 __all__ = ["check_overrides", "join", "parent_of"]
@@ -29,6 +29,11 @@ def check_overrides(parts: Iterable[MappedField], parent: ClassMap) -> None:
         if part.stored != above.stored:
             raise MappingError(f"{part.where}: {above.where} is stored under {above.stored!r}; it must be so here too")
         _check_vectors(part, above)
+        if isinstance(part.spec, ArtifactFieldSpec) != isinstance(above.spec, ArtifactFieldSpec):
+            raise MappingError(
+                f"{part.where}: {above.where}, which is stored under the same key, is an artifact or this is one, "
+                "but not both; declare it under another name"
+            )
 
 
 def _check_vectors(part: MappedField, other: MappedField) -> None:

@@ -91,12 +91,10 @@ class MappedField:
 
     def _resolve(self) -> BsonType:
         if isinstance(self.spec, ArtifactFieldSpec):  # of whatever type that codecs take
-            self._type = ArtifactType(self.spec.codec)
+            self._type = ArtifactType(self.spec.codec, self._annotated)
             return self._type
         try:
-            annotation = self.scope(self.annotation) if isinstance(self.annotation, str) else self.annotation
-            (inner,) = get_args(annotation)
-            inner = self.scope(inner) if isinstance(inner, str) else inner
+            inner = self._annotated()
             if isinstance(self.spec, VectorFieldSpec):
                 self._type = self._vector_type(inner, self.spec.dim)
             else:
@@ -104,6 +102,12 @@ class MappedField:
         except (AttributeError, SyntaxError, TypeError, ValueError) as error:
             raise MappingError(f"{self.where}: the annotation {self.annotation!r} cannot be read: {error}") from error
         return self._type
+
+    def _annotated(self) -> Any:
+        """What the field is declared to hold. Raises `NameError` for what is not there yet."""
+        annotation = self.scope(self.annotation) if isinstance(self.annotation, str) else self.annotation
+        (inner,) = get_args(annotation)
+        return self.scope(inner) if isinstance(inner, str) else inner
 
     def _vector_type(self, annotation: Any, dim: int) -> BsonType:
         members = get_args(annotation) if type(None) in get_args(annotation) else (annotation,)

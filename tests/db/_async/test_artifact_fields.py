@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Hashable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import mongomock
@@ -21,6 +22,7 @@ from superorm import (
     AsyncDB,
     AsyncMemoryVectorIndex,
     AsyncSession,
+    CheckReport,
     ConfigurationError,
     Document,
     DuplicateKeyError,
@@ -36,12 +38,15 @@ from superorm import (
     artifact,
     delete,
     field,
+    func,
     insert,
     load_only,
     select,
+    undefer,
     update,
     vector,
 )
+from superorm._async.artifact_references import AsyncFieldReferences
 from superorm.artifacts._async.memory import AsyncMemoryArtifactStore
 from superorm.artifacts.registry import REGISTRY, BlobConflictError
 from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncMongomockMetaDataStore
@@ -119,6 +124,12 @@ async def add(db: AsyncDB, **values: Any) -> ObjectId:
     return film.id
 
 
+async def checked(db: AsyncDB) -> CheckReport:
+    """What is wrong, once the indexes are made, of which this is not about."""
+    await db.create_all(Film)
+    return await db.check(Film)
+
+
 async def test_a_document_holds_a_reference_and_the_store_the_bytes(db: AsyncDB) -> None:
     key = await add(db, title="Heat", poster=b"a poster", model={"weights": [1, 2]})
     (document,) = await stored(db)
@@ -134,7 +145,7 @@ async def test_a_document_holds_a_reference_and_the_store_the_bytes(db: AsyncDB)
         await session.load(film, Film.poster, Film.model)
         assert (film.poster, film.model) == (b"a poster", {"weights": [1, 2]})
         assert not session.is_modified(film)
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
 
@@ -184,11 +195,11 @@ async def test_what_is_replaced_or_deleted_goes(db: AsyncDB) -> None:
         (await session.get_one(Film, key)).poster = b"new"
         session.delete(await session.get_one(Film, other))
         await session.execute(delete(Film).where(Film.title == "c"))
-    assert 3 == len((await db.check(Film)).orphans)
+    assert 3 == len((await checked(db)).orphans)
     await db.gc(NOW)
     assert list(await blobs(db)) == [sha256(b"new")]
     assert await keys(db) == set((await blobs(db)).values())
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
 
@@ -214,7 +225,7 @@ async def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: AsyncDB, re
     assert [sha256(b"kept")] == list(await blobs(db))
     await db.gc(NOW)
     assert await keys(db) == set((await blobs(db)).values())
-    assert not (await db.check(Film)).orphans
+    assert not (await checked(db)).orphans
 
 
 async def test_a_rolled_back_change_shows_what_was_stored(db: AsyncDB, real: bool) -> None:
@@ -253,7 +264,7 @@ async def test_bulk_inserts_and_insert_statements(db: AsyncDB) -> None:
         for film in films:
             await session.load(film, Film.poster)
         assert [film.poster for film in films] == [bytes([n]) for n in range(4)]
-    assert (await db.check(Film)).ok
+    assert (await checked(db)).ok
 
 
 async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
@@ -268,7 +279,7 @@ async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
     await db.gc(NOW)
     assert {sha256(b"first"), sha256(b"second")} == set(await blobs(db))
     assert await keys(db) == set((await blobs(db)).values())
-    assert (await db.check(Film)).ok
+    assert (await checked(db)).ok
     if not real:
         return
     async with db.session() as session:
@@ -280,7 +291,7 @@ async def test_uploads_in_an_open_transaction(db: AsyncDB, real: bool) -> None:
         with pytest.raises(BlobConflictError):
             await session.commit()
     assert ["a", "b"] == [one["title"] for one in await stored(db)]
-    assert (await db.check(Film)).ok
+    assert (await checked(db)).ok
 
 
 async def test_statements_with_artifacts(db: AsyncDB) -> None:
@@ -437,13 +448,13 @@ async def test_a_store_that_fails(db: AsyncDB, monkeypatch: pytest.MonkeyPatch, 
                 film = await session.get_one(Film, key)
                 with pytest.raises(ArtifactError, match=r"Film .*poster: .*the store is away"):
                     await session.load(film, Film.poster)
-            assert any("Film" in problem and "poster" in problem for problem in (await db.check(Film)).problems)
+            assert any("Film" in problem and "poster" in problem for problem in (await checked(db)).problems)
         else:
             with pytest.raises(ArtifactError, match="the store is away"):
                 await db.gc(NOW)
     assert ["a"] == [document["title"] for document in await stored(db)]
     await db.gc(NOW)
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
     assert list(await blobs(db)) == [sha256(b"kept")]
@@ -458,7 +469,7 @@ async def test_a_missing_blob_is_named(db: AsyncDB) -> None:
         with pytest.raises(ArtifactNotFoundError, match=rf"Film ObjectId\('{key}'\): poster: ") as caught:
             await session.load(film, Film.poster)
     assert (caught.value.document_class, caught.value.field, caught.value.key) == (Film, "poster", key)
-    (problem,) = (await db.check(Film)).problems
+    (problem,) = (await checked(db)).problems
     assert f"Film ObjectId('{key}'): poster: " in problem
 
 
@@ -490,7 +501,7 @@ async def test_a_reference_that_is_none_is_named(db: AsyncDB) -> None:
     key = await add(db, title="a", poster=b"x")
     write = Update("films_with_artifacts", [UpdateOp(q={"_id": key}, u={"$set": {"poster": {"sha256": "x"}}})])
     await db.parts.data_backend.write(write)
-    (problem,) = (await db.check(Film)).problems
+    (problem,) = (await checked(db)).problems
     assert f"Film ObjectId('{key}'): poster: not a reference to an artifact" in problem
     await db.parts.data_backend.write(
         Update("films_with_artifacts", [UpdateOp(q={"_id": key}, u={"$set": {"poster": "text"}})])
@@ -530,7 +541,7 @@ async def test_run_uploads_again_what_gc_condemned_meanwhile(db: AsyncDB, monkey
     assert 2 == calls
     monkeypatch.undo()
     await db.gc(NOW)
-    report = await db.check(Film)
+    report = await checked(db)
     assert report.ok
     assert not report.orphans
     assert await keys(db) == set((await blobs(db)).values())
@@ -577,3 +588,179 @@ async def test_an_unknown_codec_is_refused_before_anything_is_written(db: AsyncD
         async with db.begin() as session:
             session.add(Odd(poster=b"x"))
     assert not await stored(db, "odd_with_artifacts")
+
+
+async def test_create_all_indexes_the_hashes(db: AsyncDB, real: bool) -> None:
+    """Looking for what fields refer to is answered by the index alone, as the server says."""
+    report = await db.create_all(Film)
+    assert {"index films_with_artifacts {'poster.sha256': 1}", "index films_with_artifacts {'m.sha256': 1}"} <= {
+        *report.created
+    }
+    assert not (await db.create_all(Film)).created
+    for title in "abc":
+        await add(db, title=title, poster=title.encode() if title < "c" else None)
+    indexes = {tuple(one["key"]): one for one in await db.parts.data_backend.indexes("films_with_artifacts")}
+    assert indexes[("poster.sha256",)]["sparse"] is True
+    if not real:
+        return
+    used = await AsyncFieldReferences(db.parts.data_backend, db.blobs).used()
+    assert used == {sha256(b"a"), sha256(b"b")}
+    sent: list[Find] = []
+    backend = db.parts.data_backend
+
+    class Looked:
+        def stream(self, plan: Find, **options: Any) -> Any:
+            sent.append(plan)
+            return backend.stream(plan, **options)
+
+    await AsyncFieldReferences(Looked(), db.blobs).used()  # type: ignore[arg-type]
+    (plan,) = [one for one in sent if one.projection == {"poster.sha256": 1, "_id": 0}]
+    stages = str((await db.parts.data_backend.explain(plan))["queryPlanner"]["winningPlan"])
+    assert "IXSCAN" in stages
+    assert "FETCH" not in stages
+    assert "COLLSCAN" not in stages
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(Film.poster),
+        select(Film.title, Film.poster.label("p")),
+        select(Film.poster).distinct(),
+        select(Film).order_by(Film.poster),
+        select(Film).order_by(Film.poster.desc()),
+        select(Film).where(Film.poster == b"x"),
+        select(Film).where(Film.title == "a", (Film.title == "b") | (Film.poster != b"x")),
+        select(Film).where(Film.poster.in_([None, b"x"])),
+        select(Film).where(Film.poster > b"x"),
+        select(Film).where(Film.poster == Film.model),
+        select(Film).where(Film.poster.regex("x")),
+        select(func.max(Film.poster)),
+        select(func.count()).select_from(Film).group_by(Film.poster),
+        select(func.if_null(Film.poster, b"")),
+        select(Film.title, func.count()).group_by(Film.title).having(func.max(Film.poster) > b""),
+        select(Named).join(Film, Film.poster == Named.poster),
+        select(Named, select(Film.poster).as_list().label("posters")),
+        select(Named.title).union_all(select(Film.poster)),
+        select(Film).facet(some=select(Film.poster)),
+        select(Film).then().where(Film.poster == b"x"),
+        delete(Film).where(Film.poster == b"x"),
+        update(Film).where(Film.poster == b"x").values(title="b"),
+        update(Film).where(Film.title == "a").set(Film.poster.to(Film.model)),
+    ],
+    ids=repr,
+)
+async def test_artifacts_are_refused_where_their_references_would_be_seen(db: AsyncDB, statement: Any) -> None:
+    async with db.session() as session:
+        with pytest.raises(
+            StatementError, match=r"Film\.(poster|model) is an artifact, which the database does not hold"
+        ):
+            await session.execute(statement)
+
+
+async def test_artifacts_are_compared_with_none(db: AsyncDB) -> None:
+    await add(db, title="with", poster=b"x")
+    await add(db, title="without")
+    async with db.begin() as session:
+        for condition, titles in [
+            (Film.poster == None, ["without"]),  # noqa: E711
+            (Film.poster != None, ["with"]),  # noqa: E711
+            (Film.poster.is_(None), ["without"]),
+            (Film.poster.in_([None]), ["without"]),
+            (~Film.poster.in_([None]) & (Film.title != ""), ["with"]),
+            (Film.poster.exists(), ["with", "without"]),
+        ]:
+            found = await session.scalars(select(Film.title).where(condition).order_by(Film.title))
+            assert titles == found.all(), str(condition)
+        await session.execute(update(Film).where(Film.poster != None).values(poster=None))  # noqa: E711
+        assert [None, None] == [film.poster for film in await session.scalars(select(Film))]
+    assert [None, None] == [document["poster"] for document in await stored(db)]
+
+
+class Shape(Protocol):
+    def area(self) -> float: ...
+
+
+class Strict(Document, registry=registry):
+    __collection__ = "strict_artifacts"
+
+    data: Mapped[bytes] = artifact()
+    table: Mapped[dict[str, int] | list[int] | None] = artifact(default=None)
+    pixels: Mapped[np.ndarray[Any, np.dtype[np.uint8]] | None] = artifact(default=None)
+    number: Mapped[Annotated[float | None, "of a sort"]] = artifact(default=None)
+    any: Mapped[Any] = artifact(default=None)
+    object: Mapped[Hashable] = artifact(default=None)
+    shape: Mapped[Shape] = artifact(default=None)
+    later: Mapped[Later | None] = artifact(default=None)
+    unknown: Mapped[OnlyForCheckers] = artifact(default=None)  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+
+class Later:
+    """Declared after the class that names it."""
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("data", None, "bytes"),
+        ("data", "text", "bytes"),
+        ("table", b"x", "dict or list or None"),
+        ("pixels", [1], "ndarray or None"),
+        ("number", "1", "float or int or None"),
+        ("later", b"x", "Later or None"),
+        ("object", [], "Hashable"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_before_anything_is_uploaded(
+    db: AsyncDB, field: str, value: Any, expected: str
+) -> None:
+    message = rf"Strict .*{field} cannot be stored: expected {expected}, got"
+    values: dict[str, Any] = {"data": b"fits", "any": b"another", field: value}
+    with pytest.raises(ValidationError, match=message) as caught:
+        async with db.begin() as session:
+            session.add(Strict(**values))
+    assert (caught.value.document_class, caught.value.field) == (Strict, field)
+    async with db.begin() as session:
+        session.add(strict := Strict(data=b"fits"))
+    before = await keys(db)
+    async with db.session() as session:
+        found = await session.get_one(Strict, strict.id)
+        found.any = b"another"
+        setattr(found, field, value)
+        with pytest.raises(ValidationError, match=message):
+            await session.commit()
+        await session.rollback()
+        with pytest.raises(ValidationError, match=message):
+            await session.bulk_insert([Strict(**values)])
+        await session.rollback()
+    assert before == await keys(db)
+    assert [sha256(b"fits")] == list(await blobs(db))
+    if value is None:
+        with pytest.raises(ValidationError, match=r"Strict\.data cannot be stored: expected bytes"):
+            update(Strict).where(Strict.id == strict.id).values(data=None)
+
+
+async def test_a_default_has_to_fit() -> None:
+    with pytest.raises(MappingError, match=r"Wrong\.data"):
+
+        class Wrong(Document, registry=Registry()):
+            data: Mapped[bytes] = artifact(default=None)
+
+
+async def test_what_fits_is_stored(db: AsyncDB) -> None:
+    values: dict[str, Any] = {
+        "data": b"x",
+        "table": [1],
+        "pixels": np.zeros(2, np.uint8),
+        "number": 1,
+        "any": {1},
+        "object": "text",
+        "shape": 3,
+        "later": Later(),
+        "unknown": b"x",
+    }
+    async with db.begin() as session:
+        session.add(strict := Strict(**values))
+    async with db.session() as session:
+        found = await session.get_one(Strict, strict.id, options=[undefer(Strict.table, Strict.number, Strict.later)])
+        assert (found.table, found.number, type(found.later)) == ([1], 1, Later)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
 
 from superorm.expr.narrow import is_dict
+from superorm.schema.types.artifact_annotations import annotated_types
 from superorm.schema.types.base import BsonType, Misfit
 
 if TYPE_CHECKING:
@@ -51,8 +54,20 @@ class ArtifactType(BsonType):
     name = "artifact"
     reads = frozenset({dict, type(None)})
 
-    def __init__(self, codec: str | None) -> None:
+    def __init__(self, codec: str | None, annotated: Callable[[], Any] = lambda: Any) -> None:
         self.codec = codec
+        self._annotated = annotated
+
+    @cached_property
+    def _types(self) -> tuple[type, ...] | None:
+        return annotated_types(self._annotated())
+
+    def _fits(self, value: object) -> bool:
+        """Whether a value is what the annotation says; anything is where that names what only checkers import."""
+        try:
+            return self._types is None or isinstance(value, self._types)
+        except NameError:
+            return True
 
     def from_bson(self, value: Any) -> Any:
         if value is None:
@@ -64,6 +79,9 @@ class ArtifactType(BsonType):
     def to_bson(self, value: Any) -> Any:
         if isinstance(value, Unread):
             raise Misfit(value, "an artifact, which was not read before its document was rolled back; assign it anew")
+        if not self._fits(value):
+            names = ["None" if one is NoneType else one.__name__ for one in self._types or ()]
+            raise Misfit(value, " or ".join(names))
         return None if value is None else Held(value, self.codec)
 
     def unchanged(self, value: Any, raw: Any) -> bool:
