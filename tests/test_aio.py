@@ -36,3 +36,50 @@ async def test_results_and_errors_of_threads() -> None:
     assert 3 == await aio.in_thread(max, 2, 3)
     with pytest.raises(ZeroDivisionError):
         await aio.in_thread(divmod, 1, 0)
+
+
+async def test_calls_ahead() -> None:
+    """One is under way while the caller works; what it raises is raised to who asks for the result."""
+    began, calls = asyncio.Event(), iter([1, 2])
+
+    async def function() -> int:
+        began.set()
+        await asyncio.sleep(0)
+        return next(calls, None) or 1 // 0
+
+    ahead = aio.Ahead(function)
+    ahead.start()
+    await began.wait()
+    assert 1 == await ahead.result()
+    ahead.start()
+    assert 2 == await ahead.result()
+    ahead.start()
+    with pytest.raises(ZeroDivisionError):
+        await ahead.result()
+    ahead.start()
+    await ahead.close()  # whose error nobody waits for
+    await aio.Ahead(function).close()
+
+
+async def test_closing_ends_a_call_ahead() -> None:
+    """Nothing is left that runs; a cancellation of who waits reaches it too."""
+    ended: list[str] = []
+
+    async def function() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("function")
+
+    ahead = aio.Ahead(function)
+    ahead.start()
+    await asyncio.sleep(0)
+    await ahead.close()
+    assert ["function"] == ended
+    ahead.start()
+    waiting = asyncio.create_task(ahead.result())
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ["function"] * 2 == ended

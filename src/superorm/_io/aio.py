@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Itera
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 from weakref import WeakMethod, WeakSet
 
 from superorm._io.feeds import THREADS, feed
@@ -18,6 +18,7 @@ from superorm._io.loops import await_in
 from superorm.exc import SessionError
 
 __all__ = [
+    "Ahead",
     "Background",
     "Event",
     "Lock",
@@ -197,6 +198,31 @@ class Event:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), seconds)
         return self._event.is_set()
+
+
+class Ahead(Generic[T]):
+    """Calls a function while its caller still uses what the call before gave. One call at most is under way."""
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._function = function
+        self._calling: asyncio.Task[T] | None = None
+
+    def start(self) -> None:
+        """Call the function."""
+        self._calling = asyncio.create_task(self._function())
+
+    async def result(self) -> T:
+        """What the call gives that was started last. Raises what it raises."""
+        assert self._calling is not None
+        return await self._calling
+
+    async def close(self) -> None:
+        """Have no call under way; a result that nobody has asked for is given up."""
+        if self._calling is not None:
+            self._calling.cancel()
+            await asyncio.wait([self._calling])
+            if not self._calling.cancelled():
+                self._calling.exception()
 
 
 class Background:

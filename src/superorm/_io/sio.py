@@ -9,13 +9,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from inspect import isawaitable
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 from weakref import WeakMethod
 
 from superorm.exc import SessionError
 
 __all__ = [
+    "Ahead",
     "Background",
     "Event",
     "Lock",
@@ -126,6 +129,28 @@ def collecting() -> bool:
 def name_of(caller: object) -> str:
     """How an error names a caller."""
     return next((f"thread {thread.name!r}" for thread in threading.enumerate() if thread.ident == caller), "a thread")
+
+
+class Ahead(Generic[T]):
+    """Calls a function in a thread while its caller still uses what the call before gave."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._thread = ThreadPoolExecutor(1, "superorm-ahead")
+        self._calling: Future[T] | None = None
+
+    def start(self) -> None:
+        """Call the function."""
+        self._calling = self._thread.submit(copy_context().run, self._function)
+
+    def result(self) -> T:
+        """What the call gives that was started last. Raises what it raises."""
+        assert self._calling is not None
+        return self._calling.result()
+
+    def close(self) -> None:
+        """Wait for a call under way; a result that nobody has asked for is given up."""
+        self._thread.shutdown()
 
 
 class Background:

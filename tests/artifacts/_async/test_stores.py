@@ -221,6 +221,33 @@ async def test_a_server_that_is_gone() -> None:
         await store.keys()
 
 
+async def collect(chunks: AsyncIterator[bytes], found: list[bytes]) -> None:
+    async for chunk in chunks:
+        found.append(chunk)
+
+
+async def test_a_reading_that_fails_in_the_middle(mongodb_uri: str) -> None:
+    """What came before is given, then the error; one that nobody waits for any more is nobody's."""
+    name = f"_filesystem:test_{uuid4().hex}"
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongodb_uri)
+    store = AsyncMongoArtifactStore(client, name)
+    parts = [os.urandom(1 << 20) for _ in range(16)]
+    await store.put("k", parts)
+    first, second = store.get("k"), store.get("k")
+    assert parts[0] == await anext(first)  # type: ignore[arg-type]
+    assert parts[0] == await anext(second)  # type: ignore[arg-type]
+    await client[name][f"{BUCKET}.chunks"].drop()
+    found = [parts[0]]
+    with pytest.raises(ArtifactError, match="the blob k cannot be read"):
+        await collect(first, found)
+    assert len(found) < 16
+    assert found == parts[: len(found)]
+    assert parts[1:4] == [await anext(second) for _ in range(3)]  # type: ignore[arg-type]
+    await second.aclose()  # type: ignore[attr-defined]
+    await client.drop_database(name)
+    await client.close()
+
+
 async def test_plain_files(tmp_path: Path) -> None:
     """Blobs are files with their bytes; other files are left alone, and what a killed process left can be deleted."""
     store = AsyncDirectoryArtifactStore(tmp_path)

@@ -221,6 +221,33 @@ def test_a_server_that_is_gone() -> None:
         store.keys()
 
 
+def collect(chunks: Iterator[bytes], found: list[bytes]) -> None:
+    for chunk in chunks:
+        found.append(chunk)
+
+
+def test_a_reading_that_fails_in_the_middle(mongodb_uri: str) -> None:
+    """What came before is given, then the error; one that nobody waits for any more is nobody's."""
+    name = f"_filesystem:test_{uuid4().hex}"
+    client: MongoClient[dict[str, Any]] = MongoClient(mongodb_uri)
+    store = MongoArtifactStore(client, name)
+    parts = [os.urandom(1 << 20) for _ in range(16)]
+    store.put("k", parts)
+    first, second = store.get("k"), store.get("k")
+    assert parts[0] == next(first)  # type: ignore[arg-type]
+    assert parts[0] == next(second)  # type: ignore[arg-type]
+    client[name][f"{BUCKET}.chunks"].drop()
+    found = [parts[0]]
+    with pytest.raises(ArtifactError, match="the blob k cannot be read"):
+        collect(first, found)
+    assert len(found) < 16
+    assert found == parts[: len(found)]
+    assert parts[1:4] == [next(second) for _ in range(3)]  # type: ignore[arg-type]
+    second.close()  # type: ignore[attr-defined]
+    client.drop_database(name)
+    client.close()
+
+
 def test_plain_files(tmp_path: Path) -> None:
     """Blobs are files with their bytes; other files are left alone, and what a killed process left can be deleted."""
     store = DirectoryArtifactStore(tmp_path)

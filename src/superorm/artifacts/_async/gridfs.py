@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from superorm.unitofwork.encode import CODEC_OPTIONS
 
 if TYPE_CHECKING:
     from gridfs.asynchronous import AsyncGridFSBucket
+    from pymongo.asynchronous.cursor import AsyncCursor
     from pymongo.asynchronous.mongo_client import AsyncMongoClient
 
 __all__ = ["AsyncMongoArtifactStore"]
@@ -93,14 +94,14 @@ class AsyncMongoArtifactStore:
                 raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)
             fields = {"_id": 0, "n": 1, "data": 1}
             found = self._chunks.find({"files_id": key}, fields, sort=[("n", 1)], batch_size=_CHUNKS_AT_ONCE)
-            async with found:
-                async for chunk in found:
-                    data = chunk.get("data")
-                    if chunk.get("n") != number or not isinstance(data, bytes):
-                        break
-                    number += 1
-                    length += len(data)
-                    yield data
+            async with found, aclosing(_batches(found)) as batches:
+                async for batch in batches:
+                    for chunk in batch:
+                        data = chunk.get("data")
+                        if chunk.get("n") == number and isinstance(data, bytes):
+                            number += 1
+                            length += len(data)
+                            yield data
         except PyMongoError as error:
             raise ArtifactError(f"{self.uri}: the blob {key} cannot be read: {error}", key=key) from error
         if length != file["length"]:
@@ -141,3 +142,18 @@ class AsyncMongoArtifactStore:
         """Close the client, where it belongs to this object."""
         if self._owns_client:
             await self.client.close()
+
+
+async def _batches(found: AsyncCursor[dict[str, Any]]) -> AsyncGenerator[list[dict[str, Any]]]:
+    """What a cursor gives; the server sends the next ones while these are used."""
+    ahead = aio.Ahead(lambda: found.to_list(_CHUNKS_AT_ONCE))
+    try:
+        batch = await found.to_list(_CHUNKS_AT_ONCE)
+        while batch:
+            follows = found.alive
+            if follows:
+                ahead.start()
+            yield batch
+            batch = await ahead.result() if follows else []
+    finally:
+        await ahead.close()

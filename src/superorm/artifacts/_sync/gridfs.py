@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from superorm.unitofwork.encode import CODEC_OPTIONS
 
 if TYPE_CHECKING:
     from gridfs.synchronous import GridFSBucket
+    from pymongo.synchronous.cursor import Cursor
     from pymongo.synchronous.mongo_client import MongoClient
 
 __all__ = ["MongoArtifactStore"]
@@ -94,14 +95,14 @@ class MongoArtifactStore:
                 raise ArtifactNotFoundError(f"{self.uri} has no blob {key}", key=key)
             fields = {"_id": 0, "n": 1, "data": 1}
             found = self._chunks.find({"files_id": key}, fields, sort=[("n", 1)], batch_size=_CHUNKS_AT_ONCE)
-            with found:
-                for chunk in found:
-                    data = chunk.get("data")
-                    if chunk.get("n") != number or not isinstance(data, bytes):
-                        break
-                    number += 1
-                    length += len(data)
-                    yield data
+            with found, closing(_batches(found)) as batches:
+                for batch in batches:
+                    for chunk in batch:
+                        data = chunk.get("data")
+                        if chunk.get("n") == number and isinstance(data, bytes):
+                            number += 1
+                            length += len(data)
+                            yield data
         except PyMongoError as error:
             raise ArtifactError(f"{self.uri}: the blob {key} cannot be read: {error}", key=key) from error
         if length != file["length"]:
@@ -142,3 +143,18 @@ class MongoArtifactStore:
         """Close the client, where it belongs to this object."""
         if self._owns_client:
             self.client.close()
+
+
+def _batches(found: Cursor[dict[str, Any]]) -> Generator[list[dict[str, Any]]]:
+    """What a cursor gives; the server sends the next ones while these are used."""
+    ahead = sio.Ahead(lambda: found.to_list(_CHUNKS_AT_ONCE))
+    try:
+        batch = found.to_list(_CHUNKS_AT_ONCE)
+        while batch:
+            follows = found.alive
+            if follows:
+                ahead.start()
+            yield batch
+            batch = ahead.result() if follows else []
+    finally:
+        ahead.close()
