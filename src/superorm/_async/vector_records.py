@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,14 +124,22 @@ class AsyncVectorRecords:
         key = state_id(index, engine)
         if await self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
             return
+        await self._mark(index)
         state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
-        try:
+        with suppress(DuplicateKeyError):
             await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
-        except DuplicateKeyError:
-            return
-        moving = marked(await self.backend.read(Find(INDEXES, {"_id": index})))
-        if moving is not None:  # which outlives the records
-            await self.backend.write(Update(COLLECTION, [mark(index, moving)]))
+
+    async def _mark(self, index: str) -> None:
+        """Say anew that vectors of the index are moving, if they are, as the records may have been removed.
+
+        In conflict with the end of that, after which nobody would take it back. They only move with transactions.
+        """
+        recorded = {"_id": index, "moving": True}
+        while (found := marked(await self.backend.read(Find(INDEXES, recorded)))) is not None:
+            same = {**recorded, "model": found.model, "version": found.version}
+            still = Update(INDEXES, [UpdateOp(q=same, u={"$inc": {"writers": 1}})])
+            if await self._together([(still, True), (Update(COLLECTION, [mark(index, found)]), False)]):
+                return
 
     async def _index(self, engine: str) -> None:
         """Make the index that searches read by, unless open transactions are in the way: without it they are slower."""
