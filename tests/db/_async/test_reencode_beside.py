@@ -24,6 +24,7 @@ from superorm import (
     vector,
 )
 from superorm._async import vector_models, vector_move, vector_staging, vector_switch
+from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_move import AsyncMove
 from superorm._async.vector_reencode import AsyncReencoding
 from superorm._async.vector_staging import AsyncStaging
@@ -311,3 +312,32 @@ async def test_one_that_ends_without_transactions(db: AsyncDB, real: bool, monke
     await db.rebuild(Herb.vec, reencode=True)
     assert rows(3) == await stored(db)
     assert (await db.check(Herb)).ok
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_a_table_that_is_built_while_the_version_is_switched(
+    db: AsyncDB, real: bool, mongodb_uri: str, tmp_path: Path, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is built again, of the new vectors, whether a user has it built or the first search of a machine."""
+    if not real:
+        return
+    await fill(db)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    async with connect_async(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+        assert first or heater(1) == await search(there)
+        builder, append, calls = there.vectors.copies, AsyncTableBuilds._append, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+        async def appends(self: Any, *rest: Any) -> float:
+            norm = await append(self, *rest)
+            if self is builder and not calls:
+                calls.append(1)
+                await db.rebuild(Herb.vec, reencode=True)
+            return norm
+
+        monkeypatch.setattr(AsyncTableBuilds, "_append", appends)
+        if not first:
+            await there.rebuild(Herb.vec)
+        assert heater(3) == await search(there)
+        assert [1] == calls
+        for one in (db, there):
+            assert (await one.check(Herb)).ok

@@ -25,6 +25,7 @@ from superorm import (
     vector,
 )
 from superorm._sync import vector_models, vector_move, vector_staging, vector_switch
+from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_move import Move
 from superorm._sync.vector_reencode import Reencoding
 from superorm._sync.vector_staging import Staging
@@ -308,3 +309,32 @@ def test_one_that_ends_without_transactions(db: DB, real: bool, monkeypatch: pyt
     db.rebuild(Herb.vec, reencode=True)
     assert rows(3) == stored(db)
     assert db.check(Herb).ok
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_table_that_is_built_while_the_version_is_switched(
+    db: DB, real: bool, mongodb_uri: str, tmp_path: Path, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is built again, of the new vectors, whether a user has it built or the first search of a machine."""
+    if not real:
+        return
+    fill(db)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    with connect(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+        assert first or heater(1) == search(there)
+        builder, append, calls = there.vectors.copies, TableBuilds._append, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+        def appends(self: Any, *rest: Any) -> float:
+            norm = append(self, *rest)
+            if self is builder and not calls:
+                calls.append(1)
+                db.rebuild(Herb.vec, reencode=True)
+            return norm
+
+        monkeypatch.setattr(TableBuilds, "_append", appends)
+        if not first:
+            there.rebuild(Herb.vec)
+        assert heater(3) == search(there)
+        assert [1] == calls
+        for one in (db, there):
+            assert one.check(Herb).ok
