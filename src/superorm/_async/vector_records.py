@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,10 +15,10 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Aggregate, Count, Find
-from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
+from superorm.exc import BackendError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
-from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
@@ -51,6 +51,8 @@ _INDEX_MS = 500
 """How long making an index may wait for open transactions, while every other reader waits behind it."""
 _MAX_TIME_MS_EXPIRED = 50
 _ATTEMPTS = 8
+_REGISTERING = 100
+"""So often, for about 45 seconds, an engine tries to register while a switch is being committed."""
 _IDS = 4_000
 _SNAPSHOT_UNAVAILABLE = 246
 T = TypeVar("T")
@@ -118,27 +120,26 @@ class AsyncVectorRecords:
         return Look.of(await self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
 
     async def register(self, index: str, engine: str) -> None:
-        """Make the collection and its index, and the engine's state, unless they are there."""
+        """Make the collection and its index, and the engine's state, unless they are there.
+
+        The state is made in conflict with a switch to another version of the index's model, which is to tell every
+        engine, and with the end of moving, after which nobody would take back that vectors are.
+        """
         await self.backend.create_collection(COLLECTION)
         await self._index(engine)
         key = state_id(index, engine)
         if await self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
             return
-        await self._mark(index)
-        state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
-        with suppress(DuplicateKeyError):
-            await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
-
-    async def _mark(self, index: str) -> None:
-        """Say anew that vectors of the index are moving, if they are, as the records may have been removed.
-
-        In conflict with the end of that, after which nobody would take it back. They only move with transactions.
-        """
-        recorded = {"_id": index, "moving": True}
-        while (found := marked(await self.backend.read(Find(INDEXES, recorded)))) is not None:
-            same = {**recorded, "model": found.model, "version": found.version}
-            still = Update(INDEXES, [UpdateOp(q=same, u={"$inc": {"writers": 1}})])
-            if await self._together([(still, True), (Update(COLLECTION, [mark(index, found)]), False)]):
+        fresh = {"n": 0, "floor": 0, "ver": None, "table": str(ObjectId())}
+        state = {"$setOnInsert": {"kind": "state", "i": index, "engine": engine, **fresh}}
+        begun = Update(COLLECTION, [UpdateOp(q={"_id": key}, u=state, upsert=True)])
+        while True:
+            recorded = await self.backend.read(Find(INDEXES, {"_id": index}))
+            moving = marked(recorded)
+            writes = [(Update(INDEXES, [_still(one)]), True) for one in recorded]
+            if moving is not None:  # which outlives the records
+                writes.append((Update(COLLECTION, [mark(index, moving)]), False))
+            if await self._together([*writes, (begun, False)], attempts=_REGISTERING):
                 return
 
     async def _index(self, engine: str) -> None:
@@ -228,14 +229,16 @@ class AsyncVectorRecords:
         writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         await self._together(writes)
 
-    async def _together(self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None) -> bool:
+    async def _together(
+        self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None, *, attempts: int = _ATTEMPTS
+    ) -> bool:
         """Write in one transaction where there are any.
 
         False where the fence finds nothing, and as soon as a write that must match matches nothing.
         """
         if not (await self.backend.capabilities()).transactions:
             return await self._in_order(writes, fence, None)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             try:
                 async with self.backend.transaction() as session:
                     if not await self._in_order(writes, fence, session):
@@ -244,9 +247,9 @@ class AsyncVectorRecords:
             except _Moved:
                 return False
             except SuperormError as error:
-                if attempt + 1 == _ATTEMPTS or not has_error_label(error, "TransientTransactionError"):
+                if attempt + 1 == attempts or not has_error_label(error, "TransientTransactionError"):
                     raise
-            await aio.sleep(random.random() * 0.01 * 2**attempt)
+            await aio.sleep(random.random() * min(0.01 * 2**attempt, 1.0))
         raise AssertionError("unreachable")
 
     async def _in_order(
@@ -326,6 +329,12 @@ class AsyncVectorRecords:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return rows
+
+
+def _still(recorded: Mapping[str, Any]) -> UpdateOp:
+    """What matches while what is recorded of an index stands, and is in conflict with its change."""
+    stands = {name: recorded.get(name) for name in ("_id", "model", "version", "moving")}
+    return UpdateOp(q=stands, u={"$inc": {"writers": 1}})
 
 
 def _split(items: Sequence[T]) -> list[Sequence[T]]:

@@ -17,18 +17,20 @@ from superorm import (
     Mapped,
     Model,
     PredictionError,
+    WriteError,
     connect_async,
     field,
     score,
     select,
     vector,
 )
-from superorm._async import vector_models, vector_move, vector_staging, vector_switch
+from superorm._async import vector_models, vector_move, vector_records, vector_staging, vector_switch
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_move import AsyncMove
 from superorm._async.vector_reencode import AsyncReencoding
 from superorm._async.vector_staging import AsyncStaging
 from superorm._async.vector_switch import AsyncSwitch
+from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.vectors.records import COLLECTION, INDEXES
 from tests.db.letters import Letters
@@ -340,4 +342,31 @@ async def test_a_table_that_is_built_while_the_version_is_switched(
         assert heater(3) == await search(there)
         assert [1] == calls
         for one in (db, there):
+            assert (await one.check(Herb)).ok
+
+
+async def test_another_engine_that_comes_while_the_version_is_switched(
+    db: AsyncDB, real: bool, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits until that is through: nobody would tell it that what it has built is of the old version."""
+    if not real:
+        return
+    await fill(db)
+    monkeypatch.setattr(vector_records, "_REGISTERING", 3)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    publish, errors = AsyncSwitch._publish, list[BaseException]()  # pyright: ignore[reportPrivateUsage]
+    async with connect_async(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+
+        async def publishes(self: Any, *rest: Any) -> None:
+            await publish(self, *rest)
+            if not errors:
+                with pytest.raises(WriteError) as raised:
+                    await search(there)
+                errors.append(raised.value)
+
+        monkeypatch.setattr(AsyncSwitch, "_publish", publishes)
+        await db.rebuild(Herb.vec, reencode=True)
+        assert has_error_label(errors[0], "TransientTransactionError")
+        for one in (db, there):
+            assert heater(3) == await search(one)
             assert (await one.check(Herb)).ok

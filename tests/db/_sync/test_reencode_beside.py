@@ -18,18 +18,20 @@ from superorm import (
     Mapped,
     Model,
     PredictionError,
+    WriteError,
     connect,
     field,
     score,
     select,
     vector,
 )
-from superorm._sync import vector_models, vector_move, vector_staging, vector_switch
+from superorm._sync import vector_models, vector_move, vector_records, vector_staging, vector_switch
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_move import Move
 from superorm._sync.vector_reencode import Reencoding
 from superorm._sync.vector_staging import Staging
 from superorm._sync.vector_switch import Switch
+from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
 from superorm.vectors.records import COLLECTION, INDEXES
 from tests.db.letters import Letters
@@ -337,4 +339,31 @@ def test_a_table_that_is_built_while_the_version_is_switched(
         assert heater(3) == search(there)
         assert [1] == calls
         for one in (db, there):
+            assert one.check(Herb).ok
+
+
+def test_another_engine_that_comes_while_the_version_is_switched(
+    db: DB, real: bool, mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits until that is through: nobody would tell it that what it has built is of the old version."""
+    if not real:
+        return
+    fill(db)
+    monkeypatch.setattr(vector_records, "_REGISTERING", 3)
+    options: Any = {"database": db.parts.data_backend.name, "signing_key": "test-key"}
+    publish, errors = Switch._publish, list[BaseException]()  # pyright: ignore[reportPrivateUsage]
+    with connect(mongodb_uri, vector_database=f"lancedb://{tmp_path / 'there'}", **options) as there:
+
+        def publishes(self: Any, *rest: Any) -> None:
+            publish(self, *rest)
+            if not errors:
+                with pytest.raises(WriteError) as raised:
+                    search(there)
+                errors.append(raised.value)
+
+        monkeypatch.setattr(Switch, "_publish", publishes)
+        db.rebuild(Herb.vec, reencode=True)
+        assert has_error_label(errors[0], "TransientTransactionError")
+        for one in (db, there):
+            assert heater(3) == search(one)
             assert one.check(Herb).ok
