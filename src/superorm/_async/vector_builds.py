@@ -44,6 +44,8 @@ Reading: TypeAlias = Callable[
 _BUILDING = timedelta(days=1)
 """How long a build may take before its table counts as left behind."""
 _ATTEMPTS = 5
+_BUILDS = 3
+"""So many times a table is filled that is superseded in the meantime."""
 
 
 class AsyncTableBuilds:
@@ -150,8 +152,22 @@ class AsyncTableBuilds:
     ) -> None:
         """Fill a new table without a lock, then, under the lock, read again what was recorded since, and publish.
 
-        Nothing is published where it was not to go on.
+        Nothing is published where it was not to go on. Where all is to be made anew in the middle of it, as when the
+        index was switched to another version of its model, it is begun again. Raises ``VersionLost`` where that recurs.
         """
+        for attempt in range(_BUILDS):
+            try:
+                await self._build(spec, fields, progress, go_on)
+            except VersionLost as error:
+                if attempt + 1 == _BUILDS:
+                    raise
+                _log.info("%s; it is built again", error)
+            else:
+                return
+
+    async def _build(
+        self, spec: VectorSpec, fields: Sequence[FilterField], progress: Progress | None, go_on: Callable[[], bool]
+    ) -> None:
         table, done = await self.begin(spec, fields), False
         noted, norm = Look(None), 0.0
         try:

@@ -87,6 +87,10 @@ class AsyncVectorModels:
         """The newest version of a model. Raises `ComponentNotFoundError`."""
         return (await self._components.record(Named(Model.kind, name))).version
 
+    async def content(self, name: str, version: int) -> str:
+        """What tells a version from another that had its number before. Raises `ComponentNotFoundError`."""
+        return (await self._components.record(Named(Model.kind, name, version))).content
+
     async def _first(self, spec: VectorSpec, name: str) -> int:
         """The version for an index of which none is recorded: the newest.
 

@@ -15,10 +15,10 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Aggregate, Count, Find
-from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
+from superorm.exc import BackendError, SuperormError, WriteError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
-from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
@@ -51,6 +51,8 @@ _INDEX_MS = 500
 """How long making an index may wait for open transactions, while every other reader waits behind it."""
 _MAX_TIME_MS_EXPIRED = 50
 _ATTEMPTS = 8
+_REGISTERING = 100
+"""So often, for about 45 seconds, an engine tries to register while a switch is being committed."""
 _IDS = 4_000
 _SNAPSHOT_UNAVAILABLE = 246
 T = TypeVar("T")
@@ -118,20 +120,27 @@ class AsyncVectorRecords:
         return Look.of(await self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
 
     async def register(self, index: str, engine: str) -> None:
-        """Make the collection and its index, and the engine's state, unless they are there."""
+        """Make the collection and its index, and the engine's state, unless they are there.
+
+        The state is made in conflict with a switch to another version of the index's model, which is to tell every
+        engine, and with the end of moving, after which nobody would take back that vectors are.
+        """
         await self.backend.create_collection(COLLECTION)
         await self._index(engine)
         key = state_id(index, engine)
         if await self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
             return
-        state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
-        try:
-            await self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
-        except DuplicateKeyError:
-            return
-        moving = marked(await self.backend.read(Find(INDEXES, {"_id": index})))
-        if moving is not None:  # which outlives the records
-            await self.backend.write(Update(COLLECTION, [mark(index, moving)]))
+        fresh = {"n": 0, "floor": 0, "ver": None, "table": str(ObjectId())}
+        state = {"$setOnInsert": {"kind": "state", "i": index, "engine": engine, **fresh}}
+        begun = Update(COLLECTION, [UpdateOp(q={"_id": key}, u=state, upsert=True)])
+        while True:
+            recorded = await self.backend.read(Find(INDEXES, {"_id": index}))
+            moving = marked(recorded)
+            writes = [(Update(INDEXES, [_still(one)]), True) for one in recorded]
+            if moving is not None:  # which outlives the records
+                writes.append((Update(COLLECTION, [mark(index, moving)]), False))
+            if await self._together([*writes, (begun, False)], attempts=_REGISTERING):
+                return
 
     async def _index(self, engine: str) -> None:
         """Make the index that searches read by, unless open transactions are in the way: without it they are slower."""
@@ -220,14 +229,16 @@ class AsyncVectorRecords:
         writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         await self._together(writes)
 
-    async def _together(self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None) -> bool:
+    async def _together(
+        self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None, *, attempts: int = _ATTEMPTS
+    ) -> bool:
         """Write in one transaction where there are any.
 
         False where the fence finds nothing, and as soon as a write that must match matches nothing.
         """
         if not (await self.backend.capabilities()).transactions:
             return await self._in_order(writes, fence, None)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             try:
                 async with self.backend.transaction() as session:
                     if not await self._in_order(writes, fence, session):
@@ -236,9 +247,9 @@ class AsyncVectorRecords:
             except _Moved:
                 return False
             except SuperormError as error:
-                if attempt + 1 == _ATTEMPTS or not has_error_label(error, "TransientTransactionError"):
+                if attempt + 1 == attempts or not has_error_label(error, "TransientTransactionError"):
                     raise
-            await aio.sleep(random.random() * 0.01 * 2**attempt)
+            await aio.sleep(random.random() * min(0.01 * 2**attempt, 1.0))
         raise AssertionError("unreachable")
 
     async def _in_order(
@@ -318,6 +329,12 @@ class AsyncVectorRecords:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return rows
+
+
+def _still(recorded: Mapping[str, Any]) -> UpdateOp:
+    """What matches while what is recorded of an index stands, and is in conflict with its change."""
+    stands = {name: recorded.get(name) for name in ("_id", "model", "version", "moving")}
+    return UpdateOp(q=stands, u={"$inc": {"writers": 1}})
 
 
 def _split(items: Sequence[T]) -> list[Sequence[T]]:

@@ -60,7 +60,7 @@ class AsyncReencoding:
 
     async def run(self, progress: Progress | None) -> None:
         """Do it. Raises `ComponentNotFoundError`, `VectorError`, `PredictionError`, `BackendError`."""
-        newest = Moving(self._name, await self._models.newest(self._name))
+        newest = await self._newest()
         await self._backend.create_collection(STAGE)
         await self._vectors.ensure(self._spec)
         if not (await self._backend.capabilities()).transactions:
@@ -74,13 +74,18 @@ class AsyncReencoding:
                 await self._attempt(newest, progress)
             except Anew:
                 await aio.sleep(random.random() * 0.1 * 2**attempt)
-                newest = Moving(self._name, await self._models.newest(self._name))
+                newest = await self._newest()
             else:
                 return
         raise BackendError(
             f"{self._spec.name}: others have changed the version of its model, or its records went, in each of "
             f"{_ATTEMPTS} attempts; what was encoded is kept: do it again when they have ended"
         )
+
+    async def _newest(self) -> Moving:
+        newest = Moving(self._name, await self._models.newest(self._name))
+        await self._staging.begin(newest)
+        return newest
 
     async def _attempt(self, newest: Moving, progress: Progress | None) -> None:
         recorded = await self._backend.read(Find(INDEXES, {"_id": self._spec.name}))
@@ -97,6 +102,8 @@ class AsyncReencoding:
     async def _finish(self, progress: Progress | None) -> None:
         await self._models.read([self._spec.name])
         await self._vectors.rebuild(self._spec, progress)
+        placed = UpdateOp(q={"_id": self._spec.name}, u={"$unset": {"placing": ""}})
+        await self._backend.write(Update(INDEXES, [placed]))
 
     async def _refresh(self, moving: Moving) -> None:
         """Put those vectors of the version in use in place that are others, batch by batch."""
@@ -143,9 +150,11 @@ class AsyncReencoding:
 
         Who stored a vector of the old version before that is found here, and who does so later notices it.
         """
-        now = {"kind": "index", "model": moving.model, "version": moving.version}
+        await self._staging.begin(moving)  # raises where it was removed
+        now = {"kind": "index", "model": moving.model, "version": moving.version, "placing": True}
         change = {"$set": now, "$unset": {"switching": ""}}
         await self._backend.write(Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change, upsert=True)]))
+        await self._staging.begin(moving)  # it may have been replaced until it was recorded
         await self._models.read([self._spec.name])
         async with aclosing(self._staging.documents()) as batches:
             async for batch in batches:

@@ -65,6 +65,8 @@ class AsyncStaging:
         self._models = models
         self._fields = _fields(field)
         self._encoded = Encoded()
+        self._content = ""
+        """Of the version that encodes."""
         self.spec = field.spec
         above = field.spec.path.rpartition(".")[0]
         self._there = {above: {"$type": "object"}} if above else {}
@@ -82,6 +84,15 @@ class AsyncStaging:
                 async with aclosing(self._backend.stream(plan, session=session, batch_size=_BATCH)) as batches:
                     async for found in batches:
                         yield Batch(field, field.stored_path(source), found)
+
+    async def begin(self, moving: Moving) -> None:
+        """Take only what this version encodes as it is now. Raises `ComponentNotFoundError`."""
+        self._content = await self._models.content(moving.model, moving.version)
+        self._encoded.clear()
+
+    async def is_current(self, moving: Moving) -> bool:
+        """Whether the version was not replaced since. Raises `ComponentNotFoundError` where it was removed."""
+        return await self._models.content(moving.model, moving.version) == self._content
 
     async def stage(
         self,
@@ -114,8 +125,9 @@ class AsyncStaging:
         known: dict[str, Any] = {}
         for document in batch.found:
             key = encode_key(document["_id"])
-            if key in by_key and by_key[key]["h"] == batch.hash(document):
-                known[key] = by_key[key]["d"]
+            one = by_key.get(key)
+            if one is not None and one.get("c") == self._content and one["h"] == batch.hash(document):
+                known[key] = one["d"]
         return known
 
     async def encode(self, batch: Batch, moving: Moving) -> dict[str, Any]:
@@ -135,7 +147,7 @@ class AsyncStaging:
         """Keep what was encoded."""
         ops: list[UpdateOp] = []
         for document in batch.found:
-            staged: dict[str, Any] = {"s": batch.source, "h": batch.hash(document)}
+            staged: dict[str, Any] = {"s": batch.source, "h": batch.hash(document), "c": self._content}
             staged["d"] = encoded.get(encode_key(document["_id"]), [])
             id = staged_id(self.spec.name, moving, document["_id"])
             ops.append(UpdateOp(q={"_id": id}, u={"$set": staged}, upsert=True))

@@ -17,7 +17,7 @@ from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
-from superorm.exc import BackendError, SuperormError
+from superorm.exc import BackendError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors._async.lease import AsyncLease
@@ -41,7 +41,10 @@ _ANNOUNCED = 30.0
 
 
 class Anew(Exception):
-    """The recorded version is not the one from which was started, or records went: all is to be begun again."""
+    """The recorded version is not the one from which was started, the new one was replaced, or records went.
+
+    All is to be begun again.
+    """
 
 
 class _Behind(Exception):
@@ -82,8 +85,17 @@ class AsyncSwitch:
         await self._models.read([self._spec.name])
         await self._vectors.create(self._spec)  # and have its copy be put in order
 
-    async def _look(self, target: AsyncTarget, session: AsyncClientSession | None = None) -> Look:
-        return await self._vectors.records_of.everything(self._spec.name, target.engine, session=session)
+    async def _look(
+        self, target: AsyncTarget, noted: Look | None = None, session: AsyncClientSession | None = None
+    ) -> Look:
+        """The state and the records not stamped, with those stamped since what was noted: all others are in that."""
+        records = self._vectors.records_of
+        since = None if noted is None or noted.state is None else noted.state.n
+
+        async def read(session: AsyncClientSession | None) -> Look:
+            return await records.look(self._spec.name, target.engine, since=since, session=session)
+
+        return await records.in_snapshot(read, session)
 
     async def _attempts(
         self, moving: Moving, recorded: Mapping[str, Any] | None, noted: Look, target: AsyncTarget
@@ -97,6 +109,8 @@ class AsyncSwitch:
                 await self._models.announcements.announce()
                 await aio.sleep(GRACE)
                 noted = await self._catch_up(moving, noted, target)
+                if not await self._staging.is_current(moving):
+                    raise Anew
                 await self._transaction(moving, recorded, noted, target, until)
             except _Behind:
                 await self._take_back(until)
@@ -123,7 +137,7 @@ class AsyncSwitch:
 
     async def _catch_up(self, moving: Moving, noted: Look, target: AsyncTarget) -> Look:
         """Stage, and write to the copy, what was recorded since; what is recorded now."""
-        look = await self._look(target)
+        look = await self._look(target, noted)
         _check_complete(look, noted)
         keys = _fresh(look, noted)
         names = list(keys)
@@ -144,13 +158,8 @@ class AsyncSwitch:
                 async with target.lock() as lease, self._backend.transaction() as session:
                     await self._switch(session, moving, recorded, noted, target, until, lease)
                     sent = True
-            except SuperormError as error:
+            except BaseException as error:
                 self._in_doubt = sent and not has_error_label(error, "TransientTransactionError")
-                raise
-            except (Anew, _Behind):
-                raise
-            except BaseException:
-                self._in_doubt = sent
                 raise
 
         await repeated(once, until)
@@ -172,7 +181,7 @@ class AsyncSwitch:
         await self._record(session, moving, recorded, until)
         if lease is not None and not await self._backend.read(lease.check, session=session):
             raise _Behind
-        look = await self._look(target, session)
+        look = await self._look(target, noted, session)
         _check_complete(look, noted)
         keys = _fresh(look, noted)
         behind = 0

@@ -81,6 +81,12 @@ def check(
                 f"{index['_id']}: its vectors are made by version {index['version']} of the model {index['model']!r}, "
                 f"which searches and writes keep, but there is version {newest[index['model']]}"
             )
+        if index.get("placing"):
+            problems.append(
+                f"{index['_id']}: some vectors may not be of version {index['version']} of the model "
+                f"{index['model']!r} yet, as without transactions they are put in place one after the other; "
+                "if no rebuild is at it, rebuild(..., reencode=True) goes on"
+            )
         if index.get("moving"):
             problems.append(
                 f"{index['_id']}: some vectors of version {index['version']} of the model {index['model']!r} still "

@@ -88,6 +88,10 @@ class VectorModels:
         """The newest version of a model. Raises `ComponentNotFoundError`."""
         return self._components.record(Named(Model.kind, name)).version
 
+    def content(self, name: str, version: int) -> str:
+        """What tells a version from another that had its number before. Raises `ComponentNotFoundError`."""
+        return self._components.record(Named(Model.kind, name, version)).content
+
     def _first(self, spec: VectorSpec, name: str) -> int:
         """The version for an index of which none is recorded: the newest.
 

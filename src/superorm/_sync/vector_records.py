@@ -16,10 +16,10 @@ from superorm._io.progress import Progress
 from superorm._sync.vector_stage import move_in
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Aggregate, Count, Find
-from superorm.exc import BackendError, DuplicateKeyError, SuperormError, WriteError
+from superorm.exc import BackendError, SuperormError, WriteError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import FilterField, VectorSpec
-from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.memory_copy import MemoryCopy
 from superorm.vectors.mirror import projection, table_rows
@@ -52,6 +52,8 @@ _INDEX_MS = 500
 """How long making an index may wait for open transactions, while every other reader waits behind it."""
 _MAX_TIME_MS_EXPIRED = 50
 _ATTEMPTS = 8
+_REGISTERING = 100
+"""So often, for about 45 seconds, an engine tries to register while a switch is being committed."""
 _IDS = 4_000
 _SNAPSHOT_UNAVAILABLE = 246
 T = TypeVar("T")
@@ -117,20 +119,27 @@ class VectorRecords:
         return Look.of(self.backend.read(Find(COLLECTION, {"i": index}), session=session), engine)
 
     def register(self, index: str, engine: str) -> None:
-        """Make the collection and its index, and the engine's state, unless they are there."""
+        """Make the collection and its index, and the engine's state, unless they are there.
+
+        The state is made in conflict with a switch to another version of the index's model, which is to tell every
+        engine, and with the end of moving, after which nobody would take back that vectors are.
+        """
         self.backend.create_collection(COLLECTION)
         self._index(engine)
         key = state_id(index, engine)
         if self.backend.read(Find(COLLECTION, {"_id": key}, {"_id": 1})):
             return
-        state = {"_id": key, "kind": "state", "i": index, "engine": engine, "n": 0, "floor": 0, "ver": None}
-        try:
-            self.backend.write(Insert(COLLECTION, [{**state, "table": str(ObjectId())}]))
-        except DuplicateKeyError:
-            return
-        moving = marked(self.backend.read(Find(INDEXES, {"_id": index})))
-        if moving is not None:  # which outlives the records
-            self.backend.write(Update(COLLECTION, [mark(index, moving)]))
+        fresh = {"n": 0, "floor": 0, "ver": None, "table": str(ObjectId())}
+        state = {"$setOnInsert": {"kind": "state", "i": index, "engine": engine, **fresh}}
+        begun = Update(COLLECTION, [UpdateOp(q={"_id": key}, u=state, upsert=True)])
+        while True:
+            recorded = self.backend.read(Find(INDEXES, {"_id": index}))
+            moving = marked(recorded)
+            writes = [(Update(INDEXES, [_still(one)]), True) for one in recorded]
+            if moving is not None:  # which outlives the records
+                writes.append((Update(COLLECTION, [mark(index, moving)]), False))
+            if self._together([*writes, (begun, False)], attempts=_REGISTERING):
+                return
 
     def _index(self, engine: str) -> None:
         """Make the index that searches read by, unless open transactions are in the way: without it they are slower."""
@@ -217,14 +226,16 @@ class VectorRecords:
         writes.append((Delete(COLLECTION, [{"_id": {"$in": part}} for part in _split(ids)]), False))
         self._together(writes)
 
-    def _together(self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None) -> bool:
+    def _together(
+        self, writes: Sequence[tuple[Update | Delete, bool]], fence: Find | None = None, *, attempts: int = _ATTEMPTS
+    ) -> bool:
         """Write in one transaction where there are any.
 
         False where the fence finds nothing, and as soon as a write that must match matches nothing.
         """
         if not self.backend.capabilities().transactions:
             return self._in_order(writes, fence, None)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             try:
                 with self.backend.transaction() as session:
                     if not self._in_order(writes, fence, session):
@@ -233,9 +244,9 @@ class VectorRecords:
             except _Moved:
                 return False
             except SuperormError as error:
-                if attempt + 1 == _ATTEMPTS or not has_error_label(error, "TransientTransactionError"):
+                if attempt + 1 == attempts or not has_error_label(error, "TransientTransactionError"):
                     raise
-            sio.sleep(random.random() * 0.01 * 2**attempt)
+            sio.sleep(random.random() * min(0.01 * 2**attempt, 1.0))
         raise AssertionError("unreachable")
 
     def _in_order(
@@ -313,6 +324,12 @@ class VectorRecords:
                     done += len(part)
                     progress(done, max(done, total), spec.name)
         return rows
+
+
+def _still(recorded: Mapping[str, Any]) -> UpdateOp:
+    """What matches while what is recorded of an index stands, and is in conflict with its change."""
+    stands = {name: recorded.get(name) for name in ("_id", "model", "version", "moving")}
+    return UpdateOp(q=stands, u={"$inc": {"writers": 1}})
 
 
 def _split(items: Sequence[T]) -> list[Sequence[T]]:

@@ -59,7 +59,7 @@ class Reencoding:
 
     def run(self, progress: Progress | None) -> None:
         """Do it. Raises `ComponentNotFoundError`, `VectorError`, `PredictionError`, `BackendError`."""
-        newest = Moving(self._name, self._models.newest(self._name))
+        newest = self._newest()
         self._backend.create_collection(STAGE)
         self._vectors.ensure(self._spec)
         if not self._backend.capabilities().transactions:
@@ -73,13 +73,18 @@ class Reencoding:
                 self._attempt(newest, progress)
             except Anew:
                 sio.sleep(random.random() * 0.1 * 2**attempt)
-                newest = Moving(self._name, self._models.newest(self._name))
+                newest = self._newest()
             else:
                 return
         raise BackendError(
             f"{self._spec.name}: others have changed the version of its model, or its records went, in each of "
             f"{_ATTEMPTS} attempts; what was encoded is kept: do it again when they have ended"
         )
+
+    def _newest(self) -> Moving:
+        newest = Moving(self._name, self._models.newest(self._name))
+        self._staging.begin(newest)
+        return newest
 
     def _attempt(self, newest: Moving, progress: Progress | None) -> None:
         recorded = self._backend.read(Find(INDEXES, {"_id": self._spec.name}))
@@ -96,6 +101,8 @@ class Reencoding:
     def _finish(self, progress: Progress | None) -> None:
         self._models.read([self._spec.name])
         self._vectors.rebuild(self._spec, progress)
+        placed = UpdateOp(q={"_id": self._spec.name}, u={"$unset": {"placing": ""}})
+        self._backend.write(Update(INDEXES, [placed]))
 
     def _refresh(self, moving: Moving) -> None:
         """Put those vectors of the version in use in place that are others, batch by batch."""
@@ -142,9 +149,11 @@ class Reencoding:
 
         Who stored a vector of the old version before that is found here, and who does so later notices it.
         """
-        now = {"kind": "index", "model": moving.model, "version": moving.version}
+        self._staging.begin(moving)  # raises where it was removed
+        now = {"kind": "index", "model": moving.model, "version": moving.version, "placing": True}
         change = {"$set": now, "$unset": {"switching": ""}}
         self._backend.write(Update(INDEXES, [UpdateOp(q={"_id": self._spec.name}, u=change, upsert=True)]))
+        self._staging.begin(moving)  # it may have been replaced until it was recorded
         self._models.read([self._spec.name])
         with closing(self._staging.documents()) as batches:
             for batch in batches:

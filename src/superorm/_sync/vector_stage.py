@@ -74,14 +74,14 @@ def move_in(
 def as_moved(
     backend: DataBackend, request: SearchRequest, moving: Moving | None, session: ClientSession | None
 ) -> SearchRequest:
-    """The request, by the vector that waits for the document whose own vector is the query, if that is so."""
+    """The request, by the vector that the document has whose object is the query, if it has one.
+
+    That of the object was perhaps read before the switch, or before the one that waited was put in its place.
+    """
     spec = request.spec
     if moving is None or request.leave_out is None:
         return request
-    plan = Find(spec.collection, {"_id": request.leave_out}, {spec.path: 1})
-    values = [value_at(document, spec.path) for document in backend.read(plan, session=session)]
-    values += waiting(backend, spec, moving, [request.leave_out], session=session).values()
-    rows, positions = decode_rows(values, spec.dim)
-    if positions != [0, 1] or (rows[0] != request.query).any():
-        return request
-    return evolve(request, query=rows[1])
+    documents = backend.read(Find(spec.collection, {"_id": request.leave_out}, {spec.path: 1}), session=session)
+    move_in(backend, spec, moving, documents, session=session)
+    rows, _ = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
+    return evolve(request, query=rows[0]) if len(rows) else request

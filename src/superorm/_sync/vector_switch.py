@@ -18,7 +18,7 @@ from superorm._sync.vector_staging import Staging
 from superorm._sync.vector_target import Target, superseded
 from superorm.backends.errors import has_error_label
 from superorm.compile.plan import Find
-from superorm.exc import BackendError, SuperormError
+from superorm.exc import BackendError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors._sync.lease import Lease
@@ -42,7 +42,10 @@ _ANNOUNCED = 30.0
 
 
 class Anew(Exception):
-    """The recorded version is not the one from which was started, or records went: all is to be begun again."""
+    """The recorded version is not the one from which was started, the new one was replaced, or records went.
+
+    All is to be begun again.
+    """
 
 
 class _Behind(Exception):
@@ -81,8 +84,15 @@ class Switch:
         self._models.read([self._spec.name])
         self._vectors.create(self._spec)  # and have its copy be put in order
 
-    def _look(self, target: Target, session: ClientSession | None = None) -> Look:
-        return self._vectors.records_of.everything(self._spec.name, target.engine, session=session)
+    def _look(self, target: Target, noted: Look | None = None, session: ClientSession | None = None) -> Look:
+        """The state and the records not stamped, with those stamped since what was noted: all others are in that."""
+        records = self._vectors.records_of
+        since = None if noted is None or noted.state is None else noted.state.n
+
+        def read(session: ClientSession | None) -> Look:
+            return records.look(self._spec.name, target.engine, since=since, session=session)
+
+        return records.in_snapshot(read, session)
 
     def _attempts(self, moving: Moving, recorded: Mapping[str, Any] | None, noted: Look, target: Target) -> None:
         for attempt in range(_ATTEMPTS):
@@ -94,6 +104,8 @@ class Switch:
                 self._models.announcements.announce()
                 sio.sleep(GRACE)
                 noted = self._catch_up(moving, noted, target)
+                if not self._staging.is_current(moving):
+                    raise Anew
                 self._transaction(moving, recorded, noted, target, until)
             except _Behind:
                 self._take_back(until)
@@ -120,7 +132,7 @@ class Switch:
 
     def _catch_up(self, moving: Moving, noted: Look, target: Target) -> Look:
         """Stage, and write to the copy, what was recorded since; what is recorded now."""
-        look = self._look(target)
+        look = self._look(target, noted)
         _check_complete(look, noted)
         keys = _fresh(look, noted)
         names = list(keys)
@@ -141,13 +153,8 @@ class Switch:
                 with target.lock() as lease, self._backend.transaction() as session:
                     self._switch(session, moving, recorded, noted, target, until, lease)
                     sent = True
-            except SuperormError as error:
+            except BaseException as error:
                 self._in_doubt = sent and not has_error_label(error, "TransientTransactionError")
-                raise
-            except (Anew, _Behind):
-                raise
-            except BaseException:
-                self._in_doubt = sent
                 raise
 
         repeated(once, until)
@@ -169,7 +176,7 @@ class Switch:
         self._record(session, moving, recorded, until)
         if lease is not None and not self._backend.read(lease.check, session=session):
             raise _Behind
-        look = self._look(target, session)
+        look = self._look(target, noted, session)
         _check_complete(look, noted)
         keys = _fresh(look, noted)
         behind = 0

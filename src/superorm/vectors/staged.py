@@ -2,9 +2,11 @@
 
 The collection `STAGE` holds::
 
-    {_id: {i: index, m: model, v: version, k: key}, s: stored path of the source, h: hash of the source, d: [vector]}
+    {_id: {i: index, m: model, v: version, k: key}, s: stored path of the source, h: hash of the source,
+     c: content of the model, d: [vector]}
 
-`d` is empty for a document that has no place for a vector.
+`d` is empty for a document that has no place for a vector. Until the version is in use, it may be replaced by one of
+another content, which `c` tells apart.
 While vectors of the recorded version may be there alone, a document of the collection of records says so::
 
     {_id: "<i>#moving", kind: "moving", i, model, version}
@@ -24,6 +26,7 @@ from bson.max_key import MaxKey
 from bson.min_key import MinKey
 
 from superorm.codec.vectors import value_at
+from superorm.unitofwork.encode import CODEC_OPTIONS
 from superorm.unitofwork.writes import UpdateOp
 from superorm.vectors.records import Moving
 
@@ -45,7 +48,7 @@ STAGE = "_superorm_encoded"
 
 def source_hash(document: Mapping[str, Any], path: str) -> bytes:
     """That of the source at a stored path."""
-    return hashlib.sha256(bson.encode({"s": value_at(document, path)})).digest()
+    return hashlib.sha256(bson.encode({"s": value_at(document, path)}, codec_options=CODEC_OPTIONS)).digest()
 
 
 def staged_id(index: str, moving: Moving, key: Any) -> dict[str, Any]:
