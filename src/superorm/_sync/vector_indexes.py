@@ -28,7 +28,7 @@ from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.listened import ListenerPath
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
-from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
+from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
@@ -330,6 +330,16 @@ class VectorIndexes:
         self._mirrored.setdefault(spec.name, set()).update(spec.paths)
         self.copies.rebuild(spec, progress)
         self._ensured.add(spec)
+
+    def drop(self, spec: VectorSpec) -> None:
+        """Remove the index: what this engine has of it, and its states and records."""
+        for known in (self._ensured, self._waiting, self._kept):
+            known.discard(spec)
+        for by_name in (self._mirrored, self._failed):
+            by_name.pop(spec.name, None)
+        self._later.pop(spec, None)
+        self.copies.drop(spec)
+        self.backend.write(Delete(COLLECTION, [{"i": spec.name}]))
 
     def check(self, spec: VectorSpec) -> list[Problem]:
         """What is wrong with the index.
