@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 
 from attrs import frozen
-from bson import ObjectId
 
 from superorm._async.component_adding import AsyncAdding
 from superorm._async.component_removal import AsyncRemoving
@@ -38,24 +37,19 @@ class AsyncListenerAdding:
         tree = family(listener)[::-1]
         before = {one: await self.components.versions(one.kind, one.name) for one in tree}
         await self.adding.store(listener, progress=progress)
-        new = {_named(one): await self._touched(one) for one in tree if one.version not in before[one]}
         try:
             await self.listeners.add(_named(listener), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with
-            await self._take_back(new, _named(listener))
+            await self._take_back([_named(one) for one in tree if one.version not in before[one]], _named(listener))
             raise
 
-    async def _touched(self, one: Component) -> ObjectId | None:
-        with suppress(ComponentNotFoundError):  # it was removed again
-            return (await self.components.record(_named(one))).touched
-        return None
-
-    async def _take_back(self, new: Mapping[Named, ObjectId | None], root: Named) -> None:
+    async def _take_back(self, new: Sequence[Named], root: Named) -> None:
         """Remove what was stored, but for what somebody else who added the same counts on by now."""
-        for named, touched in new.items():
+        for named in new:
             with suppress(ComponentNotFoundError, ComponentInUseError):
-                record = await self.components.record(named)
-                if record.touched != touched or (named == root and await self.listeners.is_filled(named)):
+                if (await self.components.record(named)).is_counted_on:
+                    return
+                if named == root and await self.listeners.is_filled(named):
                     return
                 await self.removal.remove(named, force=False, recursive=False)
         await self.listeners.sweep()

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 
 from attrs import frozen
-from bson import ObjectId
 
 from superorm._io.progress import Progress
 from superorm._sync.component_adding import Adding
@@ -39,24 +38,19 @@ class ListenerAdding:
         tree = family(listener)[::-1]
         before = {one: self.components.versions(one.kind, one.name) for one in tree}
         self.adding.store(listener, progress=progress)
-        new = {_named(one): self._touched(one) for one in tree if one.version not in before[one]}
         try:
             self.listeners.add(_named(listener), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with
-            self._take_back(new, _named(listener))
+            self._take_back([_named(one) for one in tree if one.version not in before[one]], _named(listener))
             raise
 
-    def _touched(self, one: Component) -> ObjectId | None:
-        with suppress(ComponentNotFoundError):  # it was removed again
-            return self.components.record(_named(one)).touched
-        return None
-
-    def _take_back(self, new: Mapping[Named, ObjectId | None], root: Named) -> None:
+    def _take_back(self, new: Sequence[Named], root: Named) -> None:
         """Remove what was stored, but for what somebody else who added the same counts on by now."""
-        for named, touched in new.items():
+        for named in new:
             with suppress(ComponentNotFoundError, ComponentInUseError):
-                record = self.components.record(named)
-                if record.touched != touched or (named == root and self.listeners.is_filled(named)):
+                if self.components.record(named).is_counted_on:
+                    return
+                if named == root and self.listeners.is_filled(named):
                     return
                 self.removal.remove(named, force=False, recursive=False)
         self.listeners.sweep()

@@ -95,7 +95,7 @@ class Computing:
             self._publish(state, n, writes, [source.key for source in sources])
         except (_Moved, DuplicateKeyError):
             return False
-        except BackendError as error:
+        except SuperormError as error:
             if not has_error_label(error, "TransientTransactionError"):
                 raise
             return False

@@ -57,7 +57,7 @@ def checked_on(statement: Any, on: object) -> Field[Any, Any] | str | None:
     field: Any = on if isinstance(on, Field) else None  # pyright: ignore[reportUnknownVariableType]
     if on is not None and not (field is not None and is_part_of(root, field._owner)):
         raise StatementError(
-            f"like(on=...) takes a vector field of {name_of(root)}, or the name of a vector index, not {on!r}"
+            f"like(on=...) takes a vector field of {name_of(root)}, not {on!r}; or the name of a vector index"
         )
     return field
 

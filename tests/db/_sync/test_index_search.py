@@ -87,39 +87,33 @@ def test_vectors_texts_and_documents(db: DB, plain: Any) -> None:
     least = brute(plain, QUERY, 9)[4][1]
     expected = [one for one in brute(plain, QUERY, 9) if one[1] >= least - 1e-9]
     same(expected, found(db, like(k=9, min_score=least - 1e-9)))
+    db.add(VectorIndex("dot", listener="plots", metric="dot", dim=DIM))
+    db.add(VectorIndex("euclidean", listener="plots", metric="euclidean", dim=DIM))
+    for metric in ("dot", "euclidean"):
+        statement = select(Film, score()).where(Film.year < 30).like(QUERY, on=metric, k=6)
+        same(brute(plain, QUERY, 6, lambda one: one["year"] < 30, metric=metric), found(db, statement))
 
 
-@pytest.mark.parametrize("metric", ["dot", "euclidean"])
-def test_other_metrics(db: DB, plain: Any, metric: Any) -> None:
-    """The same listener may have several indexes."""
-    db.add(VectorIndex(metric, listener="plots", metric=metric, dim=DIM))
-    statement = select(Film, score()).where(Film.year < 30).like(QUERY, on=metric, k=6)
-    same(brute(plain, QUERY, 6, lambda one: one["year"] < 30, metric=metric), found(db, statement))
+def test_conditions_before(db: DB, plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few match, there are k whenever k match; more vectors are looked through where many match, none near."""
+    for limit in (0, 1, 3, 30, 90, 100):
+        conditions_hold(db, plain, limit)
+    monkeypatch.setattr(index_search, "_FEW", 5)
+    monkeypatch.setattr(index_search, "_OVER", 1)
+    looked: list[int] = []
+    monkeypatch.setattr(index_search.IndexSearch, "_more", _noting(looked))
+    conditions_hold(db, plain, 30)
+    assert looked
+    assert all(one > 7 for one in looked)
 
 
-@pytest.mark.parametrize("limit", [0, 1, 3, 30, 90, 100])
-def test_conditions_before(db: DB, plain: Any, limit: int) -> None:
-    """However few match, there are k of them whenever k match."""
+def conditions_hold(db: DB, plain: Any, limit: int) -> None:
     expected = brute(plain, QUERY, 7, lambda one: one["year"] < limit)
     statement = select(Film, score()).where(Film.year < limit).like(QUERY, on="by-plot", k=7)
     same(expected, found(db, statement))
     statement = select(Film, score()).where(Film.year < limit, Film.tags.contains("even"))
     expected = brute(plain, QUERY, 7, lambda one: one["year"] < limit and "even" in one["tags"])
     same(expected, found(db, statement.like(QUERY, on="by-plot", k=7)))
-
-
-def test_more_vectors_where_many_match(db: DB, plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where many documents match, but few near ones, more vectors are looked through."""
-    monkeypatch.setattr(index_search, "_FEW", 5)
-    looked: list[int] = []
-
-    with monkeypatch.context() as patched:
-        patched.setattr(index_search, "_OVER", 1)
-        patched.setattr(index_search.IndexSearch, "_more", _noting(looked))
-        statement = select(Film, score()).where(Film.year < 30).like(QUERY, on="by-plot", k=7)
-        same(brute(plain, QUERY, 7, lambda one: one["year"] < 30), found(db, statement))
-    assert looked
-    assert all(one > 7 for one in looked)
 
 
 def _noting(looked: list[int]) -> Any:
@@ -135,7 +129,7 @@ def _noting(looked: list[int]) -> Any:
 
 
 def test_what_follows(db: DB, plain: Any) -> None:
-    """The k are filtered, ordered, grouped, and cut as those of a search in a field."""
+    """The k are filtered, ordered, grouped, and cut as those of a search in a field, of a class below too."""
     nearest = brute(plain, QUERY, 30)
     years = {one["_id"]: one["year"] for one in plain["indexed_films"].find()}
     after = like(k=30).where(Film.year >= 40)
@@ -153,12 +147,8 @@ def test_what_follows(db: DB, plain: Any) -> None:
         for size, count, best in session.execute(grouped.group_by(Film.tags.size())).all():
             own = [value for key, value in nearest if tagged[key] == size]
             assert (len(own), pytest.approx(max(own))) == (count, best)
-
-
-def test_classes_below(db: DB, plain: Any) -> None:
-    """A select of a class below finds its own only."""
-    statement = select(LongFilm, score()).like(QUERY, on="by-plot", k=5)
-    same(brute(plain, QUERY, 5, lambda one: one.get("_type") == "LongFilm"), found(db, statement))
+    below = select(LongFilm, score()).like(QUERY, on="by-plot", k=5)
+    same(brute(plain, QUERY, 5, lambda one: one.get("_type") == "LongFilm"), found(db, below))
 
 
 def test_after_each_commit(db: DB, plain: Any) -> None:
@@ -295,8 +285,8 @@ def test_a_model_of_queries(db: DB, plain: Any) -> None:
         return of_year(int(words.split()[-1]))
 
     db.add(Listener("years", model=Model("of_year", of_year), select=select(Film), key=Film.year))
+    db.add(VectorIndex("by-year", listener="years"))
     with pytest.raises(StatementError, match=r"made from Film.year; .* VectorIndex\(..., model=...\)"):
-        db.add(VectorIndex("by-year", listener="years"))
         found(db, select(Film, score()).like("in 40", on="by-year"))
     assert 40 == found(db, select(Film, score()).like(40, on="by-year", k=1))[0][0]
     db.add(VectorIndex("by-words", listener="years", model=Model("of_words", of_words)))
@@ -307,37 +297,33 @@ def test_a_model_of_queries(db: DB, plain: Any) -> None:
     assert "of_words" == loaded.model.name
 
 
-@pytest.mark.parametrize(
-    ("query", "error", "message"),
-    [
-        ([1.0, 2.0], VectorError, r"'by-plot' version 0: the query has shape \(2,\), but the index has 6"),
-        ([0.0] * DIM, VectorError, "a zero vector"),
-        ([float("nan")] * DIM, VectorError, "'by-plot' version 0: the query vector is not finite"),
-        (["x"] * DIM, VectorError, "no vector of real numbers"),
-        ("", VectorError, "blank"),
-        (" \n", VectorError, "blank"),
-        (7, StatementError, "made from Film.text; give a value of its type"),
-        (None, StatementError, "like.. got NoneType None"),
-        (Place(id=1), StatementError, "got a Place; give a Film"),
-        (Film(id=5000, text="new"), VectorError, "Film 5000 has no output in the vector_index 'by-plot' version 0"),
-        (Film(id=1000), VectorError, "Film 1000 has no output"),
-        ("bad", PredictionError, "a bad text"),
-    ],
-)
-def test_bad_queries(db: DB, plain: Any, query: Any, error: type[SuperormError], message: str) -> None:
-    """Each is refused by name."""
-    with pytest.raises(error, match=message):
-        found(db, like(query))
+BAD: list[tuple[Any, type[SuperormError], str]] = [
+    ([1.0, 2.0], VectorError, r"'by-plot' version 0: the query has shape \(2,\), but the index has 6"),
+    ([0.0] * DIM, VectorError, "a zero vector"),
+    ([float("nan")] * DIM, VectorError, "'by-plot' version 0: the query vector is not finite"),
+    (["x"] * DIM, VectorError, "no vector of real numbers"),
+    ("", VectorError, "blank"),
+    (" \n", VectorError, "blank"),
+    (7, StatementError, "made from Film.text; give a value of its type"),
+    (None, StatementError, "like.. got NoneType None"),
+    (Place(id=1), StatementError, "got a Place; give a Film"),
+    (Film(id=5000, text="new"), VectorError, "Film 5000 has no output in the vector_index 'by-plot' version 0"),
+    (Film(id=1000), VectorError, "Film 1000 has no output"),
+    ("bad", PredictionError, "a bad text"),
+]
 
 
-def test_bad_names(db: DB, plain: Any) -> None:
-    """Of no index, of other documents, and of no index that was removed."""
+def test_bad_input(db: DB, plain: Any) -> None:
+    """Each is refused by name: queries, the name of no index, of other documents, and of one that was removed."""
+    for query, error, message in BAD:
+        with pytest.raises(error, match=message):
+            found(db, like(query))
     with pytest.raises(ComponentNotFoundError, match="no vector_index 'nowhere': there are 'by-plot'"):
         found(db, select(Film, score()).like("x", on="nowhere"))
     with pytest.raises(StatementError, match="is of documents of Film, not of Place"):
         found(db, select(Place, score()).like("x", on="by-plot"))
     for on in ("", 7, Place.text):
-        with pytest.raises(StatementError, match="takes a vector field of Film, or the name of a vector index"):
+        with pytest.raises(StatementError, match=r"takes a vector field of Film, not .*; or the name of a vector"):
             select(Film).like("x", on=on)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     db.remove("vector_index", "by-plot")
     with pytest.raises(ComponentNotFoundError, match="no vector_index 'by-plot'"):
