@@ -159,7 +159,7 @@ class AsyncIndexQueries:
             sources = root.listened.sources(await self._backend.read(plan, session=session))
             for listener in chain.listeners:
                 named = Named(listener.kind, listener.name, listener.version)
-                outputs = await predicted(named, listener, sources) if sources else []
+                outputs: Sequence[Any] = await predicted(named, listener, sources) if sources else ()
                 sources = [
                     Source(source.key, output_of(stored_output(named, source.key, output)[0]), b"")
                     for source, output in zip(sources, outputs, strict=True)

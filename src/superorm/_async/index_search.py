@@ -107,7 +107,7 @@ class AsyncIndexSearch:
         assert compiled.mapping.collection is not None
         self._collection = compiled.mapping.collection
         self._plan = plan
-        self._queries = AsyncIndexQueries(backend, compiled.mapping, plan.like)
+        self._queries = AsyncIndexQueries(vectors.backend, compiled.mapping, plan.like)
         self._shown = shown_of(compiled)
 
     async def run(
@@ -205,7 +205,7 @@ class AsyncIndexSearch:
     async def _look(self, chain: Chain, session: AsyncClientSession | None) -> _Look:
         """Raises `ComponentNotFoundError` where the index was removed."""
         known = Find(COLLECTION, {"i": {"$in": list(chain.ids)}}, {"kind": 1, "keys": 1, "n": 1})
-        found = await self._backend.read(known, session=session)
+        found = await self._vectors.backend.read(known, session=session)
         published = {one["_id"]: one["n"] for one in found if one["kind"] == "listener"}
         if chain.ids[0] not in published:
             raise self._queries.removed(chain)
@@ -247,7 +247,7 @@ class AsyncIndexSearch:
         self, documents: _Read, request: SearchRequest, look: _Look, session: AsyncClientSession | None
     ) -> tuple[list[Hit], int]:
         """The nearest vectors of all documents that match, but for changed ones; and how many were read."""
-        ranking = AsyncRanking(self._backend, evolve(request, k=self._plan.like.k), session)
+        ranking = AsyncRanking(self._vectors.backend, evolve(request, k=self._plan.like.k), session)
         plan = Find(self._collection, self._plan.filter, {"_id": 1})
         documents.reads.append(plan)
         async with aclosing(self._backend.stream(plan, session=session, batch_size=_IDS)) as parts:

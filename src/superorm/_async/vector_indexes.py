@@ -349,9 +349,9 @@ class AsyncVectorIndexes:
 
         Open records of processes that died are released, so that their keys are applied.
         """
-        name = spec.name
+        name, called = spec.name, spec.called
         problems = [
-            Problem(name, "applier", message=f"the last run of the applier failed: {error}")
+            Problem(called, "applier", message=f"the last run of the applier failed: {error}")
             for index, error in self._failed.items()
             if index == name
         ]
@@ -360,16 +360,15 @@ class AsyncVectorIndexes:
         for record in (await self.records_of.look(name, await self.copies.engine())).records.values():
             if record.open and is_dead(record.id, record.owner):
                 await self._close_records([record.id])
-                problems += [
-                    Problem(name, "released", key, "a process died while it wrote this document") for key in record.keys
-                ]
+                died = "a process died while it wrote this document"
+                problems += [Problem(called, "released", key, died) for key in record.keys]
         try:
             await self.copies.apply(spec)
             differences = await self.copies.differences(spec)
         except VersionLost as error:
-            return [*problems, Problem(name, "unreadable", message=str(error))]
+            return [*problems, Problem(called, "unreadable", message=str(error))]
         return problems + [
-            Problem(name, kind, decode_key(key), f"its vector in the engine is {kind}")
+            Problem(called, kind, decode_key(key), f"its vector in the engine is {kind}")
             for key, kind in sorted(differences.items())
         ]
 

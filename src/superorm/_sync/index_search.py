@@ -108,7 +108,7 @@ class IndexSearch:
         assert compiled.mapping.collection is not None
         self._collection = compiled.mapping.collection
         self._plan = plan
-        self._queries = IndexQueries(backend, compiled.mapping, plan.like)
+        self._queries = IndexQueries(vectors.backend, compiled.mapping, plan.like)
         self._shown = shown_of(compiled)
 
     def run(
@@ -206,7 +206,7 @@ class IndexSearch:
     def _look(self, chain: Chain, session: ClientSession | None) -> _Look:
         """Raises `ComponentNotFoundError` where the index was removed."""
         known = Find(COLLECTION, {"i": {"$in": list(chain.ids)}}, {"kind": 1, "keys": 1, "n": 1})
-        found = self._backend.read(known, session=session)
+        found = self._vectors.backend.read(known, session=session)
         published = {one["_id"]: one["n"] for one in found if one["kind"] == "listener"}
         if chain.ids[0] not in published:
             raise self._queries.removed(chain)
@@ -248,7 +248,7 @@ class IndexSearch:
         self, documents: _Read, request: SearchRequest, look: _Look, session: ClientSession | None
     ) -> tuple[list[Hit], int]:
         """The nearest vectors of all documents that match, but for changed ones; and how many were read."""
-        ranking = Ranking(self._backend, evolve(request, k=self._plan.like.k), session)
+        ranking = Ranking(self._vectors.backend, evolve(request, k=self._plan.like.k), session)
         plan = Find(self._collection, self._plan.filter, {"_id": 1})
         documents.reads.append(plan)
         with closing(self._backend.stream(plan, session=session, batch_size=_IDS)) as parts:

@@ -346,9 +346,9 @@ class VectorIndexes:
 
         Open records of processes that died are released, so that their keys are applied.
         """
-        name = spec.name
+        name, called = spec.name, spec.called
         problems = [
-            Problem(name, "applier", message=f"the last run of the applier failed: {error}")
+            Problem(called, "applier", message=f"the last run of the applier failed: {error}")
             for index, error in self._failed.items()
             if index == name
         ]
@@ -357,16 +357,15 @@ class VectorIndexes:
         for record in self.records_of.look(name, self.copies.engine()).records.values():
             if record.open and is_dead(record.id, record.owner):
                 self._close_records([record.id])
-                problems += [
-                    Problem(name, "released", key, "a process died while it wrote this document") for key in record.keys
-                ]
+                died = "a process died while it wrote this document"
+                problems += [Problem(called, "released", key, died) for key in record.keys]
         try:
             self.copies.apply(spec)
             differences = self.copies.differences(spec)
         except VersionLost as error:
-            return [*problems, Problem(name, "unreadable", message=str(error))]
+            return [*problems, Problem(called, "unreadable", message=str(error))]
         return problems + [
-            Problem(name, kind, decode_key(key), f"its vector in the engine is {kind}")
+            Problem(called, kind, decode_key(key), f"its vector in the engine is {kind}")
             for key, kind in sorted(differences.items())
         ]
 

@@ -54,12 +54,12 @@ def checked_on(statement: Any, on: object) -> Field[Any, Any] | str | None:
         raise StatementError(f"like(): {statement!r} does not tell its class; add .select_from({known}) before")
     if isinstance(on, str) and on:
         return cast("str", literal(str.__str__(on)))
-    field: Any = on if isinstance(on, Field) else None  # pyright: ignore[reportUnknownVariableType]
-    if on is not None and not (field is not None and is_part_of(root, field._owner)):
+    field: Any = on
+    if on is not None and not (isinstance(on, Field) and is_part_of(root, field._owner)):
         raise StatementError(
             f"like(on=...) takes a vector field of {name_of(root)}, not {on!r}; or the name of a vector index"
         )
-    return field
+    return cast("Field[Any, Any] | None", field)
 
 
 def entity_name(entity: Any) -> str:

@@ -185,7 +185,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
         `query` is a vector (list or array of as many numbers as the field has),
         a value of the source field's type, which the field's model encodes,
-        or a document, which is itself left out.
+        what the models of the index take, or a document, which is itself left out.
         `on` is a vector field, which may be left out where the class has just one, or the name of a `VectorIndex`.
         `min_score` is on the scale of `score`.
         """
