@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from superorm._async.index_query import AsyncIndexQueries, Chain
 from superorm._async.vector_ranking import AsyncRanking
 from superorm.codec.keys import encode_key, sort_key
-from superorm.compile.plan import Count, Find, Read
+from superorm.compile.plan import Find, Read
 from superorm.exc import UnsupportedError
 from superorm.vectors.records import COLLECTION, in_parts
 from superorm.vectors.request import Hit, Hits, SearchRequest
@@ -35,13 +36,12 @@ __all__ = ["AsyncIndexSearch", "shown_of"]
 _ATTEMPTS = 4
 _OVER = 4
 """Where there are conditions, the documents of so many times k vectors are looked at first."""
-_FEW = 4_000
-"""So many documents that match are ranked at once, rather than more of the nearest vectors be looked through."""
 _MOST = 10_000
 """The vectors that are looked through at the most."""
 _PENDING = 100
 """So many changed documents are ranked by the models at once; of more the outputs are computed and stored first."""
 _IDS = 4_000
+_LOOKED = {"kind": 1, "keys": 1, "n": 1, "filled": 1, "settled": 1}
 
 
 def shown_of(compiled: CompiledSelect) -> dict[str, Any] | None:
@@ -73,7 +73,9 @@ class _Look:
     """How often each has published."""
     pending: dict[str, Any]
     """The keys of documents whose outputs are not those of the documents yet, by their canonical keys."""
-    records: frozenset[Any] = frozenset()
+    records: frozenset[Any]
+    settled: bool
+    """Whether all outputs are there, and were compared with the documents once every program knew of the listeners."""
 
 
 @define
@@ -132,9 +134,10 @@ class AsyncIndexSearch:
                 f"not all vectors of the {state.named} are there yet, which cannot be made in a transaction: "
                 "search before it"
             )
-        if not inside:
-            await self._listeners.catch_up(state)
         look = await self._look(chain, session)
+        if not inside and (look.pending or not look.settled):
+            await self._listeners.catch_up(state)
+            look = await self._look(chain, session)
         query, leave_out = await self._queries.query(chain, look.pending, session)
         candidates = like.k if not self._plan.filter else _OVER * like.k
         attempt = 0
@@ -183,10 +186,12 @@ class AsyncIndexSearch:
         matched = [hit for key, hit in held.items() if key in documents.shown]
         explanation = evolve(hits.explanation, searched=str(chain.named))
         if len(matched) < self._plan.like.k and len(hits) >= request.k:
-            more = None if last else await self._more(request, len(matched), session)
-            if more is not None:
-                return more
-            matched, ranked = await self._gather(documents, request, look, session)
+            needed = math.ceil(2 * self._plan.like.k * request.k / max(len(matched), 0.5))
+            limit = None if last or needed > max(_MOST, 2 * self._plan.like.k) else needed
+            ids = await self._matching(documents, limit, session)
+            if ids is None:
+                return _More(needed)
+            matched, ranked = await self._gather(request, ids, look, session)
             why = "the documents of too few of the nearest vectors match, so the vectors of all that match are ranked"
             explanation = evolve(explanation, strategy="gather", why=why, read=explanation.read + ranked)
         matched = [*matched, *await self._changed(documents, chain, request, look, session)]
@@ -204,14 +209,16 @@ class AsyncIndexSearch:
 
     async def _look(self, chain: Chain, session: AsyncClientSession | None) -> _Look:
         """Raises `ComponentNotFoundError` where the index was removed."""
-        known = Find(COLLECTION, {"i": {"$in": list(chain.ids)}}, {"kind": 1, "keys": 1, "n": 1})
+        known = Find(COLLECTION, {"i": {"$in": list(chain.ids)}}, _LOOKED)
         found = await self._vectors.backend.read(known, session=session)
-        published = {one["_id"]: one["n"] for one in found if one["kind"] == "listener"}
+        states = [one for one in found if one["kind"] == "listener"]
+        published = {one["_id"]: one["n"] for one in states}
         if chain.ids[0] not in published:
             raise self._queries.removed(chain)
         records = [one for one in found if one["kind"] == "record"]
         pending = {encode_key(key): key for one in records for key in one["keys"]}
-        return _Look(published, pending, frozenset(one["_id"] for one in records))
+        settled = len(states) == len(chain.ids) and all(one["filled"] and one["settled"] for one in states)
+        return _Look(published, pending, frozenset(one["_id"] for one in records), settled)
 
     async def _match(
         self, documents: _Read, keys: Mapping[str, Any], session: AsyncClientSession | None, *, only_keys: bool = False
@@ -237,25 +244,27 @@ class AsyncIndexSearch:
         among: dict[str, Any] = {"_id": {"$in": keys}}
         return {"$and": [among, self._plan.filter]} if self._plan.filter else among
 
-    async def _more(self, request: SearchRequest, matched: int, session: AsyncClientSession | None) -> _More | None:
-        """Whether to look through more vectors: where many documents match, and not too many vectors lie between."""
-        counted = await self._backend.read(Count(self._collection, self._plan.filter, _FEW + 1), session=session)
-        needed = math.ceil(2 * self._plan.like.k * request.k / max(matched, 0.5))
-        return _More(needed) if counted[0]["n"] > _FEW and needed <= max(_MOST, 2 * self._plan.like.k) else None
-
-    async def _gather(
-        self, documents: _Read, request: SearchRequest, look: _Look, session: AsyncClientSession | None
-    ) -> tuple[list[Hit], int]:
-        """The nearest vectors of all documents that match, but for changed ones; and how many were read."""
-        ranking = AsyncRanking(self._vectors.backend, evolve(request, k=self._plan.like.k), session)
-        plan = Find(self._collection, self._plan.filter, {"_id": 1})
+    async def _matching(
+        self, documents: _Read, limit: int | None, session: AsyncClientSession | None
+    ) -> dict[str, Any] | None:
+        """The keys of all documents that match; None where these are more than the limit."""
+        plan = Find(self._collection, self._plan.filter, {"_id": 1}, limit=0 if limit is None else limit + 1)
         documents.reads.append(plan)
+        ids: dict[str, Any] = {}
         async with aclosing(self._backend.stream(plan, session=session, batch_size=_IDS)) as parts:
             async for found in parts:
-                keys = {encode_key(one["_id"]): one["_id"] for one in found}
-                kept = {key: id for key, id in keys.items() if key not in look.pending}
-                await ranking.rank(kept, hits=0)
-        return await ranking.hits(), ranking.read
+                ids |= {encode_key(one["_id"]): one["_id"] for one in found}
+        return None if limit is not None and len(ids) > limit else ids
+
+    async def _gather(
+        self, request: SearchRequest, ids: Mapping[str, Any], look: _Look, session: AsyncClientSession | None
+    ) -> tuple[list[Hit], int]:
+        """The nearest vectors of these documents, but for changed ones; and how many were read."""
+        ranking = AsyncRanking(self._vectors.backend, request, session)
+        await ranking.rank({key: id for key, id in ids.items() if key not in look.pending}, hits=0)
+        ranked = ((distance, sort_key(id), id) for distance, id in ranking.ranked.values())
+        best = heapq.nsmallest(self._plan.like.k, ranked, key=lambda one: one[:2])
+        return _hits(request, [id for _, _, id in best], [distance for distance, _, _ in best]), ranking.read
 
     async def _changed(
         self,
@@ -276,15 +285,9 @@ class AsyncIndexSearch:
         vectors = await self._queries.vectors(chain, ids, session)
         if not vectors:
             return []
-        metric = request.spec.metric
         rows = np.array([vector for _, vector in vectors], np.float32)
-        distances = exact_distances(rows, request.query, metric).tolist()
-        found = [
-            Hit(key, score_of(distance, metric), {"_id": key})
-            for (key, _), distance in zip(vectors, distances, strict=True)
-            if not math.isnan(distance)
-        ]
-        return [hit for hit in found if request.min_score is None or hit.score >= request.min_score]
+        distances = exact_distances(rows, request.query, request.spec.metric)
+        return _hits(request, [key for key, _ in vectors], distances.tolist())
 
     async def _show(self, documents: _Read, hits: Iterable[Hit], session: AsyncClientSession | None) -> list[Hit]:
         """The hits with what is shown of their documents, of those that are there."""
@@ -294,3 +297,10 @@ class AsyncIndexSearch:
         lacking = {key: hit.key for key, hit in by_key.items() if key not in documents.shown}
         await self._read(documents, lacking, self._shown, session)
         return [evolve(hit, document=documents.shown[key]) for key, hit in by_key.items() if key in documents.shown]
+
+
+def _hits(request: SearchRequest, keys: Sequence[Any], distances: Sequence[float]) -> list[Hit]:
+    """Those that can be ranked, and are near enough."""
+    scores = [math.nan if math.isnan(one) else score_of(one, request.spec.metric) for one in distances]
+    least = -math.inf if request.min_score is None else request.min_score
+    return [Hit(key, score, {"_id": key}) for key, score in zip(keys, scores, strict=True) if score >= least]

@@ -30,6 +30,7 @@ from superorm import (
 )
 from superorm._sync import index_search
 from superorm._sync.listeners import Listeners
+from superorm.vectors.request import SearchRequest
 from tests.db.indexed import DIM, Film, LongFilm, Place, brute, encode, plain_database
 
 COUNT = 120
@@ -98,13 +99,16 @@ def test_conditions_before(db: DB, plain: Any, monkeypatch: pytest.MonkeyPatch) 
     """However few match, there are k whenever k match; more vectors are looked through where many match, none near."""
     for limit in (0, 1, 3, 30, 90, 100):
         conditions_hold(db, plain, limit)
-    monkeypatch.setattr(index_search, "_FEW", 5)
     monkeypatch.setattr(index_search, "_OVER", 1)
     looked: list[int] = []
-    monkeypatch.setattr(index_search.IndexSearch, "_more", _noting(looked))
-    conditions_hold(db, plain, 30)
-    assert looked
-    assert all(one > 7 for one in looked)
+
+    def request(**given: Any) -> SearchRequest:
+        looked.append(given["k"])
+        return SearchRequest(**given)
+
+    monkeypatch.setattr(index_search, "SearchRequest", request)
+    conditions_hold(db, plain, 60)
+    assert 7 == looked[0] < looked[1]
 
 
 def conditions_hold(db: DB, plain: Any, limit: int) -> None:
@@ -114,18 +118,6 @@ def conditions_hold(db: DB, plain: Any, limit: int) -> None:
     statement = select(Film, score()).where(Film.year < limit, Film.tags.contains("even"))
     expected = brute(plain, QUERY, 7, lambda one: one["year"] < limit and "even" in one["tags"])
     same(expected, found(db, statement.like(QUERY, on="by-plot", k=7)))
-
-
-def _noting(looked: list[int]) -> Any:
-    original = index_search.IndexSearch._more
-
-    def more(self: Any, *args: Any) -> Any:
-        found = original(self, *args)
-        if found is not None:
-            looked.append(found.candidates)
-        return found
-
-    return more
 
 
 def test_what_follows(db: DB, plain: Any) -> None:
