@@ -14,7 +14,18 @@ import numpy as np
 import pymongo
 import pytest
 
-from superorm import DB, ComponentNotFoundError, Listener, Model, Session, VectorIndex, connect, score, select
+from superorm import (
+    DB,
+    ComponentNotFoundError,
+    Listener,
+    Model,
+    Session,
+    UnsupportedError,
+    VectorIndex,
+    connect,
+    score,
+    select,
+)
 from superorm._sync.index_search import IndexSearch
 from superorm._sync.listener_computing import Computing
 from superorm._sync.listeners import Listeners
@@ -128,6 +139,13 @@ def test_an_addition_that_was_interrupted_goes_on(place: tuple[str, str, str], m
             with pytest.raises(Died):
                 one.add(index())
         put(one, 7, "what is looked for")
+        with one.session() as session:
+            session.add(Film(id=500, text="new"))
+            session.flush()
+            if one.capabilities.transactions:
+                with pytest.raises(UnsupportedError, match="not all vectors of the vector_index 'by-plot' version 0"):
+                    session.execute(select(Film).like(QUERY, on="by-plot"))
+                session.rollback()
         assert expected(other, 30) == [film.id for film, _ in nearest(other, 30)]
         assert 0 == one.add(index()).version
         assert expected(one, 30) == [film.id for film, _ in nearest(one, 30)]

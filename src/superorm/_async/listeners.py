@@ -163,10 +163,10 @@ class AsyncListeners:
             "filled": False,
             "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
         }
-        is_index = isinstance(listener, VectorIndex)
-        if not (is_index and await self.state(id)):
-            if is_index:
-                new["index"] = await self._index(record, listener)
+        index = listener if isinstance(listener, VectorIndex) else None
+        if index is None or await self.state(id) is None:
+            if index is not None:
+                new["index"] = await self._index(record, index)
             absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
             op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
             with suppress(DuplicateKeyError):

@@ -76,7 +76,7 @@ class ComponentRecord(Document, registry=internal_registry):
     @property
     def is_counted_on(self) -> bool:
         """Whether another commit has counted on it than that which added it, and it was not replaced."""
-        return self.touched != self.id
+        return bool(self.touched != self.id)
 
     @property
     def owner(self) -> tuple[str | int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def same(expected: list[tuple[Any, float]], given: list[tuple[Any, float]]) -> N
     assert np.allclose([value for _, value in expected], [value for _, value in given], atol=1e-6)
 
 
-async def test_adding_loading_showing_and_removing(db: AsyncDB, plain: Any) -> None:
+async def test_adding_loading_showing_and_removing(db: AsyncDB, plain: Any, tmp_path: Path) -> None:
     """The vectors stand in a collection of their own; the same again is nothing new; a removal takes all with it."""
     await db.create_all(Film)
     before = everything(plain)
@@ -91,9 +92,11 @@ async def test_adding_loading_showing_and_removing(db: AsyncDB, plain: Any) -> N
     same(brute(plain, QUERY, 5, metric="dot"), await nearest(db))
     await db.remove("vector_index", "by-plot", 1)
     same(brute(plain, QUERY, 5), await nearest(db))
+    assert ("LanceVectorIndex" in repr(db)) == bool([*(tmp_path / "lance").glob("*.lance")])
     await db.remove("vector_index", "by-plot", recursive=True)
     assert {**before, "_superorm_outputs": []} == {**everything(plain), "_superorm_outputs": []}
     assert [] == list(plain["_superorm_outputs"].find())
+    assert [] == [*(tmp_path / "lance").glob("*.lance")]
     assert 2 == (await db.add(VectorIndex("by-plot", listener=plots()))).version
     same(brute(plain, QUERY, 5), await nearest(db))
 

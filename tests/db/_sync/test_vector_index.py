@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def same(expected: list[tuple[Any, float]], given: list[tuple[Any, float]]) -> N
     assert np.allclose([value for _, value in expected], [value for _, value in given], atol=1e-6)
 
 
-def test_adding_loading_showing_and_removing(db: DB, plain: Any) -> None:
+def test_adding_loading_showing_and_removing(db: DB, plain: Any, tmp_path: Path) -> None:
     """The vectors stand in a collection of their own; the same again is nothing new; a removal takes all with it."""
     db.create_all(Film)
     before = everything(plain)
@@ -91,9 +92,11 @@ def test_adding_loading_showing_and_removing(db: DB, plain: Any) -> None:
     same(brute(plain, QUERY, 5, metric="dot"), nearest(db))
     db.remove("vector_index", "by-plot", 1)
     same(brute(plain, QUERY, 5), nearest(db))
+    assert ("LanceVectorIndex" in repr(db)) == bool([*(tmp_path / "lance").glob("*.lance")])
     db.remove("vector_index", "by-plot", recursive=True)
     assert {**before, "_superorm_outputs": []} == {**everything(plain), "_superorm_outputs": []}
     assert [] == list(plain["_superorm_outputs"].find())
+    assert [] == [*(tmp_path / "lance").glob("*.lance")]
     assert 2 == db.add(VectorIndex("by-plot", listener=plots())).version
     same(brute(plain, QUERY, 5), nearest(db))
 
