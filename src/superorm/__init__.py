@@ -14,6 +14,7 @@ from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.components.trainer import Trainer
+from superorm.components.vector_index import VectorIndex
 from superorm.connect import build_datalayer, connect, connect_async, superduper
 from superorm.exc import (
     ArtifactError,
@@ -207,6 +208,7 @@ __all__ = [
     "Update",
     "ValidationError",
     "VectorError",
+    "VectorIndex",
     "WriteError",
     "Written",
     "aliased",

@@ -134,6 +134,12 @@ assert (movie.id, encoder("A thief.")) == (key, output)
 with db.begin() as session:
     session.get_one(Movie, movie.id).plot = "Another thief."
 assert encoder("Another thief.") == db.outputs("plots")[movie.id]
+with db.session() as session:
+    ((nearest, similarity),) = session.execute(statement).all()
+    assert movie.id == nearest.id
+    given, held = np.array(encoder("a thief")), np.array(encoder("Another thief."))
+    cosine = given @ held / np.linalg.norm(given) / np.linalg.norm(held)
+    assert np.isclose((1 + cosine) / 2, similarity)
 assert db.check(Movie).ok
 """,
     ),

@@ -117,7 +117,7 @@ class Speechless:
         (lambda: select(ANY).like("x", num_candidates=0), StatementError, "num_candidates must be from 1"),
         (lambda: select(ANY).like("x", min_score=float("nan")), StatementError, "min_score must be a finite number"),
         (lambda: select(ANY).like("x", min_score="1"), StatementError, "min_score must be a finite number"),  # type: ignore[arg-type]
-        (lambda: select(ANY).like("x", on="embedding"), StatementError, "like(on=...) takes a vector field of Movie"),  # type: ignore[arg-type]
+        (lambda: select(ANY).like("x", on=7), StatementError, "like(on=...) takes a vector field of Movie"),  # type: ignore[arg-type]
         (lambda: select(ANY).like("x", on=Person.face), StatementError, "a vector field of Movie, not Person.face"),
         (lambda: select(ANY).like("x").like("y"), UnsupportedError, "a statement can have one .like(...)"),
         (lambda: select("title"), StatementError, "select() takes document classes, their fields"),  # type: ignore[call-overload]

@@ -223,7 +223,9 @@ class AsyncAdding:
                 params=component.params,
                 children=children,
             )
-            if in_place is not None:
+            if in_place is None:
+                record.touched = record.id
+            else:
                 record.id, record.created = in_place.id, in_place.created
             planned.records[id(component)] = record
             planned.new.append(record)

@@ -19,6 +19,7 @@ from superorm.components.listener import Listener
 from superorm.components.model import Model
 from superorm.components.records import COLLECTION, HIDDEN, LIVE, REMOVED, ComponentRecord
 from superorm.components.removal import Removal, plan_removal
+from superorm.components.vector_index import VectorIndex
 from superorm.exc import ComponentInUseError, CorruptArtifactError, StaleDocumentError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend, AsyncMetaDataStore
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -27,6 +28,7 @@ from superorm.vectors.records import INDEXES
 __all__ = ["AsyncRemoving"]
 
 _ATTEMPTS = 20
+_HEARD = (Listener.kind, VectorIndex.kind)
 
 
 class AsyncRemoving:
@@ -86,13 +88,13 @@ class AsyncRemoving:
         return found
 
     async def _listeners(self, named: Named) -> list[ComponentRecord]:
-        """The listeners that need a component."""
-        found = await self._components.records({"kind": Listener.kind, "state": {"$ne": REMOVED}})
+        """The listeners and vector indexes that need a component."""
+        found = await self._components.records({"kind": {"$in": [*_HEARD]}, "state": {"$ne": REMOVED}})
         return [record for record in found if named in record.needs]
 
     async def check_replaceable(self, record: ComponentRecord) -> None:
         """Raise `ComponentInUseError` where vectors or outputs were made with it, which others would not fit."""
-        users = [record] if record.kind == Listener.kind else await self._listeners(record.named)
+        users = [record] if record.kind in _HEARD else await self._listeners(record.named)
         if users:
             raise ComponentInUseError(
                 f"the outputs of {', '.join(f'the {user.named}' for user in users)} were made with the {record.named}, "

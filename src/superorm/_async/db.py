@@ -347,7 +347,7 @@ class AsyncDB(AsyncRegistry, Uncopied):
         return GcReport(await self.blobs.collect(grace))
 
     async def rebuild(
-        self, on: Expr[Any, Any], *, reencode: bool = False, progress: Progress | bool | None = None
+        self, on: Expr[Any, Any] | str, *, reencode: bool = False, progress: Progress | bool | None = None
     ) -> None:
         """Build a vector index anew from the documents' vectors; with `reencode` from their sources.
 
@@ -357,9 +357,22 @@ class AsyncDB(AsyncRegistry, Uncopied):
         After an interruption another call goes on where the first one ended.
         Without transactions the vectors are put in place one after the other.
 
-        Raises `StatementError` for anything but a vector field, and to encode anew one that no model computes;
+        The name of a `VectorIndex` stands for that: it is built anew from the listener's outputs as they are stored,
+        which are computed first where that is recorded. They are never encoded anew: add the listener again for that.
+
+        Raises `StatementError` for anything else, and to encode anew one that no model computes;
         `ComponentNotFoundError`, `PredictionError`, `VectorError`, and `BackendError` where others write too much.
         """
+        if isinstance(on, str):
+            if reencode:
+                raise StatementError(
+                    f"rebuild({on!r}): the vectors are outputs of a listener, which keeps the version of its model; "
+                    "add the listener anew after a new version of the model, and then the index"
+                )
+            await self.prepare()
+            with reporting(progress) as report:
+                await self.listeners.rebuild(on, report)
+            return
         field = _vector_field(on)
         await self.prepare()
         with reporting(progress) as report:
@@ -378,4 +391,6 @@ def _vector_field(on: Expr[Any, Any]) -> VectorField:
         for field in class_map(owner).vectors:
             if field.spec.path == path_of(on):
                 return field
-    raise StatementError(f"rebuild() takes a vector field such as Movie.embedding, not {on!r}")
+    raise StatementError(
+        f"rebuild() takes a vector field such as Movie.embedding, or the name of a vector index, not {on!r}"
+    )

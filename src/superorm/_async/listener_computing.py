@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field
 
@@ -15,12 +15,15 @@ from superorm.backends.errors import has_error_label
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Find
 from superorm.components.base import Named
+from superorm.components.kept import Kept, kept
 from superorm.components.listened import Source
 from superorm.components.listener import Listener
 from superorm.components.model import Model
-from superorm.components.outputs import OUTPUTS, State, all_outputs, among, output_id, stored_output
+from superorm.components.outputs import State
+from superorm.components.vector_index import VectorIndex
 from superorm.exc import BackendError, DuplicateKeyError, PredictionError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend
+from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.encode import key_batches
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 from superorm.vectors.records import COLLECTION, new_records
@@ -28,7 +31,11 @@ from superorm.vectors.records import COLLECTION, new_records
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-__all__ = ["BATCH", "PATIENCE", "AsyncComputing", "Difference"]
+    from superorm._async.vector_indexes import AsyncVectorIndexes
+
+__all__ = ["BATCH", "PATIENCE", "AsyncComputing", "Difference", "Heard", "predicted"]
+
+Heard: TypeAlias = Listener | VectorIndex
 
 BATCH = 1_000
 """How many documents are read, and outputs published, at once."""
@@ -48,21 +55,46 @@ class Difference:
     gone: list[Any] = field(factory=list[Any])
     """The keys of outputs without a document."""
 
+    @property
+    def keys(self) -> list[Any]:
+        """All keys."""
+        return [*(source.key for source in self.computed), *self.gone]
+
+
+async def predicted(named: Named, listener: Heard, sources: Sequence[Source]) -> Sequence[Any]:
+    """What the listener's model gives for each; a vector index takes them as they are. Raises `PredictionError`."""
+    values = [source.value for source in sources]
+    if isinstance(listener, VectorIndex):
+        return values
+    model = listener.model
+    assert isinstance(model, Model)
+    try:
+        return await aio.in_thread(model.predict, values)
+    except PredictionError as error:
+        at = error.position
+        where = "" if at is None else f" for {listener.listened.mapping.name} {sources[at].key!r}"
+        raise PredictionError(
+            f"the {named} has no output{where}: {error}", position=error.position, component=named.name
+        ) from (error.__cause__ or error)
+
 
 class AsyncComputing:
     """Computes outputs from documents as they are stored, and publishes them unless others have published since."""
 
-    def __init__(self, backend: AsyncDataBackend) -> None:
+    def __init__(self, backend: AsyncDataBackend, vectors: AsyncVectorIndexes) -> None:
         self._backend = backend
+        self._vectors = vectors
 
-    async def publish_first(self, state: State, listener: Listener, n: int, found: Sequence[Mapping[str, Any]]) -> bool:
+    async def publish_first(self, state: State, listener: Heard, n: int, found: Sequence[Mapping[str, Any]]) -> bool:
         """Publish the outputs of documents none of which has one; False where somebody else has published since."""
-        documents, flat = await self.outputs(state.named, listener, listener.listened.sources(found), {})
+        sources = listener.listened.sources(found)
+        documents, flat = await self.outputs(kept(state), state.named, listener, sources, {})
+        writes = [Insert(kept(state).collection, documents, shallow=flat)]
         try:
-            await self._publish(state, n, [Insert(OUTPUTS, documents, shallow=flat)])
+            await self._publish(state, n, writes, [source.key for source in sources])
         except (_Moved, DuplicateKeyError):
             return False
-        except BackendError as error:
+        except SuperormError as error:
             if not has_error_label(error, "TransientTransactionError"):
                 raise
             return False
@@ -71,7 +103,7 @@ class AsyncComputing:
     async def compute(
         self,
         state: State,
-        listener: Listener,
+        listener: Heard,
         keys: Sequence[Any],
         records: Sequence[Any] = (),
         patience: float = PATIENCE,
@@ -88,9 +120,9 @@ class AsyncComputing:
             await self._compute_part(state, listener, part, records if last else (), patience)
 
     async def _compute_part(
-        self, state: State, listener: Listener, keys: Sequence[Any], records: Sequence[Any], patience: float
+        self, state: State, listener: Heard, keys: Sequence[Any], records: Sequence[Any], patience: float
     ) -> None:
-        id, named = state.path.listener, state.named
+        id, named, place = state.path.listener, state.named, kept(state)
         transactions = (await self._backend.capabilities()).transactions
         known: dict[bytes, tuple[dict[str, Any], bool]] = {}
         cleared = [Delete(COLLECTION, [{"_id": {"$in": list(records)}}])] if records else []
@@ -101,25 +133,25 @@ class AsyncComputing:
                 now = await self.state(id, session)
                 if now is None:
                     return
-                difference = await self.difference(named, listener, keys, session)
+                difference = await self.difference(place, listener, keys, session)
             different = bool(difference.computed or difference.gone)
             writes: list[Write] = []
             if different:
                 if not transactions:  # before them, as this may end between, and after them, as others may be quick
                     writes += _told(now, difference)
-                documents, _ = await self.outputs(named, listener, difference.computed, known)
+                documents, _ = await self.outputs(place, named, listener, difference.computed, known)
                 if documents:
                     ops = [UpdateOp(q={"_id": one["_id"]}, u=_put(one), upsert=True) for one in documents]
-                    writes.append(Update(OUTPUTS, ops))
+                    writes.append(Update(place.collection, ops))
                 if difference.gone:
-                    writes.append(Delete(OUTPUTS, [among(named, difference.gone)]))
+                    writes.append(Delete(place.collection, [place.among(difference.gone)]))
                 writes += _told(now, difference)
             if transactions or not different:
                 writes += cleared
             if not writes:
                 return
             try:
-                await self._publish(state, now.n, writes)
+                await self._publish(state, now.n, writes, difference.keys)
             except _Moved:
                 continue
             except SuperormError as error:
@@ -132,24 +164,26 @@ class AsyncComputing:
         raise BackendError(f"others publish outputs of the {named} all the time; what is left is recorded")
 
     async def difference(
-        self, named: Named, listener: Listener, keys: Sequence[Any], session: AsyncClientSession | None
+        self, place: Kept, listener: Heard, keys: Sequence[Any], session: AsyncClientSession | None
     ) -> Difference:
         """Which outputs are not those of the documents."""
         sources = listener.listened.sources(
             await self._backend.read(listener.listened.find_among(keys), session=session)
         )
-        outputs = await self._backend.read(Find(OUTPUTS, among(named, keys), {"source": 1}), session=session)
-        stored = {encode_key(one["_id"]["key"]): one["source"] for one in outputs}
+        there = Find(place.collection, place.among(keys), {"source": 1})
+        outputs = await self._backend.read(there, session=session)
+        stored = {encode_key(place.key_of(one)): one["source"] for one in outputs}
         wanted = {encode_key(source.key) for source in sources}
         return Difference(
             [source for source in sources if stored.get(encode_key(source.key)) != source.hash],
-            [one["_id"]["key"] for one in outputs if encode_key(one["_id"]["key"]) not in wanted],
+            [key for one in outputs if encode_key(key := place.key_of(one)) not in wanted],
         )
 
     async def outputs(
         self,
+        place: Kept,
         named: Named,
-        listener: Listener,
+        listener: Heard,
         sources: Sequence[Source],
         known: dict[bytes, tuple[dict[str, Any], bool]],
     ) -> tuple[list[dict[str, Any]], bool]:
@@ -157,46 +191,49 @@ class AsyncComputing:
 
         Raises `PredictionError`.
         """
-        model = listener.model
-        assert isinstance(model, Model)
         asked = [source for source in sources if source.hash not in known]
         if asked:
-            try:
-                given = await aio.in_thread(model.predict, [source.value for source in asked])
-            except PredictionError as error:
-                where = (
-                    ""
-                    if error.position is None
-                    else f" for {listener.listened.mapping.name} {asked[error.position].key!r}"
-                )
-                raise PredictionError(
-                    f"the {named} has no output{where}: {error}", position=error.position, component=named.name
-                ) from (error.__cause__ or error)
+            name = listener.listened.mapping.name
+            given = await predicted(named, listener, asked)
             for source, output in zip(asked, given, strict=True):
-                known[source.hash] = stored_output(named, source.key, output)
+                known[source.hash] = place.stored(name, source.key, output)
         documents = [
-            {"_id": output_id(named, source.key), "source": source.hash, **known[source.hash][0]} for source in sources
+            {"_id": place.id_of(source.key), "source": source.hash, **known[source.hash][0]} for source in sources
         ]
         return documents, all(known[source.hash][1] for source in sources)
 
-    async def _publish(self, state: State, n: int, writes: Sequence[Write]) -> None:
-        """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`."""
-        id = state.path.listener
+    async def _publish(self, state: State, n: int, writes: Sequence[Write], keys: Sequence[Any]) -> None:
+        """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`.
+
+        `keys` are those of the documents: where the outputs are indexed, it is recorded that they change.
+        """
+        id, place = state.path.listener, kept(state)
+        touched: dict[VectorPath, Sequence[Any]] = {} if place.spec is None or not keys else {place.spec: keys}
         step = Update(COLLECTION, [UpdateOp(q={"_id": id, "n": n}, u={"$inc": {"n": 1}})])
-        capabilities = await self._backend.capabilities()
-        if not capabilities.transactions:
+        if not (await self._backend.capabilities()).transactions:
             if (await self._backend.write(step)).matched != 1:
                 raise _Moved
-            for write in writes:
-                await self._backend.write(write)
+            async with self._vectors.recording(touched):
+                for write in writes:
+                    await self._backend.write(write)
             if await self.state(id) is None:  # removed meanwhile, by somebody who did not see these
-                await self._backend.write(Delete(OUTPUTS, [all_outputs(state.named, capabilities.backend)]))
+                await self.forget(place)
+        else:
+            async with self._backend.transaction() as session:
+                if (await self._backend.write(step, session=session)).matched != 1:
+                    raise _Moved
+                for write in (*writes, *self._vectors.records(touched)):
+                    await self._backend.write(write, session=session)
+        if place.spec is not None and touched and state.filled:
+            self._vectors.notify([place.spec])
+
+    async def forget(self, place: Kept) -> None:
+        """Remove all that is kept there."""
+        if place.spec is not None:
+            await self._backend.drop_collection(place.collection)
             return
-        async with self._backend.transaction() as session:
-            if (await self._backend.write(step, session=session)).matched != 1:
-                raise _Moved
-            for write in writes:
-                await self._backend.write(write, session=session)
+        everything = place.everything((await self._backend.capabilities()).backend)
+        await self._backend.write(Delete(place.collection, [everything]))
 
     async def state(self, id: str, session: AsyncClientSession | None = None) -> State | None:
         """The state of a listener; None where it was removed."""
@@ -215,8 +252,7 @@ class AsyncComputing:
 
 def _told(state: State, difference: Difference) -> list[Write]:
     """The records for the listeners to these outputs."""
-    keys = [*(source.key for source in difference.computed), *difference.gone]
-    records = [one for listener in state.chained for one in new_records(listener, keys)]
+    records = [one for listener in state.chained for one in new_records(listener, difference.keys)]
     return [Insert(COLLECTION, records)] if records else []
 
 

@@ -13,8 +13,8 @@ from superorm.compile.plan import Count, Find
 from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
 
 if TYPE_CHECKING:
+    from superorm._async.listener_computing import Heard
     from superorm._async.listeners import AsyncListeners
-    from superorm.components.listener import Listener
 
 __all__ = ["AsyncOutputs"]
 
@@ -38,7 +38,7 @@ class AsyncOutputs(AsyncMapping):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of the {self._state.named}>"
 
-    async def _current(self) -> Listener:
+    async def _current(self) -> Heard:
         state = await self._listeners.state(self._state.path.listener)
         if state is None:
             raise removed(self._state.named)

@@ -237,6 +237,11 @@ class AsyncAtlasCopies(Unhanded):
             await self.records.publish(spec.name, _ENGINE, look.state, due, {})
             await self.records.prune(spec.name)
 
+    async def drop(self, spec: VectorSpec) -> None:
+        """Nothing: the search index goes with its collection."""
+        self._described.pop(spec, None)
+        self._seen.pop(spec.name, None)
+
     async def due(self, spec: VectorSpec) -> bool:
         """Whether records wait to be stamped."""
         return bool(self._seen.get(spec.name))

@@ -27,7 +27,7 @@ from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
 from superorm.schema.listened import ListenerPath
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
-from superorm.unitofwork.writes import Insert, Update, UpdateOp, Write
+from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 from superorm.vectors.errors import EngineBusy, VersionLost
 from superorm.vectors.handing import Handed
 from superorm.vectors.owner import is_dead, open_here, owner
@@ -334,14 +334,24 @@ class AsyncVectorIndexes:
         await self.copies.rebuild(spec, progress)
         self._ensured.add(spec)
 
+    async def drop(self, spec: VectorSpec) -> None:
+        """Remove the index: what this engine has of it, and its states and records."""
+        for known in (self._ensured, self._waiting, self._kept):
+            known.discard(spec)
+        for by_name in (self._mirrored, self._failed):
+            by_name.pop(spec.name, None)
+        self._later.pop(spec, None)
+        await self.copies.drop(spec)
+        await self.backend.write(Delete(COLLECTION, [{"i": spec.name}]))
+
     async def check(self, spec: VectorSpec) -> list[Problem]:
         """What is wrong with the index.
 
         Open records of processes that died are released, so that their keys are applied.
         """
-        name = spec.name
+        name, called = spec.name, spec.called
         problems = [
-            Problem(name, "applier", message=f"the last run of the applier failed: {error}")
+            Problem(called, "applier", message=f"the last run of the applier failed: {error}")
             for index, error in self._failed.items()
             if index == name
         ]
@@ -350,16 +360,15 @@ class AsyncVectorIndexes:
         for record in (await self.records_of.look(name, await self.copies.engine())).records.values():
             if record.open and is_dead(record.id, record.owner):
                 await self._close_records([record.id])
-                problems += [
-                    Problem(name, "released", key, "a process died while it wrote this document") for key in record.keys
-                ]
+                died = "a process died while it wrote this document"
+                problems += [Problem(called, "released", key, died) for key in record.keys]
         try:
             await self.copies.apply(spec)
             differences = await self.copies.differences(spec)
         except VersionLost as error:
-            return [*problems, Problem(name, "unreadable", message=str(error))]
+            return [*problems, Problem(called, "unreadable", message=str(error))]
         return problems + [
-            Problem(name, kind, decode_key(key), f"its vector in the engine is {kind}")
+            Problem(called, kind, decode_key(key), f"its vector in the engine is {kind}")
             for key, kind in sorted(differences.items())
         ]
 

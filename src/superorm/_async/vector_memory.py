@@ -147,6 +147,10 @@ class AsyncMemoryCopies(Unhanded):
             await self.records.publish(spec.name, _ENGINE, look.state, [record.id for record in records], {})
             await self.records.prune(spec.name)
 
+    async def drop(self, spec: VectorSpec) -> None:
+        """Forget the rows."""
+        self.memory.resident.drop(spec.name)
+
     async def due(self, spec: VectorSpec) -> bool:
         """Whether memory lacks fields to mirror."""
         return bool(spec.filter_fields and lacking(spec, await self.records.state(spec.name, _ENGINE)))

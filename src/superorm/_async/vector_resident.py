@@ -88,6 +88,10 @@ class AsyncResidentTables:
         await self._free(self._name(spec), copy)
         return None
 
+    async def drop(self, spec: VectorSpec) -> None:
+        """Let go of the copy in memory."""
+        await self._free(self._name(spec), self.get(spec))
+
     async def _free(self, name: str, copy: MemoryCopy | None) -> None:
         if copy is not None:
             self._tables.resident.drop(name, copy)

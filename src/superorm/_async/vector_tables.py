@@ -108,6 +108,17 @@ class AsyncTableCopies(AsyncTableUpkeep):
             await self.build_unless(spec)
             await self._apply_all(spec, patience)
 
+    async def drop(self, spec: VectorSpec) -> None:
+        """Remove the tables of this engine, of an index that is removed; its state and records are not."""
+        await self._resident.drop(spec)
+        self._handed.pop(spec.name, None)
+        state = await self.state(spec)
+        if state is None:
+            return
+        tables = [f"{self.prefix(spec)}-{name}" for name in state.drop]
+        for table in tables if state.table is None else [state.table, *tables]:
+            await self.tables.drop(table)
+
     async def _apply_all(self, spec: VectorSpec, patience: float | None) -> None:
         left = True
         while left:

@@ -166,6 +166,10 @@ class AsyncVectorCopies(Protocol):
 
     async def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...
 
+    async def drop(self, spec: VectorSpec) -> None:
+        """Remove the copy of an index that is removed; its state and records are not."""
+        ...
+
     async def due(self, spec: VectorSpec) -> bool:
         """Whether there is much for `keep` to do now."""
         ...

@@ -224,7 +224,9 @@ class Adding:
                 params=component.params,
                 children=children,
             )
-            if in_place is not None:
+            if in_place is None:
+                record.touched = record.id
+            else:
                 record.id, record.created = in_place.id, in_place.created
             planned.records[id(component)] = record
             planned.new.append(record)

@@ -20,6 +20,7 @@ from superorm.components.listener import Listener
 from superorm.components.model import Model
 from superorm.components.records import COLLECTION, HIDDEN, LIVE, REMOVED, ComponentRecord
 from superorm.components.removal import Removal, plan_removal
+from superorm.components.vector_index import VectorIndex
 from superorm.exc import ComponentInUseError, CorruptArtifactError, StaleDocumentError, SuperormError
 from superorm.protocols._sync.parts import DataBackend, MetaDataStore
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -28,6 +29,7 @@ from superorm.vectors.records import INDEXES
 __all__ = ["Removing"]
 
 _ATTEMPTS = 20
+_HEARD = (Listener.kind, VectorIndex.kind)
 
 
 class Removing:
@@ -85,13 +87,13 @@ class Removing:
         return found
 
     def _listeners(self, named: Named) -> list[ComponentRecord]:
-        """The listeners that need a component."""
-        found = self._components.records({"kind": Listener.kind, "state": {"$ne": REMOVED}})
+        """The listeners and vector indexes that need a component."""
+        found = self._components.records({"kind": {"$in": [*_HEARD]}, "state": {"$ne": REMOVED}})
         return [record for record in found if named in record.needs]
 
     def check_replaceable(self, record: ComponentRecord) -> None:
         """Raise `ComponentInUseError` where vectors or outputs were made with it, which others would not fit."""
-        users = [record] if record.kind == Listener.kind else self._listeners(record.named)
+        users = [record] if record.kind in _HEARD else self._listeners(record.named)
         if users:
             raise ComponentInUseError(
                 f"the outputs of {', '.join(f'the {user.named}' for user in users)} were made with the {record.named}, "

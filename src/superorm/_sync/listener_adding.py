@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from attrs import frozen
@@ -11,10 +12,10 @@ from superorm._io.progress import Progress
 from superorm._sync.component_adding import Adding
 from superorm._sync.component_removal import Removing
 from superorm._sync.components import Components
+from superorm._sync.listener_computing import Heard
 from superorm._sync.listeners import Listeners
 from superorm.components.base import Component, Named
 from superorm.components.family import family
-from superorm.components.listener import Listener
 from superorm.exc import ComponentInUseError, ComponentNotFoundError
 
 __all__ = ["ListenerAdding"]
@@ -22,14 +23,14 @@ __all__ = ["ListenerAdding"]
 
 @frozen
 class ListenerAdding:
-    """Adds a listener and the model that is given with it, and computes the outputs for all documents."""
+    """Adds a listener, or a vector index, with what is given with it, and computes the outputs for all documents."""
 
     components: Components
     adding: Adding
     removal: Removing
     listeners: Listeners
 
-    def store(self, listener: Listener, progress: Progress | None) -> None:
+    def store(self, listener: Heard, progress: Progress | None) -> None:
         """Store it; where the outputs cannot be computed, what was stored for it is removed again.
 
         Raises as `Adding.store` and `Listeners.add` do.
@@ -38,17 +39,22 @@ class ListenerAdding:
         before = {one: self.components.versions(one.kind, one.name) for one in tree}
         self.adding.store(listener, progress=progress)
         try:
-            self.listeners.add(Named(listener.kind, listener.name, listener.version), progress)
+            self.listeners.add(_named(listener), progress)
         except Exception:  # whatever the model raises; a cancellation leaves what another call goes on with
-            self._take_back([one for one in tree if one.version not in before[one]])
+            self._take_back([_named(one) for one in tree if one.version not in before[one]], _named(listener))
             raise
 
-    def _take_back(self, new: list[Component]) -> None:
+    def _take_back(self, new: Sequence[Named], root: Named) -> None:
         """Remove what was stored, but for what somebody else who added the same counts on by now."""
-        for one in new:
-            named = Named(one.kind, one.name, one.version)
+        for named in new:
             with suppress(ComponentNotFoundError, ComponentInUseError):
-                if isinstance(one, Listener) and self.listeners.is_filled(named):
+                if self.components.record(named).is_counted_on:
+                    return
+                if named == root and self.listeners.is_filled(named):
                     return
                 self.removal.remove(named, force=False, recursive=False)
         self.listeners.sweep()
+
+
+def _named(one: Component) -> Named:
+    return Named(one.kind, one.name, one.version)

@@ -9,19 +9,26 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
-from superorm._sync.listener_computing import BATCH, PATIENCE, Computing
+from superorm._sync.listener_computing import BATCH, PATIENCE, Computing, Heard
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
+from superorm.codec.vectors import real_float32
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.components.base import Component, Named
+from superorm.components.kept import kept
+from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
-from superorm.components.outputs import OUTPUTS, State, all_outputs, state_id
+from superorm.components.outputs import OUTPUTS, VECTOR, State, is_vectors, state_id, vectors_of
 from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.components.vector_index import VectorIndex
 from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
+from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
@@ -35,6 +42,7 @@ __all__ = ["Listeners", "removed"]
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
+_ALL_STATES: dict[str, Any] = {"_id": {"$gte": ""}, "kind": {"$in": ["listener", "state"]}}
 _CURSOR_NOT_FOUND = 43
 _AFTER_COMMIT = 5.0
 """Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
@@ -47,22 +55,24 @@ class Listeners:
         self.backend = backend
         self._components = components
         self._vectors = vectors
-        self._computing = Computing(backend)
+        self._computing = Computing(backend, vectors)
         self.state = self._computing.state
-        self._loaded: dict[str, Listener] = {}
+        self.moment = self._computing.moment
+        self._loaded: dict[str, Heard] = {}
+        self._chains: dict[str, tuple[str, ...]] = {}
 
-    def named(self, name: str) -> State:
-        """The newest version of a listener whose outputs are all there, else the newest.
+    def named(self, name: str, kind: str = Listener.kind) -> State:
+        """The newest version of a listener, or of a vector index, whose outputs are all there, else the newest.
 
-        Raises `ComponentNotFoundError`.
+        Raises `ComponentNotFoundError`, and of an index as `add` does.
         """
-        live = self._components.records({"kind": Listener.kind, "name": name, "state": LIVE})
+        live = self._components.records({"kind": kind, "name": name, "state": LIVE})
         ids = [state_id(record.id) for record in live]
         filled = {one["_id"]: one for one in self.backend.read(Find(COLLECTION, {"_id": {"$in": ids}, "filled": True}))}
         for id in ids:  # the newest first
             if id in filled:
                 return State.of(filled[id])
-        return self._begin(self._components.record(Named(Listener.kind, name)))
+        return self._begin(self._components.record(Named(kind, name)))
 
     def version(self, name: str, session: ClientSession | None) -> int:
         """That of the outputs of a listener, which are brought up to date, but not for an open transaction.
@@ -80,22 +90,38 @@ class Listeners:
         assert state.named.version is not None
         return state.named.version
 
-    def load(self, state: State) -> Listener:
-        """The listener with its model, neither of which is ever replaced."""
+    def load(self, state: State) -> Heard:
+        """The listener, or index, with its models, none of which is ever replaced."""
         id = state.path.listener
         if id not in self._loaded:
             record = self._components.record(state.named, hidden=True)
             self._loaded[id] = self._restored(record)
         return self._loaded[id]
 
-    def _restored(self, record: ComponentRecord) -> Listener:
+    def chain(self, state: State) -> tuple[str, ...]:
+        """The ``_id`` of its state, and of those to whose outputs it listens, the nearest first.
+
+        Raises `ComponentNotFoundError`.
+        """
+        id = state.path.listener
+        if id not in self._chains:
+            found, below = [id], self.load(state).named_listener
+            while below is not None:
+                record = self._components.record(below, hidden=True)
+                found.append(state_id(record.id))
+                below = self._restored(record).named_listener
+            self._chains[id] = tuple(found)
+        return self._chains[id]
+
+    def _restored(self, record: ComponentRecord) -> Heard:
         children: list[Component] = []
         for child in record.needs:
             if child.kind == Listener.kind:
                 children.append(self._restored(self._components.record(child, hidden=True)))
             else:
                 children.append(self._components.load(child.kind, child.name, child.version, hidden=True))
-        listener = Listener.restore(record.name, None, record.params, children)
+        listener = kind_named(record.kind).restore(record.name, None, record.params, children)
+        assert isinstance(listener, Heard)
         listener.version = record.version
         return listener
 
@@ -105,7 +131,8 @@ class Listeners:
         """Compute the outputs for all documents, unless that was done; what was done before an interruption stays.
 
         Raises `PredictionError`, `ValidationError` where a stored key does not fit,
-        and `ComponentNotFoundError` where it is removed meanwhile.
+        `ComponentNotFoundError` where it is removed meanwhile,
+        and `ConfigurationError` for a vector index of which nothing tells the dimension.
         """
         state = self._begin(self._components.record(named))
         if not state.filled:
@@ -124,6 +151,7 @@ class Listeners:
         self.backend.create_collection(OUTPUTS)
         new: dict[str, Any] = {
             "kind": "listener",
+            "component": record.kind,
             "i": id,
             "name": record.name,
             "version": record.version,
@@ -134,10 +162,14 @@ class Listeners:
             "filled": False,
             "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
         }
-        absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
-        op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
-        with suppress(DuplicateKeyError):
-            self.backend.write(Update(COLLECTION, [op]))
+        index = listener if isinstance(listener, VectorIndex) else None
+        if index is None or self.state(id) is None:
+            if index is not None:
+                new["index"] = self._index(record, index)
+            absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
+            op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
+            with suppress(DuplicateKeyError):
+                self.backend.write(Update(COLLECTION, [op]))
         self._vectors.forget_registered()
         if listener.named_listener is not None:
             before = self._begin(self._components.record(listener.named_listener, hidden=True))
@@ -150,12 +182,36 @@ class Listeners:
             raise removed(record.named)
         return state
 
+    def _index(self, record: ComponentRecord, index: VectorIndex) -> dict[str, Any]:
+        """What the state of a vector index tells of it; its collection is made. Raises `ConfigurationError`."""
+        dim = index.dim or self._dim(index)
+        collection = vectors_of(record.id)
+        self.backend.create_collection(collection)
+        return {"collection": collection, "dim": dim, "metric": index.metric}
+
+    def _dim(self, index: VectorIndex) -> int:
+        """That of the first output. Raises `ConfigurationError` where there is none, or that is no vector."""
+        before = self._begin(self._components.record(index.named_listener, hidden=True))
+        self.catch_up(before)
+        everything = kept(before).everything(self.backend.capabilities().backend)
+        some = Find(OUTPUTS, {"$and": [everything, {"output": {"$ne": None}}]}, limit=1)
+        found = self.backend.read(some)
+        if not found:
+            index.refuse(f"the {index.named_listener} has no outputs yet, which would tell the dimension; give dim=")
+        (source,) = index.listened.sources(found)
+        vector = real_float32(source.value)
+        if vector is None or vector.ndim != 1 or not len(vector):
+            what = f"a {type(source.value).__name__}" if vector is None else f"of shape {vector.shape}"
+            name = index.listened.mapping.name
+            index.refuse(f"it indexes vectors, and the output for {name} {source.key!r} is {what}")
+        return len(vector)
+
     def _fill(self, state: State, progress: Progress | None = None) -> None:
         """Compute the outputs that are not there, or of other sources, and remove those without a document."""
         id, named, listener = state.path.listener, state.named, self.load(state)
-        listened, backend = listener.listened, self.backend.capabilities().backend
-        everything = all_outputs(named, backend)
-        empty = not state.filled and not self.backend.read(Find(OUTPUTS, everything, {"_id": 1}, limit=1))
+        listened, backend, place = listener.listened, self.backend.capabilities().backend, kept(state)
+        everything = Find(place.collection, place.everything(backend), {"_id": 1})
+        empty = not state.filled and not self.backend.read(evolve(everything, limit=1))
         find = listened.find(backend)
         total = self.backend.read(Count(find.collection, find.filter))[0]["n"]
         now = self.state(id)
@@ -171,10 +227,12 @@ class Listeners:
             if self.state(id) is None:
                 raise removed(named)
             if progress is not None:
-                progress(done, max(done, total), f"listener {named.name}")
+                progress(done, max(done, total), f"{named.kind.replace('_', ' ')} {named.name}")
         if not empty:
-            for found, _ in self._parts(Find(OUTPUTS, everything, {"_id": 1})):
-                self._computing.compute(state, listener, [one["_id"]["key"] for one in found])
+            for found, _ in self._parts(everything):
+                self._computing.compute(state, listener, [place.key_of(one) for one in found])
+        if place.spec is not None:
+            self._vectors.ensure(place.spec)
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not self.backend.write(Update(COLLECTION, [filled])).matched:
             raise removed(named)
@@ -209,13 +267,28 @@ class Listeners:
                 q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
             )
             self.backend.write(Update(COLLECTION, [told]))
+            if state.spec is not None:  # of which nothing tells once there is no state
+                self._vectors.drop(state.spec)
+                self._computing.forget(kept(state))
             # Once there is no state, nobody publishes outputs any more
             self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
             self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
-            backend = self.backend.capabilities().backend
-            self.backend.write(Delete(OUTPUTS, [all_outputs(named, backend)]))
+            self._computing.forget(kept(state))
             self._loaded.pop(one["_id"], None)
+            self._chains.pop(one["_id"], None)
             self._vectors.forget_registered()
+        self._sweep_indexes()
+
+    def _sweep_indexes(self) -> None:
+        """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
+        # the collections before the states: what is begun meanwhile stays
+        collections = {name for name in self.backend.collection_names() if is_vectors(name)}
+        states = self.backend.read(Find(COLLECTION, _ALL_STATES))
+        kept_there = {one["index"]["collection"] for one in states if "index" in one}
+        made = {one["i"].rpartition(".")[0] for one in states if one["kind"] == "state"}
+        for collection in {*collections, *filter(is_vectors, made)} - kept_there:
+            self._vectors.drop(VectorSpec(collection, VECTOR, 1))
+            self.backend.drop_collection(collection)
 
     # What changes
 
@@ -234,6 +307,17 @@ class Listeners:
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
+    def rebuild(self, name: str, progress: Progress | None) -> None:
+        """Compare all vectors of an index with the outputs again, and have the vector database load them anew.
+
+        Raises `ComponentNotFoundError`, and as `catch_up` does.
+        """
+        state = self.named(name, VectorIndex.kind)
+        assert state.spec is not None
+        self.catch_up(state)
+        self._fill(state)
+        self._vectors.rebuild(state.spec, progress)
+
     def check(self) -> list[str]:
         """What is wrong with the outputs, once those are computed that are recorded to be."""
         problems: list[str] = []
@@ -251,20 +335,23 @@ class Listeners:
                 problems += self._differences(state)
             except SuperormError as unreadable:
                 problems.append(f"{state.named}: {unreadable}")
+            if state.spec is not None:
+                problems += [str(problem) for problem in self._vectors.check(state.spec)]
         return problems
 
     def _differences(self, state: State) -> list[str]:
         id, named, listener = state.path.listener, state.named, self.load(state)
-        listened, backend = listener.listened, self.backend.capabilities().backend
+        listened, place = listener.listened, kept(state)
+        backend = self.backend.capabilities().backend
         recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
         problems: list[str] = []
-        stored = Find(OUTPUTS, all_outputs(named, backend), {"_id": 1})
+        stored = Find(place.collection, place.everything(backend), {"_id": 1})
         for read in (listened.find(backend), stored):
             with closing(self.backend.stream(read, batch_size=BATCH)) as parts:
                 for found in parts:
-                    keys = [one["_id"]["key"] if read is stored else listened.key_of(one) for one in found]
+                    keys = [place.key_of(one) if read is stored else listened.key_of(one) for one in found]
                     with self._computing.moment() as session:
-                        difference = self._computing.difference(named, listener, keys, session)
+                        difference = self._computing.difference(place, listener, keys, session)
                         pending = self.backend.read(recorded, session=session)
                     known = {encode_key(key) for one in pending for key in one["keys"]}
                     wrong = (

@@ -14,8 +14,8 @@ from superorm.compile.plan import Count, Find
 from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
 
 if TYPE_CHECKING:
+    from superorm._sync.listener_computing import Heard
     from superorm._sync.listeners import Listeners
-    from superorm.components.listener import Listener
 
 __all__ = ["Outputs"]
 
@@ -39,7 +39,7 @@ class Outputs(Mapping):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of the {self._state.named}>"
 
-    def _current(self) -> Listener:
+    def _current(self) -> Heard:
         state = self._listeners.state(self._state.path.listener)
         if state is None:
             raise removed(self._state.named)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numpy as np
 from attrs import evolve, frozen
 
 from superorm._io import sio
+from superorm._sync.index_search import IndexSearch, shown_of
 from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
@@ -28,6 +29,7 @@ from superorm.schema.mapping import ClassMap
 from superorm.schema.types.base import Misfit
 from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.identity import identity
+from superorm.unitofwork.like_query import check_words, is_vector, query_numbers
 from superorm.unitofwork.rows import rows_of
 from superorm.vectors.request import Hit, Hits, SearchRequest
 
@@ -41,8 +43,6 @@ R = TypeVar("R", bound=Read)
 _NAMING_BATCH = 1000
 _VERSIONS = 4
 """How often a text is encoded for one search, where the version of the model changes meanwhile."""
-_NO_NUMBERS = frozenset("cmMSU")
-"""Kinds of arrays that numpy would turn into float32, though they hold complex numbers, times or texts."""
 _STAGES_OF_DOCUMENTS = frozenset({"$graphLookup", "$limit", "$lookup", "$match", "$set", "$skip", "$sort", "$unwind"})
 """After them the rows still have the keys of the statement's own documents, unless `$set` changes these."""
 
@@ -115,6 +115,9 @@ class Queries:
         compiled = evolve(compiled, read=self.with_outputs(compiled.read, session))
         like = compiled.like
         assert like is not None
+        if isinstance(like.on, str):
+            search = IndexSearch(self._backend, self._vectors, self._listeners, compiled, like)
+            return search.run(partial(self._finish, compiled), session)
         version: int | None = None
         for _ in range(_VERSIONS):
             query = self._query(compiled, like, version)
@@ -195,11 +198,6 @@ class Queries:
         return error
 
     def _request(self, compiled: CompiledSelect, plan: LikePlan, query: _Query) -> SearchRequest:
-        projection: dict[str, Any] | None = None
-        if compiled.score is not None:
-            projection = {"_id": 1}
-        elif compiled.find.projection is not None:
-            projection = {path: 1 for path, shown in compiled.find.projection.items() if shown} or {"_id": 1}
         return SearchRequest(
             spec=plan.spec,
             query=query.vector,
@@ -208,7 +206,7 @@ class Queries:
             exact=plan.like.exact,
             min_score=plan.like.min_score,
             leave_out=query.leave_out,
-            projection=projection,
+            projection=shown_of(compiled),
             num_candidates=plan.like.num_candidates,
             index=serving_index(compiled.mapping, plan.filter) if plan.spec.filter_fields else None,
         )
@@ -228,9 +226,9 @@ class Queries:
                     key=key,
                     field=plan.field.attribute,
                 )
-            return _Query(_numbers(vector, "like() got"), key_value(compiled.mapping, key))
-        if isinstance(query, (list, tuple, np.ndarray)) or hasattr(query, "__array__"):
-            return _Query(_numbers(query, "like() got"))
+            return _Query(query_numbers(vector, "like() got"), key_value(compiled.mapping, key))
+        if is_vector(query):
+            return _Query(query_numbers(query, "like() got"))
         if plan.declared.model is None:
             raise StatementError(
                 f"like() got {type(query).__name__} {query!r:.80}, but {plan.field.where} is not computed by a model; "
@@ -247,11 +245,10 @@ class Queries:
                 f"like() got {type(query).__name__} {query!r:.80}, but {plan.field.where} is computed from "
                 f"{source.where}; give a value of its type"
             )
-        if isinstance(query, str) and not query.strip():
-            raise VectorError(f"like() got the text {query!r:.80}, which is blank and near to nothing; give some words")
+        check_words(query)
         model, version = self._models.query_model(plan.spec, plan.declared.model, version)
         (vector,) = sio.in_thread(model.predict, [query])
-        numbers = _numbers(vector, f"model {plan.declared.model!r} returned")
+        numbers = query_numbers(vector, f"model {plan.declared.model!r} returned")
         return _Query(numbers, encoded=True, version=version)
 
     def _finish(self, compiled: CompiledSelect, found: Hits, session: ClientSession | None) -> Found:
@@ -305,21 +302,10 @@ def _as_they_are(mapping: ClassMap, found: Sequence[dict[str, Any]], only: froze
     return list(found)
 
 
-def _numbers(given: Any, whence: str) -> Any:
-    """The same in float32, infinite where that is too small for it."""
-    try:
-        wide = np.asarray(given)
-        if wide.dtype.kind not in _NO_NUMBERS:
-            with np.errstate(over="ignore"):
-                return wide.astype(np.float32, copy=False)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
-        pass
-    raise VectorError(f"{whence} {given!r:.80}, which is no vector of real numbers")
-
-
 def _explanation(found: Hits, reads: Sequence[Read]) -> Explanation:
     search = found.explanation
-    details: dict[str, Any] = {"rows in memory": search.held}
+    details: dict[str, Any] = {} if search.searched is None else {"searched": search.searched}
+    details["rows in memory"] = search.held
     if search.matched is not None:
         details["more match than" if search.more else "documents that match"] = search.matched
     if search.pushed is not None:

@@ -21,10 +21,12 @@ from superorm._sync.query import Queries
 from superorm.compile.compiler import CompiledSelect
 from superorm.components.base import Component, Named
 from superorm.components.dataset import Dataset
+from superorm.components.family import family
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
+from superorm.components.vector_index import VectorIndex
 from superorm.exc import ComponentError, StatementError
 from superorm.expr.statements import Select
 from superorm.unitofwork.arguments import check_component, check_name
@@ -69,14 +71,16 @@ class Registry(ABC):
 
         Of a `Listener` the outputs for all documents are computed before this returns, with a `progress`;
         where that fails, with `PredictionError` for example, nothing of what was added stays.
+        Of a `VectorIndex` all vectors are stored, and the vector database is brought to them.
         After an interruption another call goes on where the first one ended.
         """
         self.prepare()
         with reporting(progress) as report:
-            if not isinstance(component, Listener):
+            if not isinstance(component, Listener | VectorIndex):
                 return self._adding.store(component, progress=report)
-            if component.select is not None:
-                self.compiled(component.select)
+            for one in family(component):
+                if isinstance(one, Listener) and one.select is not None:
+                    self.compiled(one.select)
             self._listening.store(component, report)
         return component
 
@@ -105,7 +109,8 @@ class Registry(ABC):
         """Put a component in the place of its version, by default the newest one, which keeps its number.
 
         Components that need it have the new one from then on; with `upsert` it is added where there is none.
-        Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, and as `add` does.
+        Raises `ComponentNotFoundError`, `ComponentInUseError` where vectors were made with it, for listeners and
+        vector indexes, and as `add` does.
         """
         self.prepare()
         with reporting(progress) as report:
@@ -161,6 +166,8 @@ class Registry(ABC):
     def load(self, kind: Literal["listener"], name: str, version: int | None = None) -> Listener: ...
     @overload
     def load(self, kind: Literal["metric"], name: str, version: int | None = None) -> Metric: ...
+    @overload
+    def load(self, kind: Literal["vector_index"], name: str, version: int | None = None) -> VectorIndex: ...
     @overload
     def load(self, kind: str, name: str, version: int | None = None) -> Component: ...
     def load(self, kind: str, name: str, version: int | None = None) -> Component:

@@ -238,6 +238,11 @@ class AtlasCopies(Unhanded):
             self.records.publish(spec.name, _ENGINE, look.state, due, {})
             self.records.prune(spec.name)
 
+    def drop(self, spec: VectorSpec) -> None:
+        """Nothing: the search index goes with its collection."""
+        self._described.pop(spec, None)
+        self._seen.pop(spec.name, None)
+
     def due(self, spec: VectorSpec) -> bool:
         """Whether records wait to be stamped."""
         return bool(self._seen.get(spec.name))

@@ -148,6 +148,10 @@ class MemoryCopies(Unhanded):
             self.records.publish(spec.name, _ENGINE, look.state, [record.id for record in records], {})
             self.records.prune(spec.name)
 
+    def drop(self, spec: VectorSpec) -> None:
+        """Forget the rows."""
+        self.memory.resident.drop(spec.name)
+
     def due(self, spec: VectorSpec) -> bool:
         """Whether memory lacks fields to mirror."""
         return bool(spec.filter_fields and lacking(spec, self.records.state(spec.name, _ENGINE)))

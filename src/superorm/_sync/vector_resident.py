@@ -89,6 +89,10 @@ class ResidentTables:
         self._free(self._name(spec), copy)
         return None
 
+    def drop(self, spec: VectorSpec) -> None:
+        """Let go of the copy in memory."""
+        self._free(self._name(spec), self.get(spec))
+
     def _free(self, name: str, copy: MemoryCopy | None) -> None:
         if copy is not None:
             self._tables.resident.drop(name, copy)

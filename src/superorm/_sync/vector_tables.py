@@ -109,6 +109,17 @@ class TableCopies(TableUpkeep):
             self.build_unless(spec)
             self._apply_all(spec, patience)
 
+    def drop(self, spec: VectorSpec) -> None:
+        """Remove the tables of this engine, of an index that is removed; its state and records are not."""
+        self._resident.drop(spec)
+        self._handed.pop(spec.name, None)
+        state = self.state(spec)
+        if state is None:
+            return
+        tables = [f"{self.prefix(spec)}-{name}" for name in state.drop]
+        for table in tables if state.table is None else [state.table, *tables]:
+            self.tables.drop(table)
+
     def _apply_all(self, spec: VectorSpec, patience: float | None) -> None:
         left = True
         while left:

@@ -167,6 +167,10 @@ class VectorCopies(Protocol):
 
     def apply(self, spec: VectorSpec, *, patience: float | None = None) -> None: ...
 
+    def drop(self, spec: VectorSpec) -> None:
+        """Remove the copy of an index that is removed; its state and records are not."""
+        ...
+
     def due(self, spec: VectorSpec) -> bool:
         """Whether there is much for `keep` to do now."""
         ...

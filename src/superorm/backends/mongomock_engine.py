@@ -194,6 +194,11 @@ class MongomockEngine:
             _check_length(f"{self.name}.{name}")
             self._db.create_collection(name)
 
+    def drop_collection(self, name: str) -> None:
+        """Remove the collection with all that is in it, where there is one."""
+        with LOCK:
+            self._db.drop_collection(name)
+
     def create_index(
         self, collection: str, keys: Sequence[tuple[str, int | str]], *, unique: bool = False, **options: Any
     ) -> str:

@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from superorm.schema.vector_binary import FLOAT32, NATIVE, STORED, SUBTYPE, Vector, decode_vector, encode_vector
 
-__all__ = ["Matrix", "Vector", "as_float32", "decode_rows", "decode_vector", "encode_vector", "value_at", "values_at"]
+__all__ = [
+    "Matrix",
+    "Vector",
+    "as_float32",
+    "decode_rows",
+    "decode_vector",
+    "encode_vector",
+    "real_float32",
+    "value_at",
+    "values_at",
+]
+
+_NO_NUMBERS = frozenset("cmMSU")
+"""Kinds of arrays that numpy would turn into float32, though they hold complex numbers, times or texts."""
 
 Matrix: TypeAlias = NDArray[np.float32]
 """Rows of float32, shape (n, dim)."""
@@ -41,6 +54,18 @@ def as_float32(numbers: Any) -> NDArray[np.float32] | None:
             return np.asarray(numbers, np.float32)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
         return None
+
+
+def real_float32(given: Any) -> NDArray[np.float32] | None:
+    """The same in float32, infinite where that is too small for it; None for what is no array of real numbers."""
+    try:
+        wide = np.asarray(given)
+        if wide.dtype.kind not in _NO_NUMBERS:
+            with np.errstate(over="ignore"):
+                return wide.astype(np.float32, copy=False)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last by torch, of a tensor with a gradient
+        pass
+    return None
 
 
 def decode_rows(values: Sequence[Any], dim: int) -> tuple[Matrix, list[int]]:

@@ -33,9 +33,16 @@ class LikePlan:
     """The vector search of a statement."""
 
     like: Like
-    field: VectorField
+    on: VectorField | str
+    """A field, or the name of a vector index."""
     filter: Mapping[str, Any]
     """What chooses the documents that are searched."""
+
+    @property
+    def field(self) -> VectorField:
+        """Of a search in a field."""
+        assert not isinstance(self.on, str)
+        return self.on
 
     @property
     def declared(self) -> VectorFieldSpec:
@@ -59,7 +66,8 @@ def like_plan(statement: Select[Any, Any]) -> LikePlan:
     if isinstance(root, Alias):
         raise UnsupportedError(".like(...) works on a class itself, not on an alias")
     mapping = mapping_of(root)
-    return LikePlan(like, _field(mapping, like), filter_of(mapping, before.where, DocumentScope(root)))
+    on = like.on if isinstance(like.on, str) else _field(mapping, like.on)
+    return LikePlan(like, on, filter_of(mapping, before.where, DocumentScope(root)))
 
 
 def _name(before: object, like: object) -> str:
@@ -67,14 +75,14 @@ def _name(before: object, like: object) -> str:
     return f"{type(step).__name__.lower()}()"
 
 
-def _field(mapping: ClassMap, like: Like) -> VectorField:
+def _field(mapping: ClassMap, on: Field[Any, Any] | None) -> VectorField:
     vectors = mapping.vectors
     names = ", ".join(field.attribute for field in vectors)
     if not vectors:
         raise StatementError(f"{mapping.name} has no vector field to search", document_class=mapping.cls)
-    found = [field for field in vectors if like.on is None or field.spec.path == like.on._path]
+    found = [field for field in vectors if on is None or field.spec.path == on._path]
     if not found:
-        raise StatementError(f"like(on={like.on!r}): not a vector field; {mapping.name} has {names}")
+        raise StatementError(f"like(on={on!r}): not a vector field; {mapping.name} has {names}")
     if len(found) > 1:
         raise StatementError(f"like() needs on=: {mapping.name} has the vector fields {names}")
     return found[0]
@@ -122,7 +130,8 @@ def _is_named(field: Field[Any, Any]) -> bool:
 def like_stage(plan: LikePlan, score: str | None) -> dict[str, Any]:
     """The search as it is shown in a pipeline; what follows finds the similarity under the key `score`, if any."""
     like = plan.like
-    stage: dict[str, Any] = {"query": like.query, "path": plan.spec.path, "k": like.k}
+    where = {"index": plan.on} if isinstance(plan.on, str) else {"path": plan.spec.path}
+    stage: dict[str, Any] = {"query": like.query, **where, "k": like.k}
     if like.exact:
         stage["exact"] = True
     if like.num_candidates is not None:

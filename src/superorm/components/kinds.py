@@ -8,11 +8,12 @@ from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.components.training import Training
+from superorm.components.vector_index import VectorIndex
 from superorm.exc import UnsupportedError
 
 __all__ = ["KINDS", "kind_named"]
 
-KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Dataset, Listener, Metric, Model, Training)}
+KINDS: dict[str, type[Component]] = {cls.kind: cls for cls in (Dataset, Listener, Metric, Model, Training, VectorIndex)}
 """The class of each kind."""
 
 

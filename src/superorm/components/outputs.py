@@ -8,11 +8,13 @@ The collection `OUTPUTS` beside the documents holds one for each document::
 Each listener has a *state* among the records of vector indexes, in `COLLECTION`::
 
     {_id: "listener ...", kind: "listener", i: <its _id>, name, version, collection, path, fields,
-     n, filled, settled, since, chained}
+     n, filled, settled, since, chained, index}
 
 `n` counts publications: who publishes outputs increases it, and starts again where somebody else did meanwhile.
 `filled` says that there are outputs for all documents, `settled` that these were compared with the documents again
 once every program knew of the listener; `chained` are the ``_id`` of the states of listeners to its outputs.
+A vector index has one too, with its `index`, ``{collection, dim, metric}``: it keeps the outputs of a listener
+in that collection of its own, ``{_id: <the document's _id>, source, v: <vector>}``, which is indexed as documents are.
 What is to be computed anew is recorded as for vector indexes,
 ``{_id: ObjectId, kind: "record", i, keys}``, in the transaction that changes the documents.
 """
@@ -35,8 +37,23 @@ from superorm.schema.types.arrays import ArrayType
 from superorm.schema.types.base import Misfit
 from superorm.schema.types.containers import AnyType
 from superorm.schema.vector_binary import NATIVE, encode_vector
+from superorm.schema.vector_spec import VectorSpec
 
-__all__ = ["OUTPUTS", "State", "all_outputs", "among", "output_id", "state_id", "stored_output"]
+__all__ = [
+    "OUTPUTS",
+    "VECTOR",
+    "State",
+    "all_outputs",
+    "among",
+    "is_vectors",
+    "output_id",
+    "state_id",
+    "stored_output",
+    "vectors_of",
+]
+
+VECTOR = "v"
+"""Where the vectors stand in the documents of a vector index."""
 
 _ANY, _ARRAY = AnyType(), ArrayType()
 _FLAT = frozenset({float, bool, str})
@@ -54,13 +71,28 @@ class State:
     settled: bool
     chained: tuple[str, ...] = ()
     """The listeners to its outputs."""
+    spec: VectorSpec | None = None
+    """Of a vector index."""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:
         path = ListenerPath(document["collection"], document["path"], document["_id"], tuple(document["fields"]))
-        named = Named("listener", document["name"], document["version"])
-        chained = tuple(document.get("chained", ()))
-        return cls(path, named, document["n"], document["filled"], document["settled"], chained)
+        named = Named(document.get("component", "listener"), document["name"], document["version"])
+        chained, index = tuple(document.get("chained", ())), document.get("index")
+        spec = None
+        if index is not None:
+            spec = VectorSpec(index["collection"], VECTOR, index["dim"], index["metric"], label=str(named))
+        return cls(path, named, document["n"], document["filled"], document["settled"], chained, spec)
+
+
+def vectors_of(record: Any) -> str:
+    """The collection of a vector index, by the ``_id`` of its component's record."""
+    return f"{OUTPUTS}.{record}"
+
+
+def is_vectors(collection: str) -> bool:
+    """Whether a collection is one of `vectors_of`."""
+    return collection.startswith(f"{OUTPUTS}.")
 
 
 def state_id(record: Any) -> str:

@@ -68,7 +68,15 @@ class ComponentRecord(Document, registry=internal_registry):
     """What came of its training, where it is a model that was trained."""
     created: Mapped[datetime] = field(factory=utcnow)
     touched: Mapped[ObjectId] = field(factory=ObjectId)
-    """Of the last commit that counts on the component: of that and a removal at the same time one fails."""
+    """Of the last commit that counts on the component: of that and a removal at the same time one fails.
+
+    The record's own id, where none did.
+    """
+
+    @property
+    def is_counted_on(self) -> bool:
+        """Whether another commit has counted on it than that which added it, and it was not replaced."""
+        return bool(self.touched != self.id)
 
     @property
     def owner(self) -> tuple[str | int, ...]:

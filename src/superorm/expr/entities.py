@@ -6,13 +6,14 @@ from typing import Any, cast
 
 from superorm.exc import StatementError
 from superorm.expr.base import Call, Compare, ElemMatch, Expr, Logical, Matches
+from superorm.expr.literals import literal
 from superorm.expr.nodes import Field
 from superorm.expr.outputs import OutputOf
 from superorm.expr.rows import Bucket, GraphLookup, ListOf, Window
 from superorm.expr.sources import is_document
 from superorm.expr.stages import Entity
 
-__all__ = ["checked_entities", "entity_name", "is_part_of", "name_of", "root_of"]
+__all__ = ["checked_entities", "checked_on", "entity_name", "is_part_of", "name_of", "root_of"]
 
 
 _CONDITIONS = {
@@ -43,6 +44,22 @@ def is_part_of(root: Any, owner: Any) -> bool:
 def name_of(entity: object) -> str:
     """What to call it in messages."""
     return entity.__name__ if isinstance(entity, type) else f"{entity!r:.200}"
+
+
+def checked_on(statement: Any, on: object) -> Field[Any, Any] | str | None:
+    """What `like` searches in: a vector field of the statement's class, or the name of a vector index."""
+    root = statement._root
+    if root is None:
+        known = name_of(on._owner) if isinstance(on, Field) else "..."  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
+        raise StatementError(f"like(): {statement!r} does not tell its class; add .select_from({known}) before")
+    if isinstance(on, str) and on:
+        return cast("str", literal(str.__str__(on)))
+    field: Any = on
+    if on is not None and not (isinstance(on, Field) and is_part_of(root, field._owner)):
+        raise StatementError(
+            f"like(on=...) takes a vector field of {name_of(root)}, not {on!r}; or the name of a vector index"
+        )
+    return cast("Field[Any, Any] | None", field)
 
 
 def entity_name(entity: Any) -> str:

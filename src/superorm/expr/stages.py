@@ -63,7 +63,7 @@ class Like:
     """A vector search between two blocks: the first chooses what is searched, the second works on what was found."""
 
     query: Any
-    on: Field[Any, Any] | None
+    on: Field[Any, Any] | str | None
     k: int
     exact: bool
     num_candidates: int | None

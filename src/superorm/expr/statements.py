@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from superorm.exc import StatementError, UnsupportedError
 from superorm.expr.base import Expr, Label, Order, Predicate
 from superorm.expr.checks import checked_conditions, order_of
-from superorm.expr.entities import checked_entities, is_part_of, name_of, root_of
+from superorm.expr.entities import checked_entities, checked_on, is_part_of, name_of, root_of
 from superorm.expr.literals import finite
 from superorm.expr.nodes import Column, Field
 from superorm.expr.options import LoadOnly, Undefer
@@ -174,7 +174,7 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
     def like(
         self,
         query: Any,
-        on: Expr[M, Any] | None = None,
+        on: Expr[M, Any] | str | None = None,
         *,
         k: int = 10,
         exact: bool = False,
@@ -185,21 +185,16 @@ class Select(Rows[R_co], Storable, Generic[M, R_co]):
 
         `query` is a vector (list or array of as many numbers as the field has),
         a value of the source field's type, which the field's model encodes,
-        or a document, which is itself left out.
-        `on` is a vector field; it may be left out where the class has just one.
+        what the models of the index take, or a document, which is itself left out.
+        `on` is a vector field, which may be left out where the class has just one, or the name of a `VectorIndex`.
         `min_score` is on the scale of `score`.
         """
         if any(isinstance(step, Like) for step in self._steps):
             raise UnsupportedError("a statement can have one .like(...) for now")
-        if self._root is None:
-            known = name_of(on._owner) if isinstance(on, Field) else "..."  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-            raise StatementError(f"like(): {self!r} does not tell its class; add .select_from({known}) before")
-        if on is not None and not (isinstance(on, Field) and is_part_of(self._root, on._owner)):  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownArgumentType]
-            raise StatementError(f"like(on=...) takes a vector field of {name_of(self._root)}, not {on!r}")
         return self._close(
             Like(
                 query=own_copy(query),
-                on=on,
+                on=checked_on(self, on),
                 k=checked_count("like(k=...)", k, least=1, most=MAX_K),
                 exact=checked_flag("like(exact=...)", exact),
                 num_candidates=None

@@ -188,7 +188,7 @@ FORMS: dict[str, Form] = {
             stages.Like,
             {
                 "query": kinds.QUERY,
-                "on": kinds.maybe(kinds.FIELD),
+                "on": kinds.maybe(kinds.either(kinds.FIELD, kinds.TEXT)),
                 "k": kinds.WHOLE,
                 "exact": kinds.FLAG,
                 "num_candidates": kinds.maybe(kinds.WHOLE),

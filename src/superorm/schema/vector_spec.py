@@ -143,7 +143,14 @@ class VectorSpec(VectorPath):
     """The fields that engines with tables are to mirror, and others to filter by."""
     discriminator: str | None = field(default=None, eq=False)
     """The key under which documents hold the name of their class."""
+    label: str | None = field(default=None, eq=False)
+    """What messages call the index, where that is not its name."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         return (self.path, *(one.path for one in self.filter_fields))
+
+    @property
+    def called(self) -> str:
+        """The index's name in messages."""
+        return self.label or self.name

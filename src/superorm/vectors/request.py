@@ -47,7 +47,7 @@ class SearchRequest:
     """The fields of the index that finds what the filter matches, taken where the data backend has it; None: none."""
 
     def __attrs_post_init__(self) -> None:
-        name, dim = self.spec.name, self.spec.dim
+        name, dim = self.spec.called, self.spec.dim
         if self.query.shape != (dim,):
             raise VectorError(f"{name}: the query has shape {self.query.shape}, but the index has {dim} dimensions")
         if not np.isfinite(self.query).all():
@@ -97,6 +97,8 @@ class Explanation:
     """Calls of the engine."""
     reads: Sequence[Read]
     """What was sent to the data backend."""
+    searched: str | None = None
+    """The vector index of a listener's outputs; None: a field's."""
 
 
 class Hits(list[Hit]):

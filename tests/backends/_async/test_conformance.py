@@ -367,6 +367,10 @@ async def test_collections_and_indexes(backend: AsyncDataBackend) -> None:
     with pytest.raises(DuplicateKeyError) as caught:
         await backend.create_index("c", [("w", 1)], unique=True)
     assert "w" == caught.value.field
+    for _ in range(2):
+        await backend.drop_collection("c")
+        assert set() == await backend.collection_names()
+        assert [] == await everything(backend)
 
 
 async def test_partial_unique_index(backend: AsyncDataBackend) -> None:

@@ -363,6 +363,10 @@ def test_collections_and_indexes(backend: DataBackend) -> None:
     with pytest.raises(DuplicateKeyError) as caught:
         backend.create_index("c", [("w", 1)], unique=True)
     assert "w" == caught.value.field
+    for _ in range(2):
+        backend.drop_collection("c")
+        assert set() == backend.collection_names()
+        assert [] == everything(backend)
 
 
 def test_partial_unique_index(backend: DataBackend) -> None:

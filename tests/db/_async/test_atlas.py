@@ -18,8 +18,11 @@ from superorm import (
     ConfigurationError,
     Document,
     Embedded,
+    Listener,
     Mapped,
+    Model,
     VectorError,
+    VectorIndex,
     field,
     score,
     select,
@@ -29,6 +32,8 @@ from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
 from superorm.backends._async.mongodb import AsyncMongoDatabackend, AsyncMongoMetaDataStore
 from superorm.schema.mapping import class_map
 from superorm.schema.registry import Registry
+from superorm.schema.vector_spec import VectorSpec
+from tests.db.indexed import Film
 from tests.vectors._async.node import AsyncNodeBackend, AsyncNodeIndex, Node
 
 registry = Registry()
@@ -67,6 +72,11 @@ async def db(mongodb_uri: str) -> AsyncIterator[AsyncDB]:
     await own.close()
     client.drop_database(name)
     client.close()
+
+
+def tinted(year: int) -> list[float]:
+    """The model of a listener."""
+    return [1.0, year / 128]
 
 
 def node_of(db: AsyncDB) -> Node:
@@ -226,3 +236,32 @@ async def test_check_and_rebuild(db: AsyncDB) -> None:
     )
     await db.rebuild(Picture.embedding)
     assert (await db.check(Picture)).ok
+
+
+async def test_an_index_of_outputs(db: AsyncDB) -> None:
+    """Its search index is on the collection of its vectors; the documents are found beside them."""
+    await db.create_all(Film)
+    async with db.begin() as session:
+        session.add_all([Film(id=n, year=n, tags=["even"] * (n % 2 == 0)) for n in range(200)])
+    listener = Listener("tints", model=Model("tinted", tinted), select=select(Film), key=Film.year)
+    await db.add(VectorIndex("by-tint", listener=listener, metric="euclidean"))
+    (collection,) = (where for where, _ in node_of(db).indexes if where.startswith("_superorm_outputs."))
+    spec = VectorSpec(collection, "v", 2, "euclidean")
+    node_of(db).sync(collection)
+    engine: Any = db.parts.vector_database
+    engine.lag = 0
+    await db.vectors.apply(spec)
+    engine.lag = 60
+    node_of(db).sent.clear()
+    async with db.session() as session:
+        near = select(Film.id).like(20, on="by-tint", k=3)
+        assert [20, 19, 21] == (await session.scalars(near)).all()
+        even = select(Film.id).where(Film.tags.contains("even")).like([1.0, 20 / 128], on="by-tint", k=3)
+        assert [20, 18, 22] == (await session.scalars(even)).all()
+        (await session.get_one(Film, 39)).year = 20
+        session.delete(await session.get_one(Film, 19))
+        await session.commit()
+        assert [20, 39, 21] == (await session.scalars(near)).all()
+    assert ["v"] * 3 == [stage["path"] for stage in sent(db)]
+    assert {collection} == {where for where, _ in node_of(db).sent}
+    assert (await db.check(Film)).ok

@@ -18,8 +18,11 @@ from superorm import (
     ConfigurationError,
     Document,
     Embedded,
+    Listener,
     Mapped,
+    Model,
     VectorError,
+    VectorIndex,
     field,
     score,
     select,
@@ -29,6 +32,8 @@ from superorm.artifacts._sync.gridfs import MongoArtifactStore
 from superorm.backends._sync.mongodb import MongoDatabackend, MongoMetaDataStore
 from superorm.schema.mapping import class_map
 from superorm.schema.registry import Registry
+from superorm.schema.vector_spec import VectorSpec
+from tests.db.indexed import Film
 from tests.vectors._sync.node import Node, NodeBackend, NodeIndex
 
 registry = Registry()
@@ -67,6 +72,11 @@ def db(mongodb_uri: str) -> Iterator[DB]:
     own.close()
     client.drop_database(name)
     client.close()
+
+
+def tinted(year: int) -> list[float]:
+    """The model of a listener."""
+    return [1.0, year / 128]
 
 
 def node_of(db: DB) -> Node:
@@ -226,3 +236,32 @@ def test_check_and_rebuild(db: DB) -> None:
     )
     db.rebuild(Picture.embedding)
     assert db.check(Picture).ok
+
+
+def test_an_index_of_outputs(db: DB) -> None:
+    """Its search index is on the collection of its vectors; the documents are found beside them."""
+    db.create_all(Film)
+    with db.begin() as session:
+        session.add_all([Film(id=n, year=n, tags=["even"] * (n % 2 == 0)) for n in range(200)])
+    listener = Listener("tints", model=Model("tinted", tinted), select=select(Film), key=Film.year)
+    db.add(VectorIndex("by-tint", listener=listener, metric="euclidean"))
+    (collection,) = (where for where, _ in node_of(db).indexes if where.startswith("_superorm_outputs."))
+    spec = VectorSpec(collection, "v", 2, "euclidean")
+    node_of(db).sync(collection)
+    engine: Any = db.parts.vector_database
+    engine.lag = 0
+    db.vectors.apply(spec)
+    engine.lag = 60
+    node_of(db).sent.clear()
+    with db.session() as session:
+        near = select(Film.id).like(20, on="by-tint", k=3)
+        assert [20, 19, 21] == session.scalars(near).all()
+        even = select(Film.id).where(Film.tags.contains("even")).like([1.0, 20 / 128], on="by-tint", k=3)
+        assert [20, 18, 22] == session.scalars(even).all()
+        session.get_one(Film, 39).year = 20
+        session.delete(session.get_one(Film, 19))
+        session.commit()
+        assert [20, 39, 21] == session.scalars(near).all()
+    assert ["v"] * 3 == [stage["path"] for stage in sent(db)]
+    assert {collection} == {where for where, _ in node_of(db).sent}
+    assert db.check(Film).ok

@@ -276,6 +276,11 @@ class AsyncMongoDatabackend:
                 if error.code != _NAMESPACE_EXISTS:
                     raise
 
+    async def drop_collection(self, name: str) -> None:
+        """Remove the collection with all that is in it, where there is one."""
+        with writing(self._namespace(name), lost=self._lost):
+            await self._db.drop_collection(name)
+
     async def collection_options(self, name: str) -> dict[str, Any] | None:
         """The server's own description of the collection's options; None where there is no such collection."""
         with reading(self._namespace(name), lost=self._lost):

@@ -73,6 +73,10 @@ class AsyncMongomockDatabackend:
         """Make the collection unless it exists."""
         await aio.in_thread(self._engine.create_collection, name)
 
+    async def drop_collection(self, name: str) -> None:
+        """Remove the collection with all that is in it, where there is one."""
+        await aio.in_thread(self._engine.drop_collection, name)
+
     async def collection_options(self, name: str) -> dict[str, Any] | None:
         """Without options, as mongomock has none; None where there is no such collection."""
         return {} if name in await self.collection_names() else None

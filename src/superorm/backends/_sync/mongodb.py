@@ -275,6 +275,11 @@ class MongoDatabackend:
                 if error.code != _NAMESPACE_EXISTS:
                     raise
 
+    def drop_collection(self, name: str) -> None:
+        """Remove the collection with all that is in it, where there is one."""
+        with writing(self._namespace(name), lost=self._lost):
+            self._db.drop_collection(name)
+
     def collection_options(self, name: str) -> dict[str, Any] | None:
         """The server's own description of the collection's options; None where there is no such collection."""
         with reading(self._namespace(name), lost=self._lost):

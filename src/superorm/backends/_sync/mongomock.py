@@ -74,6 +74,10 @@ class MongomockDatabackend:
         """Make the collection unless it exists."""
         sio.in_thread(self._engine.create_collection, name)
 
+    def drop_collection(self, name: str) -> None:
+        """Remove the collection with all that is in it, where there is one."""
+        sio.in_thread(self._engine.drop_collection, name)
+
     def collection_options(self, name: str) -> dict[str, Any] | None:
         """Without options, as mongomock has none; None where there is no such collection."""
         return {} if name in self.collection_names() else None

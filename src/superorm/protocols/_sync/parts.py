@@ -67,6 +67,10 @@ class DataBackend(Protocol):
         """Make the collection unless it exists."""
         ...
 
+    def drop_collection(self, name: str) -> None:
+        """Remove the collection with all that is in it, where there is one."""
+        ...
+
     def collection_options(self, name: str) -> dict[str, Any] | None:
         """The server's own description of the collection's options; None where there is no such collection."""
         ...
