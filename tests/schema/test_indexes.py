@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import pytest
 
@@ -176,6 +176,13 @@ def test_fields_and_conditions_after_the_class() -> None:
         (lambda: Index("a:text", weights={"a": 100_000}), "weights="),
         (lambda: Index("a:text", collation={"locale": "en"}), "collation"),
         (lambda: Index("a", collation={"strength": 2}), "locale"),
+        (lambda: Index("a", collation=cast("Any", "locale")), "takes a document with a locale"),
+        (lambda: Index("a", unique=cast("Any", "no")), "unique='no' is neither True nor False"),
+        (lambda: Index("a", sparse=cast("Any", None)), "sparse=None is neither True nor False"),
+        (lambda: Index("a", hidden=cast("Any", 1)), "hidden=1 is neither True nor False"),
+        (lambda: Index("a:text", weights=cast("Any", "a")), "weights='a' is no mapping of fields to numbers"),
+        (lambda: Index("$**", include="abc"), r"include='abc' is no list of fields"),
+        (lambda: Index("$**", exclude="abc"), r"exclude='abc' is no list of fields"),
         (lambda: Index("$**", unique=True), "wildcard"),
         (lambda: Index("a.$**", ttl=1), "wildcard"),
         (lambda: Index("a.$**", sparse=True), "wildcard"),
