@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from superorm import case, func, select, window
+from superorm import case, column, func, select, window
 from superorm.expr.kinds import is_label
 from superorm.expr.statements import Select
 from tests.differential.classes import Other, Thing
@@ -160,7 +160,7 @@ def totals(draw: Draw, pool: Pool) -> Select[Any, Any]:
 def unwound(draw: Draw, pool: Pool) -> Select[Any, Any]:
     """Elements of lists."""
     index = draw(st.sampled_from([None, "at"]))
-    found = select(Thing.id, Thing.l.item())
+    found: Select[Any, Any] = select(Thing.id, Thing.l.item(), *([] if index is None else [column(index)]))
     if draw(st.booleans()):
         found = found.where(draw(conditions(pool, 1, simple=True)))
     found = found.unwind(Thing.l, keep_empty=draw(st.booleans()), index=index)
