@@ -44,7 +44,7 @@ EXAMPLES: dict[str, Select[Any, Any]] = {
     "a facet of nothing": select(Thing.id).where(Thing.id > 9).facet(a=select(count).select_from(Thing)),
     "labels of calculated values": select(Thing.s, share).group_by(Thing.s).then(func.max(share)),
     "groups counted": select(Thing.s, count).group_by(Thing.s).then(func.count().label("groups"), func.sum(count)),
-    "some of the first ones": select(Thing.id).order_by(Thing.id).limit(3).then().offset(1).limit(5),
+    "some of the first ones": select(Thing.id).order_by(Thing.id).limit(3).then().offset(1),
     "keys of groups that are lists": select(Thing.l, func.count()).group_by(Thing.l).order_by(Thing.l),
 }
 
