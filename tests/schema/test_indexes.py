@@ -417,6 +417,35 @@ def test_keys_of_typed_dicts() -> None:
     assert {"f.owner.email_1", "f.owner.aw.n_1", "f.owner.aw.given_1"} == models(Holder).keys()
 
 
+class Contact(Embedded):
+    kind: Mapped[str] = field(default="", index=True)
+
+
+class Phone(Contact):
+    number: Mapped[str] = field(default="", name="no", unique=True)
+
+
+class Site(Embedded):
+    url: Mapped[str] = field(default="", index=True)
+
+
+def test_indexes_of_classes_that_may_be_embedded() -> None:
+    """What a subclass asks for, and each class of a union, counts wherever its objects may stand."""
+
+    class Holder(Document, registry=Registry()):
+        contact: Mapped[Contact | None] = field(default=None, name="c")
+        several: Mapped[list[Contact | Site]] = field(factory=list)
+
+    expected: dict[str, Any] = {
+        "c.kind_1": ((("c.kind", 1),), {}),
+        "c.no_1": ((("c.no", 1),), {"unique": True}),
+        "several.kind_1": ((("several.kind", 1),), {}),
+        "several.no_1": ((("several.no", 1),), {"unique": True}),
+        "several.url_1": ((("several.url", 1),), {}),
+    }
+    assert expected == models(Holder)
+
+
 def classes(*bodies: dict[str, Any]) -> list[type]:
     """Classes A, B, ... of one collection."""
     common = {"__module__": __name__, "__collection__": "c", "__annotations__": {"a": Mapped[str], "b": Mapped[str]}}
