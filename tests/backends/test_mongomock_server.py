@@ -11,12 +11,12 @@ from uuid import uuid4
 import mongomock
 import pymongo
 import pytest
-from bson import Decimal128, MaxKey, MinKey, ObjectId, Regex
+from bson import Binary, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from superorm.backends._sync.mongodb import MongoDatabackend
 from superorm.backends._sync.mongomock import MongomockDatabackend
 from superorm.backends.mongomock_pipeline import aggregated
-from superorm.compile.plan import Aggregate, Find, Read
+from superorm.compile.plan import Aggregate, Count, Find, Read
 from superorm.exc import DuplicateKeyError, SuperormError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
@@ -30,6 +30,7 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"_id": 4, "v": "a", "to": 2},
     {"_id": 5, "v": Regex("a"), "l": [Regex("a")]},
     {"_id": 6},
+    {"_id": 7, "v": b"abcd", "l": [Binary(b"", 2), b"a", Binary(b"ab", 2), b"abcdefg"]},
 ]
 FLAGS: list[Any] = [D("0"), "", [], {}, 0, None]
 BY_ID = (("_id", 1),)
@@ -143,6 +144,7 @@ def test_places_in_long_constant_lists() -> None:
         *({"$not": wanted} for wanted in (1, {}, {"a": 1})),
         {"$elemMatch": 1},
         {"$type": D("1")},
+        *({"$gt": binary} for binary in (b"ab", Binary(b"a", 2), Binary(b"abcdef", 2))),
     ],
     ids=repr,
 )
@@ -151,6 +153,15 @@ def test_conditions(backends: list[DataBackend], path: str, condition: Any) -> N
     """The ends of all values, regular expressions that are stored, and arguments of the wrong type."""
     expected, found = outcomes(backends, Find("c", {path: condition}, {"_id": 1}, BY_ID))
     assert expected == found or found is UnsupportedError
+
+
+def test_empty_timestamps(backends: list[DataBackend]) -> None:
+    """One in a condition is the least of all, and not the present time, which it is in a document."""
+    for least, number in ((Timestamp(0, 0), 0), (Timestamp(1, 1), 7)):
+        condition = {"$expr": {"$lt": [Timestamp(1, 0), least]}}
+        for backend in backends:
+            assert number == len(backend.read(Find("c", condition)))
+            assert [{"n": min(number, 5)}] == backend.read(Count("c", condition, limit=5))
 
 
 @pytest.mark.parametrize(

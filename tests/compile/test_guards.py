@@ -150,6 +150,7 @@ FIELDS: list[Any] = [
 ]
 PART_FIELDS: list[Any] = [Part.x, Part.n, Part.inner.x, Part.inner.ys, Part.inners.x]
 LITERALS = SCALARS + ARRAYS
+FLIPPED = {"$eq": "$eq", "$ne": "$ne", "$gt": "$lt", "$gte": "$lte", "$lt": "$gt", "$lte": "$gte"}
 
 
 def _conditions(fields: list[Any]) -> st.SearchStrategy[Predicate[Any]]:
@@ -192,6 +193,17 @@ SETTINGS = settings(
 def test_conditions_mean_the_same_in_expressions(things: Collection[Any], condition: Predicate[Any]) -> None:
     """A condition as `$expr` finds what it finds in the match language, whatever is stored."""
     assert [] == _mismatches(things, condition)
+
+
+@pytest.mark.parametrize(
+    ("op", "value"),
+    [*((op, None) for op in FLIPPED), ("$in", [5, None]), ("$nin", [5, None]), ("$all", [None]), ("$in", [MinKey()])],
+    ids=repr,
+)
+def test_null_in_every_place(things: Collection[Any], op: Any, value: Any) -> None:
+    """Null and what is missing are found alike in each field, below documents and lists."""
+    for path in FIELDS:
+        assert [] == _mismatches(things, Compare(path, op, value)), path
 
 
 @SETTINGS
@@ -273,9 +285,6 @@ def _at(document: Any, path: str) -> Any:
     for key in path.split("."):
         document = document.get(key) if isinstance(document, dict) else None
     return document
-
-
-FLIPPED = {"$eq": "$eq", "$ne": "$ne", "$gt": "$lt", "$gte": "$lte", "$lt": "$gt", "$lte": "$gte"}
 
 
 @pytest.mark.parametrize("op", ["$eq", "$ne", "$gte", "$lt"])

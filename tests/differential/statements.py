@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from superorm import case, func, select, window
+from superorm import case, column, func, select, window
+from superorm.expr.kinds import is_label
 from superorm.expr.statements import Select
 from tests.differential.classes import Other, Thing
 from tests.differential.conditions import LISTS, NUMBERS, PATHS, TOP, Draw, arithmetic, comparison, conditions, values
@@ -56,7 +57,7 @@ def cut(draw: Draw, found: Select[Any, Any], fields: list[Any], unique: Any = Th
     """With an order, and with a part of the rows where it is of all."""
     count = draw(st.integers(0, 2))
     chosen = draw(st.lists(st.sampled_from(fields), min_size=count, max_size=count, unique_by=id))
-    several = [field for field in chosen if repr(field) in LISTS]
+    several = [field for field in chosen if repr(field) in LISTS or is_label(field)]
     chosen = [field for field in chosen if not any(field is one for one in several[1:])]  # the server sorts by one list
     found = found.order_by(*(field.desc() if draw(st.booleans()) else field.asc() for field in chosen))
     if draw(st.booleans()):
@@ -159,7 +160,7 @@ def totals(draw: Draw, pool: Pool) -> Select[Any, Any]:
 def unwound(draw: Draw, pool: Pool) -> Select[Any, Any]:
     """Elements of lists."""
     index = draw(st.sampled_from([None, "at"]))
-    found = select(Thing.id, Thing.l.item())
+    found: Select[Any, Any] = select(Thing.id, Thing.l.item(), *([] if index is None else [column(index)]))
     if draw(st.booleans()):
         found = found.where(draw(conditions(pool, 1, simple=True)))
     found = found.unwind(Thing.l, keep_empty=draw(st.booleans()), index=index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import pytest
 
@@ -176,6 +176,13 @@ def test_fields_and_conditions_after_the_class() -> None:
         (lambda: Index("a:text", weights={"a": 100_000}), "weights="),
         (lambda: Index("a:text", collation={"locale": "en"}), "collation"),
         (lambda: Index("a", collation={"strength": 2}), "locale"),
+        (lambda: Index("a", collation=cast("Any", "locale")), "takes a document with a locale"),
+        (lambda: Index("a", unique=cast("Any", "no")), "unique='no' is neither True nor False"),
+        (lambda: Index("a", sparse=cast("Any", None)), "sparse=None is neither True nor False"),
+        (lambda: Index("a", hidden=cast("Any", 1)), "hidden=1 is neither True nor False"),
+        (lambda: Index("a:text", weights=cast("Any", "a")), "weights='a' is no mapping of fields to numbers"),
+        (lambda: Index("$**", include="abc"), r"include='abc' is no list of fields"),
+        (lambda: Index("$**", exclude="abc"), r"exclude='abc' is no list of fields"),
         (lambda: Index("$**", unique=True), "wildcard"),
         (lambda: Index("a.$**", ttl=1), "wildcard"),
         (lambda: Index("a.$**", sparse=True), "wildcard"),
@@ -408,6 +415,35 @@ def test_keys_of_typed_dicts() -> None:
         fleet: Mapped[Fleet] = field(name="f")
 
     assert {"f.owner.email_1", "f.owner.aw.n_1", "f.owner.aw.given_1"} == models(Holder).keys()
+
+
+class Contact(Embedded):
+    kind: Mapped[str] = field(default="", index=True)
+
+
+class Phone(Contact):
+    number: Mapped[str] = field(default="", name="no", unique=True)
+
+
+class Site(Embedded):
+    url: Mapped[str] = field(default="", index=True)
+
+
+def test_indexes_of_classes_that_may_be_embedded() -> None:
+    """What a subclass asks for, and each class of a union, counts wherever its objects may stand."""
+
+    class Holder(Document, registry=Registry()):
+        contact: Mapped[Contact | None] = field(default=None, name="c")
+        several: Mapped[list[Contact | Site]] = field(factory=list)
+
+    expected: dict[str, Any] = {
+        "c.kind_1": ((("c.kind", 1),), {}),
+        "c.no_1": ((("c.no", 1),), {"unique": True}),
+        "several.kind_1": ((("several.kind", 1),), {}),
+        "several.no_1": ((("several.no", 1),), {"unique": True}),
+        "several.url_1": ((("several.url", 1),), {}),
+    }
+    assert expected == models(Holder)
 
 
 def classes(*bodies: dict[str, Any]) -> list[type]:

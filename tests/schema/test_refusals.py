@@ -57,6 +57,7 @@ class Thing(Document, registry=Registry()):
     numbers: Mapped[set[int]] = field(factory=set)
     meta: Mapped[dict[str, Any]] = field(factory=dict)
     anything: Mapped[Any] = field(default=None)
+    either: Mapped[int | str | dict[str, int] | Decimal | None] = field(default=None)
     array: Mapped[np.ndarray | None] = field(default=None)
     mixed: Mapped[int | str | list[Part] | None] = field(default=None)
     vec: Mapped[np.ndarray | None] = vector(2)
@@ -75,6 +76,10 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"text": Color.RED}, "text", "expected str, got Color"),
     ({"n": OVER}, "n", "expected an int of at most 64 bits, got int 9223372036854775808"),
     ({"n": -OVER - 1}, "n", "at most 64 bits"),
+    ({"either": OVER}, "either", "expected an int of at most 64 bits, got int 9223372036854775808"),
+    ({"either": {"a.b": 1}}, "either", "expected a key that is a string without dots, dollar signs and NUL, got str"),
+    ({"either": Decimal(OVER**2)}, "either", "expected a Decimal of at most 34 digits"),
+    ({"either": 1.5}, "either", "expected int | str | dict[str, int] | Decimal | None, got float 1.5"),
     ({"n": 1.0}, "n", "expected int, got float 1.0"),
     ({"n": np.timedelta64(1, "D")}, "n", "expected int, got timedelta64"),
     ({"n": np.timedelta64(1, "ns")}, "n", "expected int, got timedelta64"),

@@ -31,7 +31,9 @@ def states(session: Session, volume: Volume, movie: Movie) -> None:
     session.expire(volume, ["shelf", "next_id"])
     session.expunge(volume)
     assert_type(session.is_modified(volume), bool)
+    assert_type(session.new, list[Document])
     assert_type(session.dirty, list[Document])
+    assert_type(session.deleted, list[Document])
 
 
 def options(session: Session) -> None:

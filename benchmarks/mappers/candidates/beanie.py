@@ -1,4 +1,8 @@
-"""Beanie, which is asynchronous."""
+"""Beanie, which is asynchronous.
+
+`lazy_parse=True`, which its documentation has for documents that are read in part, is left out: it takes longer than
+this on the flat rows, and fails on `BsonBinary`; nested documents with `bytes` of which nothing is read gain a tenth.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Ming with its object-document mapper."""
+"""Ming with its object-document mapper.
+
+With `find({}, validate=False)` it takes about half the time, and no longer checks types, which superorm does.
+"""
 
 from __future__ import annotations
 

@@ -89,16 +89,14 @@ class MongomockEngine:
             _refuse_stages(plan.pipeline)
         with LOCK, _errors(f"{self.name}.{plan.collection}", StatementError):
             collection = self._collection(plan.collection)
-            if isinstance(plan, Count):
-                limit = {"limit": plan.limit} if plan.limit else {}
-                return [{"n": collection.count_documents(_copy(plan.filter), **limit)}]
             if isinstance(plan, Aggregate):
                 found = aggregated(collection.find(), self._db, _copy({"": plan.pipeline})[""])
-            elif plan.sort:
-                found = sorted_documents(list(collection.find(_copy(plan.filter))), dict(plan.sort))
-                found = found[plan.skip :][: plan.limit or None]
-            else:
-                found = list(collection.find(_copy(plan.filter), None, plan.skip, plan.limit))
+            else:  # mongomock's own find takes an empty Timestamp in the filter for the present time
+                found = list(collection._iter_documents(_copy(plan.filter)))
+            if isinstance(plan, Count):
+                return [{"n": min(len(found), plan.limit or len(found))}]
+            if isinstance(plan, Find):
+                found = sorted_documents(found, dict(plan.sort))[plan.skip :][: plan.limit or None]
             if isinstance(plan, Find) and plan.projection is not None:
                 found = projected_documents(found, _copy(plan.projection))
             return [_copy(document, CODEC_OPTIONS) for document in found]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import bson
 from bson import Binary, Code, CodecOptions, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
-from bson.binary import UuidRepresentation
+from bson.binary import OLD_BINARY_SUBTYPE, UuidRepresentation
 from bson.codec_options import DatetimeConversion
 
 __all__ = ["BSON_OPTIONS", "in_order", "sort_key"]
@@ -58,7 +58,8 @@ def sort_key(value: Any) -> tuple[Any, ...]:
     if isinstance(value, (bytes, UUID)):
         subtype = 4 if isinstance(value, UUID) else value.subtype if isinstance(value, Binary) else 0
         data = value.bytes if isinstance(value, UUID) else bytes(value)
-        return 6, (len(data), subtype, data)
+        length = len(data) + 4 * (subtype == OLD_BINARY_SUBTYPE)  # the data of which begin with their length
+        return 6, (length, subtype, data)
     if isinstance(value, (datetime, DatetimeMS)):
         return 9, int(value if isinstance(value, DatetimeMS) else DatetimeMS(value))
     if isinstance(value, Timestamp):

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from superorm.exc import MappingError
 from superorm.expr.narrow import is_list, is_tuple
-from superorm.schema.indexes import KINDS, IndexKind, ttl_seconds
+from superorm.schema.indexes import KINDS, IndexKind, check_bool, ttl_seconds
 from superorm.schema.vector_index import index_spec
 from superorm.schema.vector_spec import IndexSpec, Metric, VectorIndexKind, VectorIndexOptions
 
@@ -75,11 +75,6 @@ def _is_mutable(value: object) -> bool:
     return isinstance(value, _MUTABLE) or hasattr(value, "__superorm__")
 
 
-def _check_bool(where: str, setting: str, value: object) -> None:
-    if type(value) is not bool:
-        raise MappingError(f"{where}: {setting}={value!r} is neither True nor False")
-
-
 def _check_name(where: str, setting: str, value: object) -> None:
     if value is not None and not (isinstance(value, str) and value):
         raise MappingError(f"{where}: {setting}={value!r} is no name")
@@ -115,7 +110,7 @@ class FieldSpec:
             ("repr", self.repr),
             ("version", self.version),
         ):
-            _check_bool(where, setting, value)
+            check_bool(where, setting, value)
         for setting, function in (
             ("factory", self.factory),
             ("converter", self.converter),

@@ -13,7 +13,17 @@ from superorm.expr.base import Order
 from superorm.expr.nodes import Field, Predicate
 from superorm.schema.wildcards import WILDCARD
 
-__all__ = ["KINDS", "WILDCARD", "Index", "IndexKey", "IndexKind", "Partial", "is_condition", "ttl_seconds"]
+__all__ = [
+    "KINDS",
+    "WILDCARD",
+    "Index",
+    "IndexKey",
+    "IndexKind",
+    "Partial",
+    "check_bool",
+    "is_condition",
+    "ttl_seconds",
+]
 
 IndexKind: TypeAlias = Literal["text", "hashed", "2dsphere"]
 """The kinds of indexes besides the ordered ones."""
@@ -111,6 +121,13 @@ class Index:
         name: str | None = None,
     ) -> None:
         where = f"Index({', '.join(map(repr, fields))})"
+        for setting, value in (("unique", unique), ("sparse", sparse), ("hidden", hidden)):
+            check_bool(where, setting, value)
+        if not (weights is None or _is_document(weights)):
+            raise MappingError(f"{where}: weights={weights!r} is no mapping of fields to numbers")
+        for setting, value in (("include", include), ("exclude", exclude)):
+            if isinstance(value, str):
+                raise MappingError(f"{where}: {setting}={value!r} is no list of fields")
         try:
             keys = tuple(map(IndexKey.parse, fields))
             seconds = None if ttl is None else ttl_seconds(ttl)
@@ -172,7 +189,7 @@ class Index:
             ),
             'collation= takes a document with a locale, such as {"locale": "en", "strength": 2}': self.collation
             is not None
-            and "locale" not in self.collation,
+            and not (_is_document(self.collation) and "locale" in self.collation),
             f"name={self.name!r} cannot be an index's": not _is_name(self.name),
         }
         return next((problem for problem, there in problems.items() if there), None)
@@ -187,6 +204,16 @@ def _is_field(value: object) -> TypeGuard[Field[Any, Any]]:
 
 def _is_order(value: object) -> TypeGuard[Order[Any]]:
     return isinstance(value, Order)
+
+
+def _is_document(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def check_bool(where: str, setting: str, value: object) -> None:
+    """Raise `MappingError` for a setting that is neither on nor off."""
+    if type(value) is not bool:
+        raise MappingError(f"{where}: {setting}={value!r} is neither True nor False")
 
 
 def _is_name(name: object) -> bool:

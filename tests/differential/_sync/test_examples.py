@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from superorm import UnsupportedError, case, func, select, window
+from superorm import UnsupportedError, case, column, func, select, window
 from superorm.expr.statements import Select
 from tests.differential._sync.world import World
-from tests.differential.classes import Other, Thing
+from tests.differential.classes import Other, Part, Thing
 
 DATA: dict[type, list[dict[str, Any]]] = {
     Thing: [
@@ -44,6 +44,7 @@ EXAMPLES: dict[str, Select[Any, Any]] = {
     "a facet of nothing": select(Thing.id).where(Thing.id > 9).facet(a=select(count).select_from(Thing)),
     "labels of calculated values": select(Thing.s, share).group_by(Thing.s).then(func.max(share)),
     "groups counted": select(Thing.s, count).group_by(Thing.s).then(func.count().label("groups"), func.sum(count)),
+    "some of the first ones": select(Thing.id).order_by(Thing.id).limit(3).then().offset(1),
     "keys of groups that are lists": select(Thing.l, func.count()).group_by(Thing.l).order_by(Thing.l),
 }
 
@@ -53,6 +54,46 @@ def test_example(world: World, name: str) -> None:
     """The answer is what plain Python computes, on both."""
     world.fill(DATA)
     world.check(EXAMPLES[name].select_from(Thing), mock=True)
+
+
+IRREGULAR: dict[type, list[dict[str, Any]]] = {
+    Thing: [
+        {"_id": 0, "s": "a", "n": 1, "q": 3, "l": [[1, 2]], "p": [5], "e": [[{"n": 1}]], "key": [1, 3]},
+        {
+            "_id": 1,
+            "s": "b",
+            "n": None,
+            "q": -3,
+            "l": 7,
+            "p": [{"n": None}, {"n": 1}, {}],
+            "e": [{"n": 1}, {}],
+            "key": 3,
+        },
+        {"_id": 2, "q": -2.5, "l": [0, 0.0, False], "p": {"n": 1}, "e": {"n": 1}, "key": [2]},
+    ],
+    Other: [{"_id": 0, "k": 1}, {"_id": 1, "k": [2, 3]}],
+}
+IRREGULAR_EXAMPLES: dict[str, Select[Any, Any]] = {
+    "the length of a list, and not of its elements": select(Thing.id).where(Thing.l.size() == 2),
+    "elements that are no documents": select(Thing.id).where(Thing.p.any_(Part.n == None)),  # noqa: E711
+    "below a list in a list": select(Thing.id).where(Thing.e.n == 1),
+    "the same as a value": select(Thing.id, case((Thing.e.n == 1, 1), else_=0)),
+    "values below a list": select(func.concat_arrays(Thing.p.n, [2])).where(Thing.id == 1),
+    "a place in what is no list": select(Thing.id, column("at")).unwind(Thing.l, index="at"),
+    "joined by elements": select(Thing.id, Other.id).join(Other, Thing.k == Other.k),
+    "the sign of a remainder": select(Thing.id, Thing.q % 2, Thing.q % -2),
+    "no element is pushed": select(func.push(Thing.l[1])),
+    "one of null": select(Thing.id, case((Thing.n.in_([5, None]), 1), else_=0)),
+    "at most null, at least null": select(Thing.id).where((Thing.n >= None) & (Thing.n <= None)),
+}
+
+
+@pytest.mark.parametrize("name", IRREGULAR_EXAMPLES)
+def test_irregular(world: World, name: str) -> None:
+    """The same over lists in lists and values where there should be lists."""
+    world.fill(IRREGULAR)
+    world.check(IRREGULAR_EXAMPLES[name].select_from(Thing), mock=True)
+    assert not world.refused, f"mongomock refuses {[*world.refused]}"
 
 
 REFUSED: dict[str, Select[Any, Any]] = {

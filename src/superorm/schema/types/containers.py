@@ -126,8 +126,9 @@ class UnionType(BsonType):
         for member in members:
             try:
                 return getattr(member, way)(value)
-            except Misfit as misfit:  # one deep inside, or of a registered type, says more than "expected A | B"
-                if (misfit.path or misfit.error) and (deepest is None or len(misfit.path) > len(deepest.path)):
+            except Misfit as misfit:  # one deep inside, or of more than the type, says more than "expected A | B"
+                says_more = misfit.path or misfit.error or misfit.expected != member.name
+                if says_more and (deepest is None or len(misfit.path) > len(deepest.path)):
                     deepest = misfit
         raise deepest or Misfit(value, self.name)
 

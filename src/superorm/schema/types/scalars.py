@@ -216,7 +216,7 @@ class DateType(BsonType):
     def from_bson(self, value: Any) -> Any:
         if type(value) is dt.datetime and not (value.hour or value.minute or value.second or value.microsecond):
             return value.date()
-        raise Misfit(value, "date (midnight UTC)")
+        raise Misfit(value, "date (midnight UTC)" if isinstance(value, dt.datetime) else self.name)
 
     def to_bson(self, value: Any) -> Any:
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
