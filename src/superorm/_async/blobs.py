@@ -66,10 +66,19 @@ class AsyncBlobs:
         self._keyring()
         if not isinstance(data, bytes):
             return await self._upload_stream(data)
-        sha256 = await aio.in_thread(_sha256, data)
+        return await self.upload_known(data, await aio.in_thread(_sha256, data))
+
+    async def upload_known(self, data: bytes, sha256: str, earlier: Uploaded | None = None) -> Uploaded:
+        """The same with bytes whose hash is known, which may be there from an earlier upload whose commit never came.
+
+        Where a collection has not given that up, it is gone on with.
+        """
+        self._keyring()
         found = (await self.registered([sha256])).get(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
+        if earlier is not None and await self.facts.goes_on(earlier.key):
+            return Uploaded(sha256, len(data), earlier.key, found)
         key = await self.facts.begin()
         await self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from superorm._io import sio
-from superorm.artifacts.codecs import Codec, codec_for
+from superorm._sync.artifact_changes import ArtifactChanges
+from superorm.artifacts.codecs import Codec
 from superorm.artifacts.fields import Pending, Wanted, located, owner_of, pending, place_of
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import Uploaded
 from superorm.compile.undeferred import Undeferred
-from superorm.exc import ArtifactError, ArtifactSavingError, UnsupportedError
+from superorm.exc import ArtifactError, UnsupportedError
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.state import RAW, TOUCHED, is_unloaded, not_loaded
 
@@ -31,8 +30,11 @@ class ArtifactFields:
 
     def __init__(self, work: UnitOfWork) -> None:
         self._work = work
+        self.changes = ArtifactChanges()
         self._uploads: dict[str, Uploaded] = {}
-        """What was uploaded since the last commit, by hash."""
+        """What was uploaded since the last commit or rollback, by hash."""
+        self.earlier: dict[str, Uploaded] = {}
+        """What was uploaded for commits that did not come, by hash: its bytes may be there still."""
         self._unregistered: dict[str, Uploaded] = {}
         """What is to be registered with the next writes."""
         self._registered: set[str] = set()
@@ -72,22 +74,19 @@ class ArtifactFields:
             )
 
     def _store(self, one: Pending) -> None:
-        blobs, value = self._work.db.blobs, one.held.value
-        codec = codec_for(value, one.held.codec)
-        try:
-            data = sio.in_thread(codec.encode, value)
-        except ArtifactError:
-            raise
-        except Exception as error:
-            raise ArtifactSavingError(f"the codec {codec.name} failed: {type(error).__name__}: {error}") from error
-        sha256 = sio.in_thread(_sha256, data)
+        blobs = self._work.db.blobs
+        encoded = self.changes.encoded(one.held, self._uploads)
+        sha256 = encoded.sha256
         uploaded = self._uploads.get(sha256)
         if uploaded is None:
-            uploaded = self._uploads[sha256] = blobs.upload(data)
+            assert encoded.data is not None
+            uploaded = blobs.upload_known(encoded.data, sha256, self.earlier.get(sha256))
+            self._uploads[sha256] = uploaded
+            encoded.data = None
             if self._work.server_session is not None and uploaded.is_new:
                 self.late.add(uploaded.key)
         self._unregistered[sha256] = uploaded
-        one.put(blobs.reference(uploaded, codec, owner_of(one.mapping, one.part, one.key)))
+        one.put(blobs.reference(uploaded, encoded.codec, owner_of(one.mapping, one.part, one.key)))
 
     def register(self) -> None:
         """Register what was uploaded, before the documents that refer to it are written, in their transaction."""
@@ -114,10 +113,18 @@ class ArtifactFields:
         self.late.clear()
         self._unregistered.clear()
 
-    def clear(self) -> None:
-        """The transaction is over."""
+    def committed(self) -> None:
+        """The transaction is over, and what was uploaded for it is stored."""
         self.aborted()
         self._uploads.clear()
+        self.earlier.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction is over, and what was uploaded for it may be uploaded for the next one."""
+        self.aborted()
+        self.earlier |= {sha256: one for sha256, one in self._uploads.items() if one.is_new}
+        self._uploads.clear()
+        self.changes.clear()
 
     def read(self, mapping: ClassMap, part: MappedField, document: dict[str, Any]) -> Any:
         """The artifact that a document refers to. Raises what `Session.load` raises, which names it."""
@@ -175,7 +182,3 @@ class ArtifactFields:
                 with one.named():
                     values[position] = blobs.decoded(decode, one.owner)
         return values
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -95,6 +95,10 @@ class BlobFacts:
         if keys and self._metadata.write(renew(keys)).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
+    def goes_on(self, key: str) -> bool:
+        """Begin the grace period of an upload anew; whether it was not given up by now."""
+        return bool(self._metadata.write(renew([key])).matched)
+
     def give_up(self, key: str) -> bool:
         """Have the commit of an upload fail; whether it was under way until now."""
         return bool(self._metadata.write(end([key])).matched)

@@ -1,8 +1,7 @@
-"""Artifact fields of documents: what they are called by, and whether one was changed. Decisions only."""
+"""Artifact fields of documents: what they are called by, and what objects hold in them. Decisions only."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,20 +9,33 @@ from typing import Any
 import bson
 from attrs import frozen
 
-from superorm.artifacts.codecs import codec_for
 from superorm.artifacts.collecting import Place
+from superorm.artifacts.encodings import Loaded, same
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.signing import Owner
-from superorm.exc import ArtifactError, NotLoadedError, StatementError, SuperormError
+from superorm.exc import ArtifactError, NotLoadedError, StatementError
 from superorm.expr.kinds import is_field
+from superorm.expr.narrow import is_dict
 from superorm.expr.order import BSON_OPTIONS
 from superorm.expr.reprs import short_repr
-from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.types.artifacts import ARTIFACTS, Held
+from superorm.schema.mapping import ClassMap, MappedField, class_map
+from superorm.schema.state import GONE, RAW
+from superorm.schema.types.artifacts import Artifacts, ArtifactType, Held, Unread
 from superorm.unitofwork.flush import Work
 from superorm.unitofwork.holding import Holder
 
-__all__ = ["Pending", "Wanted", "artifact_fields", "located", "owner_of", "pending", "place_of", "reference_of"]
+__all__ = [
+    "Loaded",
+    "Pending",
+    "Wanted",
+    "artifact_fields",
+    "loaded",
+    "located",
+    "owner_of",
+    "pending",
+    "place_of",
+    "reference_of",
+]
 
 
 def owner_of(mapping: ClassMap, part: MappedField, key: Any) -> Owner:
@@ -110,6 +122,25 @@ def pending(works: Iterable[Work]) -> list[Pending]:
     return found
 
 
+def loaded(objects: Iterable[object]) -> list[Loaded]:
+    """The artifacts that stored objects show, each with the reference in the stored document."""
+    found: list[Loaded] = []
+    for instance in objects:
+        state = vars(instance)
+        raw: Mapping[str, Any] = state.get(RAW) or state.get(GONE) or {}
+        for part in class_map(type(instance)).artifacts:
+            value, reference = state.get(part.attribute), raw.get(part.stored)
+            if value is not None and is_dict(reference) and not isinstance(value, Unread):
+                found.append((value, codec_of(part), reference))
+    return found
+
+
+def codec_of(part: MappedField) -> str | None:
+    """The codec that a field asks for."""
+    assert isinstance(part.type, ArtifactType)
+    return part.type.codec
+
+
 def artifact_fields(mapping: ClassMap, fields: Iterable[object], caller: str) -> list[MappedField]:
     """The artifact fields of a class that are given as ``Movie.trailer``. Raises `StatementError`."""
     parts: list[MappedField] = []
@@ -123,17 +154,6 @@ def artifact_fields(mapping: ClassMap, fields: Iterable[object], caller: str) ->
     if not parts:
         raise StatementError(f"{caller} needs an artifact field of {mapping.name}")
     return parts
-
-
-def _same(value: Any, codec: str | None, raw: Mapping[str, Any]) -> bool:
-    """Whether an object is encoded as the bytes that were stored; one that cannot be encoded is refused later."""
-    try:
-        chosen = codec_for(value, codec)
-        if (chosen.name, chosen.version) != (raw.get("codec"), raw.get("codec_version")):
-            return False
-        return hashlib.sha256(chosen.encode(value)).hexdigest() == raw.get("sha256")
-    except SuperormError:
-        return False
 
 
 def _read(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str, Any]) -> Any:
@@ -150,4 +170,4 @@ def _read(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str,
     )
 
 
-ARTIFACTS.same, ARTIFACTS.read = _same, _read
+Artifacts.same, Artifacts.read = same, _read
