@@ -131,6 +131,14 @@ class AsyncBlobs:
         if ops := [drop(reference.sha256) for reference in references]:
             await self._metadata.write(Update(REGISTRY, ops), session=session)
 
+    async def released(self, hashes: Iterable[str], session: AsyncClientSession | None) -> None:
+        """The same of blobs that others may refer to: of those that nothing else ever did.
+
+        A collection begins the grace periods of the others when it finds that nothing refers to them.
+        """
+        if ops := [drop(sha256, only=True) for sha256 in hashes]:
+            await self._metadata.write(Update(REGISTRY, ops), session=session)
+
     async def collect(self, grace: timedelta) -> Sequence[str]:
         """Remove blobs that nothing has referred to for so long; their physical keys."""
         return await AsyncCollection(self._metadata, self._store, self.facts, grace).run()

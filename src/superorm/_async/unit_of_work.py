@@ -16,7 +16,7 @@ from superorm._async.related import AsyncRelated
 from superorm._async.transaction import AsyncTransaction
 from superorm._io import aio
 from superorm._io.progress import Progress
-from superorm.artifacts.fields import Loaded, loaded
+from superorm.artifacts.fields import Loaded, loaded, released
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.mapping import ClassMap
@@ -247,8 +247,11 @@ class AsyncUnitOfWork(AsyncTransaction):
                 await self._write(plan)
             finally:  # some may be written
                 recomputed = await recompute_outdated(self, computed)
+        unused = released(plan)
         if tracker is not None:
             tracker.flushed(plan)
+        if unused:
+            await self.db.blobs.released(unused, self.server_session)
         if recomputed:
             for field, keys in computed.items():
                 await refresh(self, field.mapping.collection, keys)

@@ -85,7 +85,8 @@ class ArtifactFields:
             encoded.data = None
             if self._work.server_session is not None and uploaded.is_new:
                 self.late.add(uploaded.key)
-        self._unregistered[sha256] = uploaded
+        before = self._unregistered.get(sha256)
+        self._unregistered[sha256] = uploaded if before is None else evolve(before, uses=before.uses + 1)
         one.put(blobs.reference(uploaded, encoded.codec, owner_of(one.mapping, one.part, one.key)))
 
     def register(self) -> None:

@@ -132,6 +132,14 @@ class Blobs:
         if ops := [drop(reference.sha256) for reference in references]:
             self._metadata.write(Update(REGISTRY, ops), session=session)
 
+    def released(self, hashes: Iterable[str], session: ClientSession | None) -> None:
+        """The same of blobs that others may refer to: of those that nothing else ever did.
+
+        A collection begins the grace periods of the others when it finds that nothing refers to them.
+        """
+        if ops := [drop(sha256, only=True) for sha256 in hashes]:
+            self._metadata.write(Update(REGISTRY, ops), session=session)
+
     def collect(self, grace: timedelta) -> Sequence[str]:
         """Remove blobs that nothing has referred to for so long; their physical keys."""
         return Collection(self._metadata, self._store, self.facts, grace).run()

@@ -17,7 +17,7 @@ from superorm._sync.events import ROUNDS, Events, Pending
 from superorm._sync.recomputing import computed_of, recompute_outdated, refresh
 from superorm._sync.related import Related
 from superorm._sync.transaction import Transaction
-from superorm.artifacts.fields import Loaded, loaded
+from superorm.artifacts.fields import Loaded, loaded, released
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.mapping import ClassMap
@@ -248,8 +248,11 @@ class UnitOfWork(Transaction):
                 self._write(plan)
             finally:  # some may be written
                 recomputed = recompute_outdated(self, computed)
+        unused = released(plan)
         if tracker is not None:
             tracker.flushed(plan)
+        if unused:
+            self.db.blobs.released(unused, self.server_session)
         if recomputed:
             for field, keys in computed.items():
                 refresh(self, field.mapping.collection, keys)

@@ -102,9 +102,10 @@ def mark(blob: Mapping[str, Any]) -> Update:
     return Update(REGISTRY, [UpdateOp(q=_same(blob), u={"$currentDate": {"unused": True}})])
 
 
-def drop(sha256: str) -> UpdateOp:
-    """Begin the grace period of a blob that something referred to until now."""
-    return UpdateOp(q={"_id": sha256, "state": "live"}, u={"$currentDate": {"unused": True}})
+def drop(sha256: str, *, only: bool = False) -> UpdateOp:
+    """Begin the grace period of a blob that something referred to until now, as the `only` thing that ever did."""
+    filter = {"_id": sha256, "state": "live", **({"uses": 1} if only else {})}
+    return UpdateOp(q=filter, u={"$currentDate": {"unused": True}})
 
 
 def clear(blob: Mapping[str, Any]) -> Update:

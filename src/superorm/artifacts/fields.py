@@ -21,7 +21,7 @@ from superorm.expr.reprs import short_repr
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.state import GONE, RAW
 from superorm.schema.types.artifacts import Artifacts, ArtifactType, Held, Unread
-from superorm.unitofwork.flush import Work
+from superorm.unitofwork.flush import FlushPlan, Work
 from superorm.unitofwork.holding import Holder
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "pending",
     "place_of",
     "reference_of",
+    "released",
 ]
 
 
@@ -139,6 +140,26 @@ def codec_of(part: MappedField) -> str | None:
     """The codec that a field asks for."""
     assert isinstance(part.type, ArtifactType)
     return part.type.codec
+
+
+def released(plan: FlushPlan) -> list[str]:
+    """The hashes that documents refer to no more once the plan is written, as far as their objects know."""
+    found: dict[str, None] = {}
+    for mapping, changed in plan.updated:
+        for part in mapping.artifacts:
+            for before, after in zip(changed.before, changed.snapshots, strict=True):
+                found |= _gone(before.get(part.stored), after.get(part.stored))
+    for instance in plan.deleted:
+        for part in class_map(type(instance)).artifacts:
+            found |= _gone(vars(instance)[RAW].get(part.stored), None)
+    return list(found)
+
+
+def _gone(before: object, after: object) -> dict[str, None]:
+    """The hash of a reference that another value takes the place of, unless that refers to the same."""
+    old = before.get("sha256") if is_dict(before) else None
+    new = after.get("sha256") if is_dict(after) else None
+    return {old: None} if isinstance(old, str) and old != new else {}
 
 
 def artifact_fields(mapping: ClassMap, fields: Iterable[object], caller: str) -> list[MappedField]:
