@@ -102,7 +102,7 @@ class AsyncBlobs:
         found = (await self.registered([sha256])).get(sha256)
         if found is not None and found["state"] == "live":
             await self._store.delete(key)
-            await self.facts.give_up(key)
+            await self.facts.forget(key)
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
@@ -112,13 +112,16 @@ class AsyncBlobs:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
 
         `late` are physical keys that were uploaded when the transaction was open already, so that it cannot see them
-        as uploads: `AsyncBlobFacts.renew` them right before the commit.
+        as uploads, but claims them: `AsyncBlobFacts.renew` them right before the commit, which fails where one was
+        given up before it was claimed.
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         if not uploads:
             return
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
-        await self.facts.end([one.key for one in uploads if one.is_new and one.key not in late], session)
+        new = [one.key for one in uploads if one.is_new]
+        await self.facts.end([key for key in new if key not in late], session)
+        await self.facts.claim([key for key in new if key in late], session)
         try:
             result = await self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:

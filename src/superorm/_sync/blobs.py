@@ -103,7 +103,7 @@ class Blobs:
         found = self.registered([sha256]).get(sha256)
         if found is not None and found["state"] == "live":
             self._store.delete(key)
-            self.facts.give_up(key)
+            self.facts.forget(key)
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
@@ -113,13 +113,16 @@ class Blobs:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
 
         `late` are physical keys that were uploaded when the transaction was open already, so that it cannot see them
-        as uploads: `BlobFacts.renew` them right before the commit.
+        as uploads, but claims them: `BlobFacts.renew` them right before the commit, which fails where one was
+        given up before it was claimed.
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         if not uploads:
             return
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
-        self.facts.end([one.key for one in uploads if one.is_new and one.key not in late], session)
+        new = [one.key for one in uploads if one.is_new]
+        self.facts.end([key for key in new if key not in late], session)
+        self.facts.claim([key for key in new if key in late], session)
         try:
             result = self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
