@@ -111,6 +111,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         await self.autoflush()
         if not self.db.capabilities.transactions:
             await self._look()
+            self.artifacts.changes.clear()
 
     def has_changes(self) -> bool:
         """Whether there may be something to flush."""

@@ -112,6 +112,7 @@ class UnitOfWork(Transaction):
         self.autoflush()
         if not self.db.capabilities.transactions:
             self._look()
+            self.artifacts.changes.clear()
 
     def has_changes(self) -> bool:
         """Whether there may be something to flush."""

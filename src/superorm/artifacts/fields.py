@@ -127,9 +127,10 @@ def loaded(objects: Iterable[object]) -> list[Loaded]:
     """The artifacts that stored objects show, each with the reference in the stored document."""
     found: list[Loaded] = []
     for instance in objects:
-        state = vars(instance)
+        parts = class_map(type(instance)).artifacts
+        state: dict[str, Any] = vars(instance) if parts else {}
         raw: Mapping[str, Any] = state.get(RAW) or state.get(GONE) or {}
-        for part in class_map(type(instance)).artifacts:
+        for part in parts:
             value, reference = state.get(part.attribute), raw.get(part.stored)
             if value is not None and is_dict(reference) and not isinstance(value, Unread):
                 found.append((value, codec_of(part), reference))
