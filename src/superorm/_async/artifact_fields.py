@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from superorm._async.artifact_changes import AsyncArtifactChanges
+from superorm._io import aio
 from superorm.artifacts.codecs import Codec
+from superorm.artifacts.encodings import Encoded
 from superorm.artifacts.fields import Pending, Wanted, located, owner_of, pending, place_of
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import Uploaded
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from superorm.unitofwork.flush import Work
 
 __all__ = ["AsyncArtifactFields"]
+
+_AT_ONCE = 4
+"""So many objects are encoded and uploaded at once, in an event loop."""
 
 
 class AsyncArtifactFields:
@@ -53,11 +60,11 @@ class AsyncArtifactFields:
         await self._check(found[0])
         for place in {place_of(one.mapping, one.part): None for one in found}:
             await self._work.db.blobs.facts.learn_place(place)
+        groups: dict[tuple[int, str | None], list[Pending]] = {}
         for one in found:
-            try:
-                await self._store(one)
-            except ArtifactError as error:
-                raise located(error, one.mapping, one.part, one.key) from error
+            groups.setdefault((id(one.held.value), one.held.codec), []).append(one)
+        locks: defaultdict[str, aio.Lock] = defaultdict(aio.Lock)
+        await aio.each(partial(self._store_object, locks), groups.values(), min(_AT_ONCE, len(groups)))
 
     async def _check(self, one: Pending) -> None:
         db = self._work.db
@@ -72,21 +79,35 @@ class AsyncArtifactFields:
                 field=one.part.attribute,
             )
 
-    async def _store(self, one: Pending) -> None:
-        blobs = self._work.db.blobs
-        encoded = await self.changes.encoded(one.held, self._uploads)
+    async def _store_object(self, locks: Mapping[str, aio.Lock], places: Sequence[Pending]) -> None:
+        """Store an object that is in several places; who stores bytes holds the lock of their hash."""
+        for one in places:
+            try:
+                encoded = await self.changes.encoded(one.held, self._uploads)
+                async with locks[encoded.sha256]:
+                    uploaded = await self._uploaded(encoded)
+                self._refer(one, encoded, uploaded)
+            except ArtifactError as error:
+                raise located(error, one.mapping, one.part, one.key) from error
+
+    async def _uploaded(self, encoded: Encoded) -> Uploaded:
         sha256 = encoded.sha256
         uploaded = self._uploads.get(sha256)
         if uploaded is None:
             assert encoded.data is not None
-            uploaded = await blobs.upload_known(encoded.data, sha256, self.earlier.get(sha256))
+            uploaded = await self._work.db.blobs.upload_known(encoded.data, sha256, self.earlier.get(sha256))
             self._uploads[sha256] = uploaded
-            encoded.data = None
             if self._work.server_session is not None and uploaded.is_new:
                 self.late.add(uploaded.key)
-        before = self._unregistered.get(sha256)
-        self._unregistered[sha256] = uploaded if before is None else evolve(before, uses=before.uses + 1)
-        one.put(blobs.reference(uploaded, encoded.codec, owner_of(one.mapping, one.part, one.key)))
+        encoded.data = None
+        return uploaded
+
+    def _refer(self, one: Pending, encoded: Encoded, uploaded: Uploaded) -> None:
+        """Put a reference in an object's place, to be registered."""
+        before = self._unregistered.get(encoded.sha256)
+        self._unregistered[encoded.sha256] = uploaded if before is None else evolve(before, uses=before.uses + 1)
+        owner = owner_of(one.mapping, one.part, one.key)
+        one.put(self._work.db.blobs.reference(uploaded, encoded.codec, owner))
 
     async def register(self) -> None:
         """Register what was uploaded, before the documents that refer to it are written, in their transaction."""
