@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from superorm.artifacts import fields as _fields  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from superorm.compile import printing as _printing  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from superorm.components.base import Component
 from superorm.components.dataset import Dataset

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -32,7 +37,9 @@ from superorm import (
     undefer,
 )
 from tests.databases import drop_database
+from tests.db.artifact_writer import Blob
 
+ROOT = Path(__file__).resolve().parents[2]
 registry = Registry()
 
 
@@ -175,6 +182,28 @@ def test_an_asynchronous_session_reads_by_load_only(backend: str, mongodb_uri: s
         with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
             drop_database(client, name)
             drop_database(client, f"_filesystem:{name}")
+
+
+def test_a_touch_in_a_process_without_sessions(tmp_path: Path) -> None:
+    with connect(f"mongomock://test_{uuid4().hex[:12]}", signing_key="key") as db:
+        with db.begin() as session:
+            session.add(Blob(digest="a", data=b"bytes"))
+        with db.session() as session:
+            found = session.get_one(Blob, "a")
+    path = tmp_path / "blob.pickle"
+    path.write_bytes(pickle.dumps(found))
+    program = """if True:
+        import pickle, sys
+        from pathlib import Path
+        blob = pickle.loads(Path(sys.argv[1]).read_bytes())
+        print(blob.digest, "superorm._sync.session" in sys.modules, flush=True)
+        blob.data
+    """
+    command = [sys.executable, "-c", program, str(path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.stdout == "a False\n"
+    assert "NotLoadedError: Blob 'a': the artifact data was not read, and it is in no session" in done.stderr
 
 
 def test_a_touch_on_mongomock() -> None:

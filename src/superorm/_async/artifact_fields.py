@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from superorm._async.artifact_changes import AsyncArtifactChanges
 from superorm._io import aio
-from superorm.artifacts.codecs import Codec, codec_for
+from superorm.artifacts.codecs import Codec
+from superorm.artifacts.encodings import Encoded
 from superorm.artifacts.fields import Pending, Wanted, located, owner_of, pending, place_of
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import Uploaded
 from superorm.compile.undeferred import Undeferred
-from superorm.exc import ArtifactError, ArtifactSavingError, UnsupportedError
+from superorm.exc import ArtifactError, UnsupportedError
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.state import RAW, TOUCHED, is_unloaded, not_loaded
 
@@ -24,14 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncArtifactFields"]
 
+_AT_ONCE = 4
+"""So many objects are encoded and uploaded at once, in an event loop."""
+
 
 class AsyncArtifactFields:
     """What a unit of work uploads, registers and reads. Nothing is sent where no artifact is written."""
 
     def __init__(self, work: AsyncUnitOfWork) -> None:
         self._work = work
+        self.changes = AsyncArtifactChanges()
         self._uploads: dict[str, Uploaded] = {}
-        """What was uploaded since the last commit, by hash."""
+        """What was uploaded since the last commit or rollback, by hash."""
+        self.earlier: dict[str, Uploaded] = {}
+        """What was uploaded for commits that did not come, by hash: its bytes may be there still."""
         self._unregistered: dict[str, Uploaded] = {}
         """What is to be registered with the next writes."""
         self._registered: set[str] = set()
@@ -51,11 +60,11 @@ class AsyncArtifactFields:
         await self._check(found[0])
         for place in {place_of(one.mapping, one.part): None for one in found}:
             await self._work.db.blobs.facts.learn_place(place)
+        groups: dict[tuple[int, str | None], list[Pending]] = {}
         for one in found:
-            try:
-                await self._store(one)
-            except ArtifactError as error:
-                raise located(error, one.mapping, one.part, one.key) from error
+            groups.setdefault((id(one.held.value), one.held.codec), []).append(one)
+        locks: defaultdict[str, aio.Lock] = defaultdict(aio.Lock)
+        await aio.each(partial(self._store_object, locks), groups.values(), min(_AT_ONCE, len(groups)))
 
     async def _check(self, one: Pending) -> None:
         db = self._work.db
@@ -70,23 +79,35 @@ class AsyncArtifactFields:
                 field=one.part.attribute,
             )
 
-    async def _store(self, one: Pending) -> None:
-        blobs, value = self._work.db.blobs, one.held.value
-        codec = codec_for(value, one.held.codec)
-        try:
-            data = await aio.in_thread(codec.encode, value)
-        except ArtifactError:
-            raise
-        except Exception as error:
-            raise ArtifactSavingError(f"the codec {codec.name} failed: {type(error).__name__}: {error}") from error
-        sha256 = await aio.in_thread(_sha256, data)
+    async def _store_object(self, locks: Mapping[str, aio.Lock], places: Sequence[Pending]) -> None:
+        """Store an object that is in several places; who stores bytes holds the lock of their hash."""
+        for one in places:
+            try:
+                encoded = await self.changes.encoded(one.held, self._uploads)
+                async with locks[encoded.sha256]:
+                    uploaded = await self._uploaded(encoded)
+                self._refer(one, encoded, uploaded)
+            except ArtifactError as error:
+                raise located(error, one.mapping, one.part, one.key) from error
+
+    async def _uploaded(self, encoded: Encoded) -> Uploaded:
+        sha256 = encoded.sha256
         uploaded = self._uploads.get(sha256)
         if uploaded is None:
-            uploaded = self._uploads[sha256] = await blobs.upload(data)
+            assert encoded.data is not None
+            uploaded = await self._work.db.blobs.upload_known(encoded.data, sha256, self.earlier.get(sha256))
+            self._uploads[sha256] = uploaded
             if self._work.server_session is not None and uploaded.is_new:
                 self.late.add(uploaded.key)
-        self._unregistered[sha256] = uploaded
-        one.put(blobs.reference(uploaded, codec, owner_of(one.mapping, one.part, one.key)))
+        encoded.data = None
+        return uploaded
+
+    def _refer(self, one: Pending, encoded: Encoded, uploaded: Uploaded) -> None:
+        """Put a reference in an object's place, to be registered."""
+        before = self._unregistered.get(encoded.sha256)
+        self._unregistered[encoded.sha256] = uploaded if before is None else evolve(before, uses=before.uses + 1)
+        owner = owner_of(one.mapping, one.part, one.key)
+        one.put(self._work.db.blobs.reference(uploaded, encoded.codec, owner))
 
     async def register(self) -> None:
         """Register what was uploaded, before the documents that refer to it are written, in their transaction."""
@@ -113,10 +134,18 @@ class AsyncArtifactFields:
         self.late.clear()
         self._unregistered.clear()
 
-    def clear(self) -> None:
-        """The transaction is over."""
+    def committed(self) -> None:
+        """The transaction is over, and what was uploaded for it is stored."""
         self.aborted()
         self._uploads.clear()
+        self.earlier.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction is over, and what was uploaded for it may be uploaded for the next one."""
+        self.aborted()
+        self.earlier |= {sha256: one for sha256, one in self._uploads.items() if one.is_new}
+        self._uploads.clear()
+        self.changes.clear()
 
     async def read(self, mapping: ClassMap, part: MappedField, document: dict[str, Any]) -> Any:
         """The artifact that a document refers to. Raises what `AsyncSession.load` raises, which names it."""
@@ -174,7 +203,3 @@ class AsyncArtifactFields:
                 with one.named():
                     values[position] = await blobs.decoded(decode, one.owner)
         return values
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

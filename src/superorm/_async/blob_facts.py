@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from superorm._async.metadata_units import unit
 from superorm.artifacts.collecting import (
     CLOCK,
     FACTS,
     IDENTITY,
     Place,
     begin,
+    claim,
     end,
+    give_up,
     identify,
     new_key,
     register_place,
     renew,
     tell_time,
+    unclaim,
 )
-from superorm.artifacts.registry import BlobConflictError
+from superorm.artifacts.registry import BlobConflictError, is_blob_conflict
 from superorm.compile.plan import Find
-from superorm.exc import DuplicateKeyError
+from superorm.exc import DuplicateKeyError, SuperormError
 from superorm.protocols._async.parts import AsyncMetaDataStore
 from superorm.unitofwork.writes import Update
 
@@ -86,6 +90,14 @@ class AsyncBlobFacts:
         if keys and (await self._metadata.write(end(keys), session=session)).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
+    async def claim(self, keys: Sequence[str], session: AsyncClientSession | None) -> None:
+        """Have collections leave these uploads alone while the transaction is open, which is older than they are.
+
+        Raises an error of which `is_blob_conflict` holds where one is giving one of them up right now.
+        """
+        if keys:
+            await self._metadata.write(claim(keys), session=session)
+
     async def renew(self, keys: Collection[str]) -> None:
         """The commit of these uploads is about to come: raises `BlobConflictError` where one was given up already.
 
@@ -94,9 +106,27 @@ class AsyncBlobFacts:
         if keys and (await self._metadata.write(renew(keys))).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
-    async def give_up(self, key: str) -> bool:
-        """Have the commit of an upload fail; whether it was under way until now."""
-        return bool((await self._metadata.write(end([key]))).matched)
+    async def goes_on(self, key: str) -> bool:
+        """Begin the grace period of an upload anew; whether it was not given up by now."""
+        return bool((await self._metadata.write(renew([key]))).matched)
+
+    async def forget(self, key: str) -> None:
+        """The upload was in vain: no commit is to come."""
+        await self._metadata.write(end([key]))
+
+    async def give_up(self, upload: Mapping[str, Any]) -> bool:
+        """Have the commit of an upload fail; whether that was to come until now, and is in no open transaction."""
+        key = upload["_id"]
+        try:
+            async with unit(self._metadata) as session:
+                if session is not None:
+                    await self._metadata.write(claim([key]), session=session)
+                    await self._metadata.write(unclaim(key), session=session)
+                return bool((await self._metadata.write(give_up(upload), session=session)).matched)
+        except SuperormError as error:
+            if is_blob_conflict(error):
+                return False
+            raise
 
     async def uploads(self) -> list[dict[str, Any]]:
         """The uploads whose commits have not come."""

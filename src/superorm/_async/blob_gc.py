@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from superorm.artifacts.registry import REGISTRY, is_blob_conflict
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
 from superorm.protocols._async.parts import AsyncArtifactStore, AsyncMetaDataStore
+from superorm.unitofwork.writes import Delete, Update
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -26,6 +27,8 @@ class AsyncCollection:
     A blob that nothing refers to is marked with the server's time. When the grace period is over it is condemned,
     in a transaction that looks for references and conflicts with every commit that stores the same content;
     then its bytes are deleted, then its entry. Where it ends in between, the next collection goes on from there.
+    A commit that refers to a blob writes its entry, and one that uploads it writes the upload's, or a claim to it,
+    before it writes documents: however long its transaction is open, a collection leaves both alone until it ends.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class AsyncCollection:
         for blob in await self._metadata.read(Find(REGISTRY)):
             if blob["state"] == "condemned" or await self._condemned(blob, places, now):
                 await self._delete(blob["key"])
-                await self._metadata.write(forget(blob))
+                await self._alone(forget(blob))
         await self._give_up_uploads(now)
         await self._remove_garbage(now)
         return self._removed
@@ -53,21 +56,29 @@ class AsyncCollection:
         """Whether the blob was condemned, as nothing has referred to it for the grace period."""
         if await self._referred_to(blob["_id"], places, None):
             if "unused" in blob:
-                await self._metadata.write(clear(blob))
+                await self._alone(clear(blob))
             return False
         since = blob.get("unused")
         if since is None:
-            marked = await self._metadata.write(mark(blob))
-            since = now if marked.matched else None
+            since = now if await self._alone(mark(blob)) else None
         if not is_due(since, now, self._grace):
             return False
+        return await self._alone(condemn(blob), lambda session: self._referred_to(blob["_id"], places, session))
+
+    async def _alone(
+        self, write: Update | Delete, unless: Callable[[AsyncClientSession | None], Awaitable[bool]] | None = None
+    ) -> bool:
+        """Write in a transaction, `unless` that finds something in it; whether anything was there to write.
+
+        Where a commit, or another collection, writes the same, this does not wait for it: it came first.
+        """
         try:
             async with unit(self._metadata) as session:
-                if await self._referred_to(blob["_id"], places, session):
+                if unless is not None and await unless(session):
                     return False
-                return (await self._metadata.write(condemn(blob), session=session)).matched == 1
+                return bool((await self._metadata.write(write, session=session)).matched)
         except SuperormError as error:
-            if is_blob_conflict(error):  # a commit that refers to it came first, or another collection
+            if is_blob_conflict(error):
                 return False
             raise
 
@@ -81,10 +92,10 @@ class AsyncCollection:
     async def _give_up_uploads(self, now: datetime) -> None:
         """Have commits of uploads that began too long ago fail, which then upload again.
 
-        Those that came in a transaction which was older than the upload are left there.
+        The bytes of those that came in a transaction which was older than the upload are left there.
         """
         for upload in await self._facts.uploads():
-            if not is_due(upload["began"], now, self._grace) or not await self._facts.give_up(upload["_id"]):
+            if not is_due(upload["began"], now, self._grace) or not await self._facts.give_up(upload):
                 continue
             if not await self._metadata.read(Find(REGISTRY, {"key": upload["_id"]}, {"_id": 1})):
                 await self._delete(upload["_id"])

@@ -66,10 +66,19 @@ class AsyncBlobs:
         self._keyring()
         if not isinstance(data, bytes):
             return await self._upload_stream(data)
-        sha256 = await aio.in_thread(_sha256, data)
+        return await self.upload_known(data, await aio.in_thread(_sha256, data))
+
+    async def upload_known(self, data: bytes, sha256: str, earlier: Uploaded | None = None) -> Uploaded:
+        """The same with bytes whose hash is known, which may be there from an earlier upload whose commit never came.
+
+        Where a collection has not given that up, it is gone on with.
+        """
+        self._keyring()
         found = (await self.registered([sha256])).get(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
+        if earlier is not None and await self.facts.goes_on(earlier.key):
+            return Uploaded(sha256, len(data), earlier.key, found)
         key = await self.facts.begin()
         await self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)
@@ -93,7 +102,7 @@ class AsyncBlobs:
         found = (await self.registered([sha256])).get(sha256)
         if found is not None and found["state"] == "live":
             await self._store.delete(key)
-            await self.facts.give_up(key)
+            await self.facts.forget(key)
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
@@ -103,13 +112,16 @@ class AsyncBlobs:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
 
         `late` are physical keys that were uploaded when the transaction was open already, so that it cannot see them
-        as uploads: `AsyncBlobFacts.renew` them right before the commit.
+        as uploads, but claims them: `AsyncBlobFacts.renew` them right before the commit, which fails where one was
+        given up before it was claimed.
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         if not uploads:
             return
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
-        await self.facts.end([one.key for one in uploads if one.is_new and one.key not in late], session)
+        new = [one.key for one in uploads if one.is_new]
+        await self.facts.end([key for key in new if key not in late], session)
+        await self.facts.claim([key for key in new if key in late], session)
         try:
             result = await self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
@@ -120,6 +132,14 @@ class AsyncBlobs:
     async def unused(self, references: Iterable[Reference], session: AsyncClientSession | None) -> None:
         """Begin the grace periods of blobs that these referred to: in the commit that removes them."""
         if ops := [drop(reference.sha256) for reference in references]:
+            await self._metadata.write(Update(REGISTRY, ops), session=session)
+
+    async def released(self, hashes: Iterable[str], session: AsyncClientSession | None) -> None:
+        """The same of blobs that others may refer to: of those that nothing else ever did.
+
+        A collection begins the grace periods of the others when it finds that nothing refers to them.
+        """
+        if ops := [drop(sha256, only=True) for sha256 in hashes]:
             await self._metadata.write(Update(REGISTRY, ops), session=session)
 
     async def collect(self, grace: timedelta) -> Sequence[str]:

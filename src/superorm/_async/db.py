@@ -333,8 +333,8 @@ class AsyncDB(AsyncRegistry, Uncopied):
         """Remove blobs that nothing has referred to for the grace period; what was removed.
 
         It may run beside anything else, and be interrupted: the next one goes on.
-        The period begins, by the server's clock, when a component is removed or replaced, when an upload begins,
-        and for blobs whose owner went in another way when `gc` first meets them.
+        The period begins, by the server's clock, when a component is removed or replaced, or by a session a document's
+        artifact, when an upload begins, and for blobs whose owner went in another way when `gc` first meets them.
         It should be longer than loading a component takes; without transactions, longer than any commit too.
         Where the artifact store is shared, only this DB's own blobs are touched.
         Raises `ConfigurationError` for a period below zero, and `ArtifactError` where the store fails.

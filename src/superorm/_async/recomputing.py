@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from superorm._async.encoding_ahead import SOURCES
+from superorm.artifacts.fields import loaded
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
 from superorm.schema.mapping import ClassMap
@@ -72,5 +73,9 @@ async def refresh(work: AsyncUnitOfWork, collection: str | None, keys: Sequence[
         plan = Find(cast("str", collection), {"_id": {"$in": list(part)}})
         found = await work.backend.read(plan, session=work.read_session)
         pairs = [(instance, one) for one in found for instance in tracked[identity(one["_id"])]]
-        work.tracker.undo.refreshed(pairs)
+        changes = work.artifacts.changes
+        await changes.look(loaded([instance for instance, _ in pairs]))
+        with changes.known():
+            work.tracker.undo.refreshed(pairs)
+        changes.clear()
         work.events.loads.refreshed([instance for instance, _ in pairs])

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from superorm._io import aio
-from superorm.artifacts.registry import BlobConflictError
+from superorm.artifacts.registry import BlobConflictError, Uploaded
 from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, StaleDocumentError, SuperormError
 from superorm.expr.reprs import short_repr, typed_repr
@@ -37,8 +37,10 @@ async def run(
     _check_attempts(attempts)
     start = time.monotonic()
     attempt = 1
+    uploads: dict[str, Uploaded] = {}
     while True:
         session = db.session(**options)
+        session._work.artifacts.earlier = uploads  # what an attempt stored before it failed is there for the next one
         async with session:
             try:
                 result = await aio.call(function, session)

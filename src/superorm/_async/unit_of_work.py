@@ -16,6 +16,7 @@ from superorm._async.related import AsyncRelated
 from superorm._async.transaction import AsyncTransaction
 from superorm._io import aio
 from superorm._io.progress import Progress
+from superorm.artifacts.fields import Loaded, loaded, released
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.mapping import ClassMap
@@ -110,11 +111,14 @@ class AsyncUnitOfWork(AsyncTransaction):
         await self.autoflush()
         if not self.db.capabilities.transactions:
             await self._look()
+            self.artifacts.changes.clear()
 
     def has_changes(self) -> bool:
         """Whether there may be something to flush."""
         tracker = self.tracker
-        return bool(tracker.new or tracker.deleted or any(tracker.possibly_changed().values()))
+        if tracker.new or tracker.deleted or loaded(tracker.with_artifacts()):
+            return True
+        return any(tracker.possibly_changed().values())
 
     async def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
@@ -123,7 +127,10 @@ class AsyncUnitOfWork(AsyncTransaction):
             self._check_idle("flush()")
         async with self.failing():
             with self._now(_FLUSHES):
-                return await self._flush(report)
+                try:
+                    return await self._flush(report)
+                finally:
+                    self.artifacts.changes.clear()
 
     def _check_idle(self, caller: str) -> None:
         doing = self._doing or ("loads" if self.events.loading else None)
@@ -144,7 +151,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         if not any(pending) and not tracker.deleted:
             return False
         await self.ready()
-        new, changed = await self.events.before(tracker, pending, self._look)
+        new, changed = await self.events.before(tracker, pending, self._look, self.artifacts.changes.is_changed)
         computed = [
             need
             for mapping in dict.fromkeys([*new, *changed])
@@ -155,7 +162,8 @@ class AsyncUnitOfWork(AsyncTransaction):
             if computed:
                 compute = self.db.vector_models.compute
                 await compute(computed, self.encoded, report, wait=begins, unlooked=unlooked)
-            works = tracker.work(new, changed)
+            with self.artifacts.changes.known():
+                works = tracker.work(new, changed)
             await self.artifacts.store(works)
             others = await self.others(work.mapping for work in works)
             plan = plan_flush(works, transaction=transactions, others=others)
@@ -179,16 +187,20 @@ class AsyncUnitOfWork(AsyncTransaction):
 
     async def _look(self) -> Pending:
         """What there is to flush, once keys and relationships agree, and what these say was added and deleted."""
-        tracker = self.tracker
+        tracker, changes = self.tracker, self.artifacts.changes
+        await changes.look(loaded(tracker.with_artifacts()))
         new = tracker.new_by_class()
         if concern(tracker, new):
-            settling = synchronize(tracker, self.history)
+            with changes.known():
+                settling = synchronize(tracker, self.history)
             if tracker.deleted:
                 await self.ready()
                 await self.related.cascade_deletes()
-            settling.settle()
+            with changes.known():
+                settling.settle()
             new = tracker.new_by_class()
-        return new, tracker.possibly_changed()
+        with changes.known():
+            return new, tracker.possibly_changed()
 
     async def open(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction. Raises `SessionError` while the session rolls back: nobody would commit it."""
@@ -236,8 +248,11 @@ class AsyncUnitOfWork(AsyncTransaction):
                 await self._write(plan)
             finally:  # some may be written
                 recomputed = await recompute_outdated(self, computed)
+        unused = released(plan)
         if tracker is not None:
             tracker.flushed(plan)
+        if unused:
+            await self.db.blobs.released(unused, self.server_session)
         if recomputed:
             for field, keys in computed.items():
                 await refresh(self, field.mapping.collection, keys)
@@ -309,17 +324,14 @@ class AsyncUnitOfWork(AsyncTransaction):
         self.tracker.committed()
         self.history.committed()
         self.encoded.clear()
-        self.artifacts.clear()
+        self.artifacts.committed()
         self.notify()
 
     async def rollback(self) -> None:
         """Give up what was not committed; a cancellation does not cut it off."""
         self._check_idle("rollback()")
         with self._now("rolls back"):
-            if self.server_session is not None:
-                await aio.shielded(self._abort)
-            else:
-                self._rolled_back()
+            await self._give_up()
             self._rolling_back = True
             try:
                 await self.events.of_session("after_rollback")
@@ -327,18 +339,30 @@ class AsyncUnitOfWork(AsyncTransaction):
                 self._rolling_back = False
                 self._failed = None  # nothing was written
 
-    async def _abort(self) -> None:
+    async def _give_up(self) -> None:
+        tracker = self.tracker
+        shown = loaded([*tracker.with_artifacts(), *tracker.undo.stored()])
+        if shown or self.server_session is not None:
+            await aio.shielded(self._abort, shown)
+        else:
+            self._rolled_back()
+
+    async def _abort(self, shown: Sequence[Loaded]) -> None:
+        """`shown` are the artifacts that objects show, which may have been changed in place."""
         try:
-            await self.abort()
+            if self.server_session is not None:
+                await self.abort()
+            await self.artifacts.changes.look(shown)
         finally:
             self._rolled_back()
 
     def _rolled_back(self) -> None:
-        never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
+        with self.artifacts.changes.known():
+            never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
         self.encoded.clear()
-        self.artifacts.clear()
+        self.artifacts.rolled_back()
         self._failed = None
 
     async def close(self) -> None:
@@ -348,9 +372,10 @@ class AsyncUnitOfWork(AsyncTransaction):
             if self.server_session is not None or self._failed is not None:
                 await self.rollback()
             else:
-                self._rolled_back()
+                await self._give_up()
         finally:
             self.tracker.clear()
+            self.artifacts.changes.forget()
             self.events.loads.clear()
             await self.let_go()
 

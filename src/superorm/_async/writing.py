@@ -408,7 +408,10 @@ async def insert_objects(work: AsyncUnitOfWork, objects: Sequence[Document], rep
         Work(mapping, group, (dump_all if mapping.artifacts else dump_new)(mapping, group))
         for mapping, group in groups.items()
     ]
-    await work.artifacts.store(works)
+    try:
+        await work.artifacts.store(works)
+    finally:
+        work.artifacts.changes.clear()
     plan = plan_flush(works, others=await work.others(groups))
     await work.carry_out(plan)
     for one in works:

@@ -27,6 +27,7 @@ __all__ = [
     "call",
     "caller",
     "collecting",
+    "each",
     "fed",
     "here",
     "in_loop",
@@ -115,6 +116,29 @@ async def fed(
     if isinstance(items, AsyncIterable):
         return await feed(function, cast("AsyncIterable[T]", items))
     return await function(items)
+
+
+async def each(function: Callable[[T], Coroutine[Any, Any, None]], items: Iterable[T], at_once: int) -> None:
+    """Await the function of each item, so many at once.
+
+    Where one raises, and on a cancellation, those under way are cancelled, and no other begins;
+    the error is raised when all have ended.
+    """
+    left = iter(items)
+
+    async def some() -> None:
+        for item in left:
+            await function(item)
+
+    tasks = [asyncio.create_task(some()) for _ in range(at_once)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        while not all(task.done() for task in tasks):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(tasks)
 
 
 async def settled(result: object, function: object) -> None:

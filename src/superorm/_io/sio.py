@@ -8,7 +8,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from inspect import isawaitable
@@ -27,6 +27,7 @@ __all__ = [
     "call",
     "caller",
     "collecting",
+    "each",
     "fed",
     "here",
     "in_loop",
@@ -76,6 +77,12 @@ def in_loop(loop: None, function: Callable[[], T], call: str) -> T:
 def fed(function: Callable[[T], R], items: T) -> R:
     """Call the function with the items."""
     return function(items)
+
+
+def each(function: Callable[[T], None], items: Iterable[T], at_once: int) -> None:
+    """Call the function with each item, one after the other."""
+    for item in items:
+        function(item)
 
 
 def is_cancelled(caller: object) -> bool:

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from superorm._io import sio
-from superorm.artifacts.codecs import Codec, codec_for
+from superorm._sync.artifact_changes import ArtifactChanges
+from superorm.artifacts.codecs import Codec
+from superorm.artifacts.encodings import Encoded
 from superorm.artifacts.fields import Pending, Wanted, located, owner_of, pending, place_of
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.registry import Uploaded
 from superorm.compile.undeferred import Undeferred
-from superorm.exc import ArtifactError, ArtifactSavingError, UnsupportedError
+from superorm.exc import ArtifactError, UnsupportedError
 from superorm.schema.mapping import ClassMap, MappedField, class_map
 from superorm.schema.state import RAW, TOUCHED, is_unloaded, not_loaded
 
@@ -25,14 +28,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ArtifactFields"]
 
+_AT_ONCE = 4
+"""So many objects are encoded and uploaded at once, in an event loop."""
+
 
 class ArtifactFields:
     """What a unit of work uploads, registers and reads. Nothing is sent where no artifact is written."""
 
     def __init__(self, work: UnitOfWork) -> None:
         self._work = work
+        self.changes = ArtifactChanges()
         self._uploads: dict[str, Uploaded] = {}
-        """What was uploaded since the last commit, by hash."""
+        """What was uploaded since the last commit or rollback, by hash."""
+        self.earlier: dict[str, Uploaded] = {}
+        """What was uploaded for commits that did not come, by hash: its bytes may be there still."""
         self._unregistered: dict[str, Uploaded] = {}
         """What is to be registered with the next writes."""
         self._registered: set[str] = set()
@@ -52,11 +61,11 @@ class ArtifactFields:
         self._check(found[0])
         for place in {place_of(one.mapping, one.part): None for one in found}:
             self._work.db.blobs.facts.learn_place(place)
+        groups: dict[tuple[int, str | None], list[Pending]] = {}
         for one in found:
-            try:
-                self._store(one)
-            except ArtifactError as error:
-                raise located(error, one.mapping, one.part, one.key) from error
+            groups.setdefault((id(one.held.value), one.held.codec), []).append(one)
+        locks: defaultdict[str, sio.Lock] = defaultdict(sio.Lock)
+        sio.each(partial(self._store_object, locks), groups.values(), min(_AT_ONCE, len(groups)))
 
     def _check(self, one: Pending) -> None:
         db = self._work.db
@@ -71,23 +80,35 @@ class ArtifactFields:
                 field=one.part.attribute,
             )
 
-    def _store(self, one: Pending) -> None:
-        blobs, value = self._work.db.blobs, one.held.value
-        codec = codec_for(value, one.held.codec)
-        try:
-            data = sio.in_thread(codec.encode, value)
-        except ArtifactError:
-            raise
-        except Exception as error:
-            raise ArtifactSavingError(f"the codec {codec.name} failed: {type(error).__name__}: {error}") from error
-        sha256 = sio.in_thread(_sha256, data)
+    def _store_object(self, locks: Mapping[str, sio.Lock], places: Sequence[Pending]) -> None:
+        """Store an object that is in several places; who stores bytes holds the lock of their hash."""
+        for one in places:
+            try:
+                encoded = self.changes.encoded(one.held, self._uploads)
+                with locks[encoded.sha256]:
+                    uploaded = self._uploaded(encoded)
+                self._refer(one, encoded, uploaded)
+            except ArtifactError as error:
+                raise located(error, one.mapping, one.part, one.key) from error
+
+    def _uploaded(self, encoded: Encoded) -> Uploaded:
+        sha256 = encoded.sha256
         uploaded = self._uploads.get(sha256)
         if uploaded is None:
-            uploaded = self._uploads[sha256] = blobs.upload(data)
+            assert encoded.data is not None
+            uploaded = self._work.db.blobs.upload_known(encoded.data, sha256, self.earlier.get(sha256))
+            self._uploads[sha256] = uploaded
             if self._work.server_session is not None and uploaded.is_new:
                 self.late.add(uploaded.key)
-        self._unregistered[sha256] = uploaded
-        one.put(blobs.reference(uploaded, codec, owner_of(one.mapping, one.part, one.key)))
+        encoded.data = None
+        return uploaded
+
+    def _refer(self, one: Pending, encoded: Encoded, uploaded: Uploaded) -> None:
+        """Put a reference in an object's place, to be registered."""
+        before = self._unregistered.get(encoded.sha256)
+        self._unregistered[encoded.sha256] = uploaded if before is None else evolve(before, uses=before.uses + 1)
+        owner = owner_of(one.mapping, one.part, one.key)
+        one.put(self._work.db.blobs.reference(uploaded, encoded.codec, owner))
 
     def register(self) -> None:
         """Register what was uploaded, before the documents that refer to it are written, in their transaction."""
@@ -114,10 +135,18 @@ class ArtifactFields:
         self.late.clear()
         self._unregistered.clear()
 
-    def clear(self) -> None:
-        """The transaction is over."""
+    def committed(self) -> None:
+        """The transaction is over, and what was uploaded for it is stored."""
         self.aborted()
         self._uploads.clear()
+        self.earlier.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction is over, and what was uploaded for it may be uploaded for the next one."""
+        self.aborted()
+        self.earlier |= {sha256: one for sha256, one in self._uploads.items() if one.is_new}
+        self._uploads.clear()
+        self.changes.clear()
 
     def read(self, mapping: ClassMap, part: MappedField, document: dict[str, Any]) -> Any:
         """The artifact that a document refers to. Raises what `Session.load` raises, which names it."""
@@ -175,7 +204,3 @@ class ArtifactFields:
                 with one.named():
                     values[position] = blobs.decoded(decode, one.owner)
         return values
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -3,26 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from superorm._sync.metadata_units import unit
 from superorm.artifacts.collecting import (
     CLOCK,
     FACTS,
     IDENTITY,
     Place,
     begin,
+    claim,
     end,
+    give_up,
     identify,
     new_key,
     register_place,
     renew,
     tell_time,
+    unclaim,
 )
-from superorm.artifacts.registry import BlobConflictError
+from superorm.artifacts.registry import BlobConflictError, is_blob_conflict
 from superorm.compile.plan import Find
-from superorm.exc import DuplicateKeyError
+from superorm.exc import DuplicateKeyError, SuperormError
 from superorm.protocols._sync.parts import MetaDataStore
 from superorm.unitofwork.writes import Update
 
@@ -87,6 +91,14 @@ class BlobFacts:
         if keys and self._metadata.write(end(keys), session=session).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
+    def claim(self, keys: Sequence[str], session: ClientSession | None) -> None:
+        """Have collections leave these uploads alone while the transaction is open, which is older than they are.
+
+        Raises an error of which `is_blob_conflict` holds where one is giving one of them up right now.
+        """
+        if keys:
+            self._metadata.write(claim(keys), session=session)
+
     def renew(self, keys: Collection[str]) -> None:
         """The commit of these uploads is about to come: raises `BlobConflictError` where one was given up already.
 
@@ -95,9 +107,27 @@ class BlobFacts:
         if keys and self._metadata.write(renew(keys)).matched != len(keys):
             raise BlobConflictError("an upload took longer than a collection's grace period: upload it again")
 
-    def give_up(self, key: str) -> bool:
-        """Have the commit of an upload fail; whether it was under way until now."""
-        return bool(self._metadata.write(end([key])).matched)
+    def goes_on(self, key: str) -> bool:
+        """Begin the grace period of an upload anew; whether it was not given up by now."""
+        return bool(self._metadata.write(renew([key])).matched)
+
+    def forget(self, key: str) -> None:
+        """The upload was in vain: no commit is to come."""
+        self._metadata.write(end([key]))
+
+    def give_up(self, upload: Mapping[str, Any]) -> bool:
+        """Have the commit of an upload fail; whether that was to come until now, and is in no open transaction."""
+        key = upload["_id"]
+        try:
+            with unit(self._metadata) as session:
+                if session is not None:
+                    self._metadata.write(claim([key]), session=session)
+                    self._metadata.write(unclaim(key), session=session)
+                return bool(self._metadata.write(give_up(upload), session=session).matched)
+        except SuperormError as error:
+            if is_blob_conflict(error):
+                return False
+            raise
 
     def uploads(self) -> list[dict[str, Any]]:
         """The uploads whose commits have not come."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from superorm.artifacts.registry import REGISTRY, is_blob_conflict
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
 from superorm.protocols._sync.parts import ArtifactStore, MetaDataStore
+from superorm.unitofwork.writes import Delete, Update
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -27,6 +28,8 @@ class Collection:
     A blob that nothing refers to is marked with the server's time. When the grace period is over it is condemned,
     in a transaction that looks for references and conflicts with every commit that stores the same content;
     then its bytes are deleted, then its entry. Where it ends in between, the next collection goes on from there.
+    A commit that refers to a blob writes its entry, and one that uploads it writes the upload's, or a claim to it,
+    before it writes documents: however long its transaction is open, a collection leaves both alone until it ends.
     """
 
     def __init__(self, metadata: MetaDataStore, store: ArtifactStore, facts: BlobFacts, grace: timedelta) -> None:
@@ -43,7 +46,7 @@ class Collection:
         for blob in self._metadata.read(Find(REGISTRY)):
             if blob["state"] == "condemned" or self._condemned(blob, places, now):
                 self._delete(blob["key"])
-                self._metadata.write(forget(blob))
+                self._alone(forget(blob))
         self._give_up_uploads(now)
         self._remove_garbage(now)
         return self._removed
@@ -52,21 +55,27 @@ class Collection:
         """Whether the blob was condemned, as nothing has referred to it for the grace period."""
         if self._referred_to(blob["_id"], places, None):
             if "unused" in blob:
-                self._metadata.write(clear(blob))
+                self._alone(clear(blob))
             return False
         since = blob.get("unused")
         if since is None:
-            marked = self._metadata.write(mark(blob))
-            since = now if marked.matched else None
+            since = now if self._alone(mark(blob)) else None
         if not is_due(since, now, self._grace):
             return False
+        return self._alone(condemn(blob), lambda session: self._referred_to(blob["_id"], places, session))
+
+    def _alone(self, write: Update | Delete, unless: Callable[[ClientSession | None], bool] | None = None) -> bool:
+        """Write in a transaction, `unless` that finds something in it; whether anything was there to write.
+
+        Where a commit, or another collection, writes the same, this does not wait for it: it came first.
+        """
         try:
             with unit(self._metadata) as session:
-                if self._referred_to(blob["_id"], places, session):
+                if unless is not None and unless(session):
                     return False
-                return self._metadata.write(condemn(blob), session=session).matched == 1
+                return bool(self._metadata.write(write, session=session).matched)
         except SuperormError as error:
-            if is_blob_conflict(error):  # a commit that refers to it came first, or another collection
+            if is_blob_conflict(error):
                 return False
             raise
 
@@ -80,10 +89,10 @@ class Collection:
     def _give_up_uploads(self, now: datetime) -> None:
         """Have commits of uploads that began too long ago fail, which then upload again.
 
-        Those that came in a transaction which was older than the upload are left there.
+        The bytes of those that came in a transaction which was older than the upload are left there.
         """
         for upload in self._facts.uploads():
-            if not is_due(upload["began"], now, self._grace) or not self._facts.give_up(upload["_id"]):
+            if not is_due(upload["began"], now, self._grace) or not self._facts.give_up(upload):
                 continue
             if not self._metadata.read(Find(REGISTRY, {"key": upload["_id"]}, {"_id": 1})):
                 self._delete(upload["_id"])

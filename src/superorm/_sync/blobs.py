@@ -67,10 +67,19 @@ class Blobs:
         self._keyring()
         if not isinstance(data, bytes):
             return self._upload_stream(data)
-        sha256 = sio.in_thread(_sha256, data)
+        return self.upload_known(data, sio.in_thread(_sha256, data))
+
+    def upload_known(self, data: bytes, sha256: str, earlier: Uploaded | None = None) -> Uploaded:
+        """The same with bytes whose hash is known, which may be there from an earlier upload whose commit never came.
+
+        Where a collection has not given that up, it is gone on with.
+        """
+        self._keyring()
         found = self.registered([sha256]).get(sha256)
         if found is not None and found["state"] == "live":
             return Uploaded(sha256, len(data), found["key"], found)
+        if earlier is not None and self.facts.goes_on(earlier.key):
+            return Uploaded(sha256, len(data), earlier.key, found)
         key = self.facts.begin()
         self._store.put(key, [data])
         return Uploaded(sha256, len(data), key, found)
@@ -94,7 +103,7 @@ class Blobs:
         found = self.registered([sha256]).get(sha256)
         if found is not None and found["state"] == "live":
             self._store.delete(key)
-            self.facts.give_up(key)
+            self.facts.forget(key)
             key = found["key"]
         return Uploaded(sha256, hasher.size, key, found)
 
@@ -104,13 +113,16 @@ class Blobs:
         """Write the registry for a commit that refers to the blobs, in its transaction where there are any.
 
         `late` are physical keys that were uploaded when the transaction was open already, so that it cannot see them
-        as uploads: `BlobFacts.renew` them right before the commit.
+        as uploads, but claims them: `BlobFacts.renew` them right before the commit, which fails where one was
+        given up before it was claimed.
         Raises an error of which `is_blob_conflict` says whether to upload again and retry.
         """
         if not uploads:
             return
         # First, for where there are no transactions: nobody may find a blob in the registry that was given up.
-        self.facts.end([one.key for one in uploads if one.is_new and one.key not in late], session)
+        new = [one.key for one in uploads if one.is_new]
+        self.facts.end([key for key in new if key not in late], session)
+        self.facts.claim([key for key in new if key in late], session)
         try:
             result = self._metadata.write(write := registry_write(uploads), session=session)
         except DuplicateKeyError as error:
@@ -121,6 +133,14 @@ class Blobs:
     def unused(self, references: Iterable[Reference], session: ClientSession | None) -> None:
         """Begin the grace periods of blobs that these referred to: in the commit that removes them."""
         if ops := [drop(reference.sha256) for reference in references]:
+            self._metadata.write(Update(REGISTRY, ops), session=session)
+
+    def released(self, hashes: Iterable[str], session: ClientSession | None) -> None:
+        """The same of blobs that others may refer to: of those that nothing else ever did.
+
+        A collection begins the grace periods of the others when it finds that nothing refers to them.
+        """
+        if ops := [drop(sha256, only=True) for sha256 in hashes]:
             self._metadata.write(Update(REGISTRY, ops), session=session)
 
     def collect(self, grace: timedelta) -> Sequence[str]:

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 from weakref import ref
 
 from superorm._io import sio
-from superorm.codec.documents import is_changed
 from superorm.exc import SessionError
 from superorm.schema.mapping import ClassMap
 from superorm.unitofwork.events import DocumentEvent, EventTarget, Listener, any_listeners, listeners_of
@@ -43,14 +42,21 @@ class Events:
             sio.settled(listener(self._session()), listener)
         return bool(found)
 
-    def before(self, tracker: Tracker, pending: Pending, look: Callable[[], Pending]) -> Pending:
+    def before(
+        self,
+        tracker: Tracker,
+        pending: Pending,
+        look: Callable[[], Pending],
+        is_changed: Callable[[ClassMap, object], bool],
+    ) -> Pending:
         """Call the listeners for what is about to be flushed, also for what they add; what is to be flushed then.
 
         `look` finds what is to be flushed now; it is called where listeners ran.
+        `is_changed` says of an object that it found whether that surely differs from its snapshot.
         """
         if not any_listeners():
             return pending
-        if self._listeners("before_flush") and _has_work(tracker, pending):
+        if self._listeners("before_flush") and _has_work(tracker, pending, is_changed):
             self.of_session("before_flush")
             pending = look()
         called: dict[tuple[str, int], object] = {}
@@ -124,7 +130,7 @@ class Events:
         return called
 
 
-def _has_work(tracker: Tracker, pending: Pending) -> bool:
+def _has_work(tracker: Tracker, pending: Pending, is_changed: Callable[[ClassMap, object], bool]) -> bool:
     """Whether there is something to flush."""
     new, changed = pending
     differs = (is_changed(mapping, one) for mapping, objects in changed.items() for one in objects)

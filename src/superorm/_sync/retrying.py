@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from superorm._io import sio
-from superorm.artifacts.registry import BlobConflictError
+from superorm.artifacts.registry import BlobConflictError, Uploaded
 from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, StaleDocumentError, SuperormError
 from superorm.expr.reprs import short_repr, typed_repr
@@ -36,8 +36,10 @@ def run(db: DB, function: Callable[[Session], T], attempts: int, options: Sessio
     _check_attempts(attempts)
     start = time.monotonic()
     attempt = 1
+    uploads: dict[str, Uploaded] = {}
     while True:
         session = db.session(**options)
+        session._work.artifacts.earlier = uploads  # what an attempt stored before it failed is there for the next one
         with session:
             try:
                 result = sio.call(function, session)

@@ -17,6 +17,7 @@ from superorm._sync.events import ROUNDS, Events, Pending
 from superorm._sync.recomputing import computed_of, recompute_outdated, refresh
 from superorm._sync.related import Related
 from superorm._sync.transaction import Transaction
+from superorm.artifacts.fields import Loaded, loaded, released
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.mapping import ClassMap
@@ -111,11 +112,14 @@ class UnitOfWork(Transaction):
         self.autoflush()
         if not self.db.capabilities.transactions:
             self._look()
+            self.artifacts.changes.clear()
 
     def has_changes(self) -> bool:
         """Whether there may be something to flush."""
         tracker = self.tracker
-        return bool(tracker.new or tracker.deleted or any(tracker.possibly_changed().values()))
+        if tracker.new or tracker.deleted or loaded(tracker.with_artifacts()):
+            return True
+        return any(tracker.possibly_changed().values())
 
     def flush(self, report: Progress | None) -> bool:
         """Write what changed into the transaction; whether listeners may have changed something since."""
@@ -124,7 +128,10 @@ class UnitOfWork(Transaction):
             self._check_idle("flush()")
         with self.failing():
             with self._now(_FLUSHES):
-                return self._flush(report)
+                try:
+                    return self._flush(report)
+                finally:
+                    self.artifacts.changes.clear()
 
     def _check_idle(self, caller: str) -> None:
         doing = self._doing or ("loads" if self.events.loading else None)
@@ -145,7 +152,7 @@ class UnitOfWork(Transaction):
         if not any(pending) and not tracker.deleted:
             return False
         self.ready()
-        new, changed = self.events.before(tracker, pending, self._look)
+        new, changed = self.events.before(tracker, pending, self._look, self.artifacts.changes.is_changed)
         computed = [
             need
             for mapping in dict.fromkeys([*new, *changed])
@@ -156,7 +163,8 @@ class UnitOfWork(Transaction):
             if computed:
                 compute = self.db.vector_models.compute
                 compute(computed, self.encoded, report, wait=begins, unlooked=unlooked)
-            works = tracker.work(new, changed)
+            with self.artifacts.changes.known():
+                works = tracker.work(new, changed)
             self.artifacts.store(works)
             others = self.others(work.mapping for work in works)
             plan = plan_flush(works, transaction=transactions, others=others)
@@ -180,16 +188,20 @@ class UnitOfWork(Transaction):
 
     def _look(self) -> Pending:
         """What there is to flush, once keys and relationships agree, and what these say was added and deleted."""
-        tracker = self.tracker
+        tracker, changes = self.tracker, self.artifacts.changes
+        changes.look(loaded(tracker.with_artifacts()))
         new = tracker.new_by_class()
         if concern(tracker, new):
-            settling = synchronize(tracker, self.history)
+            with changes.known():
+                settling = synchronize(tracker, self.history)
             if tracker.deleted:
                 self.ready()
                 self.related.cascade_deletes()
-            settling.settle()
+            with changes.known():
+                settling.settle()
             new = tracker.new_by_class()
-        return new, tracker.possibly_changed()
+        with changes.known():
+            return new, tracker.possibly_changed()
 
     def open(self, collections: Iterable[str], specs: Iterable[VectorPath]) -> None:
         """Open the transaction. Raises `SessionError` while the session rolls back: nobody would commit it."""
@@ -237,8 +249,11 @@ class UnitOfWork(Transaction):
                 self._write(plan)
             finally:  # some may be written
                 recomputed = recompute_outdated(self, computed)
+        unused = released(plan)
         if tracker is not None:
             tracker.flushed(plan)
+        if unused:
+            self.db.blobs.released(unused, self.server_session)
         if recomputed:
             for field, keys in computed.items():
                 refresh(self, field.mapping.collection, keys)
@@ -310,17 +325,14 @@ class UnitOfWork(Transaction):
         self.tracker.committed()
         self.history.committed()
         self.encoded.clear()
-        self.artifacts.clear()
+        self.artifacts.committed()
         self.notify()
 
     def rollback(self) -> None:
         """Give up what was not committed; a cancellation does not cut it off."""
         self._check_idle("rollback()")
         with self._now("rolls back"):
-            if self.server_session is not None:
-                sio.shielded(self._abort)
-            else:
-                self._rolled_back()
+            self._give_up()
             self._rolling_back = True
             try:
                 self.events.of_session("after_rollback")
@@ -328,18 +340,30 @@ class UnitOfWork(Transaction):
                 self._rolling_back = False
                 self._failed = None  # nothing was written
 
-    def _abort(self) -> None:
+    def _give_up(self) -> None:
+        tracker = self.tracker
+        shown = loaded([*tracker.with_artifacts(), *tracker.undo.stored()])
+        if shown or self.server_session is not None:
+            sio.shielded(self._abort, shown)
+        else:
+            self._rolled_back()
+
+    def _abort(self, shown: Sequence[Loaded]) -> None:
+        """`shown` are the artifacts that objects show, which may have been changed in place."""
         try:
-            self.abort()
+            if self.server_session is not None:
+                self.abort()
+            self.artifacts.changes.look(shown)
         finally:
             self._rolled_back()
 
     def _rolled_back(self) -> None:
-        never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
+        with self.artifacts.changes.known():
+            never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
         self.forget()
         self.encoded.clear()
-        self.artifacts.clear()
+        self.artifacts.rolled_back()
         self._failed = None
 
     def close(self) -> None:
@@ -349,9 +373,10 @@ class UnitOfWork(Transaction):
             if self.server_session is not None or self._failed is not None:
                 self.rollback()
             else:
-                self._rolled_back()
+                self._give_up()
         finally:
             self.tracker.clear()
+            self.artifacts.changes.forget()
             self.events.loads.clear()
             self.let_go()
 

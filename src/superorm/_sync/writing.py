@@ -409,7 +409,10 @@ def insert_objects(work: UnitOfWork, objects: Sequence[Document], report: Progre
         Work(mapping, group, (dump_all if mapping.artifacts else dump_new)(mapping, group))
         for mapping, group in groups.items()
     ]
-    work.artifacts.store(works)
+    try:
+        work.artifacts.store(works)
+    finally:
+        work.artifacts.changes.clear()
     plan = plan_flush(works, others=work.others(groups))
     work.carry_out(plan)
     for one in works:

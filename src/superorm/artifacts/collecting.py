@@ -18,12 +18,14 @@ __all__ = [
     "IDENTITY",
     "Place",
     "begin",
+    "claim",
     "clear",
     "condemn",
     "drop",
     "end",
     "forget",
     "garbage",
+    "give_up",
     "identify",
     "is_due",
     "mark",
@@ -31,6 +33,7 @@ __all__ = [
     "register_place",
     "renew",
     "tell_time",
+    "unclaim",
 ]
 
 FACTS = "_superorm_artifacts"
@@ -43,6 +46,10 @@ FACTS = "_superorm_artifacts"
 
 A commit removes the last kind in its transaction, and fails where it is not there any more.
 So does a collection that gives an upload up, before it deletes the bytes: one of the two wins.
+
+``{_id: "claim:" + key, kind: "claim"}``: the commit of an upload that began when its transaction was open already,
+which can neither see nor remove it. A collection writes the same before it gives the upload up:
+so the two conflict for as long as the transaction is open.
 """
 
 IDENTITY, CLOCK = "registry", "clock"
@@ -97,14 +104,35 @@ def end(keys: Iterable[str]) -> Delete:
     return Delete(FACTS, [{"_id": key, "kind": "upload"} for key in keys])
 
 
+def claim(keys: Iterable[str]) -> Update:
+    """Say that the commits of these uploads are under way, or find that they have come."""
+    new = {"$setOnInsert": {"kind": "claim"}}
+    return Update(FACTS, [UpdateOp(q={"_id": _claim(key)}, u=new, upsert=True) for key in keys])
+
+
+def unclaim(key: str) -> Delete:
+    """Remove what `claim` wrote."""
+    return Delete(FACTS, [{"_id": _claim(key)}])
+
+
+def give_up(upload: Mapping[str, Any]) -> Delete:
+    """Have the commit of an upload fail, unless it was gone on with since it was read."""
+    return Delete(FACTS, [{"_id": upload["_id"], "kind": "upload", "began": upload["began"]}])
+
+
+def _claim(key: str) -> str:
+    return f"claim:{key}"
+
+
 def mark(blob: Mapping[str, Any]) -> Update:
     """Begin the grace period of a blob that nothing refers to, unless a commit came."""
     return Update(REGISTRY, [UpdateOp(q=_same(blob), u={"$currentDate": {"unused": True}})])
 
 
-def drop(sha256: str) -> UpdateOp:
-    """Begin the grace period of a blob that something referred to until now."""
-    return UpdateOp(q={"_id": sha256, "state": "live"}, u={"$currentDate": {"unused": True}})
+def drop(sha256: str, *, only: bool = False) -> UpdateOp:
+    """Begin the grace period of a blob that something referred to until now, as the `only` thing that ever did."""
+    filter = {"_id": sha256, "state": "live", **({"uses": 1} if only else {})}
+    return UpdateOp(q=filter, u={"$currentDate": {"unused": True}})
 
 
 def clear(blob: Mapping[str, Any]) -> Update:

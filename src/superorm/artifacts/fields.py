@@ -1,8 +1,7 @@
-"""Artifact fields of documents: what they are called by, and whether one was changed. Decisions only."""
+"""Artifact fields of documents: what they are called by, and what objects hold in them. Decisions only."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,20 +9,34 @@ from typing import Any
 import bson
 from attrs import frozen
 
-from superorm.artifacts.codecs import codec_for
 from superorm.artifacts.collecting import Place
+from superorm.artifacts.encodings import Loaded, same
 from superorm.artifacts.reference import Reference
 from superorm.artifacts.signing import Owner
-from superorm.exc import ArtifactError, NotLoadedError, StatementError, SuperormError
+from superorm.exc import ArtifactError, NotLoadedError, StatementError
 from superorm.expr.kinds import is_field
+from superorm.expr.narrow import is_dict
 from superorm.expr.order import BSON_OPTIONS
 from superorm.expr.reprs import short_repr
-from superorm.schema.mapping import ClassMap, MappedField
-from superorm.schema.types.artifacts import ARTIFACTS, Held
-from superorm.unitofwork.flush import Work
+from superorm.schema.mapping import ClassMap, MappedField, class_map
+from superorm.schema.state import GONE, RAW
+from superorm.schema.types.artifacts import Artifacts, ArtifactType, Held, Unread
+from superorm.unitofwork.flush import FlushPlan, Work
 from superorm.unitofwork.holding import Holder
 
-__all__ = ["Pending", "Wanted", "artifact_fields", "located", "owner_of", "pending", "place_of", "reference_of"]
+__all__ = [
+    "Loaded",
+    "Pending",
+    "Wanted",
+    "artifact_fields",
+    "loaded",
+    "located",
+    "owner_of",
+    "pending",
+    "place_of",
+    "reference_of",
+    "released",
+]
 
 
 def owner_of(mapping: ClassMap, part: MappedField, key: Any) -> Owner:
@@ -110,6 +123,46 @@ def pending(works: Iterable[Work]) -> list[Pending]:
     return found
 
 
+def loaded(objects: Iterable[object]) -> list[Loaded]:
+    """The artifacts that stored objects show, each with the reference in the stored document."""
+    found: list[Loaded] = []
+    for instance in objects:
+        parts = class_map(type(instance)).artifacts
+        state: dict[str, Any] = vars(instance) if parts else {}
+        raw: Mapping[str, Any] = state.get(RAW) or state.get(GONE) or {}
+        for part in parts:
+            value, reference = state.get(part.attribute), raw.get(part.stored)
+            if value is not None and is_dict(reference) and not isinstance(value, Unread):
+                found.append((value, codec_of(part), reference))
+    return found
+
+
+def codec_of(part: MappedField) -> str | None:
+    """The codec that a field asks for."""
+    assert isinstance(part.type, ArtifactType)
+    return part.type.codec
+
+
+def released(plan: FlushPlan) -> list[str]:
+    """The hashes that documents refer to no more once the plan is written, as far as their objects know."""
+    found: dict[str, None] = {}
+    for mapping, changed in plan.updated:
+        for part in mapping.artifacts:
+            for before, after in zip(changed.before, changed.snapshots, strict=True):
+                found |= _gone(before.get(part.stored), after.get(part.stored))
+    for instance in plan.deleted:
+        for part in class_map(type(instance)).artifacts:
+            found |= _gone(vars(instance)[RAW].get(part.stored), None)
+    return list(found)
+
+
+def _gone(before: object, after: object) -> dict[str, None]:
+    """The hash of a reference that another value takes the place of, unless that refers to the same."""
+    old = before.get("sha256") if is_dict(before) else None
+    new = after.get("sha256") if is_dict(after) else None
+    return {old: None} if isinstance(old, str) and old != new else {}
+
+
 def artifact_fields(mapping: ClassMap, fields: Iterable[object], caller: str) -> list[MappedField]:
     """The artifact fields of a class that are given as ``Movie.trailer``. Raises `StatementError`."""
     parts: list[MappedField] = []
@@ -123,17 +176,6 @@ def artifact_fields(mapping: ClassMap, fields: Iterable[object], caller: str) ->
     if not parts:
         raise StatementError(f"{caller} needs an artifact field of {mapping.name}")
     return parts
-
-
-def _same(value: Any, codec: str | None, raw: Mapping[str, Any]) -> bool:
-    """Whether an object is encoded as the bytes that were stored; one that cannot be encoded is refused later."""
-    try:
-        chosen = codec_for(value, codec)
-        if (chosen.name, chosen.version) != (raw.get("codec"), raw.get("codec_version")):
-            return False
-        return hashlib.sha256(chosen.encode(value)).hexdigest() == raw.get("sha256")
-    except SuperormError:
-        return False
 
 
 def _read(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str, Any]) -> Any:
@@ -150,4 +192,4 @@ def _read(mapping: ClassMap, part: MappedField, instance: object, raw: dict[str,
     )
 
 
-ARTIFACTS.same, ARTIFACTS.read = _same, _read
+Artifacts.same, Artifacts.read = same, _read

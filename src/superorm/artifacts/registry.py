@@ -15,9 +15,10 @@ from superorm.unitofwork.writes import Update, UpdateOp
 __all__ = ["REGISTRY", "BlobConflictError", "Uploaded", "is_blob_conflict", "registry_write"]
 
 REGISTRY = "_superorm_blobs"
-"""One document a blob: ``{_id: sha256, key, size, state, touched, unused}``.
+"""One document a blob: ``{_id: sha256, key, size, state, uses, touched, unused}``.
 
 `key` is the physical key, `state` is ``live`` or ``condemned`` (about to be deleted).
+`uses` is how many references were ever written, or more: where that is 1, one that goes was the only one.
 `touched` is an ObjectId of the last commit that refers to the blob.
 No two are the same, so such a commit always conflicts with a transaction that condemns the blob.
 `unused` is the server's time since when nothing refers to the blob, where that is so.
@@ -34,6 +35,8 @@ class Uploaded:
     """The physical key: new, unless the registry had the hash."""
     found: Mapping[str, Any] | None = None
     """The registry's document."""
+    uses: int = 1
+    """How many references the commit writes."""
 
     @property
     def is_new(self) -> bool:
@@ -61,13 +64,13 @@ def registry_write(uploads: Sequence[Uploaded]) -> Update:
 
 
 def _operation(uploaded: Uploaded) -> UpdateOp:
-    touched = ObjectId()
+    touched, uses = ObjectId(), {"uses": uploaded.uses}
     if uploaded.found is None:
         # The first of two who insert one hash wins; the other's operation touches the winner's document.
         filter = {"_id": uploaded.sha256, "state": "live"}
         new = {"key": uploaded.key, "size": uploaded.size}
-        change = {"$setOnInsert": new, "$set": {"touched": touched}, "$unset": {"unused": ""}}
+        change = {"$setOnInsert": new, "$set": {"touched": touched}, "$inc": uses, "$unset": {"unused": ""}}
         return UpdateOp(q=filter, u=change, upsert=True)
     filter = {"_id": uploaded.sha256, "key": uploaded.found["key"], "state": uploaded.found["state"]}
     change = {"key": uploaded.key, "state": "live", "touched": touched}
-    return UpdateOp(q=filter, u={"$set": change, "$unset": {"unused": ""}})
+    return UpdateOp(q=filter, u={"$set": change, "$inc": uses, "$unset": {"unused": ""}})

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from superorm.exc import NotLoadedError, ValidationError
 from superorm.schema.mapping import ClassMap, MappedField, class_map
-from superorm.schema.types.artifacts import ARTIFACTS, ArtifactType
+from superorm.schema.types.artifacts import Artifacts, ArtifactType
 from superorm.schema.types.base import Misfit
 
 __all__ = [
@@ -121,7 +121,7 @@ def read_part(mapping: ClassMap, part: MappedField, instance: object, raw: dict[
     try:
         if part.stored in raw:
             if isinstance(part.type, ArtifactType) and isinstance(raw[part.stored], dict):
-                return ARTIFACTS.read(mapping, part, instance, raw)
+                return Artifacts.read(mapping, part, instance, raw)
             return part.type.from_bson(raw[part.stored])
         value, stored = part.missing()
     except Misfit as misfit:

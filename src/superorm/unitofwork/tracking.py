@@ -210,6 +210,15 @@ class Tracker(Holder):
             if UNLOADED not in vars(one) or documents.is_changed(mapping, one)
         ]
 
+    def with_artifacts(self) -> list[Any]:
+        """The stored objects of classes that have artifact fields, or have subclasses that do."""
+        return [
+            instance
+            for root, objects in self.identities
+            if root.artifacts or any(below.artifacts for below in root.subclasses)
+            for instance in objects.values()
+        ]
+
     def new_by_class(self) -> dict[ClassMap, list[Any]]:
         """The new objects by class, in the order they were added."""
         return by_class(self.new.values())

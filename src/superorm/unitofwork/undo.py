@@ -84,6 +84,10 @@ class Undo:
         """Whether something was flushed, or inserted by a statement in a transaction, since the last commit."""
         return bool(self._undo or self._inserted)
 
+    def stored(self) -> list[Document]:
+        """The objects to which a rollback gives back that they are stored."""
+        return [instance for instance, before, _, _ in self._undo if before is not None]
+
     def forgotten(self, instance: object, attribute: str) -> Any:
         """The value of a field that expired since there was something to undo; `MISSING` where there is none."""
         part = class_map(type(instance)).by_attribute.get(attribute)

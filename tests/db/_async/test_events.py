@@ -208,7 +208,7 @@ async def test_looks(db: AsyncDB, listen: Listen, monkeypatch: pytest.MonkeyPatc
         session.add_all([one, two, cat])
         await session.commit()
         monkeypatch.setattr(Tracker, "possibly_changed", counted)
-        monkeypatch.setattr("superorm._async.events.is_changed", compared)
+        monkeypatch.setattr("superorm._async.artifact_changes.is_changed", compared)
         one.name = "a"
         await session.flush()
         assert ["all"] == looks

@@ -209,7 +209,7 @@ def test_looks(db: DB, listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
         session.add_all([one, two, cat])
         session.commit()
         monkeypatch.setattr(Tracker, "possibly_changed", counted)
-        monkeypatch.setattr("superorm._sync.events.is_changed", compared)
+        monkeypatch.setattr("superorm._sync.artifact_changes.is_changed", compared)
         one.name = "a"
         session.flush()
         assert ["all"] == looks

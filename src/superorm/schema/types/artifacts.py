@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import define, frozen
+from attrs import frozen
 
 from superorm.expr.narrow import is_dict
 from superorm.schema.types.artifact_annotations import annotated_types
@@ -16,7 +16,7 @@ from superorm.schema.types.base import BsonType, Misfit
 if TYPE_CHECKING:
     from superorm.schema.mapping import ClassMap, MappedField
 
-__all__ = ["ARTIFACTS", "ArtifactType", "Artifacts", "Held", "Unread"]
+__all__ = ["ArtifactType", "Artifacts", "Held", "Unread"]
 
 
 @frozen(eq=False)
@@ -31,21 +31,16 @@ class Unread:
     """Stands in an object for an artifact that was not read before the document was lost to it."""
 
 
-def _unknown(*_: Any) -> Any:
-    raise NotImplementedError
-
-
-@define
 class Artifacts:
-    """What the packages above do for artifact fields."""
+    """What the packages above do for artifact fields: `superorm.artifacts.fields` sets it as it is imported.
 
-    same: Callable[[Any, str | None, Mapping[str, Any]], bool] = _unknown
+    That is with ``superorm`` itself, so that it is there before any object with such a field.
+    """
+
+    same: ClassVar[Callable[[Any, str | None, Mapping[str, Any]], bool]]
     """Whether an object, encoded by a codec, is what a reference refers to."""
-    read: Callable[[ClassMap, MappedField, object, dict[str, Any]], Any] = _unknown
+    read: ClassVar[Callable[[ClassMap, MappedField, object, dict[str, Any]], Any]]
     """The artifact of a field of an object with that document. Raises `NotLoadedError` and what reading raises."""
-
-
-ARTIFACTS = Artifacts()
 
 
 class ArtifactType(BsonType):
@@ -87,7 +82,7 @@ class ArtifactType(BsonType):
     def unchanged(self, value: Any, raw: Any) -> bool:
         if value is None or not is_dict(raw) or isinstance(value, Unread):
             return value is None and raw is None
-        return ARTIFACTS.same(value, self.codec, raw)
+        return Artifacts.same(value, self.codec, raw)
 
     def beside(self, value: object) -> Any:
         if value is None:
