@@ -164,6 +164,8 @@ SCRIPTS: list[tuple[Any, str]] = [
     # found by long runs
     (Document, "change, flush, expunge, expunge all, rollback, look, add, change, commit"),
     (Document, "expire, number.set, number.del, look, commit, get, number.set, number.del, commit, look"),
+    (LAZY, "expire, point.new, tags.append, commit, point.del, tags.del, commit, get, look, point.new, commit, look"),
+    (LAZY, "expire, point.new, tags.append, point.del, tags.del, rollback, look, get, look, point.tag, commit, look"),
 ]
 """Each with the classes of the objects to follow it."""
 

@@ -266,6 +266,7 @@ def complete(instance: object, document: dict[str, Any], attributes: frozenset[s
     if version is not None and anew:
         _read_eagerly(mapping, shown, [version])
     defaults = {**state.get(DEFAULTS, {}), **vars(shown).get(DEFAULTS, {})}
+    _untouch(instance, [part for part in lacking if part.attribute not in state])
     state.update(vars(shown))
     if defaults:
         state[DEFAULTS] = defaults
@@ -300,8 +301,7 @@ def expire(instance: object, attributes: Iterable[str] | None = None, *, version
     setattr(instance, RAW, {key: value for key, value in raw.items() if key not in names})
     for part in parts:
         state.pop(part.attribute, None)
-    if TOUCHED in state:
-        setattr(instance, TOUCHED, state[TOUCHED] & ~sum(part.bit for part in parts))
+    _untouch(instance, parts)
     if DEFAULTS in state:
         state[DEFAULTS] = {key: value for key, value in state[DEFAULTS].items() if key not in names}
     _read_eagerly(mapping, instance, [part for part in parts if part not in gone and not part.lazy])
@@ -315,7 +315,14 @@ def recall(instance: object, attributes: frozenset[str]) -> None:
     mapping, state = class_map(type(instance)), vars(instance)
     lost = [part for part in mapping.fields if part.attribute in attributes and part.attribute not in state]
     version = [] if mapping.version is None else [mapping.version]
+    _untouch(instance, lost)
     _read_eagerly(mapping, instance, [part for part in (*lost, *version) if not part.lazy])
+
+
+def _untouch(instance: object, parts: Iterable[MappedField]) -> None:
+    """Have attributes read again at their next touch: what was deleted of them is forgotten."""
+    if TOUCHED in vars(instance):
+        setattr(instance, TOUCHED, vars(instance)[TOUCHED] & ~sum(part.bit for part in parts))
 
 
 def reload(instance: object, document: dict[str, Any], attributes: Iterable[str] | None = None) -> None:
