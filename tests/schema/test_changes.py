@@ -20,6 +20,7 @@ from pymongo.collection import Collection
 
 from superorm import Document, Mapped, Registry, ValidationError, field, utcnow, vector
 from superorm.codec.documents import dump, load, possibly_changed, refresh, restore, written
+from superorm.schema.compare import diff_value
 from superorm.schema.mapping import class_map
 from superorm.schema.vector_binary import encode_vector
 from superorm.unitofwork.encode import CODEC_OPTIONS
@@ -147,6 +148,16 @@ def test_vectors_as_others_write_them() -> None:
     film = load_one(Film, {"title": "x", "embedding": stored})
     assert np.isnan(film.embedding[0])
     assert update_of(film) is None
+
+
+@pytest.mark.parametrize("key", ["a.b", "$a", ""])
+@pytest.mark.parametrize("alone", [False, True])
+def test_documents_with_such_keys_are_set_whole(key: str, alone: bool) -> None:
+    """A document in which another program stored one is set whole: a path would lead elsewhere."""
+    for old, new in (({key: 1, "c": 2}, {key: 1, "c": 3}), ({key: 1, "c": 2}, {"c": 2}), ({key: {"b": 1}}, {})):
+        sets, unsets = dict[str, Any](), dict[str, Any]()
+        diff_value("d", old, new, sets, unsets, exact=alone)
+        assert ({"d": new}, {}) == (sets, unsets)
 
 
 def test_deleted_lazy_fields() -> None:

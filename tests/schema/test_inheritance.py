@@ -462,3 +462,17 @@ def test_one_mapped_base() -> None:
     assert {Film, Play, Shown} == {mapping.cls for mapping in own}
     assert {"_id", "stars", "price"} == {part.stored for part in class_map(Shown).fields}
     assert class_map(Film) is class_map(Shown).parent
+
+
+def test_a_class_derived_after_its_base_was_read() -> None:
+    """Documents of the new class are objects of it from then on, though the base has a function to load its own."""
+
+    class Early(Document, registry=Registry()):
+        n: Mapped[int] = field(default=0)
+
+    assert Early is type(load_one(Early, {"n": 1}))
+
+    class Late(Early):
+        pass
+
+    assert Late is type(load_one(Early, {"n": 1, "_type": "Late"}))

@@ -125,9 +125,9 @@ class Index:
             check_bool(where, setting, value)
         if not (weights is None or _is_document(weights)):
             raise MappingError(f"{where}: weights={weights!r} is no mapping of fields to numbers")
-        for setting, names in (("include", include), ("exclude", exclude)):
-            if isinstance(names, str):
-                raise MappingError(f"{where}: {setting}={names!r} is no list of fields")
+        for setting, paths in (("include", include), ("exclude", exclude)):
+            if isinstance(paths, str):
+                raise MappingError(f"{where}: {setting}={paths!r} is no list of fields")
         try:
             keys = tuple(map(IndexKey.parse, fields))
             seconds = None if ttl is None else ttl_seconds(ttl)
