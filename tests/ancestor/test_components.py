@@ -163,7 +163,12 @@ def test_removing_deletes_only_the_blobs_of_its_own(world: World, db: DB) -> Non
     db.add(Model("other", Plus(2)))
     assert 2 == len(world.blobs())
     other = stored_hash(world, "other")
-    for name, left in (("one", {stored_hash(world, "shares"), other}), ("shares", {other}), ("other", set())):
+    kept: list[tuple[str, set[str]]] = [
+        ("one", {stored_hash(world, "shares"), other}),
+        ("shares", {other}),
+        ("other", set()),
+    ]
+    for name, left in kept:
         db.remove("model", name)
         world.collect()
         assert left == hashes(world)
