@@ -7,6 +7,7 @@ of these and from brute force. The sessions are synchronous ones; other tests ha
 Left out is what needs parts that superorm does not have yet: an index served over HTTP (also when it is out of date,
 and when its search is limited to given keys), change streams (their filters, and a deletion that shrinks an index),
 errors and retries of remote workers, and downloads of URIs.
+Jobs, and events of components other than the computing of outputs, come with those parts too.
 Indexes are those of vector fields: `tests.ancestor.classes.Letter` is what a component that is an index would be
 tested with beside.
 """

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
 import gridfs
+import lancedb
 from attrs import field, frozen
 
 from superorm import DB, connect
@@ -39,6 +41,11 @@ class World:
     def mocked(self) -> bool:
         """Whether all of it is in the memory of this process."""
         return str(self.settings["url"]).startswith("mongomock:")
+
+    @property
+    def engine(self) -> str:
+        """The vector engine."""
+        return str(self.settings["vector_database"]).partition(":")[0]
 
     @contextmanager
     def opened(self, **settings: Any) -> Generator[DB]:
@@ -88,9 +95,16 @@ class World:
         return read
 
     def collect(self) -> None:
-        """Remove the blobs that nothing refers to: the first call marks them, where their time has not come yet."""
-        for _ in range(2):
-            self.db.gc(grace=timedelta(0))
+        """Remove the blobs that nothing refers to, without a grace period."""
+        self.db.gc(grace=timedelta(0))
+
+    def indexed(self, field: str) -> int | None:
+        """How many vectors are in LanceDB's newest table of a field; None where vectors are in memory."""
+        if self.engine == "memory":
+            return None
+        directory = Path(self.settings["vector_database"].removeprefix("lancedb://"))
+        newest = max(path.stem for path in directory.glob(f"*.{field}-*.lance"))
+        return int(lancedb.connect(directory).open_table(newest).count_rows())
 
     def overwrite(self, key: str, data: bytes) -> None:
         """Put other bytes in the place of a blob."""
