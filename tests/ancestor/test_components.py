@@ -15,7 +15,6 @@ import pytest
 from superorm import (
     DB,
     ArtifactSavingError,
-    ComponentError,
     ComponentInUseError,
     ComponentNotFoundError,
     CorruptArtifactError,
@@ -213,7 +212,7 @@ def test_show(db: DB) -> None:
     details = db.show("model", "b", 1)
     assert ("model", "b", 1) == (details["kind"], details["name"], details["version"])
     nameless: Any = db.show
-    with pytest.raises(ComponentError, match="Give its name too"):
+    with pytest.raises(ValueError, match="Give its name too"):
         nameless("model", version=1)
 
 

@@ -27,7 +27,7 @@ from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
 from superorm.components.vector_index import VectorIndex
-from superorm.exc import ComponentError, StatementError
+from superorm.exc import StatementError
 from superorm.expr.statements import Select
 from superorm.unitofwork.arguments import check_component, check_name
 
@@ -144,11 +144,11 @@ class Registry(ABC):
     ) -> list[str] | list[int] | dict[str, Any]:
         """The names of the components of a kind; with a name its versions, oldest first; a version's record.
 
-        Raises `ComponentError` for a version without a name, `ComponentNotFoundError` for one that there is not.
+        Raises `ValueError` for a version without a name, `ComponentNotFoundError` for one that there is not.
         """
         check_name(kind, "kind")
         if name is None and version is not None:
-            raise ComponentError(f"which {kind} is version {version} of? Give its name too")
+            raise ValueError(f"which {kind} is version {version} of? Give its name too")
         if name is None:
             self.open()
             return self.components.names(kind)
