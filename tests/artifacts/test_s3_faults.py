@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -34,7 +35,7 @@ from tests.vectors.s3_server import CREDENTIALS, S3Server
 
 ALONE, REPEATED = 0, 2
 """How often boto3 repeats a call."""
-SECONDS = 0.4
+SECONDS = 1.0
 """For which boto3 waits for an answer."""
 LIMIT = 15.0
 """Seconds that an operation takes at most, however its calls hang."""
@@ -225,7 +226,7 @@ def at_each_call(
 
 
 def comes_through(fault: str, retries: int, always: bool) -> bool:
-    """Whether boto3 gets what it wants in the end. What is short it takes for the whole."""
+    """Whether boto3 gets what it wants in the end. It has checksums, but does not ask again where they are wrong."""
     return fault == "slow" or (retries > 0 and not always and fault != "short")
 
 
@@ -251,3 +252,36 @@ def test_async(make: Callable[..., S3World], operation: str) -> None:
     world = make(ALONE)
     world.by_async = True
     at_each_call(world, operation, CALLS[operation], "unsaid")
+
+
+def test_an_upload_that_is_gone(bucket: str, plain: Any, proxy: S3Proxy, clients: Mapping[int, Any]) -> None:
+    """Where the answer is lost, boto3 asks again for what is done: neither a removal nor an upload fails by that."""
+    store = S3ArtifactStore(f"s3://{bucket}/gone", client=clients[REPEATED])
+    plain.create_multipart_upload(Bucket=bucket, Key="gone/half.blob")
+    proxy.arm("unsaid", 3)
+    store.delete("half")
+    assert ["DELETE", "GET", "DELETE", "DELETE"] == [call.partition(" ")[0] for call in proxy.calls]
+    assert "Uploads" not in plain.list_multipart_uploads(Bucket=bucket, Prefix="gone/")
+    data = [Random(number).randbytes(1 << 20) for number in range(9)]
+    proxy.arm("unsaid", 5)
+    assert 9 << 20 == store.put("whole", data)
+    assert "POST" == proxy.calls[5].partition(" ")[0]
+    proxy.arm()
+    assert b"".join(data) == plain.get_object(Bucket=bucket, Key="gone/whole.blob")["Body"].read()
+
+
+@pytest.mark.parametrize("fault", ["cut", "short", "refused"])
+def test_answers_that_end_too_early(
+    bucket: str, plain: Any, proxy: S3Proxy, clients: Mapping[int, Any], fault: str
+) -> None:
+    """However they do, the error is superorm's own and names the store."""
+    store = S3ArtifactStore(f"s3://{bucket}/early-{fault}", client=clients[ALONE])
+    store.put("k", [b"0123456789"])
+    proxy.arm(fault, 1, always=True)
+    with pytest.raises(ArtifactError, match=rf"s3://{bucket}/early-{fault} cannot be listed: "):
+        list(store.keys())
+    proxy.arm(fault, 2, always=True)
+    with pytest.raises(ArtifactError, match="the blob k cannot be read: "):
+        list(store.get("k"))
+    proxy.arm()
+    assert b"0123456789" == b"".join(store.get("k"))

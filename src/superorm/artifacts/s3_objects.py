@@ -52,7 +52,6 @@ class S3Objects:
         from boto3.exceptions import Boto3Error
         from boto3.s3.transfer import TransferConfig
         from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.parsers import ResponseParserError
         from s3transfer.exceptions import RetriesExceededError
 
         self._client = client
@@ -65,7 +64,6 @@ class S3Objects:
             OSError,
             Boto3Error,
             RetriesExceededError,  # a download that ended too early again and again
-            ResponseParserError,  # an answer of which only the beginning came
             KeyError,  # an answer whose headers ended too early
             _SourceFailed,
         )
