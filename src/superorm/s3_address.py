@@ -12,8 +12,12 @@ from superorm.exc import ConfigurationError
 
 __all__ = ["S3Address"]
 
-_IN_URL = ("endpoint", "region", "allow_http", "virtual_hosted_style_request")
+_TIMES = ("connect_timeout", "timeout")
+_RETRIES = "client_max_retries"
+_IN_URL = ("endpoint", "region", "allow_http", "virtual_hosted_style_request", *_TIMES, _RETRIES)
 """What a URL may say after a question mark."""
+_TIME = re.compile(r"([1-9]\d*)(ms|s|m)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _ENDPOINT = ("endpoint", "aws_endpoint", "endpoint_url", "aws_endpoint_url")
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _REGION = ("region", "aws_region", "default_region", "aws_default_region")
@@ -62,6 +66,11 @@ class S3Address:
                 "that is for the environment, or for LanceVectorIndex(..., storage_options=...) or "
                 "S3ArtifactStore(..., client=...)"
             )
+        for name in _TIMES:
+            if name in said and not _TIME.fullmatch(said[name]):
+                raise ConfigurationError(f"s3://{rest}: {name} is a time such as 500ms, 30s or 2m, not {said[name]!r}")
+        if _RETRIES in said and not said[_RETRIES].isdecimal():
+            raise ConfigurationError(f"s3://{rest}: {_RETRIES} is a number, from 0 on, not {said[_RETRIES]!r}")
         return cls(f"s3://{rest}", {**said, **{name.lower(): str(value) for name, value in (options or {}).items()}})
 
     def endpoint(self, environ: Mapping[str, str]) -> str | None:
@@ -72,6 +81,17 @@ class S3Address:
     def region(self, environ: Mapping[str, str]) -> str | None:
         """Where the bucket is; None: what else the client knows of says so."""
         return _first(self.given, _REGION) or _first(environ, _REGION_VARIABLES)
+
+    def seconds(self, name: str) -> float | None:
+        """How long ``connect_timeout`` or ``timeout`` are, where that was said."""
+        found = _TIME.fullmatch(self.given.get(name, ""))
+        return None if found is None else int(found[1]) * _SECONDS[found[2]]
+
+    @property
+    def retries(self) -> int | None:
+        """How often a call is repeated at most, where that was said."""
+        said = self.given.get(_RETRIES)
+        return None if said is None else int(said)
 
     @property
     def bucket(self) -> str:

@@ -49,6 +49,33 @@ def test_options(uri: str, options: dict[str, str], environ: dict[str, str], exp
     assert expected == address.options(environ)
 
 
+def test_times_and_retries() -> None:
+    """They are said as LanceDB takes them, which boto3 does not."""
+    uri = "s3://bucket/x?timeout=1500ms&connect_timeout=2m&client_max_retries=0"
+    address = S3Address.of(uri)
+    assert {"timeout": "1500ms", "connect_timeout": "2m", "client_max_retries": "0"} == address.options({})
+    assert (1.5, 120.0, 0) == (address.seconds("timeout"), address.seconds("connect_timeout"), address.retries)
+    address = S3Address.of("s3://bucket/x")
+    assert (None, None, None) == (address.seconds("timeout"), address.seconds("connect_timeout"), address.retries)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("timeout=30", "timeout is a time such as 500ms, 30s or 2m, not '30'"),
+        ("timeout=0s", "not '0s'"),
+        ("connect_timeout=1.5s", "connect_timeout is a time .*, not '1.5s'"),
+        ("timeout=", "not ''"),
+        ("client_max_retries=-1", "client_max_retries is a number, from 0 on, not '-1'"),
+        ("client_max_retries=many", "not 'many'"),
+    ],
+)
+def test_times_that_are_none(query: str, words: str) -> None:
+    """They are refused before anything is opened."""
+    with pytest.raises(ConfigurationError, match=words):
+        connect("mongodb://localhost:1/x", artifact_store=f"s3://bucket/x?{query}")
+
+
 @pytest.mark.parametrize(
     "words",
     [

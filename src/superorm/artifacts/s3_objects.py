@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from itertools import chain
 from typing import IO, Any, cast
@@ -30,26 +30,43 @@ def s3_client(address: S3Address) -> Any:
     """A client of the address, with credentials as boto3 finds them. Raises ``ConfigurationError``."""
     try:
         import boto3
+        from botocore.config import Config
     except ImportError as error:
         raise ConfigurationError(
             "s3:// needs boto3, which is not installed: pip install 'superorm-mongodb[s3]'"
         ) from error
     endpoint, region = address.endpoint(os.environ), address.region(os.environ)
-    return cast("Any", boto3).client("s3", endpoint_url=endpoint, region_name=region)
+    said = {
+        "connect_timeout": address.seconds("connect_timeout"),
+        "read_timeout": address.seconds("timeout"),
+        "retries": None if address.retries is None else {"total_max_attempts": address.retries + 1},
+    }
+    config = Config(**{name: value for name, value in said.items() if value is not None})
+    return cast("Any", boto3).client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
 
 class S3Objects:
     """The objects ``<prefix>/<key>.blob`` of a bucket, by a client of boto3. Other objects are left alone."""
 
     def __init__(self, client: Any, address: S3Address) -> None:
+        from boto3.exceptions import Boto3Error
         from boto3.s3.transfer import TransferConfig
         from botocore.exceptions import BotoCoreError, ClientError
+        from s3transfer.exceptions import RetriesExceededError
 
         self._client = client
         self._place = {"Bucket": address.bucket}
         self._prefix = f"{address.prefix}/" if address.prefix else ""
         self._uri = address.uri
-        self._errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError, OSError)
+        self._errors: tuple[type[Exception], ...] = (
+            BotoCoreError,
+            ClientError,
+            OSError,
+            Boto3Error,
+            RetriesExceededError,  # a download that ended too early again and again
+            KeyError,  # an answer whose headers ended too early
+            _SourceFailed,
+        )
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES,
             multipart_chunksize=_PART_BYTES,
@@ -68,17 +85,19 @@ class S3Objects:
 
         Raises ``ArtifactSavingError``, and what the chunks raise.
         """
-        from boto3.exceptions import S3UploadFailedError
-
         source = _Source(chunks)
         try:
             if self._is_there(key):
                 raise ArtifactSavingError(f"{self._uri}: the key {key} is in use", key=key)
             self._client.upload_fileobj(source, **self._named(key), Config=self._transfer)
-        except (*self._errors, S3UploadFailedError, _SourceFailed) as error:
+        except self._errors as error:
             if source.failure is not None:
                 raise source.failure from None
-            raise ArtifactSavingError(f"{self._uri}: the blob {key} cannot be stored: {error}", key=key) from error
+            if _code(error) == "NoSuchUpload" and self._holds(key, source.length):
+                return source.length  # the answer that it is complete did not come, so boto3 asked again
+            raise ArtifactSavingError(
+                f"{self._uri}: the blob {key} cannot be stored: {_reason(error)}", key=key
+            ) from error
         return source.length
 
     def _is_there(self, key: str) -> bool:
@@ -90,6 +109,12 @@ class S3Objects:
             raise
         return True
 
+    def _holds(self, key: str, length: int) -> bool:
+        """Whether a blob of that length is known to be there."""
+        with suppress(*self._errors):
+            return bool(length == self._client.head_object(**self._named(key)).get("ContentLength"))
+        return False
+
     def fetch(self, key: str, sink: IO[bytes]) -> None:
         """Write the blob's bytes, in order. Raises ``ArtifactNotFoundError``, ``ArtifactError``."""
         try:
@@ -97,7 +122,7 @@ class S3Objects:
         except self._errors as error:
             if _code(error) in _MISSING:
                 raise ArtifactNotFoundError(f"{self._uri} has no blob {key}", key=key) from error
-            raise ArtifactError(f"{self._uri}: the blob {key} cannot be read: {error}", key=key) from error
+            raise ArtifactError(f"{self._uri}: the blob {key} cannot be read: {_reason(error)}", key=key) from error
 
     def delete(self, key: str) -> None:
         """Remove the blob, a half-written one too. Raises ``ArtifactError``."""
@@ -106,9 +131,16 @@ class S3Objects:
             self._client.delete_object(**self._named(key))
             for upload in self._unfinished(name):
                 if upload["Key"] == name:
-                    self._client.abort_multipart_upload(**self._named(key), UploadId=upload["UploadId"])
+                    self._abort(key, upload["UploadId"])
         except self._errors as error:
-            raise ArtifactError(f"{self._uri}: the blob {key} cannot be removed: {error}", key=key) from error
+            raise ArtifactError(f"{self._uri}: the blob {key} cannot be removed: {_reason(error)}", key=key) from error
+
+    def _abort(self, key: str, upload: str) -> None:
+        try:
+            self._client.abort_multipart_upload(**self._named(key), UploadId=upload)
+        except self._errors as error:
+            if _code(error) != "NoSuchUpload":  # it is gone: boto3 asked again after an answer that did not come
+                raise
 
     def keys(self) -> list[tuple[str, datetime]]:
         """The key of every blob, half-written ones too, with the time of its upload. Raises ``ArtifactError``."""
@@ -117,7 +149,7 @@ class S3Objects:
             objects = [(one["Key"], one["LastModified"]) for page in pages for one in page.get("Contents", [])]
             unfinished = [(one["Key"], one["Initiated"]) for one in self._unfinished(self._prefix)]
         except self._errors as error:
-            raise ArtifactError(f"{self._uri} cannot be listed: {error}") from error
+            raise ArtifactError(f"{self._uri} cannot be listed: {_reason(error)}") from error
         found = {name.removeprefix(self._prefix): uploaded for name, uploaded in chain(unfinished, objects)}
         return [
             (name.removesuffix(_SUFFIX), uploaded)
@@ -193,6 +225,13 @@ class _Source:
 
 def _code(error: Exception) -> str | None:
     """The code of an answer of the store that is an error."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    response: dict[str, Any] = getattr(error, "response", None) or {}  # None where no answer came
     code: str | None = response.get("Error", {}).get("Code")
     return code
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, or the last one of several attempts."""
+    if isinstance(error, KeyError):
+        return f"the answer has no {error.args[0]}"
+    return str(getattr(error, "last_exception", error))
