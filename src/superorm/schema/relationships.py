@@ -178,9 +178,10 @@ class Relationship:
 
     def _no_key(self, mapping: ClassMap) -> MappingError:
         setting = "remote_key" if self.is_list else "key"
+        hint = "" if self.is_list else "; a list of what refers to it takes relationship(list[...], remote_key=...)"
         return MappingError(
             f"{self.where}: {setting}={self.spec.key!r} is no field of {mapping.name}; "
-            f"there are {', '.join(mapping.by_attribute)}"
+            f"there are {', '.join(mapping.by_attribute)}{hint}"
         )
 
     @property

@@ -66,7 +66,7 @@ def stale_error(plan: FlushPlan, write: Write, matched: int, found: Sequence[dic
     what = "changed" if isinstance(write, Update) else "deleted"
     return StaleDocumentError(
         f"{missing} of {len(filters)} {what} documents in {write.collection} were changed or deleted underneath"
-        f"{f' ({names})' if names else ''}; roll back and load them again",
+        f"{f' ({names})' if names else ''}; roll back, refresh() them and change them again",
         document_class=next(iter(by_class), None),
         key=stale[0] if len(stale) == 1 else None,
     )
