@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from random import Random
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import pytest
-from attrs import define, field
 
 from superorm import (
     DB,
@@ -27,7 +26,7 @@ from superorm import (
     undefer,
 )
 from superorm import field as document_field
-from superorm.components.base import Child, Component
+from tests.teams import Team
 
 __all__ = ["OPERATIONS", "Note", "Operation", "Team", "World", "under_fault"]
 
@@ -50,23 +49,6 @@ class Plus:
 
     def predict(self, items: list[int]) -> list[int]:
         return [item + self.number for item in items]
-
-
-@define(eq=False, slots=False, repr=False)
-class Team(Component):
-    """A component that is nothing but its members."""
-
-    kind: ClassVar[str] = "team"
-
-    members: Sequence[Child] = field(factory=list[Child])
-
-    @property
-    def children(self) -> Sequence[Child]:
-        return self.members
-
-    @classmethod
-    def restore(cls, name: str, stored: Any, params: Mapping[str, Any], children: Sequence[Component]) -> Self:
-        return cls(name, children)
 
 
 class World(ABC):

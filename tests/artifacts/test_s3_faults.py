@@ -28,9 +28,10 @@ from superorm import (
     S3ArtifactStore,
 )
 from superorm.components.kinds import KINDS
-from tests.artifacts.operations import OPERATIONS, Operation, Team, World, under_fault
+from tests.artifacts.operations import OPERATIONS, Operation, World, under_fault
 from tests.artifacts.s3_proxy import FAULTS, S3Proxy
 from tests.databases import drop_database
+from tests.teams import Team
 from tests.vectors.s3_server import CREDENTIALS, S3Server
 
 ALONE, REPEATED = 0, 2

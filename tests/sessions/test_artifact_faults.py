@@ -30,9 +30,10 @@ from superorm import (
 from superorm.backends._async import transactions as async_transactions
 from superorm.backends._sync import transactions as sync_transactions
 from superorm.components.kinds import KINDS
-from tests.artifacts.operations import OPERATIONS, Operation, Team, World, under_fault
+from tests.artifacts.operations import OPERATIONS, Operation, World, under_fault
 from tests.sessions.faults import APP, end_given_up
 from tests.sessions.mongo_proxy import FAULTS, MongoProxy
+from tests.teams import Team
 
 BUCKET = "_superorm_artifacts"
 ERRORS: dict[str, dict[str, Any]] = {

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from attrs import define, field
 from sklearn.preprocessing import StandardScaler
 
 from superorm import (
     DB,
     ArtifactNotFoundError,
     ArtifactSavingError,
-    Component,
     ComponentError,
     ComponentInUseError,
     ComponentNotFoundError,
@@ -35,23 +33,7 @@ from superorm.artifacts.registry import REGISTRY
 from superorm.compile.plan import Find
 from superorm.components.base import Child, Named
 from superorm.components.kinds import KINDS
-
-
-@define(eq=False, slots=False, repr=False)
-class Team(Component):
-    """A component that is nothing but its members."""
-
-    kind: ClassVar[str] = "team"
-
-    members: Sequence[Child] = field(factory=list[Child])
-
-    @property
-    def children(self) -> Sequence[Child]:
-        return self.members
-
-    @classmethod
-    def restore(cls, name: str, stored: Any, params: Mapping[str, Any], children: Sequence[Component]) -> Self:
-        return cls(name, children)
+from tests.teams import Team
 
 
 @pytest.fixture(autouse=True)
