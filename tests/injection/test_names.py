@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from superorm import (
+    ComponentNotFoundError,
+    Session,
     StatementError,
     SuperormError,
     aliased,
     case,
     column,
+    connect,
     func,
     graph_lookup,
     insert,
@@ -147,7 +150,6 @@ CONDITION_PLACES: dict[str, Callable[[Any], Any]] = {
     "select_from": lambda value: select(T).select_from(value),
     "insert": lambda value: insert(value),
     "update": lambda value: update(value),
-    "like on": lambda value: select(T).like([1, 0], on=value),
     "upsert": lambda value: insert(T).upsert(value),
     "connect_from": lambda value: graph_lookup(T, start_with=T.id, connect_from=value, connect_to=T.id),
     "graph target": lambda value: graph_lookup(value, start_with=T.id, connect_from=T.n, connect_to=T.id),
@@ -165,6 +167,17 @@ def test_no_expressions(place: str) -> None:
     for value in NOTHING:
         if place != "raw values" or value != {"n": 1}:  # a row
             refused(place, CONDITION_PLACES[place], value)
+
+
+def test_a_text_of_like_is_the_name_of_an_index() -> None:
+    """Whatever it is, it is looked up as it is; nothing but a text or a field stands there."""
+    for value in NOTHING:
+        if not isinstance(value, str):
+            refused("like on", lambda value: select(T).like([1, 0], on=value), value)
+    with connect("mongomock://names", signing_key="key") as db, Session(db) as session:
+        for name in ("$n", "n", "$$ROOT", "a.b", '{"$ne": null}'):
+            with pytest.raises(ComponentNotFoundError, match=re.escape(name)):
+                session.scalars(select(T).like([1, 0], on=name))
 
 
 def refused(place: str, take: Callable[[Any], Any], value: Any) -> None:

@@ -663,6 +663,10 @@ async def test_a_commit_when_the_announcement_is_over(
     put = AsyncSwitch._publish  # pyright: ignore[reportPrivateUsage]
     errors: list[BaseException] = []
     async with await another(db, mongodb_uri) as other:
+        async with other.session() as session:
+            assert await session.scalar(
+                select(Bird).like("lamb", on=Bird.vec, k=1)
+            )  # whose engine is known from then on
 
         async def puts(self: Any, *rest: Any) -> None:
             if not errors:

@@ -74,7 +74,7 @@ async def shown(db: AsyncDB) -> dict[str, dict[str, list[int]]]:
     return {kind: {name: await db.show(kind, name) for name in await db.show(kind)} for kind in KINDS}
 
 
-NOTHING: dict[str, Any] = {"dataset": {}, "listener": {}, "metric": {}, "model": {}, "team": {}, "training": {}}
+NOTHING: dict[str, Any] = {kind: {} for kind in (*KINDS, Team.kind)}
 
 
 async def test_children(db: AsyncDB) -> None:

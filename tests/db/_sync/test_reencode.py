@@ -662,6 +662,8 @@ def test_a_commit_when_the_announcement_is_over(
     put = Switch._publish  # pyright: ignore[reportPrivateUsage]
     errors: list[BaseException] = []
     with another(db, mongodb_uri) as other:
+        with other.session() as session:
+            assert session.scalar(select(Bird).like("lamb", on=Bird.vec, k=1))  # whose engine is known from then on
 
         def puts(self: Any, *rest: Any) -> None:
             if not errors:

@@ -75,7 +75,7 @@ def shown(db: DB) -> dict[str, dict[str, list[int]]]:
     return {kind: {name: db.show(kind, name) for name in db.show(kind)} for kind in KINDS}
 
 
-NOTHING: dict[str, Any] = {"dataset": {}, "listener": {}, "metric": {}, "model": {}, "team": {}, "training": {}}
+NOTHING: dict[str, Any] = {kind: {} for kind in (*KINDS, Team.kind)}
 
 
 def test_children(db: DB) -> None:

@@ -306,10 +306,13 @@ def test_more_than_a_transaction_holds(own_place: Place, evicted: Callable[[], N
             if not has_error_label(raised.value, "TransientTransactionError"):  # as a full cache may be reported first
                 break
         assert "commit smaller units of work" in str(raised.value)
-        evicted()
-        for start in range(0, 40, 10):
-            session.add_all(notes[start : start + 10])
-            session.commit()
+    evicted()
+    for start in range(0, 40, 10):
+
+        def add(session: Any, start: int = start) -> None:
+            session.add_all([Note(id=key, text=f"{key:08}" * 2**17) for key in range(start, start + 10)])
+
+        place.db.run(add)  # again where the cache is full still
     assert 40 == place.count()
 
 
