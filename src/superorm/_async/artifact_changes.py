@@ -54,5 +54,5 @@ class AsyncArtifactChanges:
         self._encodings = self._encodings.lasting()
 
     def forget(self) -> None:
-        """Forget all, as the objects are forgotten."""
+        """Forget all, so that what no object holds any more is not kept in memory."""
         self._encodings = Encodings()

@@ -252,7 +252,7 @@ class AsyncUnitOfWork(AsyncTransaction):
         if tracker is not None:
             tracker.flushed(plan)
         if unused:
-            await self.db.blobs.released(unused, self.server_session)
+            await self.artifacts.release(unused)
         if recomputed:
             for field, keys in computed.items():
                 await refresh(self, field.mapping.collection, keys)

@@ -55,5 +55,5 @@ class ArtifactChanges:
         self._encodings = self._encodings.lasting()
 
     def forget(self) -> None:
-        """Forget all, as the objects are forgotten."""
+        """Forget all, so that what no object holds any more is not kept in memory."""
         self._encodings = Encodings()

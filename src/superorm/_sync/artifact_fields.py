@@ -71,14 +71,19 @@ class ArtifactFields:
         db = self._work.db
         self._work.ready()
         db.prepare()
-        metadata, backend = db.parts.metadata, db.parts.data_backend
-        if not metadata.shares_transactions_with(backend) or metadata.name != backend.name:
+        if not self._registered_here():
+            metadata, backend = db.parts.metadata, db.parts.data_backend
             raise UnsupportedError(
                 f"{one.mapping.name}.{one.part.attribute}: artifact fields need the documents and the metadata in one "
                 f"database of one client, and here they are in {backend!r} and {metadata!r}",
                 document_class=one.mapping.cls,
                 field=one.part.attribute,
             )
+
+    def _registered_here(self) -> bool:
+        """Whether blobs are registered in the documents' database, in their transactions."""
+        metadata, backend = self._work.db.parts.metadata, self._work.db.parts.data_backend
+        return metadata.shares_transactions_with(backend) and metadata.name == backend.name
 
     def _store_object(self, locks: Mapping[str, sio.Lock], places: Sequence[Pending]) -> None:
         """Store an object that is in several places; who stores bytes holds the lock of their hash."""
@@ -124,6 +129,14 @@ class ArtifactFields:
         if uploaded.sha256 not in self._registered:
             return uploaded
         return evolve(uploaded, found={"key": uploaded.key, "state": "live"})
+
+    def release(self, hashes: Iterable[str]) -> None:
+        """Begin the grace periods of what documents refer to no more, in their transaction.
+
+        Where blobs are registered elsewhere, these documents' are not among them.
+        """
+        if self._registered_here():
+            self._work.db.blobs.released(hashes, self._work.server_session)
 
     def confirm(self) -> None:
         """The transaction is about to be committed. Raises `BlobConflictError` where an upload was given up."""

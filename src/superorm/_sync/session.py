@@ -136,6 +136,7 @@ class Session(EventTarget, Uncopied):
         """Forget all documents."""
         self._alone.check("expunge_all")
         self._work.cascades.expunge_all()
+        self._work.artifacts.changes.forget()
 
     def expire(self, instance: Document, attributes: Collection[str] | None = None) -> None:
         """Forget the values of a stored document, or of some fields and relationships, and what was changed in them.

@@ -253,7 +253,7 @@ class UnitOfWork(Transaction):
         if tracker is not None:
             tracker.flushed(plan)
         if unused:
-            self.db.blobs.released(unused, self.server_session)
+            self.artifacts.release(unused)
         if recomputed:
             for field, keys in computed.items():
                 refresh(self, field.mapping.collection, keys)

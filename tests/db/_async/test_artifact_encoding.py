@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from importlib.metadata import EntryPoint
@@ -347,3 +349,17 @@ async def test_a_commit_after_a_rollback_uses_what_was_uploaded(
         assert len(uploads) == 1 + collected
     await check_all_is_well(db)
     assert await keys(db) == {uploads[-1]}
+
+
+async def test_bytes_are_not_kept_for_objects_that_the_session_forgot(db: AsyncDB, real: bool) -> None:
+    if not real:
+        pytest.skip("its store keeps the bytes themselves")
+    data = b"x" * 10_000 + bytes(1)
+    async with db.session() as session:
+        await session.scalars(select(Reel))
+        before = sys.getrefcount(data)
+        session.add(Reel(film=data))
+        await session.commit()
+        session.expunge_all()
+        gc.collect()
+        assert sys.getrefcount(data) == before

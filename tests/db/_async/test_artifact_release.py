@@ -5,11 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from pymongo import AsyncMongoClient
 
-from superorm import AsyncDB, Document, Mapped, Registry, artifact, delete, field, load_only, select, update
+from superorm import (
+    AsyncDB,
+    AsyncMemoryVectorIndex,
+    AsyncMongoMetaDataStore,
+    Document,
+    Mapped,
+    Registry,
+    artifact,
+    delete,
+    field,
+    load_only,
+    select,
+    update,
+)
 from superorm.artifacts.registry import REGISTRY
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -149,3 +164,21 @@ async def test_many_at_once(db: AsyncDB) -> None:
         for letter in await session.scalars(select(Letter)):
             session.delete(letter)
     assert await unused(db) == hashes(*datas.values())
+
+
+async def test_blobs_that_are_registered_elsewhere(db: AsyncDB, real: bool, mongodb_uri: str) -> None:
+    if not real:
+        pytest.skip("needs two clients")
+    await write(db, a=b"replaced", b=b"deleted")
+    parts = db.parts
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as other:
+        metadata = AsyncMongoMetaDataStore(other, parts.metadata.name)
+        elsewhere = AsyncDB(parts.data_backend, metadata, parts.artifact_store, AsyncMemoryVectorIndex())
+        async with elsewhere.begin() as session:
+            (await session.get_one(Letter, "a")).scan = None
+            session.delete(await session.get_one(Letter, "b"))
+    async with db.session() as session:
+        (left,) = await session.scalars(select(Letter))
+        assert "a" == left.title
+        assert left.scan is None
+    assert not await unused(db)

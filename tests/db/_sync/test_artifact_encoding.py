@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib.metadata import EntryPoint
@@ -343,3 +345,17 @@ def test_a_commit_after_a_rollback_uses_what_was_uploaded(
         assert len(uploads) == 1 + collected
     check_all_is_well(db)
     assert keys(db) == {uploads[-1]}
+
+
+def test_bytes_are_not_kept_for_objects_that_the_session_forgot(db: DB, real: bool) -> None:
+    if not real:
+        pytest.skip("its store keeps the bytes themselves")
+    data = b"x" * 10_000 + bytes(1)
+    with db.session() as session:
+        session.scalars(select(Reel))
+        before = sys.getrefcount(data)
+        session.add(Reel(film=data))
+        session.commit()
+        session.expunge_all()
+        gc.collect()
+        assert sys.getrefcount(data) == before

@@ -6,10 +6,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
-from superorm import DB, Document, Mapped, Registry, artifact, delete, field, load_only, select, update
+from superorm import (
+    DB,
+    Document,
+    Mapped,
+    MemoryVectorIndex,
+    MongoMetaDataStore,
+    Registry,
+    artifact,
+    delete,
+    field,
+    load_only,
+    select,
+    update,
+)
 from superorm.artifacts.registry import REGISTRY
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -149,3 +164,21 @@ def test_many_at_once(db: DB) -> None:
         for letter in session.scalars(select(Letter)):
             session.delete(letter)
     assert unused(db) == hashes(*datas.values())
+
+
+def test_blobs_that_are_registered_elsewhere(db: DB, real: bool, mongodb_uri: str) -> None:
+    if not real:
+        pytest.skip("needs two clients")
+    write(db, a=b"replaced", b=b"deleted")
+    parts = db.parts
+    with MongoClient[dict[str, Any]](mongodb_uri) as other:
+        metadata = MongoMetaDataStore(other, parts.metadata.name)
+        elsewhere = DB(parts.data_backend, metadata, parts.artifact_store, MemoryVectorIndex())
+        with elsewhere.begin() as session:
+            session.get_one(Letter, "a").scan = None
+            session.delete(session.get_one(Letter, "b"))
+    with db.session() as session:
+        (left,) = session.scalars(select(Letter))
+        assert "a" == left.title
+        assert left.scan is None
+    assert not unused(db)
