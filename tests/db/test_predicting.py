@@ -358,3 +358,21 @@ def test_nothing_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert "[]" == done.stdout.strip()
+
+
+@pytest.mark.parametrize("given", [{"a": 1, "b": 2}, {1, 2}, "ab", b"ab"], ids=repr)
+def test_what_is_no_list_of_outputs_is_refused(given: Any) -> None:
+    """Though it has as many parts as there are items."""
+    with pytest.raises(PredictionError, match=f"a {type(given).__name__} for a batch is not one output for each item"):
+        Model("odd", lambda batch: given, batched=True).predict(["x", "y"])
+
+
+def test_dicts_of_a_batch_have_the_same_keys() -> None:
+    class Doubling(torch.nn.Module):
+        def forward(self, x: torch.Tensor, **others: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+    model = Model("doubling", Doubling())
+    assert model.predict([{"x": 1.0}, {"x": 2.0}]) == [2.0, 4.0]
+    with pytest.raises(PredictionError, match="different keys"):
+        model.predict([{"x": 1.0}, {"x": 2.0, "y": 3.0}])

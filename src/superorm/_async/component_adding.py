@@ -114,7 +114,7 @@ class AsyncAdding:
         """
         tree = family(root)
         for component in tree:
-            if isinstance(component, Dataset) and component.data is None:
+            if isinstance(component, Dataset) and (component.data is None or component.version is None):
                 component.take(await self._snapshot(component.select))
         made = _Made(replace, progress)
 
@@ -208,6 +208,9 @@ class AsyncAdding:
             in_place = replaced if component is tree[-1] else None
             highest = in_place or await self._components.highest(component.kind, component.name)
             newest = await self._newest(highest)
+            trained = isinstance(component, Model) and component.training is not None
+            if newest is not None and (newest.fit is not None) != trained:
+                newest = None  # another content, whatever the fingerprint says
             content = None if component.identity is None else content_of(component.identity, {}, [], None)
             if content is None or newest is None or newest.content != content:
                 content = await self._content(component, children, made)

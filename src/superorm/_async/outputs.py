@@ -11,6 +11,7 @@ from superorm._io.mappings import AsyncMapping
 from superorm.codec.outputs import output_of
 from superorm.compile.plan import Count, Find
 from superorm.components.outputs import OUTPUTS, State, all_outputs, output_id
+from superorm.schema.types.base import Misfit
 
 if TYPE_CHECKING:
     from superorm._async.listener_computing import Heard
@@ -47,7 +48,11 @@ class AsyncOutputs(AsyncMapping):
 
     async def __getitem__(self, key: Any) -> Any:
         """The output for a document. Raises `KeyError` where there is none."""
-        stored = (await self._current()).listened.mapping.key.type.to_bson(key)
+        type = (await self._current()).listened.mapping.key.type
+        try:
+            stored = type.to_bson(key)
+        except Misfit:
+            raise KeyError(key) from None
         plan = Find(OUTPUTS, {"_id": output_id(self._state.named, stored)})
         found = await self._backend.read(plan)
         if not found:

@@ -115,7 +115,7 @@ class Adding:
         """
         tree = family(root)
         for component in tree:
-            if isinstance(component, Dataset) and component.data is None:
+            if isinstance(component, Dataset) and (component.data is None or component.version is None):
                 component.take(self._snapshot(component.select))
         made = _Made(replace, progress)
 
@@ -209,6 +209,9 @@ class Adding:
             in_place = replaced if component is tree[-1] else None
             highest = in_place or self._components.highest(component.kind, component.name)
             newest = self._newest(highest)
+            trained = isinstance(component, Model) and component.training is not None
+            if newest is not None and (newest.fit is not None) != trained:
+                newest = None  # another content, whatever the fingerprint says
             content = None if component.identity is None else content_of(component.identity, {}, [], None)
             if content is None or newest is None or newest.content != content:
                 content = self._content(component, children, made)

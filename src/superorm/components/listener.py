@@ -66,6 +66,8 @@ class Listener(Component):
         given = [one is not None for one in (self.select, self.key, self.listener)]
         if given not in ([True, True, False], [False, False, True]):
             self.refuse("it listens to a select and a key, such as select(Movie) and Movie.plot, or to a listener")
+        if self.listener == self.name:  # each time that it is added again there would be another version
+            self.refuse("it cannot listen to a listener of its own name: give it another one")
         if self.select is not None:
             assert self.documents is not None
 

@@ -53,13 +53,14 @@ class Metric(ObjectComponent):
                 component=self.name,
             )
         try:
-            value = self.object(outputs, targets)
+            value = self.object([*outputs], [*targets])  # others are given the same
+            number = float(value) if isinstance(value, Real) else None
         except Exception as error:
             raise PredictionError(
                 f"metric {self.name!r} failed: {type(error).__name__}: {error}", component=self.name
             ) from error
-        if not isinstance(value, Real):
+        if number is None:
             raise PredictionError(
                 f"metric {self.name!r} gave a {type(value).__name__}, not a number", component=self.name
             )
-        return float(value)
+        return number

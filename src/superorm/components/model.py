@@ -16,6 +16,7 @@ from superorm.components.predicting.calls import METHODS, Call, Placing, call_of
 from superorm.components.trainer import Trainer
 from superorm.components.training import Fit, Job, Training, check_trainable
 from superorm.exc import ComponentError, ConfigurationError, PredictionError
+from superorm.expr.reprs import short_repr
 
 __all__ = ["Model"]
 
@@ -23,8 +24,11 @@ T = TypeVar("T")
 
 
 def _check_size(model: Model, _: Attribute[int], batch_size: object) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigurationError(f"Model {model.name!r}: batch_size must be a whole number from 1, not {batch_size!r}")
+    if type(batch_size) is not int or not 1 <= batch_size < 2**63:
+        raise ConfigurationError(
+            f"Model {model.name!r}: batch_size must be a whole number from 1, of at most 64 bits, "
+            f"not {short_repr(batch_size)}"
+        )
 
 
 def _check_object(model: Model, _: Attribute[Any], object: Any) -> None:
@@ -37,6 +41,11 @@ def _check_object(model: Model, _: Attribute[Any], object: Any) -> None:
 def _check_trainer(model: Model, _: Attribute[Any], trainer: object) -> None:
     if trainer is not None:
         check_trainable(f"Model {model.name!r}", model.object, trainer)
+
+
+def _check_device(model: Model, _: Attribute[Any], device: object) -> None:
+    if device is not None and not isinstance(device, str):
+        raise ConfigurationError(f'Model {model.name!r}: device is text such as "cuda:0", not {short_repr(device)}')
 
 
 @define(eq=False, slots=False, repr=False)
@@ -59,7 +68,7 @@ class Model(ObjectComponent):
     object: Any = field(validator=_check_object)
     batch_size: int = field(default=64, kw_only=True, validator=_check_size)
     batched: bool = field(default=None, kw_only=True)
-    device: str | None = field(default=None, kw_only=True)
+    device: str | None = field(default=None, kw_only=True, validator=_check_device)
     """Of a torch module, such as ``"cpu"`` or ``"cuda:0"``; where it is, without one."""
     dtype: str | None = field(default=None, kw_only=True)
     """Of a torch module's numbers, such as ``"float32"`` or ``"bfloat16"``; as they are, without one."""

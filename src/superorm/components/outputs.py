@@ -127,7 +127,13 @@ def stored_output(named: Named, key: Any, output: Any) -> tuple[dict[str, Any], 
             return {"output": _ARRAY.to_bson(array), "form": "array"}, True
         stored = _ANY.to_bson(output)
         return {"output": stored}, type(stored) in _SHALLOW
-    except (Misfit, TypeError, ValueError, RuntimeError) as error:  # the last by torch, of a tensor with a gradient
+    except Misfit as misfit:
+        where = f" at {'.'.join(misfit.path)}" if misfit.path else ""
+        raise PredictionError(
+            f"the {named} cannot store what its model gave for {key!r}{where}: {misfit.describe()}",
+            component=named.name,
+        ) from misfit
+    except (TypeError, ValueError, RuntimeError) as error:  # the last by torch, of a tensor with a gradient
         raise PredictionError(
             f"the {named} cannot store what its model gave for {key!r}: {error}", component=named.name
         ) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, cast
 
 from attrs import Attribute, define, field
 
+from superorm.compile.plan import Find
 from superorm.components.base import Child, Component, Named, check_text
 from superorm.components.dataset import Dataset
 from superorm.components.metric import Metric
@@ -66,8 +67,8 @@ def _check_count(trainer: Trainer, attribute: Attribute[Any], count: object) -> 
     if count is None and attribute.name == "patience":
         return
     least = 0 if attribute.name == "seed" else 1
-    if isinstance(count, bool) or not isinstance(count, int) or count < least:
-        _refuse(f"{attribute.name} is a whole number from {least}, not {short_repr(count)}")
+    if type(count) is not int or not least <= count < 2**63:
+        _refuse(f"{attribute.name} is a whole number from {least}, of at most 64 bits, not {short_repr(count)}")
 
 
 def _check_rate(trainer: Trainer, attribute: Attribute[Any], rate: object) -> None:
@@ -154,7 +155,7 @@ class Trainer:
 
         chosen: Any = select(self.key) if self.target is None else select(self.key, self.target)
         compiled = compile_select(chosen.select_from(self.mapping.cls))
-        if not compiled.find.projection:
+        if not isinstance(compiled.read, Find) or not compiled.read.projection:
             _refuse("its key, or its target, is no field of single documents")
         return compiled
 

@@ -473,3 +473,25 @@ def test_refusals(given: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"model": "length", "select": select(Story), "key": Story.text, **given}
     with pytest.raises(ConfigurationError, match=message):
         Listener("lengths", **arguments)
+
+
+def test_keys_that_no_document_has_are_in_no_outputs(db: DB) -> None:
+    fill(db)
+    db.add(Listener("lengths", model=Model("length", length), select=select(Story), key=Story.text))
+    outputs = db.outputs("lengths")
+    for key in ("1", None, 2**70, [1], 77):
+        with pytest.raises(KeyError):
+            outputs[key]
+        assert outputs.get(key, "none") == "none"
+
+
+def test_what_cannot_be_stored_is_told_in_words(db: DB) -> None:
+    fill(db, 1)
+    given = Listener("parts", model=Model("parts", lambda text: {"a": [{text}]}), select=select(Story), key=Story.text)
+    with pytest.raises(PredictionError, match=r"for 0 at a\.0: expected a value that BSON holds, got "):
+        db.add(given)
+
+
+def test_a_listener_does_not_listen_to_its_own_name() -> None:
+    with pytest.raises(ConfigurationError, match="its own name"):
+        Listener("lengths", model="length", listener="lengths")

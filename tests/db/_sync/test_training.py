@@ -537,3 +537,86 @@ class Failing:
         if self.where == "predict":
             raise KeyError("predict")
         return [self.count] * len(items)
+
+
+def test_one_that_is_trained_is_another_than_one_that_is_not(db: DB) -> None:
+    """Whatever the fingerprint says: neither is served in the place of the other."""
+    fill(db)
+    trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height)
+    db.add(Model("plain", abs, fingerprint="one"))
+    trained = db.add(Model("plain", LinearRegression(), fingerprint="one", trainer=trainer))
+    assert (trained.version, trained.job.status) == (1, "done")
+    again = db.add(Model("plain", LinearRegression(), fingerprint="one", trainer=trainer))
+    assert (again.version, again.object.coef_.tolist()) == (1, trained.object.coef_.tolist())
+    assert db.add(Model("plain", abs, fingerprint="one")).version == 2
+    assert db.load("model", "plain").predict([-3]) == [3]
+    assert db.load("model", "plain", 1).metrics == {}
+    assert db.add(db.load("model", "plain")).version == 2
+
+
+def test_a_dataset_that_was_not_added_is_taken_again(db: DB) -> None:
+    """An add that fails leaves no documents in it: mended ones count."""
+    fill(db)
+    with db.session() as session:
+        session.add(broken := Flower(id=900, part="test"))
+        session.commit()
+    trainer = Trainer(
+        select=TO_LEARN, key=Flower.sizes, target=Flower.height, validation=Dataset("kept", select=HELD_OUT)
+    )
+    model = Model("mended", LinearRegression(), trainer=trainer)
+    with pytest.raises(TrainingError, match="900"):
+        db.add(model)
+    with db.session() as session:
+        session.delete(session.get_one(Flower, broken.id))
+        session.commit()
+        held_out = len(session.scalars(HELD_OUT).all())
+    assert db.add(model).version == 0
+    assert db.show("model", "mended", 0)["validated"] == held_out
+
+
+def test_metrics_are_of_what_the_documents_have(db: DB) -> None:
+    """Neither a fit that changes its inputs nor a metric that changes what it is given counts."""
+    fill(db)
+
+    class Scaling(LinearRegression):
+        """Divides its inputs in place."""
+
+        def fit(self, inputs: Any, targets: Any) -> Any:
+            super().fit(inputs, targets)
+            inputs /= 100
+            return self
+
+    def emptied(outputs: Any, targets: Any) -> float:
+        outputs.clear()
+        targets.clear()
+        return 0.0
+
+    def worst(outputs: Any, targets: Any) -> float:
+        return max(abs(one - other) for one, other in zip(outputs, targets, strict=True))
+
+    trainer = Trainer(
+        select=TO_LEARN,
+        key=Flower.sizes,
+        target=Flower.height,
+        metrics=[Metric("emptied", emptied), Metric("worst", worst)],
+    )
+    added = db.add(Model("scaling", Scaling(), trainer=trainer))
+    with db.session() as session:
+        flowers = session.scalars(TO_LEARN).all()
+    outputs = added.predict([one.sizes for one in flowers])
+    expected = max(abs(output - one.height) for output, one in zip(outputs, flowers, strict=True))
+    assert added.metrics["worst"] == pytest.approx(expected)
+
+
+def test_numbers_that_are_too_large_are_refused_early() -> None:
+    for options in ({"seed": 2**63}, {"epochs": 2**70}, {"batch_size": 2**63}):
+        with pytest.raises(ConfigurationError, match="64 bits"):
+            Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height, **options)
+    with pytest.raises(ConfigurationError, match="64 bits"):
+        Model("large", abs, batch_size=2**63)
+    with pytest.raises(ConfigurationError, match="Model 'placed': device is text"):
+        Model("placed", torch.nn.Linear(1, 1), device=torch.device("cpu"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="no field of single documents"):
+        Trainer(select=TO_LEARN, key=Flower.sizes[0], target=Flower.height)
+    with pytest.raises(PredictionError, match="'huge' failed: OverflowError"):
+        Metric("huge", lambda outputs, targets: 10**400)([], [])

@@ -36,14 +36,16 @@ def fitted(object: Any, trainer: Trainer, samples: Samples, validation: Samples 
     """
     try:
         own = copy.deepcopy(object)
+        # what it is rated by stays as it is, whatever its fit() does to its inputs
+        inputs = copy.copy(samples.inputs) if validation is None and trainer.metrics else samples.inputs
         if is_module(own) and not callable(getattr(own, "fit", None)):
             from superorm.components.fitting.modules import train
 
             train(own, trainer, samples, validation, course)
         elif samples.targets is None:
-            own.fit(samples.inputs)
+            own.fit(inputs)
         else:
-            own.fit(samples.inputs, samples.targets)
+            own.fit(inputs, samples.targets)
     except SuperormError:
         raise
     except Exception as error:

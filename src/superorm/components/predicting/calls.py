@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -69,6 +69,9 @@ def outputs_of(outputs: Any) -> Sequence[Any]:
     """The outputs one by one: of arrays and tables their rows, of sparse matrices these as dense ones."""
     if is_list(outputs):
         return outputs
+    kind = type(outputs).__name__
+    if isinstance(outputs, (str, bytes, Mapping, Set)):
+        raise TypeError(f"a {kind} for a batch is not one output for each item")
     if hasattr(outputs, "toarray"):
         outputs = outputs.toarray()
     elif hasattr(outputs, "to_numpy"):

@@ -54,6 +54,8 @@ def collated(items: Sequence[Any], place: Place) -> Any:
     if isinstance(first, torch.Tensor):
         return place(torch.stack([*items]))
     if is_mapping(first):
+        if any(item.keys() != first.keys() for item in items):
+            raise ValueError("the dicts of a batch have different keys")
         return {key: collated([item[key] for item in items], place) for key in first}
     if is_tuple(first):
         return tuple(collated(column, place) for column in zip(*items, strict=True))
