@@ -93,8 +93,8 @@ class AsyncIndexQueries:
 
     async def query(
         self, chain: Chain, pending: Mapping[str, Any], session: AsyncClientSession | None
-    ) -> tuple[Any, Any]:
-        """The vector to search for, and the key of the document that is the query, if it is one.
+    ) -> tuple[Any, str | None]:
+        """The vector to search for, and the encoded key of the document that is the query, if it is one.
 
         Raises `StatementError`, `VectorError`, `PredictionError`.
         """
@@ -111,7 +111,7 @@ class AsyncIndexQueries:
                     key=key,
                     component=chain.named.name,
                 )
-            return vector, key
+            return vector, encode_key(key)
         if is_vector(query):
             return query_numbers(query, "like() got"), None
         return await self._encoded(chain, query), None

@@ -280,8 +280,7 @@ class AsyncIndexSearch:
         changed = _Read()
         await self._match(changed, look.pending, session, only_keys=True)
         documents.reads += changed.reads
-        left_out = None if request.leave_out is None else encode_key(request.leave_out)
-        ids = [one["_id"] for key, one in changed.shown.items() if key != left_out]
+        ids = [one["_id"] for key, one in changed.shown.items() if key != request.leave_out]
         vectors = await self._queries.vectors(chain, ids, session)
         if not vectors:
             return []

@@ -15,6 +15,7 @@ from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import AsyncVectorModels
 from superorm._io import aio
 from superorm.backends.errors import among_found
+from superorm.codec.keys import encode_key
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.output_lookups import listened, with_versions
 from superorm.compile.plan import Aggregate, Find, Read
@@ -63,8 +64,8 @@ class _Query:
     """What a vector search looks for."""
 
     vector: Any
-    leave_out: Any = None
-    """The key of the document that is the query, if it is one."""
+    leave_out: str | None = None
+    """The encoded key of the document that is the query, if it is one."""
     encoded: bool = False
     """Whether the field's model made the vector, in the version that the index has; None where it has none yet."""
     version: int | None = None
@@ -231,7 +232,7 @@ class AsyncQueries:
                     key=key,
                     field=plan.field.attribute,
                 )
-            return _Query(query_numbers(vector, "like() got"), key_value(compiled.mapping, key))
+            return _Query(query_numbers(vector, "like() got"), encode_key(key_value(compiled.mapping, key)))
         if is_vector(query):
             return _Query(query_numbers(query, "like() got"))
         if plan.declared.model is None:

@@ -128,7 +128,7 @@ class AsyncAtlasView:
         taken, pending = self._divided(request.filter), self.look.pending
         left_out = set(pending)
         if request.leave_out is not None:
-            left_out.add(encode_key(request.leave_out))
+            left_out.add(request.leave_out)
         wanted = limit + len(left_out)
         asked = min(wanted, MOST)
         stages = search_stages(self.spec, request.query, asked, request.num_candidates, taken.filter)

@@ -53,7 +53,7 @@ async def quick_search(
     spec, engine, filter = request.spec, await copies.engine(), request.filter
     step = plan(Known(kind, request.k, filtered=filter is not None, held=len(copy), pushed=pushed is not None))
     assert isinstance(step, Rank)
-    leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
+    leave_out = [] if request.leave_out is None else [request.leave_out]
     condition = None if pushed is None else pushed.condition
     ranked = await aio.in_thread(copy.rank, request.query, step.limit, leave_out, condition)
     ranking = AsyncRanking(copies.backend, request, session)

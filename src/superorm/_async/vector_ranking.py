@@ -50,7 +50,7 @@ class AsyncRanking:
         self._request = request
         self._session = session
         self._moving = moving
-        self._leave_out = None if request.leave_out is None else encode_key(request.leave_out)
+        self._leave_out = request.leave_out
         self._shown, self._added = _with_vector(request.projection, request.spec.path)
         self.documents: dict[str, dict[str, Any]] = {}
         """Those read whole, by canonical key."""

@@ -11,7 +11,6 @@ from attrs import define
 from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_view import Answer, Unfiltered
 from superorm._io import aio
-from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._async.protocol import AsyncVectorTables
 from superorm.vectors.errors import VersionLost
@@ -144,7 +143,7 @@ class AsyncTableView(Unfiltered):
         state, spec = self.look.state, self.spec
         if not self.usable or state is None or state.ver is None or state.table is None or state.norm is None:
             return None
-        left_out = set[str]() if request.leave_out is None else {encode_key(request.leave_out)}
+        left_out = set[str]() if request.leave_out is None else {request.leave_out}
         if self.copy is not None:
             condition = None if pushed is None else pushed.condition
             found = await aio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among, condition)

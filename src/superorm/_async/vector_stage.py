@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from superorm.codec.keys import encode_key
+from superorm.codec.keys import decode_key, encode_key
 from superorm.codec.vectors import decode_rows, value_at
 from superorm.compile.plan import Find
 from superorm.schema.vector_spec import VectorSpec
@@ -80,7 +80,9 @@ async def as_moved(
     spec = request.spec
     if moving is None or request.leave_out is None:
         return request
-    documents = await backend.read(Find(spec.collection, {"_id": request.leave_out}, {spec.path: 1}), session=session)
+    documents = await backend.read(
+        Find(spec.collection, {"_id": decode_key(request.leave_out)}, {spec.path: 1}), session=session
+    )
     await move_in(backend, spec, moving, documents, session=session)
     rows, _ = decode_rows([value_at(document, spec.path) for document in documents], spec.dim)
     return evolve(request, query=rows[0]) if len(rows) else request

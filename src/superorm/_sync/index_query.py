@@ -92,8 +92,8 @@ class IndexQueries:
         """The error about an index that was removed meanwhile."""
         return removed(chain.named)
 
-    def query(self, chain: Chain, pending: Mapping[str, Any], session: ClientSession | None) -> tuple[Any, Any]:
-        """The vector to search for, and the key of the document that is the query, if it is one.
+    def query(self, chain: Chain, pending: Mapping[str, Any], session: ClientSession | None) -> tuple[Any, str | None]:
+        """The vector to search for, and the encoded key of the document that is the query, if it is one.
 
         Raises `StatementError`, `VectorError`, `PredictionError`.
         """
@@ -110,7 +110,7 @@ class IndexQueries:
                     key=key,
                     component=chain.named.name,
                 )
-            return vector, key
+            return vector, encode_key(key)
         if is_vector(query):
             return query_numbers(query, "like() got"), None
         return self._encoded(chain, query), None

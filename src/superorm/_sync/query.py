@@ -16,6 +16,7 @@ from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import VectorModels
 from superorm.backends.errors import among_found
+from superorm.codec.keys import encode_key
 from superorm.compile.compiler import CompiledSelect
 from superorm.compile.output_lookups import listened, with_versions
 from superorm.compile.plan import Aggregate, Find, Read
@@ -64,8 +65,8 @@ class _Query:
     """What a vector search looks for."""
 
     vector: Any
-    leave_out: Any = None
-    """The key of the document that is the query, if it is one."""
+    leave_out: str | None = None
+    """The encoded key of the document that is the query, if it is one."""
     encoded: bool = False
     """Whether the field's model made the vector, in the version that the index has; None where it has none yet."""
     version: int | None = None
@@ -226,7 +227,7 @@ class Queries:
                     key=key,
                     field=plan.field.attribute,
                 )
-            return _Query(query_numbers(vector, "like() got"), key_value(compiled.mapping, key))
+            return _Query(query_numbers(vector, "like() got"), encode_key(key_value(compiled.mapping, key)))
         if is_vector(query):
             return _Query(query_numbers(query, "like() got"))
         if plan.declared.model is None:

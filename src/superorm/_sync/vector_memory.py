@@ -16,7 +16,6 @@ from superorm._io.progress import Progress
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_target import Target
 from superorm._sync.vector_view import Answer, Unfiltered, Unhanded
-from superorm.codec.keys import encode_key
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._sync.memory import MemoryVectorIndex
@@ -69,7 +68,7 @@ class MemoryView(Unfiltered):
         """The `limit` nearest keys, by what memory holds that the snapshot sees too."""
         if self.copy is None or self.look.state is None:
             return None
-        leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
+        leave_out = [] if request.leave_out is None else [request.leave_out]
         condition = None if pushed is None else pushed.condition
         found = sio.in_thread(self.copy.nearest, self.look, request.query, limit, leave_out, among, condition)
         return None if found is None else Answer(*found)

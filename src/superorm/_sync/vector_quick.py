@@ -54,7 +54,7 @@ def quick_search(
     spec, engine, filter = request.spec, copies.engine(), request.filter
     step = plan(Known(kind, request.k, filtered=filter is not None, held=len(copy), pushed=pushed is not None))
     assert isinstance(step, Rank)
-    leave_out = [] if request.leave_out is None else [encode_key(request.leave_out)]
+    leave_out = [] if request.leave_out is None else [request.leave_out]
     condition = None if pushed is None else pushed.condition
     ranked = sio.in_thread(copy.rank, request.query, step.limit, leave_out, condition)
     ranking = Ranking(copies.backend, request, session)

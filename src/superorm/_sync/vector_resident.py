@@ -12,7 +12,6 @@ from attrs import define
 from superorm._io import sio
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_view import Answer, Unfiltered
-from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import VectorSpec
 from superorm.vectors._sync.protocol import VectorTables
 from superorm.vectors.errors import VersionLost
@@ -145,7 +144,7 @@ class TableView(Unfiltered):
         state, spec = self.look.state, self.spec
         if not self.usable or state is None or state.ver is None or state.table is None or state.norm is None:
             return None
-        left_out = set[str]() if request.leave_out is None else {encode_key(request.leave_out)}
+        left_out = set[str]() if request.leave_out is None else {request.leave_out}
         if self.copy is not None:
             condition = None if pushed is None else pushed.condition
             found = sio.in_thread(self.copy.nearest, self.look, request.query, limit, left_out, among, condition)

@@ -249,7 +249,7 @@ def _touch(touched: dict[VectorPath, list[Any]], work: Work, gone: Sequence[Any]
     known = {(spec.name, spec.path): spec for spec in (*others, *own)}  # several indexes may mirror one path
     for spec in known.values():
         is_own = "." not in spec.path
-        keys = {identity(key): key for key in gone if key is not None}
+        keys = {identity(key): key for key in gone}
         is_heard = isinstance(spec, ListenerPath)
         for document in work.documents:
             if is_heard or (document.get(spec.path) if is_own else value_at(document, spec.path)) is not None:

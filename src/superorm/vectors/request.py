@@ -37,8 +37,8 @@ class SearchRequest:
     exact: bool = False
     """Whether the engine must find exactly the nearest, where it could be faster by an index that may miss some."""
     min_score: float | None = None
-    leave_out: Any = None
-    """The ``_id`` of a document that is not to be found; None: none."""
+    leave_out: str | None = None
+    """The encoded ``_id`` of a document that is not to be found; None: none."""
     projection: Mapping[str, Any] | None = None
     """Of the documents found; None: whole."""
     num_candidates: int | None = None

@@ -20,6 +20,7 @@ from superorm import BackendError, ConfigurationError, UnsupportedError, connect
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm.backends._async.mongomock import AsyncMongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
+from superorm.codec.keys import encode_key
 from superorm.schema.vector_spec import FilterField, IndexSpec, MirroredPath, VectorSpec
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors._async.atlas import AsyncAtlasVectorIndex
@@ -354,11 +355,11 @@ async def test_every_program_records_changes_of_filter_fields(atlas: AsyncAtlas)
 async def test_leave_out_and_min_score(atlas: AsyncAtlas) -> None:
     """The document that is the query, and what is not near enough, are no results, and take no place."""
     atlas.fill()
-    hits = await atlas.near(VECTORS[5], 5, leave_out=5)
+    hits = await atlas.near(VECTORS[5], 5, leave_out=encode_key(5))
     expected = [one for one in atlas.expected(VECTORS[5], 6) if one[0] != 5]
     assert [key for key, _ in expected] == [hit.key for hit in hits]
     floor = expected[2][1]
-    hits = await atlas.near(VECTORS[5], 5, leave_out=5, min_score=floor - 1e-9)
+    hits = await atlas.near(VECTORS[5], 5, leave_out=encode_key(5), min_score=floor - 1e-9)
     assert [key for key, _ in expected[:3]] == [hit.key for hit in hits]
 
 

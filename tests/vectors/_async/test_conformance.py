@@ -12,6 +12,7 @@ from attrs import evolve
 from bson import Decimal128, Int64, ObjectId
 
 from superorm._io import aio
+from superorm.codec.keys import encode_key
 from superorm.exc import StatementError, VectorError
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Insert
@@ -173,7 +174,7 @@ async def test_options(world: AsyncWorld) -> None:
     await world.put(dict(enumerate(vectors)), a=1, b={"c": 2})
     for _ in range(2):
         expected = [key for key, _ in world.expected(vectors[3], 6) if key != 3]
-        assert expected == [hit.key for hit in await world.search(vectors[3], 5, leave_out=3)]
+        assert expected == [hit.key for hit in await world.search(vectors[3], 5, leave_out=encode_key(3))]
         third = world.expected(vectors[3], 3)[2]
         assert 3 == len(await world.search(vectors[3], 20, min_score=third[1] - 1e-6))
         hits = await world.search(vectors[3], 2, projection={"b.c": 1})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from superorm.codec.keys import encode_key
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Insert, Update, UpdateOp
 from superorm.vectors import planning
@@ -100,7 +101,9 @@ async def test_options(filled: AsyncWorld, few: int) -> None:
     """leave_out, min_score and projections go with filters."""
     for filter in FILTERS.values():
         expected = [key for key, _ in filled.expected(vector(0), 11, filter) if key != 0][:10]
-        assert expected == [hit.key for hit in await filled.search(vector(0), 10, filter=filter, leave_out=0)]
+        assert expected == [
+            hit.key for hit in await filled.search(vector(0), 10, filter=filter, leave_out=encode_key(0))
+        ]
         scored = filled.expected(vector(0), ROWS, filter)
         for least in (1.1, 0.9, 0.5):
             keys = [key for key, score in scored if score >= least][:10]

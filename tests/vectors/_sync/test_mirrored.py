@@ -176,7 +176,7 @@ def test_options(scanned: World) -> None:
     """leave_out, min_score and projections go with conditions that are pushed down."""
     for filter in WHOLE:
         expected = [key for key, _ in scanned.expected(vector(0), 11, filter) if key != 0][:10]
-        assert expected == [hit.key for hit in scanned.search(vector(0), 10, filter=filter, leave_out=0)]
+        assert expected == [hit.key for hit in scanned.search(vector(0), 10, filter=filter, leave_out=encode_key(0))]
         keys = [key for key, score in scanned.expected(vector(0), ROWS, filter) if score >= 0.7][:10]
         assert keys == [hit.key for hit in scanned.search(vector(0), 10, filter=filter, min_score=0.7)]
         hits = scanned.search(vector(0), 3, filter=filter, projection={"far": 1})
@@ -254,7 +254,7 @@ def test_ties_by_an_index_of_the_server(scanned: World, monkeypatch: pytest.Monk
         hits = scanned.agrees(vector(0), k, filter={"r": 5_000}, index="r")
         how = hits.explanation
         assert ("gather", 169, False) == (how.strategy, how.matched, how.more)
-        left = scanned.search(vector(0), k, filter={"r": 5_000}, index="r", leave_out=2)
+        left = scanned.search(vector(0), k, filter={"r": 5_000}, index="r", leave_out=encode_key(2))
         assert [key for key in (*tied, *far) if key != 2][:k] == [hit.key for hit in left]
     few = scanned.agrees(-vector(0), 3, filter={"r": {"$gte": 5_000, "$lt": 5_001}}, index="r")
     assert [61, 62, 63] == [hit.key for hit in few]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from superorm.codec.keys import encode_key
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM
 
@@ -130,7 +131,7 @@ def test_scores_and_the_document_itself(calm: World) -> None:
         best = calm.search(VECTORS[3], 6)
         least = (best[3].score + best[4].score) / 2
         assert [hit.key for hit in best[:4]] == [h.key for h in calm.search(VECTORS[3], 6, min_score=least)]
-        assert [hit.key for hit in best[1:]] == [h.key for h in calm.search(VECTORS[3], 5, leave_out=3)]
+        assert [hit.key for hit in best[1:]] == [h.key for h in calm.search(VECTORS[3], 5, leave_out=encode_key(3))]
         shown = calm.search(VECTORS[3], 2, projection={"_id": 1})
         assert [{"_id": hit.key} for hit in best[:2]] == [hit.document for hit in shown]
 
