@@ -17,6 +17,29 @@ from tests.sessions.servers import standalone
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
 
 
+TWINS = {
+    "test_after_like",
+    "test_filtered",
+    "test_gc",
+    "test_mirrored",
+    "test_reencode",
+    "test_reencode_beside",
+    "test_s3",
+    "test_training",
+    "test_training_modules",
+    "test_upkeep",
+}
+"""Modules that take long, whose generated synchronous twins are left to the soak."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark those twins before anything is selected by marks."""
+    for item in items:
+        if item.path.parent.name == "_sync" and item.path.stem in TWINS:
+            item.add_marker(pytest.mark.soak)
+
+
 ROOM = 6 << 30
 """Bytes: several times what the servers of all processes of tests hold, journals and oplogs included."""
 

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = 4
 
 
-def killed(uri: str, database: str, rng: random.Random) -> list[str]:
-    """What a process acknowledged, which is killed at a moment after it was ready."""
+def killed(uri: str, database: str, rng: random.Random, *, first: bool) -> list[str]:
+    """What a process acknowledged, which is killed at a moment after it was ready, or after its `first` commit."""
     command = [sys.executable, "-m", "tests.db.artifact_writer", uri, database]
     path = os.pathsep.join([str(ROOT), *sys.path])
     with subprocess.Popen(
@@ -32,9 +32,10 @@ def killed(uri: str, database: str, rng: random.Random) -> list[str]:
     ) as process:
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
+        lines = [process.stdout.readline()] if first else []
         time.sleep(0.1 + rng.random())
         process.kill()
-        lines = process.stdout.readlines()
+        lines += process.stdout.readlines()
         assert -9 == process.wait()
     return [line.strip() for line in lines if line.endswith("\n")]
 
@@ -54,8 +55,9 @@ def test_every_committed_document_has_its_artifact(mongodb_uri: str) -> None:
     acknowledged: list[str] = []
     client: pymongo.MongoClient[dict[str, Any]]
     with pymongo.MongoClient(mongodb_uri) as client:
-        for _ in range(KILLS):
-            acknowledged += killed(f"{mongodb_uri}{'&' if '?' in mongodb_uri else '/?'}appName={name}", name, rng)
+        named = f"{mongodb_uri}{'&' if '?' in mongodb_uri else '/?'}appName={name}"
+        for number in range(KILLS):
+            acknowledged += killed(named, name, rng, first=number % 2 == 0)
             end_transactions(client, name)
             with connect(mongodb_uri, database=name, vector_database="memory://", signing_key="key") as db:
                 db.create_all(Blob)
