@@ -31,6 +31,9 @@ from superorm.artifacts.encodings import Encoded, encode
 from superorm.compile.plan import Find
 from tests._async.databases import own_db
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb"], indirect=True)
+"""What mongomock cannot do: transactions and several clients, and a store apart from this process's memory."""
+
 registry = Registry()
 NOW = timedelta(0)
 
@@ -100,12 +103,6 @@ async def db(request: pytest.FixtureRequest, mongodb_uri: str) -> AsyncIterator[
     """A DB over each backend."""
     async with own_db(request.param, mongodb_uri) as db:
         yield db
-
-
-@pytest.fixture
-def real(db: AsyncDB) -> bool:
-    """Whether the DB is on a real server."""
-    return "Mongomock" not in repr(db)
 
 
 def puts(db: AsyncDB, patch: pytest.MonkeyPatch) -> list[str]:
@@ -275,9 +272,8 @@ async def test_what_cannot_be_encoded_any_more_is_named(db: AsyncDB, codec: Text
     assert document["film"]["sha256"] == sha256("whole")
 
 
-async def test_a_rollback_keeps_what_was_not_changed(db: AsyncDB, codec: TextCodec, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+async def test_a_rollback_keeps_what_was_not_changed(db: AsyncDB, codec: TextCodec) -> None:
     async with db.begin() as session:
         session.add(Reel(title="a", film=Text("one"), copy=Text("two")))
     async with db.session() as session:
@@ -300,11 +296,8 @@ async def test_a_rollback_keeps_what_was_not_changed(db: AsyncDB, codec: TextCod
         assert reel.film is gone
 
 
-async def test_attempts_share_what_was_uploaded(
-    db: AsyncDB, codec: TextCodec, real: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+async def test_attempts_share_what_was_uploaded(db: AsyncDB, codec: TextCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     await db.prepare()
     uploads, attempts = puts(db, monkeypatch), 0
 
@@ -327,12 +320,11 @@ async def test_attempts_share_what_was_uploaded(
 
 
 @pytest.mark.parametrize("collected", [False, True])
+@ON_SERVER
 async def test_a_commit_after_a_rollback_uses_what_was_uploaded(
-    db: AsyncDB, codec: TextCodec, real: bool, collected: bool, monkeypatch: pytest.MonkeyPatch
+    db: AsyncDB, codec: TextCodec, collected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless a collection gave it up in between."""
-    if not real:
-        pytest.skip("no transactions")
     await db.prepare()
     uploads = puts(db, monkeypatch)
     async with db.session() as session:
@@ -351,9 +343,8 @@ async def test_a_commit_after_a_rollback_uses_what_was_uploaded(
     assert await keys(db) == {uploads[-1]}
 
 
-async def test_bytes_are_not_kept_for_objects_that_the_session_forgot(db: AsyncDB, real: bool) -> None:
-    if not real:
-        pytest.skip("its store keeps the bytes themselves")
+@ON_SERVER
+async def test_bytes_are_not_kept_for_objects_that_the_session_forgot(db: AsyncDB) -> None:
     data = b"x" * 10_000 + bytes(1)
     async with db.session() as session:
         await session.scalars(select(Reel))

@@ -53,6 +53,9 @@ from superorm.backends._async.mongomock import AsyncMongomockDatabackend, AsyncM
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb+memory", "mongodb+lancedb"], indirect=True)
+"""What mongomock cannot do: transactions, validators, another client."""
+
 registry = Registry()
 NOW = timedelta(0)
 
@@ -212,9 +215,8 @@ async def test_gc_keeps_what_the_grace_period_protects(db: AsyncDB) -> None:
     assert (await stored(db))[0]["poster"] is None
 
 
-async def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: AsyncDB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+async def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: AsyncDB) -> None:
     await add(db, title="a", poster=b"kept")
     async with db.session() as session:
         session.add(film := Film(title="b", poster=b"given up"))
@@ -228,9 +230,8 @@ async def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: AsyncDB, re
     assert not (await checked(db)).orphans
 
 
-async def test_a_rolled_back_change_shows_what_was_stored(db: AsyncDB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+async def test_a_rolled_back_change_shows_what_was_stored(db: AsyncDB) -> None:
     key = await add(db, title="a", poster=b"old")
     async with db.session() as session:
         film = await session.get_one(Film, key)
@@ -546,9 +547,8 @@ async def test_run_uploads_again_what_gc_condemned_meanwhile(db: AsyncDB, monkey
     assert await keys(db) == set((await blobs(db)).values())
 
 
-async def test_a_validator_accepts_references(db: AsyncDB, real: bool) -> None:
-    if not real:
-        pytest.skip("mongomock has no validators")
+@ON_SERVER
+async def test_a_validator_accepts_references(db: AsyncDB) -> None:
 
     class Valid(Document, registry=Registry()):
         __collection__ = "valid_with_artifacts"

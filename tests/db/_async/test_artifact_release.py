@@ -30,6 +30,9 @@ from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
 from tests._async.databases import own_db
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb"], indirect=True)
+"""What mongomock cannot do: transactions and several clients, and a store apart from this process's memory."""
+
 registry = Registry()
 HOUR = timedelta(hours=1)
 
@@ -47,12 +50,6 @@ async def db(request: pytest.FixtureRequest, mongodb_uri: str) -> AsyncIterator[
     """A DB over each backend."""
     async with own_db(request.param, mongodb_uri) as db:
         yield db
-
-
-@pytest.fixture
-def real(db: AsyncDB) -> bool:
-    """Whether the DB is on a real server."""
-    return "Mongomock" not in repr(db)
 
 
 async def write(db: AsyncDB, **scans: bytes) -> None:
@@ -97,9 +94,8 @@ async def test_with_the_commit(db: AsyncDB) -> None:
     assert not report.orphans
 
 
-async def test_not_before_it(db: AsyncDB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+async def test_not_before_it(db: AsyncDB) -> None:
     await write(db, a=b"first", b=b"second")
     async with db.session() as session:
         (await session.get_one(Letter, "a")).scan = b"new"
@@ -166,9 +162,8 @@ async def test_many_at_once(db: AsyncDB) -> None:
     assert await unused(db) == hashes(*datas.values())
 
 
-async def test_blobs_that_are_registered_elsewhere(db: AsyncDB, real: bool, mongodb_uri: str) -> None:
-    if not real:
-        pytest.skip("needs two clients")
+@ON_SERVER
+async def test_blobs_that_are_registered_elsewhere(db: AsyncDB, mongodb_uri: str) -> None:
     await write(db, a=b"replaced", b=b"deleted")
     parts = db.parts
     async with AsyncMongoClient[dict[str, Any]](mongodb_uri) as other:

@@ -31,6 +31,9 @@ from superorm.artifacts.encodings import Encoded, encode
 from superorm.compile.plan import Find
 from tests._sync.databases import own_db
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb"], indirect=True)
+"""What mongomock cannot do: transactions and several clients, and a store apart from this process's memory."""
+
 registry = Registry()
 NOW = timedelta(0)
 
@@ -100,12 +103,6 @@ def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """A DB over each backend."""
     with own_db(request.param, mongodb_uri) as db:
         yield db
-
-
-@pytest.fixture
-def real(db: DB) -> bool:
-    """Whether the DB is on a real server."""
-    return "Mongomock" not in repr(db)
 
 
 def puts(db: DB, patch: pytest.MonkeyPatch) -> list[str]:
@@ -271,9 +268,8 @@ def test_what_cannot_be_encoded_any_more_is_named(db: DB, codec: TextCodec) -> N
     assert document["film"]["sha256"] == sha256("whole")
 
 
-def test_a_rollback_keeps_what_was_not_changed(db: DB, codec: TextCodec, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_a_rollback_keeps_what_was_not_changed(db: DB, codec: TextCodec) -> None:
     with db.begin() as session:
         session.add(Reel(title="a", film=Text("one"), copy=Text("two")))
     with db.session() as session:
@@ -296,11 +292,8 @@ def test_a_rollback_keeps_what_was_not_changed(db: DB, codec: TextCodec, real: b
         assert reel.film is gone
 
 
-def test_attempts_share_what_was_uploaded(
-    db: DB, codec: TextCodec, real: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_attempts_share_what_was_uploaded(db: DB, codec: TextCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     db.prepare()
     uploads, attempts = puts(db, monkeypatch), 0
 
@@ -323,12 +316,11 @@ def test_attempts_share_what_was_uploaded(
 
 
 @pytest.mark.parametrize("collected", [False, True])
+@ON_SERVER
 def test_a_commit_after_a_rollback_uses_what_was_uploaded(
-    db: DB, codec: TextCodec, real: bool, collected: bool, monkeypatch: pytest.MonkeyPatch
+    db: DB, codec: TextCodec, collected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless a collection gave it up in between."""
-    if not real:
-        pytest.skip("no transactions")
     db.prepare()
     uploads = puts(db, monkeypatch)
     with db.session() as session:
@@ -347,9 +339,8 @@ def test_a_commit_after_a_rollback_uses_what_was_uploaded(
     assert keys(db) == {uploads[-1]}
 
 
-def test_bytes_are_not_kept_for_objects_that_the_session_forgot(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("its store keeps the bytes themselves")
+@ON_SERVER
+def test_bytes_are_not_kept_for_objects_that_the_session_forgot(db: DB) -> None:
     data = b"x" * 10_000 + bytes(1)
     with db.session() as session:
         session.scalars(select(Reel))

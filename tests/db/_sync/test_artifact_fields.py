@@ -54,6 +54,9 @@ from superorm.backends._sync.mongomock import MongomockDatabackend, MongomockMet
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb+memory", "mongodb+lancedb"], indirect=True)
+"""What mongomock cannot do: transactions, validators, another client."""
+
 registry = Registry()
 NOW = timedelta(0)
 
@@ -211,9 +214,8 @@ def test_gc_keeps_what_the_grace_period_protects(db: DB) -> None:
     assert stored(db)[0]["poster"] is None
 
 
-def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: DB) -> None:
     add(db, title="a", poster=b"kept")
     with db.session() as session:
         session.add(film := Film(title="b", poster=b"given up"))
@@ -227,9 +229,8 @@ def test_a_rollback_leaves_nothing_that_gc_does_not_remove(db: DB, real: bool) -
     assert not checked(db).orphans
 
 
-def test_a_rolled_back_change_shows_what_was_stored(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_a_rolled_back_change_shows_what_was_stored(db: DB) -> None:
     key = add(db, title="a", poster=b"old")
     with db.session() as session:
         film = session.get_one(Film, key)
@@ -545,9 +546,8 @@ def test_run_uploads_again_what_gc_condemned_meanwhile(db: DB, monkeypatch: pyte
     assert keys(db) == set(blobs(db).values())
 
 
-def test_a_validator_accepts_references(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("mongomock has no validators")
+@ON_SERVER
+def test_a_validator_accepts_references(db: DB) -> None:
 
     class Valid(Document, registry=Registry()):
         __collection__ = "valid_with_artifacts"

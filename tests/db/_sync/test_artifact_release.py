@@ -30,6 +30,9 @@ from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
 from tests._sync.databases import own_db
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb"], indirect=True)
+"""What mongomock cannot do: transactions and several clients, and a store apart from this process's memory."""
+
 registry = Registry()
 HOUR = timedelta(hours=1)
 
@@ -47,12 +50,6 @@ def db(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[DB]:
     """A DB over each backend."""
     with own_db(request.param, mongodb_uri) as db:
         yield db
-
-
-@pytest.fixture
-def real(db: DB) -> bool:
-    """Whether the DB is on a real server."""
-    return "Mongomock" not in repr(db)
 
 
 def write(db: DB, **scans: bytes) -> None:
@@ -97,9 +94,8 @@ def test_with_the_commit(db: DB) -> None:
     assert not report.orphans
 
 
-def test_not_before_it(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_not_before_it(db: DB) -> None:
     write(db, a=b"first", b=b"second")
     with db.session() as session:
         session.get_one(Letter, "a").scan = b"new"
@@ -166,9 +162,8 @@ def test_many_at_once(db: DB) -> None:
     assert unused(db) == hashes(*datas.values())
 
 
-def test_blobs_that_are_registered_elsewhere(db: DB, real: bool, mongodb_uri: str) -> None:
-    if not real:
-        pytest.skip("needs two clients")
+@ON_SERVER
+def test_blobs_that_are_registered_elsewhere(db: DB, mongodb_uri: str) -> None:
     write(db, a=b"replaced", b=b"deleted")
     parts = db.parts
     with MongoClient[dict[str, Any]](mongodb_uri) as other:

@@ -27,6 +27,9 @@ from superorm import (
 )
 from superorm.compile.plan import Find
 
+ON_SERVER = pytest.mark.parametrize("db", ["mongodb+memory", "mongodb+lancedb"], indirect=True)
+"""What mongomock cannot do: transactions, validators, another client."""
+
 registry = Registry()
 
 
@@ -52,9 +55,8 @@ def add(db: DB, **values: Any) -> Any:
     return tape.id
 
 
-def test_an_object_that_was_rolled_back_is_added_again(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_an_object_that_was_rolled_back_is_added_again(db: DB) -> None:
     with db.session() as session:
         session.add(tape := Tape(title="a", sound=b"sound", notes=[1]))
         session.flush()
@@ -68,9 +70,8 @@ def test_an_object_that_was_rolled_back_is_added_again(db: DB, real: bool) -> No
         assert (found.sound, found.notes) == (b"sound", [1])
 
 
-def test_one_whose_flush_as_new_was_refreshed_and_rolled_back(db: DB, real: bool) -> None:
-    if not real:
-        pytest.skip("no transactions")
+@ON_SERVER
+def test_one_whose_flush_as_new_was_refreshed_and_rolled_back(db: DB) -> None:
     with db.session() as session:
         session.add(tape := Tape(title="a", sound=b"sound"))
         session.flush()
