@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -96,6 +97,16 @@ def test_statements_over_16_mib(mongodb_uri: str) -> None:
         drop_database(client, name)
 
 
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage of other tests is collected while this one fills the stack: their finalizers would find no room."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
 def test_what_nests_too_deep(db: DB) -> None:
     """It is refused in words, whoever notices first: Python or the server."""
     condition, value = Coin.id == -1, Coin.year * 1
