@@ -48,19 +48,20 @@ class Runs:
 Place = tuple[Runs, Collection[dict[str, Any]], int]
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
+@pytest.fixture(scope="module", params=["embedded", "server", pytest.param("whole", marks=pytest.mark.soak)])
 def place(
     request: pytest.FixtureRequest, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
-    """Runs on the embedded default or, with every third recipe, on a server that they did not start.
+    """Runs with every third recipe on the embedded default, or on a server that they did not start; or with all.
 
     With them the stored recipes by plain PyMongo, and how many there should be.
     """
     home = tmp_path_factory.mktemp("home")
-    if request.param == "embedded":
+    if request.param != "server":
+        arguments, count = ((), 4819) if request.param == "whole" else (("--every", "3"), 1607)
         directory = home / "data" / "superorm" / "mongod"
         with open_mongod(directory) as lease, MongoClient[dict[str, Any]](lease.uri) as client:
-            yield Runs(home), client.superorm.recipe, 4819
+            yield Runs(home, *arguments), client.superorm.recipe, count
         assert wait_stopped(directory)
         return
     name = f"test_demo_{uuid4().hex[:8]}"

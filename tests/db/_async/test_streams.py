@@ -95,7 +95,7 @@ async def streaming_peak(session: Any, statement: Any) -> int:
 
 async def test_streams_take_constant_memory(db: AsyncDB, real: bool, mongodb_uri: str) -> None:
     """Ten times as many documents take no more memory: neither objects nor rows are kept."""
-    documents = [{"_id": n, "text": f"text {n}", "words": ["w"] * 5, "s": n % 5} for n in range(20_000)]
+    documents = [{"_id": n, "text": f"text {n}", "words": ["w"] * 5, "s": n % 5} for n in range(10_000)]
     if not real:  # the documents are in memory themselves there
         return
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
@@ -103,8 +103,8 @@ async def test_streams_take_constant_memory(db: AsyncDB, real: bool, mongodb_uri
     del documents
     async with db.session() as session:
         for statement in (select(Note), select(Note.text)):
-            await streaming_peak(session, statement.where(Note.id < 2_000))  # fills what is kept once
-            few = await streaming_peak(session, statement.where(Note.id < 2_000))
+            await streaming_peak(session, statement.where(Note.id < 1_000))  # fills what is kept once
+            few = await streaming_peak(session, statement.where(Note.id < 1_000))
             many = await streaming_peak(session, statement)
             assert many < few + 500_000
 

@@ -96,7 +96,7 @@ def streaming_peak(session: Any, statement: Any) -> int:
 
 def test_streams_take_constant_memory(db: DB, real: bool, mongodb_uri: str) -> None:
     """Ten times as many documents take no more memory: neither objects nor rows are kept."""
-    documents = [{"_id": n, "text": f"text {n}", "words": ["w"] * 5, "s": n % 5} for n in range(20_000)]
+    documents = [{"_id": n, "text": f"text {n}", "words": ["w"] * 5, "s": n % 5} for n in range(10_000)]
     if not real:  # the documents are in memory themselves there
         return
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
@@ -104,8 +104,8 @@ def test_streams_take_constant_memory(db: DB, real: bool, mongodb_uri: str) -> N
     del documents
     with db.session() as session:
         for statement in (select(Note), select(Note.text)):
-            streaming_peak(session, statement.where(Note.id < 2_000))  # fills what is kept once
-            few = streaming_peak(session, statement.where(Note.id < 2_000))
+            streaming_peak(session, statement.where(Note.id < 1_000))  # fills what is kept once
+            few = streaming_peak(session, statement.where(Note.id < 1_000))
             many = streaming_peak(session, statement)
             assert many < few + 500_000
 
