@@ -367,6 +367,12 @@ def test_what_is_no_list_of_outputs_is_refused(given: Any) -> None:
         Model("odd", lambda batch: given, batched=True).predict(["x", "y"])
 
 
+@pytest.mark.parametrize("items", [None, 3, "text", b"text"], ids=repr)
+def test_what_is_no_list_of_inputs_is_refused(items: Any) -> None:
+    with pytest.raises(PredictionError, match=r"takes a list of inputs; predict_one\(\) takes one"):
+        Model("plain", lambda item: item).predict(items)
+
+
 def test_dicts_of_a_batch_have_the_same_keys() -> None:
     class Doubling(torch.nn.Module):
         def forward(self, x: torch.Tensor, **others: torch.Tensor) -> torch.Tensor:

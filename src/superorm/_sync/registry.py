@@ -144,9 +144,11 @@ class Registry(ABC):
     ) -> list[str] | list[int] | dict[str, Any]:
         """The names of the components of a kind; with a name its versions, oldest first; a version's record.
 
-        Raises `ValueError` for a version without a name, `ComponentNotFoundError` for one that there is not.
+        Raises `ValueError` for a version without a name, `ComponentNotFoundError` for one that there is not,
+        and `UnsupportedError` for a kind that there is not.
         """
         check_name(kind, "kind")
+        kind_named(kind)
         if name is None and version is not None:
             raise ValueError(f"which {kind} is version {version} of? Give its name too")
         if name is None:

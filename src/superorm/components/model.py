@@ -181,8 +181,8 @@ class Model(ObjectComponent):
                     yield outputs
 
     def _several(self, items: T) -> T:
-        """The items. Raises `PredictionError` for one text, whose characters nobody means."""
-        if isinstance(items, str | bytes):
+        """The items. Raises `PredictionError` for what are none, and one text, whose characters nobody means."""
+        if isinstance(items, str | bytes) or not isinstance(items, Iterable | AsyncIterable):
             raise PredictionError(
                 f"model {self.name!r} takes a list of inputs; predict_one() takes one", component=self.name
             )

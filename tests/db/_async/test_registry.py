@@ -426,6 +426,8 @@ async def test_refusals(db: AsyncDB) -> None:
     with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         await db.load("modle", "m")
     with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
+        await db.show("modle")
+    with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         await db.remove("modle", "m")
     with pytest.raises(ComponentNotFoundError):
         await db.remove("model", "m")

@@ -426,6 +426,8 @@ def test_refusals(db: DB) -> None:
     with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         db.load("modle", "m")
     with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
+        db.show("modle")
+    with pytest.raises(UnsupportedError, match="dataset, listener, metric, model"):
         db.remove("modle", "m")
     with pytest.raises(ComponentNotFoundError):
         db.remove("model", "m")
