@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm.codec import documents
@@ -26,6 +26,8 @@ from superorm.unitofwork.links import check_key
 __all__ = ["AsyncStates"]
 
 D = TypeVar("D", bound=Document)
+_NO_KEY: Final = object()
+"""In the place of the stored key of an object that is given one when it is flushed."""
 
 
 class AsyncStates:
@@ -115,7 +117,7 @@ class AsyncStates:
         for one in loaded_graph(given, tracker):
             mapping = class_map(type(one))
             key = _stored_key(mapping, one)
-            target: Any = None if key is None else tracker.identities.get(mapping, key)
+            target: Any = None if key is _NO_KEY else tracker.identities.get(mapping, key)
             if id(target) in tracker.deleted and (mapping.root, identity(key)) not in new:
                 kept.append(target)
         for one in kept:
@@ -134,16 +136,16 @@ class AsyncStates:
         onto: list[tuple[ClassMap, Any, Document]] = []
         for mapping, one in outside:  # nothing is changed before all are known to fit
             key = keys[id(one)]
-            place = mapping.root, identity(key)
-            target = None if key is None else tracker.identities.get(mapping, key)
+            place = None if key is _NO_KEY else (mapping.root, identity(key))
+            target = None if place is None else tracker.identities.get(mapping, key)
             if target is not None and id(target) not in tracker.deleted:
                 check_same_version(mapping, target, one)
             else:
-                target = None if key is None else new.get(place)
+                target = None if place is None else new.get(place)
             if target is None:
                 target = copy_to_add(mapping, one)
                 added.append(target)
-                if key is not None:  # else it is given one when it is flushed
+                if place is not None:
                     new[place] = target
             else:
                 _check_class(mapping, target, key)
@@ -185,7 +187,7 @@ class AsyncStates:
         tracker = self._work.tracker
         wanted: dict[ClassMap, dict[Any, Any]] = {}
         for mapping, one in outside:
-            if keys[id(one)] is None:
+            if keys[id(one)] is _NO_KEY:
                 continue
             known = tracker.identities.get(mapping, keys[id(one)])
             if known is None or UNLOADED in vars(known):
@@ -202,18 +204,23 @@ def _tracked_key(instance: object) -> Any:
 
 
 def _stored_key(mapping: ClassMap, instance: object) -> Any:
-    """The stored key of an object, which may be new; None where it has none yet."""
+    """The stored key of an object, which may be new; `_NO_KEY` where it has none yet."""
     raw: dict[str, Any] | None = vars(instance).get(RAW)
     if raw is not None:
         return raw["_id"]
     key = getattr(instance, mapping.key.attribute, None)
-    return None if key is None else key_value(mapping, key)
+    return _NO_KEY if key is None and not mapping.has_null_key else key_value(mapping, key)
 
 
 def _by_key(instances: Iterable[object]) -> dict[tuple[ClassMap, Any], Any]:
-    """New objects by the root of their class and their key."""
-    pairs = [(class_map(type(one)), one) for one in instances]
-    return {(mapping.root, identity(_stored_key(mapping, one))): one for mapping, one in pairs}
+    """Those of new objects that have a key, by the root of their class and the key."""
+    found: dict[tuple[ClassMap, Any], Any] = {}
+    for one in instances:
+        mapping = class_map(type(one))
+        key = _stored_key(mapping, one)
+        if key is not _NO_KEY:
+            found[mapping.root, identity(key)] = one
+    return found
 
 
 def _check_class(mapping: ClassMap, target: object, key: Any) -> None:

@@ -169,9 +169,10 @@ def check_types(parts: list[MappedField]) -> None:
             raise MappingError(
                 f"{part.where}: a primary key cannot be a {kind.name}, which MongoDB takes for many keys"
             )
-        if part.spec.primary_key and type(None) in kind.reads:
+        if part.spec.primary_key and part.spec.default is None:
             raise MappingError(
-                f"{part.where}: a primary key cannot be None; declare it as another type than {kind.name}"
+                f"{part.where}: None cannot be the default of a primary key, as one document alone can have the key "
+                "null; leave the default out, or give default_factory= what makes keys"
             )
         if part.spec.version and not isinstance(kind, IntType):
             raise MappingError(f"{part.where}: a version is declared as Mapped[int], not {kind.name}")

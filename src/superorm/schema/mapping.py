@@ -18,7 +18,7 @@ from superorm.schema.scope import Scope
 from superorm.schema.types.arrays import VectorType
 from superorm.schema.types.artifacts import ArtifactType
 from superorm.schema.types.base import BsonType, Misfit, Missing, Rejected, Undeclared
-from superorm.schema.types.containers import UnionType
+from superorm.schema.types.containers import AnyType, UnionType
 from superorm.schema.types.registered import Unregistered
 from superorm.schema.types.resolve import resolve
 from superorm.schema.types.scalars import NoneType
@@ -381,6 +381,12 @@ class ClassMap:
         if found is None:
             raise MappingError(f"{self.name} is an Embedded: it has no key and no collection", document_class=self.cls)
         return found
+
+    @cached_property
+    def has_null_key(self) -> bool:
+        """Whether null may be the key of a new document: only where the declaration says so, by ``| None``."""
+        kind = self.key.type
+        return type(None) in kind.reads and not isinstance(kind, AnyType)
 
     @cached_property
     def version(self) -> MappedField | None:

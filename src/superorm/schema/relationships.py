@@ -223,6 +223,11 @@ class Relationship:
         if self.spec.key not in holder.by_attribute:
             raise self._no_key(holder)
         part, key = holder.by_attribute[self.spec.key], referred.key
+        if referred.has_null_key:
+            raise MappingError(
+                f"{self.where}: {key.where} may be None, which means in {part.where} that there is no {referred.name}; "
+                f"refer to a class whose key is never None, or compare the two fields in a join()"
+            )
         if part is holder.key and part.stored == "_id" and part.type.reads != key.type.reads:
             fits = False
         else:

@@ -226,7 +226,7 @@ def _new_keys(works: Iterable[Work]) -> dict[str, set[Any]]:
         for key in work.keys:
             place = identity(key)
             problem = None
-            if key is None:
+            if key is None and not work.mapping.has_null_key:
                 problem = f"a document needs a key; its {work.mapping.key.attribute} is None"
             elif isinstance(key, (list, Regex)):
                 problem = f"MongoDB takes no {'array' if isinstance(key, list) else 'regular expression'} as a key"

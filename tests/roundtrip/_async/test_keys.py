@@ -112,6 +112,9 @@ KEYS: list[tuple[Any, list[tuple[Any, Any]]]] = [
     (dict[str, int], [({}, {}), ({"a": 1, "b": 2}, {"a": 1, "b": 2}), ({"b": 2, "a": 1}, {"b": 2, "a": 1})]),
     (Place, [({"x": 1}, {"x": 1}), ({"y": 2.0, "x": 1}, {"y": 2.0, "x": 1})]),
     (Isbn, [(Isbn("1"), {"isbn": "1"}), (Isbn("2"), {"isbn": "2"})]),
+    (str | None, [(None, None), ("", "")]),
+    (Literal["a", None], [("a", "a"), (None, None)]),
+    (Pair | None, [(None, None), (Pair(b=1, a="x"), {"b": 1, "first": "x", "half": None})]),
     (
         Any,
         [
@@ -320,10 +323,7 @@ async def test_what_is_no_key(db: AsyncDB, kept: Collection[dict[str, Any]], key
 
 
 def test_declarations_that_are_refused() -> None:
-    """What may be None or an array is no type of a key."""
-    for annotation in (str | None, Literal["a", None], Pair | None):
-        with pytest.raises(MappingError, match=r"Keyed\.key: a primary key cannot be None"):
-            keyed(annotation)
+    """What may be an array is no type of a key, and none has null without being told."""
     for annotation in (list[int], tuple[int, int], set[str], str | list[int]):
         with pytest.raises(
             MappingError, match=r"Keyed\.key: a primary key cannot be a .*, which MongoDB takes for many"
