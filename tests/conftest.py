@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from superorm.backends.mongod import open_mongod, wait_stopped
+from tests.databases import drop_free
 from tests.sessions.servers import standalone
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
@@ -64,6 +65,7 @@ def mongodb_uri() -> Iterator[str]:
     given = os.environ.get("SUPERORM_TEST_MONGODB")
     if given:
         yield given
+        drop_free(given)
         return
     with tempfile.TemporaryDirectory(prefix="superorm-tests-", dir=in_memory()) as directory:
         with open_mongod(directory) as lease:

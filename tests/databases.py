@@ -7,10 +7,53 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from pymongo import MongoClient
+
 import superorm
 from superorm import DB
 
-__all__ = ["drop_database", "new_db"]
+__all__ = ["drop_database", "drop_free", "give_back", "new_db", "take"]
+
+KEPT = {
+    "_superorm_artifacts": {"_id_"},
+    "_superorm_blobs": {"_id_"},
+    "_superorm_components": {"_id_", "artifact.sha256_1", "kind_1_name_1_version_1"},
+    "_superorm_indexes": {"_id_"},
+    "_superorm_records": {"_id_"},
+}
+"""The collections that superorm makes in each database, with their indexes."""
+_free: dict[str, list[str]] = {}
+"""The databases by their server's URI, that hold nothing but these, empty ones."""
+
+
+def take(uri: str) -> str:
+    """The name of a database that nobody uses, and in which no user has a collection.
+
+    To make superorm's own collections anew for each test costs the server more than most tests do.
+    """
+    free = _free.setdefault(uri, [])
+    return free.pop() if free else f"test_{uuid4().hex[:12]}"
+
+
+def give_back(uri: str, name: str) -> None:
+    """Empty a database that was taken, for the next test: what is not as superorm makes it is dropped."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        database = client[name]
+        for found in list(database.list_collections()):
+            collection = database[found["name"]]
+            if not found["options"] and KEPT.get(collection.name) == set(collection.index_information()):
+                collection.delete_many({})
+            elif not collection.name.startswith("system."):
+                collection.drop()
+        drop_database(client, f"_filesystem:{name}")
+    _free[uri].append(name)
+
+
+def drop_free(uri: str) -> None:
+    """Drop the databases that were given back."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        for name in _free.pop(uri, []):
+            drop_database(client, name)
 
 
 @contextmanager

@@ -20,22 +20,20 @@ from superorm import (
     MongoMetaDataStore,
     connect,
 )
-from tests.databases import drop_database
+from tests.databases import drop_database, give_back, take
 
 __all__ = ["heard_db", "own_db"]
 
 
 @contextmanager
 def own_db(backend: str, mongodb_uri: str, vector_database: str = "memory://") -> Generator[DB]:
-    """A DB over mongomock or mongodb with a database of its own, which is dropped afterwards."""
-    name = f"test_{uuid4().hex[:12]}"
+    """A DB over mongomock or mongodb with a database of its own, which is emptied afterwards."""
+    name = f"test_{uuid4().hex[:12]}" if backend == "mongomock" else take(mongodb_uri)
     url = f"mongomock://{name}" if backend == "mongomock" else mongodb_uri
     with connect(url, database=name, vector_database=vector_database, signing_key="test-key") as db:
         yield db
     if backend != "mongomock":
-        with pymongo.MongoClient(mongodb_uri) as client:
-            drop_database(client, name)
-            drop_database(client, f"_filesystem:{name}")
+        give_back(mongodb_uri, name)
 
 
 @contextmanager
