@@ -142,6 +142,32 @@ async def test_least_squares(db: AsyncDB) -> None:
     assert (await db.check()).ok
 
 
+async def test_an_optimizer_that_asks_several_times(db: AsyncDB) -> None:
+    """LBFGS finds the exact relation in one step over all documents, and logs the loss before it."""
+    await fill(db)
+    trainer = Trainer(
+        select=TO_LEARN,
+        key=Point.place,
+        target=Point.height,
+        loss="MSELoss",
+        optimizer="LBFGS",
+        learning_rate=1,
+        epochs=1,
+        batch_size=64,
+    )
+    given = net()
+    model = await db.add(Model("height", given, trainer=trainer))
+    np.testing.assert_allclose([[2, -1]], model.object.layer.weight.detach().numpy(), atol=1e-3)
+    np.testing.assert_allclose([0.5], model.object.layer.bias.detach().numpy(), atol=1e-3)
+    async with db.session() as session:
+        points = (await session.scalars(TO_LEARN)).all()
+    with torch.no_grad():
+        outputs = given(torch.tensor(np.stack([point.place for point in points if point.place is not None])))
+    before = float(np.mean([(float(one) - point.height) ** 2 for one, point in zip(outputs, points, strict=True)]))
+    (line,) = [line for line in model.job.logs if line.startswith("epoch")]
+    assert before == pytest.approx(float(line.rpartition(" ")[2]), rel=1e-4)
+
+
 async def test_the_same_seed(db: AsyncDB) -> None:
     """The same seed gives the same weights, dropout included; another gives others."""
     await fill(db)
@@ -289,6 +315,25 @@ async def test_what_fails(db: AsyncDB) -> None:
             await db.add(Model("m", net(outputs), trainer=Trainer(**given)))
         assert {} == await shown(db)
         assert [] == list((await db.check()).orphans)
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+async def test_a_loss_over_the_validation_documents_that_is_no_number(db: AsyncDB, patience: int | None) -> None:
+    """Training ends with an error: nothing could tell which epoch was the best."""
+    await fill(db)
+    async with db.begin() as session:
+        (await session.get_one(Point, 3)).height = float("nan")
+    trainer = Trainer(
+        select=TO_LEARN,
+        key=Point.place,
+        target=Point.height,
+        validation=Dataset("held out", select=HELD_OUT),
+        loss="MSELoss",
+        patience=patience,
+    )
+    with pytest.raises(TrainingError, match="the loss is nan over the validation documents after epoch 1: look for"):
+        await db.add(Model("height", net(), trainer=trainer))
+    assert {} == await shown(db)
 
 
 async def test_nothing_else_waits(db: AsyncDB) -> None:

@@ -94,7 +94,7 @@ class _Loop:
         for epoch in range(1, epochs + 1):
             line = f"epoch {epoch} of {epochs}: loss {self._epoch(batches, epoch):.6g}"
             if checks is not None:
-                checked = self._loss_over(checks)
+                checked = self._finite(self._loss_over(checks), f"over the validation documents after epoch {epoch}")
                 line += f", over the validation documents {checked:.6g}"
                 if patience is not None and checked < best:
                     best, best_epoch, best_state = checked, epoch, copy.deepcopy(self.module.state_dict())
@@ -112,21 +112,35 @@ class _Loop:
         for step, (inputs, targets) in enumerate(batches, 1):
             if self.course.stopped():
                 raise TrainingError(f"the training of {self.course.what} was stopped in epoch {epoch}")
-            self.optimizer.zero_grad()
-            loss = self._loss(self.module(inputs), targets)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"{self.course.what}: the loss is {float(loss.detach())} in epoch {epoch}: look for values in the "
-                    "documents that are not finite, or give a smaller learning_rate"
-                )
-            loss.backward()
-            self.optimizer.step()
-            total += float(loss.detach()) * len(targets)
+            total += self._step(inputs, targets, epoch) * len(targets)
             count += len(targets)
             if self.course.progress is not None:
                 done = (epoch - 1) * len(batches) + step
                 self.course.progress(done, self.trainer.epochs * len(batches), f"training {self.course.what}")
         return total / count
+
+    def _step(self, inputs: Any, targets: torch.Tensor, epoch: int) -> float:
+        """Train with one batch; its loss before that."""
+        seen: list[float] = []
+
+        def closure() -> torch.Tensor:
+            """The loss and its gradients; some optimizers, such as LBFGS, ask for them several times in a step."""
+            self.optimizer.zero_grad()
+            loss: torch.Tensor = self._loss(self.module(inputs), targets)
+            seen.append(self._finite(float(loss.detach()), f"in epoch {epoch}"))
+            loss.backward()
+            return loss
+
+        self.optimizer.step(closure)
+        return seen[0]
+
+    def _finite(self, loss: float, where: str) -> float:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{self.course.what}: the loss is {loss} {where}: look for values in the documents that are not "
+                "finite, or give a smaller learning_rate"
+            )
+        return loss
 
     def _loss_over(self, batches: Iterable[Any]) -> float:
         """The mean loss of a document, without training."""
