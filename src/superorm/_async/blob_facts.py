@@ -68,11 +68,11 @@ class AsyncBlobFacts:
             self._learned.add(place)
 
     async def _once(self, update: Update) -> None:
-        """Insert a document unless it is there."""
+        """Insert documents unless they are there."""
         try:
             await self._metadata.write(update)
-        except DuplicateKeyError:  # somebody else did at the same time
-            return
+        except DuplicateKeyError:  # somebody else did at the same time: now it is there, and the others follow
+            await self._metadata.write(update)
 
     async def places(self) -> list[Place]:
         """Where references may be."""
@@ -80,9 +80,13 @@ class AsyncBlobFacts:
         return [*self.known, *(Place(one["collection"], one["path"]) for one in found)]
 
     async def begin(self) -> str:
-        """A new physical key, which is written down as an upload."""
+        """A new physical key, which is written down as an upload.
+
+        So is again, in the same command, where references may be: somebody may have dropped the database.
+        """
         key = new_key(await self.registry())
-        await self._metadata.write(begin(key))
+        places = [op for place in self._learned for op in register_place(place).ops]
+        await self._once(Update(FACTS, [*begin(key).ops, *places]))
         return key
 
     async def end(self, keys: Sequence[str], session: AsyncClientSession | None) -> None:

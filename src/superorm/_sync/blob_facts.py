@@ -69,11 +69,11 @@ class BlobFacts:
             self._learned.add(place)
 
     def _once(self, update: Update) -> None:
-        """Insert a document unless it is there."""
+        """Insert documents unless they are there."""
         try:
             self._metadata.write(update)
-        except DuplicateKeyError:  # somebody else did at the same time
-            return
+        except DuplicateKeyError:  # somebody else did at the same time: now it is there, and the others follow
+            self._metadata.write(update)
 
     def places(self) -> list[Place]:
         """Where references may be."""
@@ -81,9 +81,13 @@ class BlobFacts:
         return [*self.known, *(Place(one["collection"], one["path"]) for one in found)]
 
     def begin(self) -> str:
-        """A new physical key, which is written down as an upload."""
+        """A new physical key, which is written down as an upload.
+
+        So is again, in the same command, where references may be: somebody may have dropped the database.
+        """
         key = new_key(self.registry())
-        self._metadata.write(begin(key))
+        places = [op for place in self._learned for op in register_place(place).ops]
+        self._once(Update(FACTS, [*begin(key).ops, *places]))
         return key
 
     def end(self, keys: Sequence[str], session: ClientSession | None) -> None:

@@ -6,10 +6,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import pymongo
 import pytest
 import pytest_asyncio
 
-from superorm import AsyncDB, AsyncSession, Document, Mapped, Registry, WriteError, artifact, field, select, undefer
+from superorm import (
+    AsyncDB,
+    AsyncSession,
+    Document,
+    Mapped,
+    Registry,
+    WriteError,
+    artifact,
+    connect_async,
+    field,
+    select,
+    undefer,
+)
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm.artifacts.collecting import FACTS
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
@@ -193,3 +206,22 @@ async def test_a_collection_waits_for_no_transaction(db: AsyncDB) -> None:
         assert len(removed) == 3
         assert lost not in removed
         assert not list(await db.parts.artifact_store.keys())
+
+
+async def test_the_metadata_is_dropped(db: AsyncDB, mongodb_uri: str) -> None:
+    """What is uploaded afterwards by a DB that is open is found by the collections of others, who were told nothing."""
+    async with db.begin() as session:
+        session.add(Slide(name="before", data=b"before"))
+    metadata: Any = db.parts.metadata
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+        for name in (FACTS, REGISTRY):
+            plain[metadata.name].drop_collection(name)
+    async with db.begin() as session:
+        session.add(Slide(name="after", data=b"after"))
+    async with connect_async(
+        mongodb_uri, database=metadata.name, vector_database="memory://", signing_key="test-key"
+    ) as other:
+        await other.gc(NOW)
+    async with db.session() as session:
+        slide = await session.get_one(Slide, "after", options=[undefer(Slide.data)])
+        assert b"after" == slide.data

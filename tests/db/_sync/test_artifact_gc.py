@@ -7,9 +7,22 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import pymongo
 import pytest
 
-from superorm import DB, Document, Mapped, Registry, Session, WriteError, artifact, field, select, undefer
+from superorm import (
+    DB,
+    Document,
+    Mapped,
+    Registry,
+    Session,
+    WriteError,
+    artifact,
+    connect,
+    field,
+    select,
+    undefer,
+)
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.artifacts.collecting import FACTS
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
@@ -191,3 +204,20 @@ def test_a_collection_waits_for_no_transaction(db: DB) -> None:
         assert len(removed) == 3
         assert lost not in removed
         assert not list(db.parts.artifact_store.keys())
+
+
+def test_the_metadata_is_dropped(db: DB, mongodb_uri: str) -> None:
+    """What is uploaded afterwards by a DB that is open is found by the collections of others, who were told nothing."""
+    with db.begin() as session:
+        session.add(Slide(name="before", data=b"before"))
+    metadata: Any = db.parts.metadata
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+        for name in (FACTS, REGISTRY):
+            plain[metadata.name].drop_collection(name)
+    with db.begin() as session:
+        session.add(Slide(name="after", data=b"after"))
+    with connect(mongodb_uri, database=metadata.name, vector_database="memory://", signing_key="test-key") as other:
+        other.gc(NOW)
+    with db.session() as session:
+        slide = session.get_one(Slide, "after", options=[undefer(Slide.data)])
+        assert b"after" == slide.data
