@@ -58,17 +58,15 @@ def drop_free(uri: str) -> None:
 
 @contextmanager
 def new_db(where: str, objects: Iterable[Any] = ()) -> Generator[DB]:
-    """A DB with these objects, on the server of a URL, or in memory for ``"mongomock"``; dropped at the end."""
-    name = f"test_{uuid4().hex[:12]}"
+    """A DB with these objects, on the server of a URL, or in memory for ``"mongomock"``; emptied at the end."""
+    name = f"test_{uuid4().hex[:12]}" if where == "mongomock" else take(where)
     url = f"mongomock://{name}" if where == "mongomock" else where
     with superorm.connect(url, database=name, vector_database="memory://", artifact_store="memory://") as db:
-        try:
-            with db.begin() as session:
-                session.add_all(objects)
-            yield db
-        finally:
-            backend: Any = db.parts.data_backend
-            drop_database(backend.client, name)
+        with db.begin() as session:
+            session.add_all(objects)
+        yield db
+    if where != "mongomock":
+        give_back(where, name)
 
 
 def drop_database(client: Any, name: str) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid4
 
-import pymongo
 import pytest
 
-from tests.databases import drop_database
+from tests.databases import give_back, take
 from tests.sessions.servers import replica_set
 
 
@@ -31,8 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def database(mongodb_uri: str) -> Iterator[str]:
-    """The name of a database on the real server, which is dropped afterwards."""
-    name = f"sessions_{uuid4().hex[:12]}"
+    """The name of a database on the real server, which is emptied afterwards."""
+    name = take(mongodb_uri)
     yield name
-    with pymongo.MongoClient(mongodb_uri) as client:
-        drop_database(client, name)
+    give_back(mongodb_uri, name)

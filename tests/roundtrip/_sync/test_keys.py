@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from math import nan
 from typing import Any, Literal, NotRequired, TypedDict
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import bson
 import pymongo
@@ -32,7 +32,7 @@ from superorm import (
     register_type,
 )
 from superorm.unitofwork.encode import CODEC_OPTIONS
-from tests.databases import drop_database
+from tests.databases import give_back, take
 from tests.schema.helpers import exact
 
 COLLECTION = "kept"
@@ -161,11 +161,10 @@ def keyed(annotation: Any) -> Any:
 @pytest.fixture
 def kept(mongodb_uri: str) -> Iterator[Collection[dict[str, Any]]]:
     """An empty collection of a real server, as plain PyMongo sees it."""
-    name = f"test_{uuid4().hex[:12]}"
+    name = take(mongodb_uri)
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         yield client[name].get_collection(COLLECTION, codec_options=CODEC_OPTIONS)
-        drop_database(client, name)
-        drop_database(client, f"_filesystem:{name}")
+    give_back(mongodb_uri, name)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from superorm.backends._async.mongomock import AsyncMongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._async.lancedb import AsyncLanceVectorIndex
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
-from tests.databases import drop_database
+from tests.databases import give_back, take
 from tests.vectors._async.world import AsyncWorld
 from tests.vectors.s3_server import LEASE, S3Server
 
@@ -30,7 +30,7 @@ async def make_world(
     mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Callable[[str], AsyncWorld]]:
     """Makes a world for a pair of engine and backend; called again, another process's view of the same database."""
-    name, bucket = f"vectors_{uuid4().hex[:12]}", ""
+    name, mocked, bucket = take(mongodb_uri), f"vectors_{uuid4().hex[:12]}", ""
     client: Any = pymongo.MongoClient(mongodb_uri)
     opened: list[Any] = []
 
@@ -42,8 +42,8 @@ async def make_world(
             backend: Any = AsyncMongoDatabackend(own, name)
             plain = client[name]
         else:
-            mock = mongomock_client(name)
-            backend, plain = AsyncMongomockDatabackend(mock, name), mock[name]
+            mock = mongomock_client(mocked)
+            backend, plain = AsyncMongomockDatabackend(mock, mocked), mock[mocked]
         engine: Any = AsyncMemoryVectorIndex()
         cache_bytes = 0 if engine_name.endswith("scan") else 1 << 20
         if engine_name.startswith("s3"):
@@ -60,8 +60,8 @@ async def make_world(
     yield make
     for own in opened:
         await own.close()
-    drop_database(client, name)
     client.close()
+    give_back(mongodb_uri, name)
 
 
 @pytest_asyncio.fixture(params=PAIRS)

@@ -18,7 +18,7 @@ from superorm.backends._sync.mongomock import MongomockDatabackend
 from superorm.backends.mongomock_engine import mongomock_client
 from superorm.vectors._sync.lancedb import LanceVectorIndex
 from superorm.vectors._sync.memory import MemoryVectorIndex
-from tests.databases import drop_database
+from tests.databases import give_back, take
 from tests.vectors._sync.world import World
 from tests.vectors.s3_server import LEASE, S3Server
 
@@ -28,7 +28,7 @@ PAIRS = ["memory-mongomock", "memory-mongod", "lancedb-mongod", "lancescan-mongo
 @pytest.fixture
 def make_world(mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], World]]:
     """Makes a world for a pair of engine and backend; called again, another process's view of the same database."""
-    name, bucket = f"vectors_{uuid4().hex[:12]}", ""
+    name, mocked, bucket = take(mongodb_uri), f"vectors_{uuid4().hex[:12]}", ""
     client: Any = pymongo.MongoClient(mongodb_uri)
     opened: list[Any] = []
 
@@ -40,8 +40,8 @@ def make_world(mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest)
             backend: Any = MongoDatabackend(own, name)
             plain = client[name]
         else:
-            mock = mongomock_client(name)
-            backend, plain = MongomockDatabackend(mock, name), mock[name]
+            mock = mongomock_client(mocked)
+            backend, plain = MongomockDatabackend(mock, mocked), mock[mocked]
         engine: Any = MemoryVectorIndex()
         cache_bytes = 0 if engine_name.endswith("scan") else 1 << 20
         if engine_name.startswith("s3"):
@@ -58,8 +58,8 @@ def make_world(mongodb_uri: str, tmp_path: Path, request: pytest.FixtureRequest)
     yield make
     for own in opened:
         own.close()
-    drop_database(client, name)
     client.close()
+    give_back(mongodb_uri, name)
 
 
 @pytest.fixture(params=PAIRS)
