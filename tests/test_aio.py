@@ -83,3 +83,19 @@ async def test_closing_ends_a_call_ahead() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ["function"] * 2 == ended
+
+
+async def test_what_is_ahead_is_waited_for() -> None:
+    """Where it is to be whole, closing does not cancel it."""
+    ended: list[bool] = []
+
+    async def function() -> None:
+        await asyncio.sleep(0.05)
+        ended.append(True)
+
+    for patient in (False, True):
+        ahead = aio.Ahead(function, patient=patient)
+        ahead.start()
+        await asyncio.sleep(0.01)
+        await ahead.close()
+        assert ([True] if patient else []) == ended

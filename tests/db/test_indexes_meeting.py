@@ -131,11 +131,11 @@ def test_an_addition_that_was_interrupted_goes_on(place: tuple[str, str, str], m
             raise Died
         return publish(self, state, *args)
 
-    publish = Computing.publish_first
+    publish = Computing.publish
     with opened(place) as one, opened(place) as other:
         fill(one)
         with monkeypatch.context() as dying:
-            dying.setattr(Computing, "publish_first", die)
+            dying.setattr(Computing, "publish", die)
             with pytest.raises(Died):
                 one.add(index())
         put(one, 7, "what is looked for")

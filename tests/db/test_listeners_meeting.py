@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -287,6 +289,15 @@ class Meeting:
         return [len(text) for text in texts]
 
 
+class Third:
+    """A model that calls `MEETINGS` for the third of the documents that `fill` makes."""
+
+    def __call__(self, text: str) -> int:
+        if len(text) == 2:
+            MEETINGS[0]()
+        return len(text)
+
+
 def meeting_model(meet: Callable[[], None]) -> Model:
     """One that calls `meet` the first time that it is asked."""
     ASKED.clear()
@@ -315,6 +326,54 @@ def test_a_commit_beside_a_backfill_computes_what_it_changed(
         assert {0: 13, 8: 12, **{n: n for n in range(2, 8)}} == stored(db)
         assert expected(db) == stored(db)
         assert db.check(Note).ok
+
+
+def test_what_is_deleted_beside_a_backfill_has_no_output(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it was read before, and nothing else was changed."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    with opened(place) as db, opened(place) as other:
+        fill(db, 5)
+
+        def meet() -> None:
+            with other.begin() as session:
+                session.delete(session.get_one(Note, 1))
+            assert {} == stored(other)
+
+        db.add(Listener("lengths", model=meeting_model(meet), select=select(Note), key=Note.text))
+        assert {0: 0, 2: 2, 3: 3, 4: 4} == stored(db) == expected(db)
+        assert db.check(Note).ok
+
+
+def test_a_model_that_fails_while_outputs_are_written(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the listener stays: what is being written is waited for, and removed with the rest."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    begun, failed, write = Event(), Event(), Computing.insert
+
+    def slowly(self: Computing, outputs: Any) -> None:
+        begun.set()
+        assert failed.wait(10)
+        time.sleep(0.2)
+        write(self, outputs)
+
+    def fails() -> None:
+        assert begun.wait(10)
+        failed.set()
+        raise OSError("no connection")
+
+    MEETINGS[:] = [fails]
+    monkeypatch.setattr(Computing, "insert", slowly)
+    place = (mongodb_uri, f"test_{uuid4().hex[:12]}")
+    with opened(place) as db:
+        fill(db, 5)
+        with pytest.raises(PredictionError, match="no connection"):
+            db.add(Listener("lengths", model=Model("length", Third()), select=select(Note), key=Note.text))
+        assert {} == stored(db)
+        assert [] == db.show("listener")
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
 
 
 def test_a_model_that_takes_longer_than_the_server_keeps_cursors(

@@ -21,7 +21,7 @@ from superorm.components.listener import Listener
 from superorm.components.model import Model
 from superorm.components.outputs import State
 from superorm.components.vector_index import VectorIndex
-from superorm.exc import BackendError, DuplicateKeyError, PredictionError, SuperormError
+from superorm.exc import BackendError, PredictionError, SuperormError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.encode import key_batches
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from superorm._async.vector_indexes import AsyncVectorIndexes
 
-__all__ = ["BATCH", "PATIENCE", "AsyncComputing", "Difference", "Heard", "predicted"]
+__all__ = ["BATCH", "PATIENCE", "AsyncComputing", "Difference", "Heard", "Moved", "predicted"]
 
 Heard: TypeAlias = Listener | VectorIndex
 
@@ -43,7 +43,7 @@ PATIENCE = 90.0
 """Seconds for which a publication is tried where others publish: after 60 the server ends what a dead one began."""
 
 
-class _Moved(Exception):
+class Moved(Exception):
     """Somebody else published outputs meanwhile."""
 
 
@@ -84,21 +84,6 @@ class AsyncComputing:
     def __init__(self, backend: AsyncDataBackend, vectors: AsyncVectorIndexes) -> None:
         self._backend = backend
         self._vectors = vectors
-
-    async def publish_first(self, state: State, listener: Heard, n: int, found: Sequence[Mapping[str, Any]]) -> bool:
-        """Publish the outputs of documents none of which has one; False where somebody else has published since."""
-        sources = listener.listened.sources(found)
-        documents, flat = await self.outputs(kept(state), state.named, listener, sources, {})
-        writes = [Insert(kept(state).collection, documents, shallow=flat)]
-        try:
-            await self._publish(state, n, writes, [source.key for source in sources])
-        except (_Moved, DuplicateKeyError):
-            return False
-        except SuperormError as error:
-            if not has_error_label(error, "TransientTransactionError"):
-                raise
-            return False
-        return True
 
     async def compute(
         self,
@@ -151,8 +136,8 @@ class AsyncComputing:
             if not writes:
                 return
             try:
-                await self._publish(state, now.n, writes, difference.keys)
-            except _Moved:
+                await self.publish(state, now.n, writes, difference.keys)
+            except Moved:
                 continue
             except SuperormError as error:
                 if time.monotonic() > deadline or not has_error_label(error, "TransientTransactionError"):
@@ -202,8 +187,13 @@ class AsyncComputing:
         ]
         return documents, all(known[source.hash][1] for source in sources)
 
-    async def _publish(self, state: State, n: int, writes: Sequence[Write], keys: Sequence[Any]) -> None:
-        """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`.
+    async def insert(self, outputs: Insert) -> None:
+        """Write outputs where there are none. Raises `DuplicateKeyError` where there are."""
+        if outputs.documents:
+            await self._backend.write(outputs)
+
+    async def publish(self, state: State, n: int, writes: Sequence[Write], keys: Sequence[Any]) -> None:
+        """Write the outputs, unless somebody has published since `n` was read. Raises `Moved`.
 
         `keys` are those of the documents: where the outputs are indexed, it is recorded that they change.
         """
@@ -212,7 +202,7 @@ class AsyncComputing:
         step = Update(COLLECTION, [UpdateOp(q={"_id": id, "n": n}, u={"$inc": {"n": 1}})])
         if not (await self._backend.capabilities()).transactions:
             if (await self._backend.write(step)).matched != 1:
-                raise _Moved
+                raise Moved
             async with self._vectors.recording(touched):
                 for write in writes:
                     await self._backend.write(write)
@@ -221,7 +211,7 @@ class AsyncComputing:
         else:
             async with self._backend.transaction() as session:
                 if (await self._backend.write(step, session=session)).matched != 1:
-                    raise _Moved
+                    raise Moved
                 for write in (*writes, *self._vectors.records(touched)):
                     await self._backend.write(write, session=session)
         if place.spec is not None and touched and state.filled:

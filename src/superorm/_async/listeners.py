@@ -12,6 +12,7 @@ from attrs import evolve
 
 from superorm._async.components import AsyncComponents
 from superorm._async.listener_computing import BATCH, PATIENCE, AsyncComputing, Heard
+from superorm._async.listener_filling import AsyncFilling
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
@@ -216,26 +217,35 @@ class AsyncListeners:
         find = listened.find(backend)
         total = (await self.backend.read(Count(find.collection, find.filter)))[0]["n"]
         now = await self.state(id)
+
+        def report(done: int) -> None:
+            if progress is not None and done:
+                progress(done, max(done, total), f"{named.kind.replace('_', ' ')} {named.name}")
+
         n, before = now.n if now is not None and empty else None, 0
         # What was read since `n` is published as it is only as long as nobody else publishes
-        async for found, done in self._parts(find):
-            n, before = None if done <= before else n, done  # the reading began anew
-            if n is not None and await self._computing.publish_first(state, listener, n, found):
-                n += 1
-            else:
-                n = None
-                await self._computing.compute(state, listener, [listened.key_of(one) for one in found])
-            if await self.state(id) is None:
-                raise removed(named)
-            if progress is not None:
-                progress(done, max(done, total), f"{named.kind.replace('_', ' ')} {named.name}")
-        if not empty:
+        async with aclosing(AsyncFilling(self._computing, state, listener, n)) as filling:
+            async for found, read in self._parts(find):
+                if read <= before:
+                    await filling.begin_anew()
+                before = read
+                await filling.put(found)
+                if await self.state(id) is None:
+                    break
+                report(filling.done)
+            reported = filling.done
+            await filling.settle()
+            if filling.done > reported:
+                report(filling.done)
+            right = await filling.is_right()
+        if not (empty and right):
             async for found, _ in self._parts(everything):
                 await self._computing.compute(state, listener, [place.key_of(one) for one in found])
         if place.spec is not None:
             await self._vectors.ensure(place.spec)
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not (await self.backend.write(Update(COLLECTION, [filled]))).matched:
+            await self._computing.forget(place)
             raise removed(named)
 
     async def _parts(self, plan: Find) -> AsyncGenerator[tuple[list[dict[str, Any]], int]]:

@@ -225,10 +225,14 @@ class Event:
 
 
 class Ahead(Generic[T]):
-    """Calls a function while its caller still uses what the call before gave. One call at most is under way."""
+    """Calls a function while its caller still uses what the call before gave. One call at most is under way.
 
-    def __init__(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    A `patient` one waits for it in the end, else it is cancelled.
+    """
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, T]], *, patient: bool = False) -> None:
         self._function = function
+        self._patient = patient
         self._calling: asyncio.Task[T] | None = None
 
     def start(self) -> None:
@@ -243,7 +247,8 @@ class Ahead(Generic[T]):
     async def close(self) -> None:
         """Have no call under way; a result that nobody has asked for is given up."""
         if self._calling is not None:
-            self._calling.cancel()
+            if not self._patient:
+                self._calling.cancel()
             await asyncio.wait([self._calling])
             if not self._calling.cancelled():
                 self._calling.exception()

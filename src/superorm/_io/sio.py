@@ -139,9 +139,12 @@ def name_of(caller: object) -> str:
 
 
 class Ahead(Generic[T]):
-    """Calls a function in a thread while its caller still uses what the call before gave."""
+    """Calls a function in a thread while its caller still uses what the call before gave.
 
-    def __init__(self, function: Callable[[], T]) -> None:
+    All are as `patient` as can be.
+    """
+
+    def __init__(self, function: Callable[[], T], *, patient: bool = False) -> None:
         self._function = function
         self._thread = ThreadPoolExecutor(1, "superorm-ahead")
         self._calling: Future[T] | None = None

@@ -22,7 +22,7 @@ from superorm.components.listener import Listener
 from superorm.components.model import Model
 from superorm.components.outputs import State
 from superorm.components.vector_index import VectorIndex
-from superorm.exc import BackendError, DuplicateKeyError, PredictionError, SuperormError
+from superorm.exc import BackendError, PredictionError, SuperormError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorPath
 from superorm.unitofwork.encode import key_batches
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from superorm._sync.vector_indexes import VectorIndexes
 
-__all__ = ["BATCH", "PATIENCE", "Computing", "Difference", "Heard", "predicted"]
+__all__ = ["BATCH", "PATIENCE", "Computing", "Difference", "Heard", "Moved", "predicted"]
 
 Heard: TypeAlias = Listener | VectorIndex
 
@@ -44,7 +44,7 @@ PATIENCE = 90.0
 """Seconds for which a publication is tried where others publish: after 60 the server ends what a dead one began."""
 
 
-class _Moved(Exception):
+class Moved(Exception):
     """Somebody else published outputs meanwhile."""
 
 
@@ -85,21 +85,6 @@ class Computing:
     def __init__(self, backend: DataBackend, vectors: VectorIndexes) -> None:
         self._backend = backend
         self._vectors = vectors
-
-    def publish_first(self, state: State, listener: Heard, n: int, found: Sequence[Mapping[str, Any]]) -> bool:
-        """Publish the outputs of documents none of which has one; False where somebody else has published since."""
-        sources = listener.listened.sources(found)
-        documents, flat = self.outputs(kept(state), state.named, listener, sources, {})
-        writes = [Insert(kept(state).collection, documents, shallow=flat)]
-        try:
-            self._publish(state, n, writes, [source.key for source in sources])
-        except (_Moved, DuplicateKeyError):
-            return False
-        except SuperormError as error:
-            if not has_error_label(error, "TransientTransactionError"):
-                raise
-            return False
-        return True
 
     def compute(
         self,
@@ -152,8 +137,8 @@ class Computing:
             if not writes:
                 return
             try:
-                self._publish(state, now.n, writes, difference.keys)
-            except _Moved:
+                self.publish(state, now.n, writes, difference.keys)
+            except Moved:
                 continue
             except SuperormError as error:
                 if time.monotonic() > deadline or not has_error_label(error, "TransientTransactionError"):
@@ -201,8 +186,13 @@ class Computing:
         ]
         return documents, all(known[source.hash][1] for source in sources)
 
-    def _publish(self, state: State, n: int, writes: Sequence[Write], keys: Sequence[Any]) -> None:
-        """Write the outputs, unless somebody has published since `n` was read. Raises `_Moved`.
+    def insert(self, outputs: Insert) -> None:
+        """Write outputs where there are none. Raises `DuplicateKeyError` where there are."""
+        if outputs.documents:
+            self._backend.write(outputs)
+
+    def publish(self, state: State, n: int, writes: Sequence[Write], keys: Sequence[Any]) -> None:
+        """Write the outputs, unless somebody has published since `n` was read. Raises `Moved`.
 
         `keys` are those of the documents: where the outputs are indexed, it is recorded that they change.
         """
@@ -211,7 +201,7 @@ class Computing:
         step = Update(COLLECTION, [UpdateOp(q={"_id": id, "n": n}, u={"$inc": {"n": 1}})])
         if not self._backend.capabilities().transactions:
             if self._backend.write(step).matched != 1:
-                raise _Moved
+                raise Moved
             with self._vectors.recording(touched):
                 for write in writes:
                     self._backend.write(write)
@@ -220,7 +210,7 @@ class Computing:
         else:
             with self._backend.transaction() as session:
                 if self._backend.write(step, session=session).matched != 1:
-                    raise _Moved
+                    raise Moved
                 for write in (*writes, *self._vectors.records(touched)):
                     self._backend.write(write, session=session)
         if place.spec is not None and touched and state.filled:

@@ -14,6 +14,7 @@ from attrs import evolve
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
 from superorm._sync.listener_computing import BATCH, PATIENCE, Computing, Heard
+from superorm._sync.listener_filling import Filling
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import real_float32
@@ -215,26 +216,35 @@ class Listeners:
         find = listened.find(backend)
         total = self.backend.read(Count(find.collection, find.filter))[0]["n"]
         now = self.state(id)
+
+        def report(done: int) -> None:
+            if progress is not None and done:
+                progress(done, max(done, total), f"{named.kind.replace('_', ' ')} {named.name}")
+
         n, before = now.n if now is not None and empty else None, 0
         # What was read since `n` is published as it is only as long as nobody else publishes
-        for found, done in self._parts(find):
-            n, before = None if done <= before else n, done  # the reading began anew
-            if n is not None and self._computing.publish_first(state, listener, n, found):
-                n += 1
-            else:
-                n = None
-                self._computing.compute(state, listener, [listened.key_of(one) for one in found])
-            if self.state(id) is None:
-                raise removed(named)
-            if progress is not None:
-                progress(done, max(done, total), f"{named.kind.replace('_', ' ')} {named.name}")
-        if not empty:
+        with closing(Filling(self._computing, state, listener, n)) as filling:
+            for found, read in self._parts(find):
+                if read <= before:
+                    filling.begin_anew()
+                before = read
+                filling.put(found)
+                if self.state(id) is None:
+                    break
+                report(filling.done)
+            reported = filling.done
+            filling.settle()
+            if filling.done > reported:
+                report(filling.done)
+            right = filling.is_right()
+        if not (empty and right):
             for found, _ in self._parts(everything):
                 self._computing.compute(state, listener, [place.key_of(one) for one in found])
         if place.spec is not None:
             self._vectors.ensure(place.spec)
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not self.backend.write(Update(COLLECTION, [filled])).matched:
+            self._computing.forget(place)
             raise removed(named)
 
     def _parts(self, plan: Find) -> Generator[tuple[list[dict[str, Any]], int]]:

@@ -182,7 +182,8 @@ class Model(ObjectComponent):
 
     def _several(self, items: T) -> T:
         """The items. Raises `PredictionError` for what are none, and one text, whose characters nobody means."""
-        if isinstance(items, str | bytes) or not isinstance(items, Iterable | AsyncIterable):
+        given: object = items
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable | AsyncIterable):
             raise PredictionError(
                 f"model {self.name!r} takes a list of inputs; predict_one() takes one", component=self.name
             )

@@ -123,10 +123,10 @@ class _Loop:
         """Train with one batch; its loss before that."""
         seen: list[float] = []
 
-        def closure() -> torch.Tensor:
+        def closure() -> Any:
             """The loss and its gradients; some optimizers, such as LBFGS, ask for them several times in a step."""
             self.optimizer.zero_grad()
-            loss: torch.Tensor = self._loss(self.module(inputs), targets)
+            loss = self._loss(self.module(inputs), targets)
             seen.append(self._finite(float(loss.detach()), f"in epoch {epoch}"))
             loss.backward()
             return loss
