@@ -29,6 +29,7 @@ from superorm import (
 )
 from superorm._sync import listeners as module
 from superorm._sync.listener_computing import PATIENCE, Computing
+from superorm._sync.listener_filling import Filling
 from superorm._sync.listeners import Listeners
 from superorm.vectors import upkeep
 from tests.databases import drop_database
@@ -344,6 +345,36 @@ def test_what_is_deleted_beside_a_backfill_has_no_output(
         db.add(Listener("lengths", model=meeting_model(meet), select=select(Note), key=Note.text))
         assert {0: 0, 2: 2, 3: 3, 4: 4} == stored(db) == expected(db)
         assert db.check(Note).ok
+
+
+def test_a_listener_to_outputs_that_are_being_inserted(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has all that its own backfill did not see, of documents too whose program died after the commit."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    place, put, met = (mongodb_uri, f"test_{uuid4().hex[:12]}"), Filling.put, list[str]()
+    with opened(place) as db, opened(place) as other:
+        fill(db, 2)
+
+        def meet(filling: Filling, found: Any) -> None:
+            put(filling, found)
+            if met:
+                return
+            met.append("once")
+            filling.settle()
+            other.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+            assert {0: "0", 1: "1"} == stored(other, "texts")
+            with monkeypatch.context() as dying:
+                dying.setattr(Listeners, "follow", lambda self, paths: None)
+                with other.begin() as session:
+                    session.add_all([Note(id=8, text="new"), Note(id=9, text="newer")])
+
+        monkeypatch.setattr(Filling, "put", meet)
+        db.add(listener())
+        assert {0: 0, 1: 1, 8: 3, 9: 5} == stored(db)
+        assert {0: "0", 1: "1", 8: "3", 9: "5"} == dict(db.outputs("texts"))
+        assert db.check(Note).ok
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        drop_database(client, place[1])
+        drop_database(client, f"_filesystem:{place[1]}")
 
 
 def test_a_model_that_fails_while_outputs_are_written(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,14 +123,14 @@ class AsyncComputing:
             writes: list[Write] = []
             if different:
                 if not transactions:  # before them, as this may end between, and after them, as others may be quick
-                    writes += _told(now, difference)
+                    writes += _told(now, difference.keys)
                 documents, _ = await self.outputs(place, named, listener, difference.computed, known)
                 if documents:
                     ops = [UpdateOp(q={"_id": one["_id"]}, u=_put(one), upsert=True) for one in documents]
                     writes.append(Update(place.collection, ops))
                 if difference.gone:
                     writes.append(Delete(place.collection, [place.among(difference.gone)]))
-                writes += _told(now, difference)
+                writes += _told(now, difference.keys)
             if transactions or not different:
                 writes += cleared
             if not writes:
@@ -192,6 +192,12 @@ class AsyncComputing:
         if outputs.documents:
             await self._backend.write(outputs)
 
+    async def tell(self, id: str, keys: Sequence[Any]) -> None:
+        """Record for who listens to the outputs of a listener that these were inserted."""
+        now = await self.state(id)
+        for write in () if now is None else _told(now, keys):
+            await self._backend.write(write)
+
     async def publish(self, state: State, n: int, writes: Sequence[Write], keys: Sequence[Any]) -> None:
         """Write the outputs, unless somebody has published since `n` was read. Raises `Moved`.
 
@@ -240,9 +246,9 @@ class AsyncComputing:
             yield None
 
 
-def _told(state: State, difference: Difference) -> list[Write]:
+def _told(state: State, keys: Sequence[Any]) -> list[Write]:
     """The records for the listeners to these outputs."""
-    records = [one for listener in state.chained for one in new_records(listener, difference.keys)]
+    records = [one for listener in state.chained for one in new_records(listener, keys)]
     return [Insert(COLLECTION, records)] if records else []
 
 

@@ -34,8 +34,9 @@ class AsyncFilling:
 
     From then on what is put is compared with what is there: without `n`, the number that the state had, from the start.
     Outputs that are not indexed are inserted as they are, which takes the server less time than a transaction for each
-    part. Nothing is written over what somebody else publishes, but a document that was read may be deleted, and that
-    be published, before its output is inserted: at the end `is_right` says whether anybody has published.
+    part. Nothing is written over what somebody else publishes. But a document that was read may be deleted, and that
+    be published, before its output is inserted; and listeners to these outputs, which count as publishing when they
+    come, are not told: at the end `is_right` says whether there was anybody.
     """
 
     def __init__(self, computing: AsyncComputing, state: State, listener: Heard, n: int | None) -> None:

@@ -240,7 +240,10 @@ class AsyncListeners:
             right = await filling.is_right()
         if not (empty and right):
             async for found, _ in self._parts(everything):
-                await self._computing.compute(state, listener, [place.key_of(one) for one in found])
+                keys = [place.key_of(one) for one in found]
+                await self._computing.compute(state, listener, keys)
+                if not right:
+                    await self._computing.tell(id, keys)
         if place.spec is not None:
             await self._vectors.ensure(place.spec)
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})

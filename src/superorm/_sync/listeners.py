@@ -239,7 +239,10 @@ class Listeners:
             right = filling.is_right()
         if not (empty and right):
             for found, _ in self._parts(everything):
-                self._computing.compute(state, listener, [place.key_of(one) for one in found])
+                keys = [place.key_of(one) for one in found]
+                self._computing.compute(state, listener, keys)
+                if not right:
+                    self._computing.tell(id, keys)
         if place.spec is not None:
             self._vectors.ensure(place.spec)
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
