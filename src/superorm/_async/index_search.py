@@ -16,7 +16,7 @@ from superorm._async.index_query import AsyncIndexQueries, Chain
 from superorm._async.vector_ranking import AsyncRanking
 from superorm.codec.keys import encode_key, sort_key
 from superorm.compile.plan import Find, Read
-from superorm.exc import UnsupportedError
+from superorm.exc import ComponentNotFoundError, UnsupportedError
 from superorm.vectors.records import COLLECTION, in_parts
 from superorm.vectors.request import Hit, Hits, SearchRequest
 from superorm.vectors.scores import exact_distances, score_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from superorm._async.vector_indexes import AsyncVectorIndexes
     from superorm.compile.compiler import CompiledSelect
     from superorm.compile.searched import LikePlan
+    from superorm.components.outputs import State
     from superorm.protocols._async.parts import AsyncDataBackend
 
 __all__ = ["AsyncIndexSearch", "shown_of"]
@@ -125,7 +126,7 @@ class AsyncIndexSearch:
         like, name = self._plan.like, self._plan.on
         assert isinstance(name, str)
         inside = session is not None and session.in_transaction
-        state = await self._listeners.named(name, "vector_index")
+        state = await self._state(name)
         index = await self._listeners.load(state)
         chain = Chain.of(state, index, await self._listeners.chain(state))
         self._queries.check(chain)
@@ -163,6 +164,16 @@ class AsyncIndexSearch:
             else:
                 return found
             look = await self._look(chain, session)
+
+    async def _state(self, name: str) -> State:
+        try:
+            return await self._listeners.named(name, "vector_index")
+        except ComponentNotFoundError as error:
+            if name not in (one.attribute for one in self._mapping.vectors):
+                raise
+            raise ComponentNotFoundError(
+                f"{error}; for the vector field give on={self._mapping.name}.{name}", component=name
+            ) from None
 
     async def _finish(
         self,

@@ -17,7 +17,7 @@ from superorm._sync.index_query import Chain, IndexQueries
 from superorm._sync.vector_ranking import Ranking
 from superorm.codec.keys import encode_key, sort_key
 from superorm.compile.plan import Find, Read
-from superorm.exc import UnsupportedError
+from superorm.exc import ComponentNotFoundError, UnsupportedError
 from superorm.vectors.records import COLLECTION, in_parts
 from superorm.vectors.request import Hit, Hits, SearchRequest
 from superorm.vectors.scores import exact_distances, score_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from superorm._sync.vector_indexes import VectorIndexes
     from superorm.compile.compiler import CompiledSelect
     from superorm.compile.searched import LikePlan
+    from superorm.components.outputs import State
     from superorm.protocols._sync.parts import DataBackend
 
 __all__ = ["IndexSearch", "shown_of"]
@@ -126,7 +127,7 @@ class IndexSearch:
         like, name = self._plan.like, self._plan.on
         assert isinstance(name, str)
         inside = session is not None and session.in_transaction
-        state = self._listeners.named(name, "vector_index")
+        state = self._state(name)
         index = self._listeners.load(state)
         chain = Chain.of(state, index, self._listeners.chain(state))
         self._queries.check(chain)
@@ -164,6 +165,16 @@ class IndexSearch:
             else:
                 return found
             look = self._look(chain, session)
+
+    def _state(self, name: str) -> State:
+        try:
+            return self._listeners.named(name, "vector_index")
+        except ComponentNotFoundError as error:
+            if name not in (one.attribute for one in self._mapping.vectors):
+                raise
+            raise ComponentNotFoundError(
+                f"{error}; for the vector field give on={self._mapping.name}.{name}", component=name
+            ) from None
 
     def _finish(
         self,

@@ -11,6 +11,7 @@ import pytest
 
 from superorm import (
     AsyncDB,
+    ComponentNotFoundError,
     Document,
     Embedded,
     Mapped,
@@ -68,6 +69,16 @@ async def test_queries(db: AsyncDB, query: Any) -> None:
         for on in (Photo.vec, Photo.frame.vec):
             with pytest.raises(VectorError):
                 await session.scalars(select(Photo).like(query, on=on))
+
+
+async def test_names(db: AsyncDB) -> None:
+    """A text names an index: where it is the name of a field, the error tells how a field is given."""
+    async with db.session() as session:
+        for on in ("vec", "frame.vec"):
+            with pytest.raises(ComponentNotFoundError, match=rf"for the vector field give on=Photo\.{on}$"):
+                await session.scalars(select(Photo).like([1, 2, 3], on=on))
+        with pytest.raises(ComponentNotFoundError, match=r"db\.add\(\.\.\.\)$"):
+            await session.scalars(select(Photo).like([1, 2, 3], on="title"))
 
 
 @pytest.mark.parametrize("value", BAD, ids=repr)

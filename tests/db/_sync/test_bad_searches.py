@@ -12,6 +12,7 @@ import pytest
 
 from superorm import (
     DB,
+    ComponentNotFoundError,
     Document,
     Embedded,
     Mapped,
@@ -69,6 +70,16 @@ def test_queries(db: DB, query: Any) -> None:
         for on in (Photo.vec, Photo.frame.vec):
             with pytest.raises(VectorError):
                 session.scalars(select(Photo).like(query, on=on))
+
+
+def test_names(db: DB) -> None:
+    """A text names an index: where it is the name of a field, the error tells how a field is given."""
+    with db.session() as session:
+        for on in ("vec", "frame.vec"):
+            with pytest.raises(ComponentNotFoundError, match=rf"for the vector field give on=Photo\.{on}$"):
+                session.scalars(select(Photo).like([1, 2, 3], on=on))
+        with pytest.raises(ComponentNotFoundError, match=r"db\.add\(\.\.\.\)$"):
+            session.scalars(select(Photo).like([1, 2, 3], on="title"))
 
 
 @pytest.mark.parametrize("value", BAD, ids=repr)
