@@ -64,7 +64,7 @@ def one_in_the_middle(place: Place, point: str) -> Iterator[tuple[Peer, Any, Con
             peer.put(key, {"v": VECTORS[key]})
         peer.commit()
         peer.apply()
-        peer.db.vectors._applier.stop()
+        peer.db.vectors._background._applier.stop()
         peer.put(0, {"v": -VECTORS[0]})
         peer.commit()
         process, pipe = started(apply_and_wait, place, app, point)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import evolve, frozen
 
-from superorm._async.vector_ahead import AsyncAhead, ahead_of
+from superorm._async.vector_background import AsyncVectorBackground
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_quick import asked_of_memory, quick_search
 from superorm._async.vector_records import AsyncVectorRecords
@@ -20,12 +19,10 @@ from superorm._async.vector_search import AsyncVectorSearch
 from superorm._async.vector_server_indexes import AsyncServerIndexes
 from superorm._async.vector_stage import as_moved
 from superorm._async.vector_view import AsyncVectorCopies
-from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.codec.keys import decode_key
 from superorm.exc import SuperormError
 from superorm.protocols.reports import CreateReport
-from superorm.schema.listened import ListenerPath
 from superorm.schema.vector_spec import MirroredPath, VectorPath, VectorSpec
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp, Write
 from superorm.vectors.errors import EngineBusy, VersionLost
@@ -44,14 +41,6 @@ __all__ = ["AsyncVectorIndexes"]
 
 _log = logging.getLogger("superorm.vectors")
 
-_PAUSE = 0.25
-"""Seconds between two runs of the applier: each publication makes every reader's version stale."""
-_KEEPING = 5.0
-"""Seconds between two looks whether a copy is to be put in order."""
-_SOON = 120.0
-"""So many seconds are waited in the background; what is to be done later is done at the first occasion then."""
-_AFTER_ERROR = 300.0
-"""Seconds after which a copy that could not be put in order is looked at again."""
 _PATIENCE = 2.0
 """Seconds that a search waits for another applier before it ranks what is pending itself."""
 _ATTEMPTS = 4
@@ -81,21 +70,8 @@ class AsyncVectorIndexes:
         self._ensured: set[VectorSpec] = set()
         self._mirrored: dict[str, set[str]] = {}
         """The paths that the indexes used here hold, by what any class names."""
-        self._waiting: set[VectorSpec] = set()
-        self._failed: dict[str, Exception] = {}
-        self._aheads: list[AsyncAhead] = []
-        self._applying = False
-        self._applier = aio.Background(self._apply_waiting, _PAUSE)
-        self._kept: set[VectorSpec] = set()
-        self._later: dict[VectorSpec, float] = {}
-        """Those to be put in order at a time of the monotonic clock."""
-        self._keeper = aio.Background(self._keep, _KEEPING)
-        self._closing = False
-        self._registered = AsyncRegisteredIndexes(backend, self._let_go)
-        self._noted: set[str] = set()
-        """Indexes that records were written for, but that nobody here applies."""
-        self._pruned: set[str] = set()
-        """Those of them whose old records are to be removed."""
+        self._background = AsyncVectorBackground(self.copies, self.records_of, self.ensure)
+        self._registered = AsyncRegisteredIndexes(backend, self._background.let_go)
 
     @property
     def lag(self) -> float | None:
@@ -120,9 +96,7 @@ class AsyncVectorIndexes:
         report = await self.copies.ensure(spec)
         self._ensured.add(spec)
         if await self.copies.due(spec):
-            self._kept.discard(spec)  # one that names other fields is equal
-            self._kept.add(spec)
-            self._keeper.wake()
+            self._background.put_in_order(spec)
         return report
 
     async def others(self, collections: Iterable[str], known: Iterable[VectorSpec]) -> dict[str, list[VectorPath]]:
@@ -164,7 +138,7 @@ class AsyncVectorIndexes:
 
     def records(self, touched: Mapping[VectorPath, Sequence[Any]]) -> list[Insert]:
         """The records of a flush in a transaction, to be written last, by the ``_id`` values touched in each index."""
-        self._note(touched)
+        self._background.note(touched)
         documents = [document for spec, keys in touched.items() for document in new_records(spec.name, keys)]
         return [Insert(COLLECTION, documents)] if documents else []
 
@@ -174,7 +148,7 @@ class AsyncVectorIndexes:
 
         They are marked done even when the writing fails: some of them, and of the documents, may have been written.
         """
-        self._note(touched)
+        self._background.note(touched)
         name = owner()
         documents = [d for spec, keys in touched.items() for d in new_records(spec.name, keys, owner=name)]
         ids = [document["_id"] for document in documents]
@@ -201,36 +175,19 @@ class AsyncVectorIndexes:
             found += [] if handed is None else [(spec, handed)]
         return found
 
-    @asynccontextmanager
-    async def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncGenerator[None]:
-        """Around a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AbstractAsyncContextManager[None]:
+        """Around a commit: have what its transaction inserts written meanwhile in the background, if that is much.
 
         It is published once it is committed, and `notify` has the rest applied.
         """
-        one = None if self._applying else ahead_of(handed)
-        if one is None:
-            yield
-            return
-        self._aheads.append(one)
-        self._applier.wake(at_once=True)
-        try:
-            await one.begin()
-            yield
-            one.committed = True
-        finally:
-            one.ended.set()
+        return self._background.ahead(handed)
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
-        """After a commit: have the background applier apply its records soon, at once where documents are handed over.
+        """After a commit: have its records applied in the background soon, at once where documents are handed over.
 
         Those were inserted in its transaction.
         """
-        self._waiting.update(specs)
-        at_once = False
-        for spec, one in handed:
-            at_once = self.copies.hand_over(spec, one) or at_once
-        if self._waiting:
-            self._applier.wake(at_once=at_once)
+        self._background.notify(specs, handed)
 
     async def apply(self, spec: VectorSpec) -> None:
         """Apply all records of the index, now."""
@@ -336,11 +293,9 @@ class AsyncVectorIndexes:
 
     async def drop(self, spec: VectorSpec) -> None:
         """Remove the index: what this engine has of it, and its states and records."""
-        for known in (self._ensured, self._waiting, self._kept):
-            known.discard(spec)
-        for by_name in (self._mirrored, self._failed):
-            by_name.pop(spec.name, None)
-        self._later.pop(spec, None)
+        self._ensured.discard(spec)
+        self._mirrored.pop(spec.name, None)
+        self._background.forget(spec)
         await self.copies.drop(spec)
         await self.backend.write(Delete(COLLECTION, [{"i": spec.name}]))
 
@@ -352,7 +307,7 @@ class AsyncVectorIndexes:
         name, called = spec.name, spec.called
         problems = [
             Problem(called, "applier", message=f"the last run of the applier failed: {error}")
-            for index, error in self._failed.items()
+            for index, error in self._background.failed.items()
             if index == name
         ]
         if self._engine.lag is None:  # to make a search index, and to wait for it, is no check
@@ -374,11 +329,9 @@ class AsyncVectorIndexes:
 
     async def close(self) -> None:
         """Apply what is pending and stop the applier."""
-        self._closing = True  # what is being built ends soon, also where a cancellation cuts this off
+        self._background.closing()
         await self._registered.close()
-        await self._applier.stop()
-        await self._keeper.stop()
-        await self._apply_waiting()
+        await self._background.stop()
 
     async def _mend(self, spec: VectorSpec, need: Need) -> None:
         """Do what a search needs first; where records cannot be applied now, the search ranks their keys itself."""
@@ -391,76 +344,7 @@ class AsyncVectorIndexes:
         except EngineBusy as error:
             _log.info("%s", error)
         except (SuperormError, OSError) as error:
-            self._fail(spec, error)
-
-    async def _apply_waiting(self) -> None:
-        self._applying = True
-        try:
-            await self._write_ahead()
-            await self._apply_all()
-        finally:
-            self._applying = False
-
-    async def _write_ahead(self) -> None:
-        while self._aheads:
-            one = self._aheads.pop()
-            try:
-                await self.copies.write_ahead(one)
-            except Exception as error:  # noqa: BLE001 - logged: its records are applied next, and that tells what fails
-                _log.warning("vectors of %s could not be written beside their commit: %s", one.spec.name, error)
-
-    async def _apply_all(self) -> None:
-        waiting, self._waiting = self._waiting, set()  # what comes meanwhile has a pause before it
-        for spec in waiting:
-            try:
-                await self.apply(spec)
-            except Exception as error:  # noqa: BLE001 - kept, logged, and reported by check
-                self._fail(spec, error)
-            else:
-                self._failed.pop(spec.name, None)
-                self._kept.add(spec)
-                self._keeper.wake()
-
-    async def _keep(self) -> None:
-        """Put the copies in order that were changed, or are due."""
-        now = time.monotonic()
-        self._kept |= {spec for spec, at in self._later.items() if at <= now} - self._kept
-        while self._kept and not self._closing:
-            spec = self._kept.pop()
-            self._later.pop(spec, None)
-            try:
-                after = await self.copies.keep(spec, lambda: not self._closing)
-            except Exception as error:  # noqa: BLE001 - logged: searches are right without it, only slower
-                _log.error("the vectors of %s could not be put in order: %s", spec.name, error, exc_info=error)
-                after = _AFTER_ERROR
-            if after is not None:
-                self._later[spec] = time.monotonic() + after
-        if not self._closing and any(at <= time.monotonic() + _SOON for at in self._later.values()):
-            self._keeper.wake()
-        while self._pruned:
-            name = self._pruned.pop()
-            try:
-                await self.records_of.prune(name)
-            except SuperormError as error:
-                _log.warning("old records of %s could not be removed: %s", name, error)
-
-    def _note(self, touched: Iterable[VectorPath]) -> None:
-        self._noted.update(one.name for one in touched if not isinstance(one, (VectorSpec, ListenerPath)))
-
-    def _let_go(self) -> None:
-        """From time to time: remove old records that were written for indexes that nobody here applies.
-
-        It is an occasion for what was to be done later, too.
-        """
-        noted, self._noted = self._noted, set()
-        self._pruned |= noted
-        if noted or any(at <= time.monotonic() for at in list(self._later.values())):
-            self._keeper.wake()
-
-    def _fail(self, spec: VectorSpec, error: Exception) -> None:
-        """Keep an error that must not fail the caller: nothing is lost, as searches rank what is not applied."""
-        self._failed[spec.name] = error
-        _log.error("vectors of %s could not be applied: %s", spec.name, error, exc_info=error)
+            self._background.fail(spec, error)
 
     async def _close_records(self, ids: Sequence[Any]) -> None:
         if ids:

@@ -337,7 +337,7 @@ async def test_old_records_of_indexes_that_nobody_applies_are_let_go(
     for name in ("READERS", "_LATE"):
         monkeypatch.setattr(vector_records, name, timedelta(seconds=-5))
     monkeypatch.setattr(vector_registered, "_LATE", 0.0)
-    monkeypatch.setattr(other.vectors._keeper, "_pause", 0.1)
+    monkeypatch.setattr(other.vectors._background._keeper, "_pause", 0.1)
     for key in (2, 3):
         async with other.begin() as session:
             await session.execute(delete(Plain).where(Plain.id == key))

@@ -212,7 +212,7 @@ async def insert_ahead(world: AsyncWorld, first: int, count: int, failing: bool 
                 raise Failing
             await stack.aclose()
     world.indexes.notify([world.spec], handed)
-    while await unstamped(world) or world.indexes._applying:
+    while await unstamped(world) or world.indexes._background._applying:
         await aio.sleep(0.005)
 
 
@@ -257,7 +257,7 @@ async def test_written_ahead_of_a_commit_that_fails(empty: AsyncWorld) -> None:
     copies.write_step = write_step
     with pytest.raises(Failing):
         await insert_ahead(empty, 5, 5, failing=True)
-    while empty.indexes._applying:
+    while empty.indexes._background._applying:
         await aio.sleep(0.005)
     assert [before.ver + 1] == written
     assert before == await state_of(empty)
@@ -305,7 +305,7 @@ async def test_another_document_of_the_commit(empty: AsyncWorld) -> None:
         async with empty.indexes.ahead(handed):
             await stack.aclose()
     empty.indexes.notify([empty.spec], handed)
-    while await unstamped(empty) or empty.indexes._applying:
+    while await unstamped(empty) or empty.indexes._background._applying:
         await aio.sleep(0.005)
     assert [] == await empty.indexes.check(empty.spec)
     await empty.agrees(VECTORS[3], 20)
@@ -336,7 +336,7 @@ async def test_several_indexes(empty: AsyncWorld, monkeypatch: pytest.MonkeyPatc
         async with empty.indexes.ahead(handed):
             await stack.aclose()
     empty.indexes.notify(specs, handed)
-    while await unstamped(empty) or empty.indexes._applying:
+    while await unstamped(empty) or empty.indexes._background._applying:
         await aio.sleep(0.005)
     assert [(empty.spec.name, True)] == begun
     for spec in specs:

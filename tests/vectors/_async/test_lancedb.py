@@ -332,15 +332,15 @@ async def test_the_applier_pauses_beside_a_writer(filled: AsyncWorld) -> None:
         number += 1
         if number < 4:
             await filled.put({number: -VECTORS[number]})
-            filled.indexes._waiting.add(filled.spec)
+            filled.indexes._background._waiting.add(filled.spec)
         return await write(*args)
 
     copies.write_step = write_step
     (n,) = await stamps(filled)
     await filled.put({0: -VECTORS[0]})
-    filled.indexes._waiting.add(filled.spec)
+    filled.indexes._background._waiting.add(filled.spec)
     for applied in ([n + 1, None], [n + 1, n + 2, None], [n + 1, n + 2, n + 3, None], [n + 1, n + 2, n + 3, n + 4]):
-        await filled.indexes._apply_waiting()
+        await filled.indexes._background._apply_waiting()
         assert [n, *applied] == await stamps(filled)
-    assert not filled.indexes._waiting
+    assert not filled.indexes._background._waiting
     await filled.agrees(VECTORS[0], 40)

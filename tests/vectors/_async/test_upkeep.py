@@ -18,7 +18,7 @@ import pytest_asyncio
 from attrs import evolve
 from lancedb.table import LanceTable
 
-from superorm._async import vector_indexes, vector_upkeep
+from superorm._async import vector_background, vector_indexes, vector_upkeep
 from superorm._io import aio
 from superorm.exc import BackendError
 from superorm.schema.vector_spec import IndexSpec
@@ -184,9 +184,9 @@ async def test_an_index_whose_build_failed_once(large: AsyncWorld, monkeypatch: 
 
     monkeypatch.setattr(LanceTable, "create_index", fails)
     monkeypatch.setattr(vector_upkeep, "_AGAIN", 0.5)
-    monkeypatch.setattr(vector_indexes, "_AFTER_ERROR", 0.1)
+    monkeypatch.setattr(vector_background, "_AFTER_ERROR", 0.1)
     indexes = vector_indexes.AsyncVectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
-    indexes._keeper._pause = 0.05
+    indexes._background._keeper._pause = 0.05
     begun = time.monotonic()
     await indexes.ensure(large.spec)
     while state_of(large)["made"]["index"] is None:
@@ -242,7 +242,7 @@ async def test_closing_while_an_index_is_built(
 
     monkeypatch.setattr(LanceTable, "create_index", slow)
     indexes = vector_indexes.AsyncVectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
-    indexes._keeper._pause = 0.01
+    indexes._background._keeper._pause = 0.01
     before = state_of(large)["table"]
     await indexes.ensure(large.spec)
     for _ in range(1_000):
@@ -255,7 +255,7 @@ async def test_closing_while_an_index_is_built(
         async def ends() -> None:
             raise InterruptedError
 
-        monkeypatch.setattr(indexes._applier, "stop", ends)
+        monkeypatch.setattr(indexes._background._applier, "stop", ends)
         with pytest.raises(InterruptedError):
             await indexes.close()
         for _ in range(1_000):
@@ -348,7 +348,7 @@ async def test_a_build_that_fails(large: AsyncWorld) -> None:
 
 async def test_the_background(large: AsyncWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due when an index is first used, and after commits, is done in the background, where nothing waits."""
-    monkeypatch.setattr(vector_indexes, "_PAUSE", 0.01)
+    monkeypatch.setattr(vector_background, "_PAUSE", 0.01)
     indexes = vector_indexes.AsyncVectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
     copies: Any = indexes.copies
     keep, begun, released = copies.keep, list[Any](), list[bool]()
@@ -360,7 +360,7 @@ async def test_the_background(large: AsyncWorld, monkeypatch: pytest.MonkeyPatch
         await keep(spec, go_on)
 
     copies.keep = blocked
-    indexes._keeper._pause = 0.01
+    indexes._background._keeper._pause = 0.01
     await indexes.ensure(large.spec)
     for _ in range(300):
         if begun:

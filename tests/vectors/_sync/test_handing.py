@@ -212,7 +212,7 @@ def insert_ahead(world: World, first: int, count: int, failing: bool = False) ->
                 raise Failing
             stack.close()
     world.indexes.notify([world.spec], handed)
-    while unstamped(world) or world.indexes._applying:
+    while unstamped(world) or world.indexes._background._applying:
         sio.sleep(0.005)
 
 
@@ -257,7 +257,7 @@ def test_written_ahead_of_a_commit_that_fails(empty: World) -> None:
     copies.write_step = write_step
     with pytest.raises(Failing):
         insert_ahead(empty, 5, 5, failing=True)
-    while empty.indexes._applying:
+    while empty.indexes._background._applying:
         sio.sleep(0.005)
     assert [before.ver + 1] == written
     assert before == state_of(empty)
@@ -305,7 +305,7 @@ def test_another_document_of_the_commit(empty: World) -> None:
         with empty.indexes.ahead(handed):
             stack.close()
     empty.indexes.notify([empty.spec], handed)
-    while unstamped(empty) or empty.indexes._applying:
+    while unstamped(empty) or empty.indexes._background._applying:
         sio.sleep(0.005)
     assert [] == empty.indexes.check(empty.spec)
     empty.agrees(VECTORS[3], 20)
@@ -336,7 +336,7 @@ def test_several_indexes(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
         with empty.indexes.ahead(handed):
             stack.close()
     empty.indexes.notify(specs, handed)
-    while unstamped(empty) or empty.indexes._applying:
+    while unstamped(empty) or empty.indexes._background._applying:
         sio.sleep(0.005)
     assert [(empty.spec.name, True)] == begun
     for spec in specs:

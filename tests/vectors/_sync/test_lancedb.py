@@ -332,15 +332,15 @@ def test_the_applier_pauses_beside_a_writer(filled: World) -> None:
         number += 1
         if number < 4:
             filled.put({number: -VECTORS[number]})
-            filled.indexes._waiting.add(filled.spec)
+            filled.indexes._background._waiting.add(filled.spec)
         return write(*args)
 
     copies.write_step = write_step
     (n,) = stamps(filled)
     filled.put({0: -VECTORS[0]})
-    filled.indexes._waiting.add(filled.spec)
+    filled.indexes._background._waiting.add(filled.spec)
     for applied in ([n + 1, None], [n + 1, n + 2, None], [n + 1, n + 2, n + 3, None], [n + 1, n + 2, n + 3, n + 4]):
-        filled.indexes._apply_waiting()
+        filled.indexes._background._apply_waiting()
         assert [n, *applied] == stamps(filled)
-    assert not filled.indexes._waiting
+    assert not filled.indexes._background._waiting
     filled.agrees(VECTORS[0], 40)

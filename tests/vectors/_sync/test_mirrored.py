@@ -125,7 +125,7 @@ def scanned(make_world: Callable[[str], World]) -> World:
 
 def unkept(world: World) -> World:
     """The world, in which the copy is put in order only where the test does that."""
-    keeper: Any = world.indexes._keeper
+    keeper: Any = world.indexes._background._keeper
     keeper.wake = Mock()
     return world
 
@@ -606,7 +606,7 @@ def test_others_are_put_in_order_while_one_waits(
     """And its fields are mirrored when their time has come, by what the state says then."""
     monkeypatch.setattr(upkeep, "KNOWN_AFTER", KNOWN_AFTER)
     world = make_world("lancescan-mongod")
-    world.indexes._keeper._pause = 0.02  # type: ignore[attr-defined]
+    world.indexes._background._keeper._pause = 0.02  # type: ignore[attr-defined]
     copies: Any = world.indexes.copies
     kept, keep = list[str](), copies.keep
 
@@ -634,9 +634,9 @@ def test_others_are_put_in_order_while_one_waits(
     until(lambda: other.name in kept)
     assert set() == fields()
     copies.rebuild(evolve(SPEC, filter_fields=(FilterField("far", "bool"),)))
-    assert 90 < world.indexes._later[MIRRORING] - time.monotonic() <= 100
+    assert 90 < world.indexes._background._later[MIRRORING] - time.monotonic() <= 100
     monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))  # the time has come
-    world.indexes._later[MIRRORING] = 0
+    world.indexes._background._later[MIRRORING] = 0
     until(lambda: {"far", "r", "w", "c.x"} == fields())
     world.indexes.close()
     world.spec = MIRRORING
@@ -648,9 +648,9 @@ def test_fields_that_are_named_while_the_copy_waits(make_world: Callable[[str], 
     """A copy that is to be put in order anyway is given them."""
     world = unkept(make_world("lancescan-mongod"))
     world.indexes.ensure(SPEC)
-    world.indexes._kept.add(SPEC)
+    world.indexes._background._kept.add(SPEC)
     world.indexes.ensure(MIRRORING)
-    assert [FIELDS] == [spec.filter_fields for spec in world.indexes._kept]
+    assert [FIELDS] == [spec.filter_fields for spec in world.indexes._background._kept]
 
 
 def test_writes_by_other_programs(scanned: World) -> None:

@@ -19,7 +19,7 @@ from attrs import evolve
 from lancedb.table import LanceTable
 
 from superorm._io import sio
-from superorm._sync import vector_indexes, vector_upkeep
+from superorm._sync import vector_background, vector_indexes, vector_upkeep
 from superorm.exc import BackendError
 from superorm.schema.vector_spec import IndexSpec
 from superorm.vectors import lance_directory, leaving, upkeep
@@ -184,9 +184,9 @@ def test_an_index_whose_build_failed_once(large: World, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(LanceTable, "create_index", fails)
     monkeypatch.setattr(vector_upkeep, "_AGAIN", 0.5)
-    monkeypatch.setattr(vector_indexes, "_AFTER_ERROR", 0.1)
+    monkeypatch.setattr(vector_background, "_AFTER_ERROR", 0.1)
     indexes = vector_indexes.VectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
-    indexes._keeper._pause = 0.05
+    indexes._background._keeper._pause = 0.05
     begun = time.monotonic()
     indexes.ensure(large.spec)
     while state_of(large)["made"]["index"] is None:
@@ -240,7 +240,7 @@ def test_closing_while_an_index_is_built(large: World, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(LanceTable, "create_index", slow)
     indexes = vector_indexes.VectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
-    indexes._keeper._pause = 0.01
+    indexes._background._keeper._pause = 0.01
     before = state_of(large)["table"]
     indexes.ensure(large.spec)
     for _ in range(1_000):
@@ -253,7 +253,7 @@ def test_closing_while_an_index_is_built(large: World, monkeypatch: pytest.Monke
         def ends() -> None:
             raise InterruptedError
 
-        monkeypatch.setattr(indexes._applier, "stop", ends)
+        monkeypatch.setattr(indexes._background._applier, "stop", ends)
         with pytest.raises(InterruptedError):
             indexes.close()
         for _ in range(1_000):
@@ -346,7 +346,7 @@ def test_a_build_that_fails(large: World) -> None:
 
 def test_the_background(large: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due when an index is first used, and after commits, is done in the background, where nothing waits."""
-    monkeypatch.setattr(vector_indexes, "_PAUSE", 0.01)
+    monkeypatch.setattr(vector_background, "_PAUSE", 0.01)
     indexes = vector_indexes.VectorIndexes(large.backend, large.indexes.copies.tables)  # type: ignore[attr-defined]
     copies: Any = indexes.copies
     keep, begun, released = copies.keep, list[Any](), list[bool]()
@@ -358,7 +358,7 @@ def test_the_background(large: World, monkeypatch: pytest.MonkeyPatch) -> None:
         keep(spec, go_on)
 
     copies.keep = blocked
-    indexes._keeper._pause = 0.01
+    indexes._background._keeper._pause = 0.01
     indexes.ensure(large.spec)
     for _ in range(300):
         if begun:
