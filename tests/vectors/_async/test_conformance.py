@@ -46,9 +46,14 @@ async def test_metrics(world: AsyncWorld, metric: Any) -> None:
     await world.indexes.rebuild(world.spec)
     vectors = random_vectors(60, 3) * 5
     await world.put(dict(enumerate(vectors)))
-    await world.agrees(vectors[3], 9)
-    await world.indexes.apply(world.spec)
-    await world.agrees(vectors[3], 9)
+    for _ in range(2):
+        await world.agrees(vectors[3], 9)
+        far = world.expected(vectors[3], 30)
+        for number in (0, 4, 29):
+            least = far[number][1] - 1e-9
+            expected = [key for key, score in world.expected(vectors[3], 60) if score >= least]
+            assert expected == [hit.key for hit in await world.search(vectors[3], 60, min_score=least)]
+        await world.indexes.apply(world.spec)
 
 
 @pytest.mark.parametrize("part", ["at once", "one by one"])

@@ -47,9 +47,14 @@ def test_metrics(world: World, metric: Any) -> None:
     world.indexes.rebuild(world.spec)
     vectors = random_vectors(60, 3) * 5
     world.put(dict(enumerate(vectors)))
-    world.agrees(vectors[3], 9)
-    world.indexes.apply(world.spec)
-    world.agrees(vectors[3], 9)
+    for _ in range(2):
+        world.agrees(vectors[3], 9)
+        far = world.expected(vectors[3], 30)
+        for number in (0, 4, 29):
+            least = far[number][1] - 1e-9
+            expected = [key for key, score in world.expected(vectors[3], 60) if score >= least]
+            assert expected == [hit.key for hit in world.search(vectors[3], 60, min_score=least)]
+        world.indexes.apply(world.spec)
 
 
 @pytest.mark.parametrize("part", ["at once", "one by one"])
