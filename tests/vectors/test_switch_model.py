@@ -100,18 +100,24 @@ Step = Iterator[tuple[World, tuple[Any, ...] | None]]
 
 
 def writer(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
-    """Reads which version is in use, computes, and commits where it still is."""
+    """Reads which version is in use, computes, and commits where it still is.
+
+    Who was slow to look at that writes to what the switch writes, and so is in conflict with it.
+    """
     pc, writes, *rest = at
     (key, source), *later = writes
     again = ("version", tuple(later)) if later else None
     if pc == "version":
         yield w, ("commit", writes, w.version)
-    elif rest[0] != w.version and source is not None and "stale" not in broken:
+    elif rest[0] != w.version and source is not None and not broken & {"stale", pc}:
         yield w, ("version", writes)
     else:
         records = w.records | {(len(w.records), key, False)}
         doc = None if source is None else Stored(source, (source, rest[0]))
-        yield w.put(key, doc, records=records, computed=w.computed + (source is not None)), again
+        conflicts = source is not None and pc not in broken
+        yield w.put(key, doc, records=records, computed=w.computed + conflicts), again
+        if pc == "commit" and source is not None:
+            yield w, ("slow", writes, rest[0])
 
 
 def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
@@ -265,6 +271,7 @@ def test_switching(actors: dict[str, tuple[Any, ...]]) -> None:
         ("fresh", CHANGES),
         ("noted", CHANGES),
         ("conflict", CHANGES),
+        ("slow", CHANGES),
         ("together", CHANGES),
         ("order", CHANGES),
         ("overwritten", CHANGES),

@@ -313,10 +313,10 @@ class AsyncUnitOfWork(AsyncTransaction):
         await self.events.of_session("after_commit")
 
     async def _commit(self) -> None:
-        if self.encoded.made and self.server_session is not None:
-            await self.db.vector_models.confirm(self.encoded, self.server_session)
         if self.artifacts.late:
             await self.artifacts.confirm()
+        if self.encoded.made and self.server_session is not None:  # last, as what it finds holds for a short time
+            await self.db.vector_models.confirm(self.encoded, self.server_session)
         await self.end()
         self._committed()
 

@@ -314,10 +314,10 @@ class UnitOfWork(Transaction):
         self.events.of_session("after_commit")
 
     def _commit(self) -> None:
-        if self.encoded.made and self.server_session is not None:
-            self.db.vector_models.confirm(self.encoded, self.server_session)
         if self.artifacts.late:
             self.artifacts.confirm()
+        if self.encoded.made and self.server_session is not None:  # last, as what it finds holds for a short time
+            self.db.vector_models.confirm(self.encoded, self.server_session)
         self.end()
         self._committed()
 

@@ -325,8 +325,8 @@ class VectorModels:
     def confirm(self, encoded: Encoded, session: ClientSession) -> None:
         """Before a transaction with computed vectors is committed: that they are of the versions still in use.
 
-        Where another is about to come, that transaction and this one will be in conflict.
-        Raises `StaleDocumentError`.
+        Where another is about to come, or may have been announced while this was read slowly, that transaction and
+        this one will be in conflict. Raises `StaleDocumentError`.
         """
         doubtful = {index: made for index, made in encoded.made.items() if not self._holds(made)}
         now = self.read(doubtful) if doubtful else {}
@@ -337,8 +337,11 @@ class VectorModels:
                     f"all vectors of {index} were encoded anew, by another version of their model, "
                     "while this session computed some; roll back and do it again, as db.run() does"
                 )
-            if found.switching or found.overdue:  # in the latter case the announcement goes with this commit
-                change = {"$inc": {"writers": 1}} if found.switching else {"$unset": {"switching": ""}}
+        for index in doubtful:
+            if not self._holds(now[index]):
+                change: dict[str, Any] = {"$inc": {"writers": 1}}
+                if now[index].overdue:  # the announcement goes with this commit
+                    change["$unset"] = {"switching": ""}
                 op = UpdateOp(q={"_id": index}, u=change)
                 self._backend.write(Update(INDEXES, [op]), session=session)
 

@@ -157,6 +157,42 @@ async def test_a_text_that_only_the_new_version_takes(place: Place) -> None:
         assert {1: 10.0, 2: 20.0, 3: 70.0} == place.stored()
 
 
+async def test_a_commit_that_reads_the_version_slowly(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the version changes while that is read before a commit, the two are in conflict, and it is done again."""
+    async with place.process() as here, place.process() as there:
+        models, backend = here.vector_models, here.parts.data_backend
+        read, write, slow, fenced = models.read, backend.write, list[bool](), list[Any]()
+
+        async def reads(indexes: Any) -> Any:
+            found = await read(indexes)
+            if slow:
+                slow.clear()
+                await newer(there, 10)
+            return found
+
+        async def writes(what: Any, **options: Any) -> Any:
+            if what.collection == "_superorm_indexes":
+                fenced.append(what)
+            return await write(what, **options)
+
+        monkeypatch.setattr(models, "read", reads)
+        monkeypatch.setattr(backend, "write", writes)
+
+        async def work(session: Any) -> None:
+            session.add(Length(id=3, text="xxx"))
+            await session.flush()
+            if not attempts:
+                await aio.sleep(2 * LEASE)
+                slow.append(True)
+            attempts.append(1)
+
+        attempts: list[int] = []
+        await here.run(work)
+        assert len(attempts) == 2
+        assert len(fenced) == 1
+        assert {1: 10.0, 2: 20.0, 3: 30.0} == place.stored()
+
+
 def drop_token(place: Place) -> None:
     with pymongo.MongoClient[Any](place.uri) as client:
         assert client[place.name]["_superorm_records"].delete_one({"_id": "models"}).deleted_count

@@ -21,6 +21,7 @@ from superorm import (
     Listener,
     Mapped,
     Model,
+    StatementError,
     VectorError,
     VectorIndex,
     field,
@@ -219,9 +220,16 @@ def test_bad_queries(db: DB) -> None:
     db.create_all(Picture)
     before = len(node_of(db).sent)
     with db.session() as session:
-        for query in ([1, 2, 3], [np.nan, 1], [0, 0]):
-            with pytest.raises(VectorError):
-                session.scalars(select(Picture).like(query, on=Picture.embedding))
+        with pytest.raises(VectorError):
+            session.scalars(select(Picture).like([0, 0], on=Picture.embedding))
+        for query in ([1, 2, 3], [], [[1, 2]], [np.nan, 1], [np.inf, 1]):
+            for on in (Picture.embedding, Picture.frame.embedding):
+                with pytest.raises(VectorError):
+                    session.scalars(select(Picture).like(query, on=on))
+        with pytest.raises(StatementError, match="k="):
+            select(Picture).like([1, 2], on=Picture.embedding, k=0)
+        with pytest.raises(StatementError, match="Picture has the vector fields"):
+            session.scalars(select(Picture).like([1, 2]))
     assert before == len(node_of(db).sent)
 
 

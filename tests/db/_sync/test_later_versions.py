@@ -157,6 +157,42 @@ def test_a_text_that_only_the_new_version_takes(place: Place) -> None:
         assert {1: 10.0, 2: 20.0, 3: 70.0} == place.stored()
 
 
+def test_a_commit_that_reads_the_version_slowly(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the version changes while that is read before a commit, the two are in conflict, and it is done again."""
+    with place.process() as here, place.process() as there:
+        models, backend = here.vector_models, here.parts.data_backend
+        read, write, slow, fenced = models.read, backend.write, list[bool](), list[Any]()
+
+        def reads(indexes: Any) -> Any:
+            found = read(indexes)
+            if slow:
+                slow.clear()
+                newer(there, 10)
+            return found
+
+        def writes(what: Any, **options: Any) -> Any:
+            if what.collection == "_superorm_indexes":
+                fenced.append(what)
+            return write(what, **options)
+
+        monkeypatch.setattr(models, "read", reads)
+        monkeypatch.setattr(backend, "write", writes)
+
+        def work(session: Any) -> None:
+            session.add(Length(id=3, text="xxx"))
+            session.flush()
+            if not attempts:
+                sio.sleep(2 * LEASE)
+                slow.append(True)
+            attempts.append(1)
+
+        attempts: list[int] = []
+        here.run(work)
+        assert len(attempts) == 2
+        assert len(fenced) == 1
+        assert {1: 10.0, 2: 20.0, 3: 30.0} == place.stored()
+
+
 def drop_token(place: Place) -> None:
     with pymongo.MongoClient[Any](place.uri) as client:
         assert client[place.name]["_superorm_records"].delete_one({"_id": "models"}).deleted_count

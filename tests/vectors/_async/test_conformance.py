@@ -9,7 +9,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from attrs import evolve
-from bson import Decimal128, Int64, ObjectId
+from bson import Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from superorm._io import aio
 from superorm.codec.keys import encode_key
@@ -46,9 +46,14 @@ async def test_metrics(world: AsyncWorld, metric: Any) -> None:
     await world.indexes.rebuild(world.spec)
     vectors = random_vectors(60, 3) * 5
     await world.put(dict(enumerate(vectors)))
-    await world.agrees(vectors[3], 9)
-    await world.indexes.apply(world.spec)
-    await world.agrees(vectors[3], 9)
+    for _ in range(2):
+        await world.agrees(vectors[3], 9)
+        far = world.expected(vectors[3], 30)
+        for number in (0, 4, 29):
+            least = far[number][1] - 1e-9
+            expected = [key for key, score in world.expected(vectors[3], 60) if score >= least]
+            assert expected == [hit.key for hit in await world.search(vectors[3], 60, min_score=least)]
+        await world.indexes.apply(world.spec)
 
 
 @pytest.mark.parametrize("part", ["at once", "one by one"])
@@ -147,10 +152,13 @@ def insert(key: Any, vector: Any) -> Insert:
 async def test_ties_in_the_servers_order(real: AsyncWorld) -> None:
     """Equal vectors come in the server's order of their keys, of mixed types too."""
     keys: list[Any] = [True, "b", "a", 3, 2.5, ObjectId(), {"a": 1}, {"a": "x"}, b"zz", b"a", Decimal128("2.7"), -1]
+    keys += [None, False, "", uuid4(), uuid4(), Int64(1 << 60), Decimal128("NaN"), float("-inf"), {}, {"a": [1]}]
+    keys += [datetime(2020, 1, 2, tzinfo=UTC), datetime(1950, 1, 2, tzinfo=UTC), Timestamp(3, 1), MinKey(), MaxKey()]
     await real.write([insert(key, np.ones(DIM)) for key in keys], keys)
-    await real.agrees(np.ones(DIM), 8)
-    await real.indexes.apply(real.spec)
-    await real.agrees(np.ones(DIM), 8)
+    for _ in range(2):
+        for k in (1, 8, 20, len(keys) + 1):
+            await real.agrees(np.ones(DIM), k)
+        await real.indexes.apply(real.spec)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.004])

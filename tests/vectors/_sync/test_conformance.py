@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from attrs import evolve
-from bson import Decimal128, Int64, ObjectId
+from bson import Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from superorm._io import sio
 from superorm.codec.keys import encode_key
@@ -47,9 +47,14 @@ def test_metrics(world: World, metric: Any) -> None:
     world.indexes.rebuild(world.spec)
     vectors = random_vectors(60, 3) * 5
     world.put(dict(enumerate(vectors)))
-    world.agrees(vectors[3], 9)
-    world.indexes.apply(world.spec)
-    world.agrees(vectors[3], 9)
+    for _ in range(2):
+        world.agrees(vectors[3], 9)
+        far = world.expected(vectors[3], 30)
+        for number in (0, 4, 29):
+            least = far[number][1] - 1e-9
+            expected = [key for key, score in world.expected(vectors[3], 60) if score >= least]
+            assert expected == [hit.key for hit in world.search(vectors[3], 60, min_score=least)]
+        world.indexes.apply(world.spec)
 
 
 @pytest.mark.parametrize("part", ["at once", "one by one"])
@@ -148,10 +153,13 @@ def insert(key: Any, vector: Any) -> Insert:
 def test_ties_in_the_servers_order(real: World) -> None:
     """Equal vectors come in the server's order of their keys, of mixed types too."""
     keys: list[Any] = [True, "b", "a", 3, 2.5, ObjectId(), {"a": 1}, {"a": "x"}, b"zz", b"a", Decimal128("2.7"), -1]
+    keys += [None, False, "", uuid4(), uuid4(), Int64(1 << 60), Decimal128("NaN"), float("-inf"), {}, {"a": [1]}]
+    keys += [datetime(2020, 1, 2, tzinfo=UTC), datetime(1950, 1, 2, tzinfo=UTC), Timestamp(3, 1), MinKey(), MaxKey()]
     real.write([insert(key, np.ones(DIM)) for key in keys], keys)
-    real.agrees(np.ones(DIM), 8)
-    real.indexes.apply(real.spec)
-    real.agrees(np.ones(DIM), 8)
+    for _ in range(2):
+        for k in (1, 8, 20, len(keys) + 1):
+            real.agrees(np.ones(DIM), k)
+        real.indexes.apply(real.spec)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.004])
