@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +14,12 @@ from attrs import evolve
 from bson import Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from superorm._io import sio
+from superorm._sync.vector_search import VectorSearch
 from superorm.codec.keys import encode_key
 from superorm.exc import StatementError, VectorError
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.writes import Insert
+from superorm.vectors.records import Look
 from superorm.vectors.request import SearchRequest
 from tests.vectors._sync.world import World
 from tests.vectors.brute import DIM, stored
@@ -193,6 +196,18 @@ def test_options(world: World) -> None:
         hits = world.search(vectors[3], 2, projection={"v": 1})
         assert {"_id", "v"} == set(hits[0].document)
         world.indexes.apply(world.spec)
+
+
+def test_options_without_an_engine(world: World) -> None:
+    """Where the documents alone are ranked, the one left out is not among them, and k others are."""
+    vectors = random_vectors(50, 12)
+    world.put(dict(enumerate(vectors)))
+    unasked: Any = SimpleNamespace(unable="it is gone", in_server=False, look=Look.of([], "none"))
+    for k in (1, 5, 49, 60):
+        request = SearchRequest(world.spec, vectors[3], k, leave_out=encode_key(3), min_score=0.3)
+        hits = VectorSearch(world.backend, "none", unasked, request, None).run(documents_only=True)
+        expected = [key for key, score in world.expected(vectors[3], 50) if key != 3 and score >= 0.3][:k]
+        assert expected == [hit.key for hit in hits]
 
 
 def test_many_equal_vectors(world: World) -> None:
