@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._async.blob_facts import AsyncBlobFacts
 from superorm._async.metadata_units import unit
-from superorm.artifacts.collecting import Place, clear, condemn, forget, garbage, is_due, mark
+from superorm.artifacts.collecting import Place, clear, condemn, end, forget, garbage, is_due, mark, unclaim
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
@@ -27,6 +27,7 @@ class AsyncCollection:
     A blob that nothing refers to is marked with the server's time. When the grace period is over it is condemned,
     in a transaction that looks for references and conflicts with every commit that stores the same content;
     then its bytes are deleted, then its entry. Where it ends in between, the next collection goes on from there.
+    So are those facts of it by which who uploaded it could go on with it.
     A commit that refers to a blob writes its entry, and one that uploads it writes the upload's, or a claim to it,
     before it writes documents: however long its transaction is open, a collection leaves both alone until it ends.
     """
@@ -63,19 +64,26 @@ class AsyncCollection:
             since = now if await self._alone(mark(blob)) else None
         if not is_due(since, now, self._grace):
             return False
-        return await self._alone(condemn(blob), lambda session: self._referred_to(blob["_id"], places, session))
+        known = (end([blob["key"]]), unclaim(blob["key"]))  # else who uploaded it would go on with it, in doubt
+        return await self._alone(condemn(blob), lambda session: self._referred_to(blob["_id"], places, session), known)
 
     async def _alone(
-        self, write: Update | Delete, unless: Callable[[AsyncClientSession | None], Awaitable[bool]] | None = None
+        self,
+        write: Update | Delete,
+        unless: Callable[[AsyncClientSession | None], Awaitable[bool]] | None = None,
+        before: Sequence[Delete] = (),
     ) -> bool:
         """Write in a transaction, `unless` that finds something in it; whether anything was there to write.
 
+        What goes `before` it goes where nothing was there too: last, it is in conflict with none but who writes it.
         Where a commit, or another collection, writes the same, this does not wait for it: it came first.
         """
         try:
             async with unit(self._metadata) as session:
                 if unless is not None and await unless(session):
                     return False
+                for one in before:
+                    await self._metadata.write(one, session=session)
                 return bool((await self._metadata.write(write, session=session)).matched)
         except SuperormError as error:
             if is_blob_conflict(error):

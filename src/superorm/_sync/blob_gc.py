@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._sync.blob_facts import BlobFacts
 from superorm._sync.metadata_units import unit
-from superorm.artifacts.collecting import Place, clear, condemn, forget, garbage, is_due, mark
+from superorm.artifacts.collecting import Place, clear, condemn, end, forget, garbage, is_due, mark, unclaim
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
@@ -28,6 +28,7 @@ class Collection:
     A blob that nothing refers to is marked with the server's time. When the grace period is over it is condemned,
     in a transaction that looks for references and conflicts with every commit that stores the same content;
     then its bytes are deleted, then its entry. Where it ends in between, the next collection goes on from there.
+    So are those facts of it by which who uploaded it could go on with it.
     A commit that refers to a blob writes its entry, and one that uploads it writes the upload's, or a claim to it,
     before it writes documents: however long its transaction is open, a collection leaves both alone until it ends.
     """
@@ -62,17 +63,26 @@ class Collection:
             since = now if self._alone(mark(blob)) else None
         if not is_due(since, now, self._grace):
             return False
-        return self._alone(condemn(blob), lambda session: self._referred_to(blob["_id"], places, session))
+        known = (end([blob["key"]]), unclaim(blob["key"]))  # else who uploaded it would go on with it, in doubt
+        return self._alone(condemn(blob), lambda session: self._referred_to(blob["_id"], places, session), known)
 
-    def _alone(self, write: Update | Delete, unless: Callable[[ClientSession | None], bool] | None = None) -> bool:
+    def _alone(
+        self,
+        write: Update | Delete,
+        unless: Callable[[ClientSession | None], bool] | None = None,
+        before: Sequence[Delete] = (),
+    ) -> bool:
         """Write in a transaction, `unless` that finds something in it; whether anything was there to write.
 
+        What goes `before` it goes where nothing was there too: last, it is in conflict with none but who writes it.
         Where a commit, or another collection, writes the same, this does not wait for it: it came first.
         """
         try:
             with unit(self._metadata) as session:
                 if unless is not None and unless(session):
                     return False
+                for one in before:
+                    self._metadata.write(one, session=session)
                 return bool(self._metadata.write(write, session=session).matched)
         except SuperormError as error:
             if is_blob_conflict(error):

@@ -9,10 +9,13 @@ from typing import Any
 import pymongo
 import pytest
 import pytest_asyncio
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
 
 from superorm import (
     AsyncDB,
     AsyncSession,
+    BackendError,
     Document,
     Mapped,
     Registry,
@@ -23,6 +26,7 @@ from superorm import (
     select,
     undefer,
 )
+from superorm._async.blob_gc import AsyncCollection
 from superorm._async.unit_of_work import AsyncUnitOfWork
 from superorm.artifacts.collecting import FACTS
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
@@ -33,6 +37,10 @@ registry = Registry()
 NOW = timedelta(0)
 Step = Callable[[], Awaitable[Any]]
 DATAS = {"existing": b"existing", "late": b"late", "new": b"new", "plain": None}
+
+
+class Died(BaseException):
+    """As if the process had ended."""
 
 
 class Slide(Document, registry=registry):
@@ -206,6 +214,45 @@ async def test_a_collection_waits_for_no_transaction(db: AsyncDB) -> None:
         assert len(removed) == 3
         assert lost not in removed
         assert not list(await db.parts.artifact_store.keys())
+
+
+async def test_an_upload_whose_commit_is_in_doubt_and_came(
+    db: AsyncDB, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its document is gone, and a collection that dies has taken the bytes, they are uploaded again."""
+    commit = AsyncClientSession.commit_transaction
+
+    async def lost(self: AsyncClientSession) -> None:
+        await commit(self)
+        raise OperationFailure("lost", 50, {"errorLabels": ["UnknownTransactionCommitResult"], "code": 50})
+
+    async def dies(*_: Any) -> None:
+        raise Died
+
+    metadata: Any = db.parts.metadata
+    async with db.session() as session:
+        session.add(slide := Slide(name="late"))
+        await session.flush()
+        slide.data = b"late and in doubt"
+        await session.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(AsyncClientSession, "commit_transaction", lost)
+            with pytest.raises(BackendError):
+                await session.commit()
+        await session.rollback()
+        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+            assert 1 == plain[metadata.name]["slides_beside_gc"].delete_many({"_id": "late"}).deleted_count
+        with monkeypatch.context() as patch:
+            patch.setattr(AsyncCollection, "_give_up_uploads", dies)
+            with pytest.raises(Died):
+                await db.gc(NOW)
+        assert not list(await db.parts.artifact_store.keys())
+        session.add(Slide(name="again", data=b"late and in doubt"))
+        await session.commit()
+    async with db.session() as session:
+        again = await session.get_one(Slide, "again", options=[undefer(Slide.data)])
+        assert b"late and in doubt" == again.data
+    assert (await db.check(Slide)).ok
 
 
 async def test_the_metadata_is_dropped(db: AsyncDB, mongodb_uri: str) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pymongo
 import pytest
+from pymongo.errors import OperationFailure
+from pymongo.synchronous.client_session import ClientSession
 
 from superorm import (
     DB,
+    BackendError,
     Document,
     Mapped,
     Registry,
@@ -23,6 +26,7 @@ from superorm import (
     select,
     undefer,
 )
+from superorm._sync.blob_gc import Collection
 from superorm._sync.unit_of_work import UnitOfWork
 from superorm.artifacts.collecting import FACTS
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
@@ -33,6 +37,10 @@ registry = Registry()
 NOW = timedelta(0)
 Step = Callable[[], Any]
 DATAS = {"existing": b"existing", "late": b"late", "new": b"new", "plain": None}
+
+
+class Died(BaseException):
+    """As if the process had ended."""
 
 
 class Slide(Document, registry=registry):
@@ -204,6 +212,43 @@ def test_a_collection_waits_for_no_transaction(db: DB) -> None:
         assert len(removed) == 3
         assert lost not in removed
         assert not list(db.parts.artifact_store.keys())
+
+
+def test_an_upload_whose_commit_is_in_doubt_and_came(db: DB, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its document is gone, and a collection that dies has taken the bytes, they are uploaded again."""
+    commit = ClientSession.commit_transaction
+
+    def lost(self: ClientSession) -> None:
+        commit(self)
+        raise OperationFailure("lost", 50, {"errorLabels": ["UnknownTransactionCommitResult"], "code": 50})
+
+    def dies(*_: Any) -> None:
+        raise Died
+
+    metadata: Any = db.parts.metadata
+    with db.session() as session:
+        session.add(slide := Slide(name="late"))
+        session.flush()
+        slide.data = b"late and in doubt"
+        session.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(ClientSession, "commit_transaction", lost)
+            with pytest.raises(BackendError):
+                session.commit()
+        session.rollback()
+        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+            assert 1 == plain[metadata.name]["slides_beside_gc"].delete_many({"_id": "late"}).deleted_count
+        with monkeypatch.context() as patch:
+            patch.setattr(Collection, "_give_up_uploads", dies)
+            with pytest.raises(Died):
+                db.gc(NOW)
+        assert not list(db.parts.artifact_store.keys())
+        session.add(Slide(name="again", data=b"late and in doubt"))
+        session.commit()
+    with db.session() as session:
+        again = session.get_one(Slide, "again", options=[undefer(Slide.data)])
+        assert b"late and in doubt" == again.data
+    assert db.check(Slide).ok
 
 
 def test_the_metadata_is_dropped(db: DB, mongodb_uri: str) -> None:
