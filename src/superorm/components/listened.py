@@ -177,7 +177,8 @@ class Documents:
     @cached_property
     def _find(self) -> Find:
         plain = self.compiled.find
-        return Find(plain.collection, plain.filter, {**(plain.projection or {}), "_id": 1})
+        shown = {} if self._is_key else plain.projection or {}
+        return Find(plain.collection, plain.filter, {**shown, "_id": 1})
 
     def find(self, backend: str) -> Find:
         """The read of the documents' keys and sources."""
@@ -209,19 +210,25 @@ class Documents:
         documents: Any = found
         rows = rows_of(self.compiled, documents, None, _no_documents)
         return [
-            Source(document["_id"], row[0], _hash(document))
+            Source(document["_id"], row[0], _hash(document, of_key=self._is_key))
             for document, row in zip(found, rows, strict=True)
             if row[0] is not None
         ]
+
+    @property
+    def _is_key(self) -> bool:
+        """Whether the model is given the documents' primary key, or a part of it."""
+        return self.path.partition(".")[0] == "_id"
 
 
 def _no_documents(*_: object) -> NoReturn:
     raise AssertionError("only fields are read")
 
 
-def _hash(document: Mapping[str, Any]) -> bytes:
+def _hash(document: Mapping[str, Any], *, of_key: bool = False) -> bytes:
     stored = {**document}
-    del stored["_id"]
+    if not of_key:
+        del stored["_id"]
     return hashlib.sha256(bson.encode(stored, codec_options=CODEC_OPTIONS)).digest()[:16]
 
 

@@ -494,3 +494,38 @@ async def test_what_cannot_be_stored_is_told_in_words(db: AsyncDB) -> None:
 def test_a_listener_does_not_listen_to_its_own_name() -> None:
     with pytest.raises(ConfigurationError, match="its own name"):
         Listener("lengths", model="length", listener="lengths")
+
+
+class Shelfmark(Embedded):
+    room: Mapped[int]
+    place: Mapped[str]
+
+
+class Volume(Document):
+    """A document that is known by where it stands."""
+
+    __collection__ = "heard_volumes"
+
+    mark: Mapped[Shelfmark] = field(primary_key=True)
+
+
+async def test_primary_keys(db: AsyncDB) -> None:
+    """The model may be given a document's key, or a part of it."""
+    await fill(db)
+    await db.add(Listener("tens", model=Model("ten", lambda n: n * 10), select=select(Story), key=Story.id))
+    marks = [{"room": room, "place": place} for room, place in ((1, "a"), (2, "a"), (3, "b"))]
+    async with db.begin() as session:
+        session.add_all([Story(id=7), *(Volume(mark=Shelfmark(**mark)) for mark in marks[:2])])
+    room, whole = Model("room", lambda n: n + 100), Model("whole", lambda mark: mark.place * mark.room)
+    await db.add(Listener("rooms", model=room, select=select(Volume), key=Volume.mark.room))
+    await db.add(Listener("wholes", model=whole, select=select(Volume), key=Volume.mark))
+    async with db.begin() as session:
+        session.add(Volume(mark=Shelfmark(**marks[2])))
+    assert {n: n * 10 for n in (0, 1, 2, 3, 4, 7)} == await stored(db, "tens")
+    for name, outputs in (("rooms", [101, 102, 103]), ("wholes", ["a", "aa", "bbb"])):
+        found = await db.parts.data_backend.read(Find("_superorm_outputs"))
+        kept = [one for one in found if one["_id"]["listener"] == name]
+        assert list(zip(marks, outputs, strict=True)) == [
+            (one["_id"]["key"], one["output"]) for one in sorted(kept, key=lambda one: one["_id"]["key"]["room"])
+        ]
+    assert (await db.check()).ok
