@@ -88,12 +88,14 @@ def committing_ahead(world: World, die: Callable[..., None], *, after: bool) -> 
         for one in (insert, *records):
             world.backend.write(one, session=session)
         ahead = world.indexes.ahead(world.indexes.handing([world.spec], records, [insert]))
-        ahead.__enter__()
+        assert ahead is not None
+        ahead.begin()
         written.wait()
         if not after:
             session.abort_transaction()  # as the server does by itself after a minute
             die()
-    ahead.__exit__(None, None, None)
+    ahead.committed = True
+    ahead.ended.set()
     threading.Event().wait()
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from superorm._async.query import AsyncQueries
+from superorm._async.vector_ahead import AsyncAhead, beside
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.capabilities import Capabilities
@@ -43,6 +44,8 @@ class AsyncTransaction:
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
         """Whether a commit failed that may have taken place."""
+        self.committing = False
+        """Whether what is written now is committed at once."""
         self.closings = 0
         """How often the session was closed."""
         check_options(options)
@@ -57,6 +60,8 @@ class AsyncTransaction:
         self._stack = AsyncExitStack()
         self._touched: set[VectorSpec] = set()
         self._handed: list[tuple[VectorSpec, Handed]] = []
+        self._ahead: AsyncAhead | None = None
+        """What is written to a vector engine's tables while the transaction is."""
         self._heard: set[ListenerPath] = set()
 
     async def ready(self) -> AsyncParts:
@@ -150,10 +155,13 @@ class AsyncTransaction:
             async with self.db.vectors.recording(touched):
                 yield
         else:
-            yield
             records = self.db.vectors.records(touched)
+            handed = self.db.vectors.handing(specs, records, writes)
+            if self.committing and self._ahead is None:
+                self._ahead = self.db.vectors.ahead([*self._handed, *handed])
+            yield
             await self.write_records(records)
-            self._handed += self.db.vectors.handing(specs, records, writes)
+            self._handed += handed
         self._touched.update(specs)
         self.hear(touched)
 
@@ -181,7 +189,7 @@ class AsyncTransaction:
             )
         await self.db.open()  # in the right event loop
         try:
-            async with self.db.vectors.ahead(self._handed):
+            async with beside(self._ahead or self.db.vectors.ahead(self._handed)):
                 await self._stack.aclose()  # commits
         except BaseException as error:
             self.doubtful = not has_error_label(error, "TransientTransactionError")
@@ -189,6 +197,7 @@ class AsyncTransaction:
             raise
         finally:
             self.server_session = None
+            self._ahead = None
         self.wrote = True
 
     def notify(self) -> None:
@@ -201,6 +210,9 @@ class AsyncTransaction:
     async def abort(self) -> None:
         """Give up what is open."""
         stack, self._stack = self._stack, AsyncExitStack()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.ended.set()
         self.server_session = None
         await stack.__aexit__(RolledBack, RolledBack(), None)
 

@@ -293,8 +293,12 @@ class AsyncUnitOfWork(AsyncTransaction):
         """Flush and commit."""
         self._check_idle("commit()")
         self.check_usable()
-        with self._now("commits"):
-            await self._flush_and_commit(report)
+        self.committing = True
+        try:
+            with self._now("commits"):
+                await self._flush_and_commit(report)
+        finally:
+            self.committing = False
 
     async def _flush_and_commit(self, report: Progress | None) -> None:
         async with self.failing():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 from attrs import define, field
 from bson import ObjectId
@@ -14,7 +15,7 @@ from superorm.vectors.handing import Handed
 from superorm.vectors.mirror import TableRows, table_rows
 from superorm.vectors.records import State
 
-__all__ = ["AsyncAhead", "Step", "ahead_of"]
+__all__ = ["AsyncAhead", "Step", "ahead_of", "beside"]
 
 FROM = 1_000
 """So many documents take longer to be written to a table than a commit waits for the state to be read."""
@@ -44,12 +45,12 @@ class AsyncAhead:
     looked: aio.Event = field(factory=aio.Event)
     """The applier has read the state, or given up."""
     begun: bool = False
-    """The commit may have been sent: a state that is read from now on is none of before the commit."""
+    """The commit may have been sent: a state that is read from now on is none of before it."""
     ended: aio.Event = field(factory=aio.Event)
     committed: bool = False
 
     async def begin(self) -> None:
-        """Before the commit: wait for the state to be read, but not for long."""
+        """Right before the commit: wait for the state to be read, but not for long."""
         await self.looked.wait(LOOK)
         self.begun = True
 
@@ -64,6 +65,20 @@ class AsyncAhead:
         some = len(rows.keys) < len(documents)
         touched = [encode_key(document["_id"]) for document in documents] if some else rows.keys
         return Step(state, [*self.handed.records], touched, rows)
+
+
+@asynccontextmanager
+async def beside(ahead: AsyncAhead | None) -> AsyncGenerator[None]:
+    """Around the commit: what is written ahead is published once that has succeeded."""
+    if ahead is None:
+        yield
+        return
+    try:
+        await ahead.begin()
+        yield
+        ahead.committed = True
+    finally:
+        ahead.ended.set()
 
 
 def ahead_of(handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncAhead | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from superorm._async.vector_ahead import AsyncAhead, ahead_of
@@ -64,24 +63,16 @@ class AsyncVectorBackground:
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
 
-    @asynccontextmanager
-    async def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncGenerator[None]:
-        """Around a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncAhead | None:
+        """Before a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
 
         It is published once it is committed, and `notify` has the rest applied.
         """
         one = None if self._applying else ahead_of(handed)
-        if one is None:
-            yield
-            return
-        self._aheads.append(one)
-        self._applier.wake(at_once=True)
-        try:
-            await one.begin()
-            yield
-            one.committed = True
-        finally:
-            one.ended.set()
+        if one is not None:
+            self._aheads.append(one)
+            self._applier.wake(at_once=True)
+        return one
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.

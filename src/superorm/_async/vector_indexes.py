@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import evolve, frozen
 
+from superorm._async.vector_ahead import AsyncAhead
 from superorm._async.vector_background import AsyncVectorBackground
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_quick import asked_of_memory, quick_search
@@ -175,10 +176,10 @@ class AsyncVectorIndexes:
             found += [] if handed is None else [(spec, handed)]
         return found
 
-    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AbstractAsyncContextManager[None]:
-        """Around a commit: have what its transaction inserts written meanwhile in the background, if that is much.
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AsyncAhead | None:
+        """Before a commit: have what its transaction inserts written meanwhile in the background, if that is much.
 
-        It is published once it is committed, and `notify` has the rest applied.
+        It is published once the commit that it is `beside` has succeeded, and `notify` has the rest applied.
         """
         return self._background.ahead(handed)
 

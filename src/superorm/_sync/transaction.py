@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from superorm._sync.query import Queries
+from superorm._sync.vector_ahead import Ahead, beside
 from superorm.backends.errors import has_error_label
 from superorm.exc import ConfigurationError, SessionError, UnsupportedError
 from superorm.protocols.capabilities import Capabilities
@@ -44,6 +45,8 @@ class Transaction:
         """Whether something was written that a rollback does not take back."""
         self.doubtful = False
         """Whether a commit failed that may have taken place."""
+        self.committing = False
+        """Whether what is written now is committed at once."""
         self.closings = 0
         """How often the session was closed."""
         check_options(options)
@@ -58,6 +61,8 @@ class Transaction:
         self._stack = ExitStack()
         self._touched: set[VectorSpec] = set()
         self._handed: list[tuple[VectorSpec, Handed]] = []
+        self._ahead: Ahead | None = None
+        """What is written to a vector engine's tables while the transaction is."""
         self._heard: set[ListenerPath] = set()
 
     def ready(self) -> Parts:
@@ -151,10 +156,13 @@ class Transaction:
             with self.db.vectors.recording(touched):
                 yield
         else:
-            yield
             records = self.db.vectors.records(touched)
+            handed = self.db.vectors.handing(specs, records, writes)
+            if self.committing and self._ahead is None:
+                self._ahead = self.db.vectors.ahead([*self._handed, *handed])
+            yield
             self.write_records(records)
-            self._handed += self.db.vectors.handing(specs, records, writes)
+            self._handed += handed
         self._touched.update(specs)
         self.hear(touched)
 
@@ -182,7 +190,7 @@ class Transaction:
             )
         self.db.open()  # in the right event loop
         try:
-            with self.db.vectors.ahead(self._handed):
+            with beside(self._ahead or self.db.vectors.ahead(self._handed)):
                 self._stack.close()  # commits
         except BaseException as error:
             self.doubtful = not has_error_label(error, "TransientTransactionError")
@@ -190,6 +198,7 @@ class Transaction:
             raise
         finally:
             self.server_session = None
+            self._ahead = None
         self.wrote = True
 
     def notify(self) -> None:
@@ -202,6 +211,9 @@ class Transaction:
     def abort(self) -> None:
         """Give up what is open."""
         stack, self._stack = self._stack, ExitStack()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.ended.set()
         self.server_session = None
         stack.__exit__(RolledBack, RolledBack(), None)
 

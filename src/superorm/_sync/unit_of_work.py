@@ -294,8 +294,12 @@ class UnitOfWork(Transaction):
         """Flush and commit."""
         self._check_idle("commit()")
         self.check_usable()
-        with self._now("commits"):
-            self._flush_and_commit(report)
+        self.committing = True
+        try:
+            with self._now("commits"):
+                self._flush_and_commit(report)
+        finally:
+            self.committing = False
 
     def _flush_and_commit(self, report: Progress | None) -> None:
         with self.failing():

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from superorm._io import sio
@@ -65,24 +64,16 @@ class VectorBackground:
         self._pruned: set[str] = set()
         """Those of them whose old records are to be removed."""
 
-    @contextmanager
-    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> Generator[None]:
-        """Around a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> Ahead | None:
+        """Before a commit: have the background applier write meanwhile what its transaction inserts, if that is much.
 
         It is published once it is committed, and `notify` has the rest applied.
         """
         one = None if self._applying else ahead_of(handed)
-        if one is None:
-            yield
-            return
-        self._aheads.append(one)
-        self._applier.wake(at_once=True)
-        try:
-            one.begin()
-            yield
-            one.committed = True
-        finally:
-            one.ended.set()
+        if one is not None:
+            self._aheads.append(one)
+            self._applier.wake(at_once=True)
+        return one
 
     def notify(self, specs: Iterable[VectorSpec], handed: Iterable[tuple[VectorSpec, Handed]] = ()) -> None:
         """After a commit: have the background applier apply its records soon, at once where documents are handed over.

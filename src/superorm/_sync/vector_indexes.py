@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import evolve, frozen
 
 from superorm._io.progress import Progress
+from superorm._sync.vector_ahead import Ahead
 from superorm._sync.vector_background import VectorBackground
 from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_quick import asked_of_memory, quick_search
@@ -176,10 +177,10 @@ class VectorIndexes:
             found += [] if handed is None else [(spec, handed)]
         return found
 
-    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> AbstractContextManager[None]:
-        """Around a commit: have what its transaction inserts written meanwhile in the background, if that is much.
+    def ahead(self, handed: Iterable[tuple[VectorSpec, Handed]]) -> Ahead | None:
+        """Before a commit: have what its transaction inserts written meanwhile in the background, if that is much.
 
-        It is published once it is committed, and `notify` has the rest applied.
+        It is published once the commit that it is `beside` has succeeded, and `notify` has the rest applied.
         """
         return self._background.ahead(handed)
 

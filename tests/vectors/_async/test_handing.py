@@ -207,7 +207,7 @@ async def insert_ahead(world: AsyncWorld, first: int, count: int, failing: bool 
     """Commit new documents while they are written to the table, or fail to; then wait for the applier."""
     async with AsyncExitStack() as stack:
         handed = await stack.enter_async_context(writing(world, numbered(first, count)))
-        async with world.indexes.ahead(handed):
+        async with vector_ahead.beside(world.indexes.ahead(handed)):
             if failing:
                 raise Failing
             await stack.aclose()
@@ -302,7 +302,7 @@ async def test_another_document_of_the_commit(empty: AsyncWorld) -> None:
         for one in [*writes, *records]:
             await empty.backend.write(one, session=session)
         handed = empty.indexes.handing([empty.spec], records, writes)
-        async with empty.indexes.ahead(handed):
+        async with vector_ahead.beside(empty.indexes.ahead(handed)):
             await stack.aclose()
     empty.indexes.notify([empty.spec], handed)
     while await unstamped(empty) or empty.indexes._background._applying:
@@ -333,7 +333,7 @@ async def test_several_indexes(empty: AsyncWorld, monkeypatch: pytest.MonkeyPatc
         for one in [write, *records]:
             await empty.backend.write(one, session=session)
         handed = empty.indexes.handing(specs, records, [write])
-        async with empty.indexes.ahead(handed):
+        async with vector_ahead.beside(empty.indexes.ahead(handed)):
             await stack.aclose()
     empty.indexes.notify(specs, handed)
     while await unstamped(empty) or empty.indexes._background._applying:

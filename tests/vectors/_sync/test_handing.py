@@ -207,7 +207,7 @@ def insert_ahead(world: World, first: int, count: int, failing: bool = False) ->
     """Commit new documents while they are written to the table, or fail to; then wait for the applier."""
     with ExitStack() as stack:
         handed = stack.enter_context(writing(world, numbered(first, count)))
-        with world.indexes.ahead(handed):
+        with vector_ahead.beside(world.indexes.ahead(handed)):
             if failing:
                 raise Failing
             stack.close()
@@ -302,7 +302,7 @@ def test_another_document_of_the_commit(empty: World) -> None:
         for one in [*writes, *records]:
             empty.backend.write(one, session=session)
         handed = empty.indexes.handing([empty.spec], records, writes)
-        with empty.indexes.ahead(handed):
+        with vector_ahead.beside(empty.indexes.ahead(handed)):
             stack.close()
     empty.indexes.notify([empty.spec], handed)
     while unstamped(empty) or empty.indexes._background._applying:
@@ -333,7 +333,7 @@ def test_several_indexes(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
         for one in [write, *records]:
             empty.backend.write(one, session=session)
         handed = empty.indexes.handing(specs, records, [write])
-        with empty.indexes.ahead(handed):
+        with vector_ahead.beside(empty.indexes.ahead(handed)):
             stack.close()
     empty.indexes.notify(specs, handed)
     while unstamped(empty) or empty.indexes._background._applying:
