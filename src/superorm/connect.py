@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from superorm._io.progress import Progress
 from superorm._io.twins import Twins
 from superorm.config import Settings, data_dir, load_settings, signing_keys
 from superorm.exc import ConfigurationError
@@ -29,12 +30,14 @@ def connect(
     read_preference: Preference | None = None,
     causal_consistency: bool | None = None,
     max_commit_time_ms: int | None = None,
+    progress: Progress | bool | None = None,
     **settings: Any,
 ) -> DB:
     """Connect to a database and the parts around it.
 
     `url` is ``mongodb://...``, ``mongod://path`` (a private server, started if need be) or ``mongomock://name``.
     `read_concern` and the like are for sessions that do not say otherwise, as `Session` describes them.
+    `progress` is told how far it is where a search has to load all vectors before: True shows a bar.
     Further settings are `metadata`, `artifact_store`, `vector_database`, `compute`, `mongod`, `trust` and
     `signing_key`; each may come from a ``SUPERORM_*`` variable or from ``superorm.toml`` instead.
     Without any of these, it is a private mongod under the user's data directory.
@@ -55,8 +58,10 @@ def connect(
     def opener() -> Parts:
         return open_parts(found, database)
 
-    db = DB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns)
-    db.twins = _twins(found, database, concerns)
+    db = DB.deferred(
+        opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns, progress=progress
+    )
+    db.twins = _twins(found, database, concerns, progress)
     db.open()
     return db
 
@@ -70,6 +75,7 @@ def connect_async(
     read_preference: Preference | None = None,
     causal_consistency: bool | None = None,
     max_commit_time_ms: int | None = None,
+    progress: Progress | bool | None = None,
     **settings: Any,
 ) -> AsyncDB:
     """The same with every method awaited. Nothing is opened before the first of them is."""
@@ -80,10 +86,16 @@ def connect_async(
         causal_consistency=causal_consistency,
         max_commit_time_ms=max_commit_time_ms,
     )
-    return _async_db(_settings(url, settings), database, concerns)
+    return _async_db(_settings(url, settings), database, concerns, progress)
 
 
-def _async_db(found: Settings, database: str | None, concerns: Concerns, twins: Twins | None = None) -> AsyncDB:
+def _async_db(
+    found: Settings,
+    database: str | None,
+    concerns: Concerns,
+    progress: Progress | bool | None,
+    twins: Twins | None = None,
+) -> AsyncDB:
     from superorm._async.db import AsyncDB
     from superorm._async.open import open_parts
 
@@ -92,15 +104,17 @@ def _async_db(found: Settings, database: str | None, concerns: Concerns, twins: 
             await twins.opening(db)
         return await open_parts(found, database)
 
-    db = AsyncDB.deferred(opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns)
+    db = AsyncDB.deferred(
+        opener, trust=found.trust, signing_keys=lambda: signing_keys(found), concerns=concerns, progress=progress
+    )
     return db
 
 
-def _twins(found: Settings, database: str | None, concerns: Concerns) -> Twins:
+def _twins(found: Settings, database: str | None, concerns: Concerns, progress: Progress | bool | None) -> Twins:
     """What opens asynchronous DBs of the same configuration."""
 
     def make() -> AsyncDB:
-        return _async_db(found, database, concerns, twins)
+        return _async_db(found, database, concerns, progress, twins)
 
     twins = Twins(make)
     return twins

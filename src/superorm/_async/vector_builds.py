@@ -15,7 +15,7 @@ from bson import ObjectId
 
 from superorm._async.vector_records import READERS, AsyncVectorRecords
 from superorm._io import aio
-from superorm._io.progress import Progress
+from superorm._io.progress import Progress, reporting
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Count, Find
 from superorm.exc import UnsupportedError
@@ -51,8 +51,11 @@ _BUILDS = 3
 class AsyncTableBuilds:
     """The tables that an engine keeps for one data backend, and how they come and go."""
 
-    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
+    def __init__(
+        self, backend: AsyncDataBackend, engine: AsyncVectorTables, progress: Progress | bool | None = None
+    ) -> None:
         self.backend = backend
+        self._progress = progress
         self.tables = engine
         self.records = AsyncVectorRecords(backend)
         self.seen: dict[str, int] = {}
@@ -134,7 +137,8 @@ class AsyncTableBuilds:
         async with self.lock(spec, ".build"):
             if not await self._served(spec):
                 fields, _ = await self.records.to_mirror(spec, await self.engine())
-                await self.build(spec, fields)
+                with reporting(self._progress) as report:
+                    await self.build(spec, fields, report)
 
     async def _served(self, spec: VectorSpec) -> bool:
         state = await self.state(spec)

@@ -59,11 +59,13 @@ class _Done(Generic[T]):
 class AsyncVectorIndexes:
     """Keeps the copies of one vector database equal to the documents of one data backend, and searches them."""
 
-    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorDatabase) -> None:
+    def __init__(
+        self, backend: AsyncDataBackend, engine: AsyncVectorDatabase, progress: Progress | bool | None = None
+    ) -> None:
         self.backend = backend
         self.records_of = AsyncVectorRecords(backend)
         engine.serve(backend)
-        self.copies = _copies(backend, engine)
+        self.copies = _copies(backend, engine, progress)
         self._engine = engine
         self._kind = engine.kind
         self._lists = AsyncMatchingLists(self.copies)
@@ -353,8 +355,11 @@ class AsyncVectorIndexes:
             await self.backend.write(Update(COLLECTION, [done]))
 
 
-def _copies(backend: AsyncDataBackend, engine: Any) -> AsyncVectorCopies:
-    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+def _copies(backend: AsyncDataBackend, engine: Any, progress: Progress | bool | None) -> AsyncVectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables.
+
+    The progress of loading one that is needed is reported.
+    """
     match engine.kind:
         case "atlas":
             from superorm._async.vector_atlas import AsyncAtlasCopies
@@ -363,8 +368,8 @@ def _copies(backend: AsyncDataBackend, engine: Any) -> AsyncVectorCopies:
         case "memory":
             from superorm._async.vector_memory import AsyncMemoryCopies
 
-            return AsyncMemoryCopies(backend, engine)
+            return AsyncMemoryCopies(backend, engine, progress)
         case _:
             from superorm._async.vector_tables import AsyncTableCopies
 
-            return AsyncTableCopies(backend, engine)
+            return AsyncTableCopies(backend, engine, progress)

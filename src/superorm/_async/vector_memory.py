@@ -14,7 +14,7 @@ from superorm._async.vector_records import AsyncVectorRecords
 from superorm._async.vector_target import AsyncTarget
 from superorm._async.vector_view import Answer, Unfiltered, Unhanded
 from superorm._io import aio
-from superorm._io.progress import Progress
+from superorm._io.progress import Progress, reporting
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import FilterField, VectorSpec
 from superorm.vectors._async.memory import AsyncMemoryVectorIndex
@@ -80,8 +80,11 @@ class AsyncMemoryCopies(Unhanded):
     each remembers for itself which records its rows include.
     """
 
-    def __init__(self, backend: AsyncDataBackend, engine: AsyncMemoryVectorIndex) -> None:
+    def __init__(
+        self, backend: AsyncDataBackend, engine: AsyncMemoryVectorIndex, progress: Progress | bool | None = None
+    ) -> None:
         self.backend = backend
+        self._progress = progress
         self.memory = engine
         self.records = AsyncVectorRecords(backend)
 
@@ -104,7 +107,8 @@ class AsyncMemoryCopies(Unhanded):
         if look is None or (copy is not None and not look.reaches(copy.n)):
             look = await self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if look.state is not None and (copy is None or copy.stale(look)):
-            copy = await self.load(spec, session if outside else None, older_than=copy)
+            with reporting(self._progress) as report:
+                copy = await self.load(spec, session if outside else None, older_than=copy, progress=report)
             look = await self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if copy is None or look.state is None:
             return AsyncMemoryView(spec, None, look, "build")

@@ -11,6 +11,7 @@ from superorm._async.vector_resident import AsyncResidentTables, AsyncTableView
 from superorm._async.vector_target import AsyncTableTarget
 from superorm._async.vector_upkeep import AsyncTableUpkeep
 from superorm._io import aio
+from superorm._io.progress import Progress
 from superorm.codec.keys import held_keys
 from superorm.protocols.reports import CreateReport
 from superorm.schema.vector_spec import VectorSpec
@@ -38,8 +39,10 @@ _COMMIT = 5.0
 class AsyncTableCopies(AsyncTableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
-    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
-        super().__init__(backend, engine)
+    def __init__(
+        self, backend: AsyncDataBackend, engine: AsyncVectorTables, progress: Progress | bool | None = None
+    ) -> None:
+        super().__init__(backend, engine, progress)
         self._resident = AsyncResidentTables(engine, self.records)
         self._handed: dict[str, list[Handed]] = {}
 

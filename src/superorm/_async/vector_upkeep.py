@@ -12,6 +12,7 @@ from attrs import frozen
 
 from superorm._async.vector_builds import AsyncTableBuilds
 from superorm._async.vector_records import READERS
+from superorm._io.progress import Progress
 from superorm.compile.plan import Count
 from superorm.schema.vector_spec import IndexSpec, VectorSpec
 from superorm.vectors import upkeep
@@ -46,8 +47,10 @@ class _InVain:
 class AsyncTableUpkeep(AsyncTableBuilds):
     """The tables that an engine keeps for one data backend, made anew when it is time."""
 
-    def __init__(self, backend: AsyncDataBackend, engine: AsyncVectorTables) -> None:
-        super().__init__(backend, engine)
+    def __init__(
+        self, backend: AsyncDataBackend, engine: AsyncVectorTables, progress: Progress | bool | None = None
+    ) -> None:
+        super().__init__(backend, engine, progress)
         self._tidied: dict[str, int] = {}
         self._in_vain: dict[str, _InVain] = {}
 

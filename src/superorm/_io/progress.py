@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from superorm.exc import ConfigurationError
 from superorm.expr.reprs import short_repr
 
-__all__ = ["Progress", "reporting"]
+__all__ = ["Progress", "check_progress", "reporting"]
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with how much is done, how much there is in all, and what is being done."""
@@ -46,6 +46,12 @@ def reporting(progress: Progress | bool | None) -> Generator[Progress | None]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+def check_progress(progress: Progress | bool | None) -> None:
+    """Raise `ConfigurationError` for what `reporting` does not take."""
+    with reporting(progress):
+        pass
 
 
 def _checked(progress: object) -> Any:

@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from superorm._io import sio
-from superorm._io.progress import Progress, reporting
+from superorm._io.progress import Progress, check_progress, reporting
 from superorm._io.twins import Twins
 from superorm._sync import retrying
 from superorm._sync.blobs import Blobs
@@ -91,6 +91,8 @@ class DB(Registry, Uncopied):
     `trust` says which stored code may be loaded: ``"signed"`` by one of the signing keys, ``"all"`` or ``"none"``.
     `signing_keys` are bytes: the first signs, all verify.
     Without any, the configuration's are used, or a key of the user's own that is made at first use.
+    `progress` is told how far it is where a search, or `create_all`, has to load all vectors before:
+    called with how much is done, how much there is, and what is done; True shows a bar, with tqdm installed.
     The other options are for sessions that do not say otherwise, as `Session` describes them.
     It can be neither copied nor pickled, since its connections belong to one process.
     """
@@ -114,6 +116,7 @@ class DB(Registry, Uncopied):
         read_preference: Preference | None = None,
         causal_consistency: bool | None = None,
         max_commit_time_ms: int | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         concerns = Concerns(
             read_concern=read_concern,
@@ -122,10 +125,14 @@ class DB(Registry, Uncopied):
             causal_consistency=causal_consistency,
             max_commit_time_ms=max_commit_time_ms,
         )
-        self._set_up(trust, signing_keys, concerns)
+        self._set_up(trust, signing_keys, concerns, progress)
         self._use(Parts(data_backend, metadata, artifact_store, vector_database))
 
-    def _set_up(self, trust: Trust, signing_keys: SigningKeys, concerns: Concerns) -> None:
+    def _set_up(
+        self, trust: Trust, signing_keys: SigningKeys, concerns: Concerns, progress: Progress | bool | None
+    ) -> None:
+        check_progress(progress)
+        self._progress = progress
         self.concerns = concerns
         self._signing_keys = signing_keys
         self._trust: Trust = trust
@@ -147,10 +154,11 @@ class DB(Registry, Uncopied):
         trust: Trust = "signed",
         signing_keys: SigningKeys = _configured_keys,
         concerns: Concerns = DEFAULTS,
+        progress: Progress | bool | None = None,
     ) -> Self:
         """A DB whose parts are made at its first use."""
         db = cls.__new__(cls)
-        db._set_up(trust, signing_keys, concerns)
+        db._set_up(trust, signing_keys, concerns, progress)
         db._opener = opener
         return db
 
@@ -159,7 +167,7 @@ class DB(Registry, Uncopied):
         self.blobs = Blobs(parts.metadata, parts.artifact_store, self._keyring, self._trust)
         self.components = Components(parts.metadata, self.blobs)
         self._removal = Removing(parts.data_backend, parts.metadata, self.blobs, self.components)
-        self.vectors = VectorIndexes(parts.data_backend, parts.vector_database)
+        self.vectors = VectorIndexes(parts.data_backend, parts.vector_database, self._progress)
         self.vector_models = VectorModels(parts.data_backend, self.components)
         self.listeners = Listeners(parts.data_backend, self.components, self.vectors)
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models, self.listeners)

@@ -15,7 +15,7 @@ from attrs import evolve
 from bson import ObjectId
 
 from superorm._io import sio
-from superorm._io.progress import Progress
+from superorm._io.progress import Progress, reporting
 from superorm._sync.vector_records import READERS, VectorRecords
 from superorm.codec.keys import encode_key
 from superorm.compile.plan import Count, Find
@@ -52,8 +52,9 @@ _BUILDS = 3
 class TableBuilds:
     """The tables that an engine keeps for one data backend, and how they come and go."""
 
-    def __init__(self, backend: DataBackend, engine: VectorTables) -> None:
+    def __init__(self, backend: DataBackend, engine: VectorTables, progress: Progress | bool | None = None) -> None:
         self.backend = backend
+        self._progress = progress
         self.tables = engine
         self.records = VectorRecords(backend)
         self.seen: dict[str, int] = {}
@@ -133,7 +134,8 @@ class TableBuilds:
         with self.lock(spec, ".build"):
             if not self._served(spec):
                 fields, _ = self.records.to_mirror(spec, self.engine())
-                self.build(spec, fields)
+                with reporting(self._progress) as report:
+                    self.build(spec, fields, report)
 
     def _served(self, spec: VectorSpec) -> bool:
         state = self.state(spec)

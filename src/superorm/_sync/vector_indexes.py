@@ -60,11 +60,11 @@ class _Done(Generic[T]):
 class VectorIndexes:
     """Keeps the copies of one vector database equal to the documents of one data backend, and searches them."""
 
-    def __init__(self, backend: DataBackend, engine: VectorDatabase) -> None:
+    def __init__(self, backend: DataBackend, engine: VectorDatabase, progress: Progress | bool | None = None) -> None:
         self.backend = backend
         self.records_of = VectorRecords(backend)
         engine.serve(backend)
-        self.copies = _copies(backend, engine)
+        self.copies = _copies(backend, engine, progress)
         self._engine = engine
         self._kind = engine.kind
         self._lists = MatchingLists(self.copies)
@@ -350,8 +350,11 @@ class VectorIndexes:
             self.backend.write(Update(COLLECTION, [done]))
 
 
-def _copies(backend: DataBackend, engine: Any) -> VectorCopies:
-    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables."""
+def _copies(backend: DataBackend, engine: Any, progress: Progress | bool | None) -> VectorCopies:
+    """What keeps the copies of an engine, by its kind; of others than these it is versioned tables.
+
+    The progress of loading one that is needed is reported.
+    """
     match engine.kind:
         case "atlas":
             from superorm._sync.vector_atlas import AtlasCopies
@@ -360,8 +363,8 @@ def _copies(backend: DataBackend, engine: Any) -> VectorCopies:
         case "memory":
             from superorm._sync.vector_memory import MemoryCopies
 
-            return MemoryCopies(backend, engine)
+            return MemoryCopies(backend, engine, progress)
         case _:
             from superorm._sync.vector_tables import TableCopies
 
-            return TableCopies(backend, engine)
+            return TableCopies(backend, engine, progress)

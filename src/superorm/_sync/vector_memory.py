@@ -12,7 +12,7 @@ from attrs import define
 from bson import ObjectId
 
 from superorm._io import sio
-from superorm._io.progress import Progress
+from superorm._io.progress import Progress, reporting
 from superorm._sync.vector_records import VectorRecords
 from superorm._sync.vector_target import Target
 from superorm._sync.vector_view import Answer, Unfiltered, Unhanded
@@ -81,8 +81,11 @@ class MemoryCopies(Unhanded):
     each remembers for itself which records its rows include.
     """
 
-    def __init__(self, backend: DataBackend, engine: MemoryVectorIndex) -> None:
+    def __init__(
+        self, backend: DataBackend, engine: MemoryVectorIndex, progress: Progress | bool | None = None
+    ) -> None:
         self.backend = backend
+        self._progress = progress
         self.memory = engine
         self.records = VectorRecords(backend)
 
@@ -105,7 +108,8 @@ class MemoryCopies(Unhanded):
         if look is None or (copy is not None and not look.reaches(copy.n)):
             look = self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if look.state is not None and (copy is None or copy.stale(look)):
-            copy = self.load(spec, session if outside else None, older_than=copy)
+            with reporting(self._progress) as report:
+                copy = self.load(spec, session if outside else None, older_than=copy, progress=report)
             look = self.records.look(spec.name, _ENGINE, since=None if copy is None else copy.n, session=session)
         if copy is None or look.state is None:
             return MemoryView(spec, None, look, "build")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from superorm._io import sio
+from superorm._io.progress import Progress
 from superorm._sync.vector_ahead import Ahead, Step
 from superorm._sync.vector_resident import ResidentTables, TableView
 from superorm._sync.vector_target import TableTarget
@@ -39,8 +40,8 @@ _COMMIT = 5.0
 class TableCopies(TableUpkeep):
     """The tables that an engine of versioned tables keeps for one data backend."""
 
-    def __init__(self, backend: DataBackend, engine: VectorTables) -> None:
-        super().__init__(backend, engine)
+    def __init__(self, backend: DataBackend, engine: VectorTables, progress: Progress | bool | None = None) -> None:
+        super().__init__(backend, engine, progress)
         self._resident = ResidentTables(engine, self.records)
         self._handed: dict[str, list[Handed]] = {}
 

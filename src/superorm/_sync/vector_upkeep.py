@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from superorm._io.progress import Progress
 from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_records import READERS
 from superorm.compile.plan import Count
@@ -47,8 +48,8 @@ class _InVain:
 class TableUpkeep(TableBuilds):
     """The tables that an engine keeps for one data backend, made anew when it is time."""
 
-    def __init__(self, backend: DataBackend, engine: VectorTables) -> None:
-        super().__init__(backend, engine)
+    def __init__(self, backend: DataBackend, engine: VectorTables, progress: Progress | bool | None = None) -> None:
+        super().__init__(backend, engine, progress)
         self._tidied: dict[str, int] = {}
         self._in_vain: dict[str, _InVain] = {}
 
