@@ -204,10 +204,19 @@ def test_the_calls(make: Callable[..., S3World], large: bool) -> None:
 
 
 def at_each_call(
-    world: S3World, operation: str, calls: Sequence[str], fault: str, *, always: bool = False, succeeds: bool = False
+    world: S3World,
+    operation: str,
+    calls: Sequence[str],
+    fault: str,
+    *,
+    always: bool = False,
+    succeeds: bool = False,
+    only: int | None = None,
 ) -> None:
-    """The fault at each of the operation's calls in turn; whether it succeeds nevertheless."""
+    """The fault at each of the operation's calls in turn, or at one only; whether it succeeds nevertheless."""
     for number, call in enumerate(calls, 1):
+        if only not in (None, number):
+            continue
         try:
             failed = under_fault(
                 world,
@@ -236,6 +245,18 @@ def test_at_each_call(make: Callable[..., S3World], operation: str, fault: str, 
     """All of it is done, or there is an error and nothing of it is; what boto3 repeats succeeds."""
     succeeds = comes_through(fault, retries, always)
     at_each_call(make(retries), operation, CALLS[operation], fault, always=always, succeeds=succeeds)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if (fault, ALONE, "once") not in SHORT])
+def test_at_one_call(make: Callable[..., S3World], fault: str) -> None:
+    """The other faults in short: each operation meets each of them once, at another call; of hanging, one form."""
+    world = make(ALONE)
+    names = [name for name, calls in CALLS.items() if calls]
+    half = {"hangs": names[::2], "hangs, but done": names[1::2]}
+    for operation in half.get(fault, names):
+        calls = CALLS[operation]
+        only = list(FAULTS).index(fault) % len(calls) + 1
+        at_each_call(world, operation, calls, fault, succeeds=fault == "slow", only=only)
 
 
 @pytest.mark.parametrize(("operation", "fault", "retries", "always"), cases(LARGE, {("unsaid", REPEATED, "once")}))
