@@ -106,19 +106,25 @@ def proxy(s3: S3Server) -> Iterator[S3Proxy]:
 
 
 @pytest.fixture(scope="module")
-def clients(s3: S3Server, proxy: S3Proxy) -> Iterator[dict[int, Any]]:
-    """Those of the store, by how often they repeat a call; making one takes long."""
+def client(s3: S3Server, proxy: S3Proxy) -> Iterator[Callable[[int], Any]]:
+    """Makes the client of a store, which repeats a call so often.
+
+    Making one takes long, so there is one that repeats none; others repeat only so many in all before they give up.
+    """
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for name, value in CREDENTIALS.items():
             patch.setenv(name.upper(), value)
         patch.setattr("botocore.retryhandler.delay_exponential", lambda *_, **__: 0.01)  # otherwise up to seconds
-        found: dict[int, Any] = {}
-        for retries in (ALONE, REPEATED):
+        patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
+
+        def made(retries: int) -> Any:
             said = f"timeout={SECONDS * 1000:.0f}ms&connect_timeout=2s&client_max_retries={retries}"
             store = S3ArtifactStore(f"s3://bucket?endpoint={proxy.endpoint}&{said}")
             stack.callback(store.close)
-            found[retries] = store.client
-        yield found
+            return store.client
+
+        alone = made(ALONE)
+        yield lambda retries: made(retries) if retries else alone
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +146,7 @@ def make(
     bucket: str,
     plain: Any,
     proxy: S3Proxy,
-    clients: Mapping[int, Any],
+    client: Callable[[int], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., S3World]]:
     """Makes a DB whose artifacts are behind the proxy, with what stays."""
@@ -149,7 +155,7 @@ def make(
     with ExitStack() as stack:
 
         def make(retries: int, large: bool = False) -> S3World:
-            world = S3World(mongodb_uri, bucket, plain, proxy, clients[retries])
+            world = S3World(mongodb_uri, bucket, plain, proxy, client(retries))
             world.large = 9 << 20 if large else 0
             stack.callback(world.close)
             world.begin()
@@ -169,6 +175,8 @@ CALLS = {
 and where one is deleted, or all are listed, so are uploads that were not finished."""
 LARGE = {"commit": ["HEAD", "POST", "PUT", "PUT", "POST"], "load": ["HEAD", "GET", "HEAD", "GET", "GET"]}
 """Those where the document's artifact goes in two parts."""
+HEADLESS = ("cut", "load", "HEAD")
+"""Headers that end too early are whole ones to Python's HTTP client, so boto3 does not ask again."""
 SHORT = {(fault, ALONE, "once") for fault in ("error", "cut", "unsaid")} | {("unsaid", REPEATED, "once")}
 
 
@@ -227,7 +235,7 @@ def at_each_call(
                 ArtifactError,
                 LIMIT,
             )
-            if succeeds:
+            if succeeds and (fault, operation, call) != HEADLESS:
                 assert failed is None
         except BaseException as error:
             error.add_note(f"{operation}, {fault} at call {number}, {call}")
@@ -276,9 +284,9 @@ def test_async(make: Callable[..., S3World], operation: str) -> None:
     at_each_call(world, operation, CALLS[operation], "unsaid")
 
 
-def test_an_upload_that_is_gone(bucket: str, plain: Any, proxy: S3Proxy, clients: Mapping[int, Any]) -> None:
+def test_an_upload_that_is_gone(bucket: str, plain: Any, proxy: S3Proxy, client: Callable[[int], Any]) -> None:
     """Where the answer is lost, boto3 asks again for what is done: neither a removal nor an upload fails by that."""
-    store = S3ArtifactStore(f"s3://{bucket}/gone", client=clients[REPEATED])
+    store = S3ArtifactStore(f"s3://{bucket}/gone", client=client(REPEATED))
     plain.create_multipart_upload(Bucket=bucket, Key="gone/half.blob")
     proxy.arm("unsaid", 3)
     store.delete("half")
@@ -294,10 +302,10 @@ def test_an_upload_that_is_gone(bucket: str, plain: Any, proxy: S3Proxy, clients
 
 @pytest.mark.parametrize("fault", ["cut", "short", "refused"])
 def test_answers_that_end_too_early(
-    bucket: str, plain: Any, proxy: S3Proxy, clients: Mapping[int, Any], fault: str
+    bucket: str, plain: Any, proxy: S3Proxy, client: Callable[[int], Any], fault: str
 ) -> None:
     """However they do, the error is superorm's own and names the store."""
-    store = S3ArtifactStore(f"s3://{bucket}/early-{fault}", client=clients[ALONE])
+    store = S3ArtifactStore(f"s3://{bucket}/early-{fault}", client=client(ALONE))
     store.put("k", [b"0123456789"])
     proxy.arm(fault, 1, always=True)
     with pytest.raises(ArtifactError, match=rf"s3://{bucket}/early-{fault} cannot be listed: "):
