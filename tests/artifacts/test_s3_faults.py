@@ -300,6 +300,19 @@ def test_an_upload_that_is_gone(bucket: str, plain: Any, proxy: S3Proxy, client:
     assert b"".join(data) == plain.get_object(Bucket=bucket, Key="gone/whole.blob")["Body"].read()
 
 
+@pytest.mark.parametrize(("size", "parts", "at"), [(68, 1, 2), (100_000, 1, 2), (9 << 20, 2, 2), (9 << 20, 2, 3)])
+def test_answers_that_are_cut_off_once(
+    bucket: str, plain: Any, proxy: S3Proxy, client: Callable[[int], Any], size: int, parts: int, at: int
+) -> None:
+    """They are asked for again, and what has come of them before is not given twice."""
+    store = S3ArtifactStore(f"s3://{bucket}/cut", client=client(ALONE))
+    key, data = f"of-{size}-{at}", Random(size).randbytes(size)
+    plain.put_object(Bucket=bucket, Key=f"cut/{key}.blob", Body=data)
+    proxy.arm("cut", at)
+    assert data == b"".join(store.get(key))
+    assert ["HEAD", *["GET"] * (parts + 1)] == [call.partition(" ")[0] for call in proxy.calls]
+
+
 @pytest.mark.parametrize("fault", ["cut", "short", "refused"])
 def test_answers_that_end_too_early(
     bucket: str, plain: Any, proxy: S3Proxy, client: Callable[[int], Any], fault: str
