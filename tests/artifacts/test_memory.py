@@ -18,7 +18,7 @@ from tests.vectors.s3_server import CREDENTIALS, S3Server
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_MOST = 200_000_000
-"""Bytes: what the drivers hold before they send it, 48 MB as documents and as a message, or eight parts of 8 MiB."""
+"""Bytes: what the drivers hold before they send it, 24 MiB in several forms, or eight parts of 8 MiB."""
 
 
 SOAK = pytest.mark.soak
