@@ -41,6 +41,7 @@ from superorm import (
     Trainer,
     connect,
     field,
+    outputs,
     select,
 )
 
@@ -160,9 +161,9 @@ def mistakes(db: DB, name: str) -> list[tuple[Digit, int, float]]:
     """The unseen digits that the model reads wrongly, with what it takes them for, those that it is surest of first."""
     unseen = select(Digit).where(Digit.unseen == 1)
     db.add(Listener("readings", model=name, select=unseen, key=Digit.pixels))
-    outputs = dict(db.outputs("readings"))
+    beside = select(Digit, outputs("readings")).where(Digit.unseen == 1).order_by(Digit.id)
     with Session(db) as session:
-        read = [(digit, outputs[digit.id]) for digit in session.scalars(unseen)]
+        read = session.execute(beside).all()
     wrong = [(digit, int(found.argmax()), float(found.max())) for digit, found in read if found.argmax() != digit.label]
     return sorted(wrong, key=lambda one: -one[2])
 

@@ -14,6 +14,7 @@ from superorm.components.dataset import Dataset
 from superorm.components.listener import Listener
 from superorm.components.metric import Metric
 from superorm.components.model import Model
+from superorm.components.records import ComponentRecord
 from superorm.components.trainer import Trainer
 from superorm.components.vector_index import VectorIndex
 from superorm.connect import build_datalayer, connect, connect_async, superduper
@@ -156,6 +157,7 @@ __all__ = [
     "ComponentError",
     "ComponentInUseError",
     "ComponentNotFoundError",
+    "ComponentRecord",
     "ConfigurationError",
     "CorruptArtifactError",
     "CreateReport",

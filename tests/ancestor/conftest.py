@@ -8,8 +8,7 @@ Left out is what needs parts that superorm does not have yet: an index served ov
 and when its search is limited to given keys), change streams (their filters, and a deletion that shrinks an index),
 errors and retries of remote workers, and downloads of URIs.
 Jobs, and events of components other than the computing of outputs, come with those parts too.
-Indexes are those of vector fields: `tests.ancestor.classes.Letter` is what a component that is an index would be
-tested with beside.
+What indexes promise is tested of those of vector fields, and shortly of those that are components.
 """
 
 from __future__ import annotations

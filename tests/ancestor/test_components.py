@@ -17,9 +17,11 @@ from superorm import (
     ArtifactSavingError,
     ComponentInUseError,
     ComponentNotFoundError,
+    ConfigurationError,
     CorruptArtifactError,
     Dataset,
     Listener,
+    Metric,
     Model,
     StatementError,
     SuperormError,
@@ -318,6 +320,69 @@ def test_no_code_of_a_blob_runs_that_was_put_in_its_place(world: World, db: DB, 
         components.update_one({"name": "theirs"}, {"$set": {"artifact.key_id": ours}})
     assert not marker.exists()
     pickle.loads(hostile)
+    assert "it ran" == marker.read_text()
+
+
+def test_no_code_runs_that_metadata_point_to(world: World, db: DB, tmp_path: Path) -> None:
+    """Records and the registry of blobs, changed by somebody who can write all of them and has stored a pickle.
+
+    In the places of a model's, a metric's and a dataset's artifact, that of a model that others need among them.
+    """
+    marker = tmp_path / "marker"
+    with db.begin() as session:
+        session.add_all([Tale(id=1, text="one"), Note(id=1)])
+    add_lengths(db)
+    db.add(Metric("m", len))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    db.add(Dataset("d", select=select(Note)))
+    with world.opened(signing_key="their-key") as theirs:
+        theirs.add(Model("theirs", Hostile(marker)))
+    database = world.plain[world.name]
+    components, registry = database["_superorm_components"], database["_superorm_blobs"]
+    (hostile,) = components.find({"name": "theirs"})
+    theirs_at: Any = registry.find_one({"_id": hostile["artifact"]["sha256"]})
+
+    def read(*kinds: str) -> list[str]:
+        """What is told of each, by a DB that has nothing in memory."""
+        told: list[str] = []
+        for kind in kinds:
+            with world.opened() as other, pytest.raises(SuperormError) as caught:
+                other.load(kind, {"model": "length", "listener": "lengths", "metric": "m", "dataset": "d"}[kind])
+            told.append(type(caught.value).__name__)
+        with world.opened() as other:
+            other.check()
+            other.gc()
+        return told
+
+    reading = {"model": ("model", "listener"), "metric": ("metric",), "dataset": ("dataset",)}
+    for kind, kinds in reading.items():
+        (record,) = components.find({"kind": kind, "name": {"$ne": "theirs"}})
+        ours = record["artifact"]
+        bytes_of = {name: hostile["artifact"][name] for name in ("sha256", "size")}
+        code = {name: hostile["artifact"][name] for name in ("codec", "codec_version")}
+        plants = {
+            "all of it": hostile["artifact"],
+            "the hash": {**ours, **bytes_of, **code},
+            "unsigned": {**bytes_of, **code},
+            "the key too": {**ours, **bytes_of, **code, "key_id": ours["key_id"]},
+            "the codec": {**ours, **code, "signature": "0" * 64},
+        }
+        for planted in plants.values():
+            components.update_one({"_id": record["_id"]}, {"$set": {"artifact": planted}})
+            assert ["UntrustedArtifactError"] * len(kinds) == read(*kinds)
+        if kind == "model":
+            with world.opened() as other, pytest.raises(UntrustedArtifactError):
+                other.predict("length", ["a"])
+        components.update_one({"_id": record["_id"]}, {"$set": {"artifact": ours}})
+        at: Any = registry.find_one({"_id": ours["sha256"]})
+        elsewhere = {"key": theirs_at["key"], "size": theirs_at["size"]}
+        registry.update_one({"_id": at["_id"]}, {"$set": elsewhere})
+        assert ["CorruptArtifactError"] * len(kinds) == read(*kinds)
+        registry.replace_one({"_id": at["_id"]}, at)
+        with world.opened() as other:
+            assert other.load(kind, record["name"]).version == 0
+    assert not marker.exists()
+    with world.opened(trust="all") as trusting, pytest.raises(ConfigurationError):  # as what it gives is no model
+        trusting.load("model", "theirs")
     assert "it ran" == marker.read_text()
 
 

@@ -131,13 +131,14 @@ class Adding(Operation):
     """A component with two children, one of which shares its artifact with another component."""
 
     def run(self, db: DB, world: World, number: int) -> None:
-        db.add(self._team(number))
+        db.add(self.team(number))
 
     async def run_async(self, db: AsyncDB, world: World, number: int) -> None:
-        await db.add(self._team(number))
+        await db.add(self.team(number))
 
     @staticmethod
-    def _team(number: int) -> Team:
+    def team(number: int) -> Team:
+        """What is added."""
         return Team(f"team {number}", [Model(f"own {number}", Plus(number)), Model(f"shared {number}", Plus(1))])
 
     def is_done(self, world: World, number: int) -> bool:

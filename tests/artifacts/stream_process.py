@@ -1,10 +1,11 @@
-"""A program that puts and gets a large artifact: ``stream_process.py DIRECTORY|S3_URL|MONGODB_URI MIB DATABASE``.
+"""A program that puts and gets a large artifact: ``stream_process.py DIRECTORY|S3_URL|MONGODB_URI MIB NAME [async]``.
 
 It prints by how many bytes its memory exceeded, at most, what it was before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import random
@@ -16,14 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import mongomock
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 
+from superorm._async.blobs import AsyncBlobs
 from superorm._sync.blobs import Blobs
+from superorm.artifacts._async.directory import AsyncDirectoryArtifactStore
+from superorm.artifacts._async.gridfs import AsyncMongoArtifactStore
+from superorm.artifacts._async.s3 import AsyncS3ArtifactStore
 from superorm.artifacts._sync.directory import DirectoryArtifactStore
 from superorm.artifacts._sync.gridfs import MongoArtifactStore
 from superorm.artifacts._sync.s3 import S3ArtifactStore
 from superorm.artifacts.codecs import codec_named
 from superorm.artifacts.signing import Keyring
+from superorm.backends._async.mongomock import AsyncMongomockMetaDataStore
 from superorm.backends._sync.mongomock import MongomockMetaDataStore
 
 
@@ -73,5 +79,42 @@ def main(where: str, mib: int, database: str) -> None:
         store.close()
 
 
+async def main_async(where: str, mib: int, database: str) -> None:
+    """The same in an event loop."""
+    client: AsyncMongoClient[dict[str, Any]] | None = None
+    store: Any
+    if where.startswith("mongodb://"):
+        client = AsyncMongoClient(where)
+        store = AsyncMongoArtifactStore(client, database)
+    else:
+        store = AsyncS3ArtifactStore(where) if where.startswith("s3://") else AsyncDirectoryArtifactStore(where)
+    metadata = AsyncMongomockMetaDataStore(mongomock.MongoClient(), database)
+    blobs = AsyncBlobs(metadata, store, lambda: Keyring((b"ours",)))
+
+    async def there_and_back(mib: int) -> None:
+        uploaded = await blobs.upload(chunks(mib))
+        await blobs.register([uploaded])
+        digest = hashlib.sha256()
+        size = 0
+        async for chunk in blobs.open(blobs.reference(uploaded, codec_named("bytes", 1), ("m",)), ("m",)):
+            digest.update(chunk)
+            size += len(chunk)
+        assert (mib << 20, uploaded.sha256) == (size, digest.hexdigest())
+        await store.delete(uploaded.key)
+
+    await there_and_back(1)
+    reset()
+    before = peak()
+    await there_and_back(mib)
+    print(peak() - before)
+    await store.close()
+    if client is not None:
+        await client.close()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    place, size, name, *how = sys.argv[1:]
+    if how:
+        asyncio.run(main_async(place, int(size), name))
+    else:
+        main(place, int(size), name)

@@ -18,12 +18,16 @@ from tests.vectors.s3_server import CREDENTIALS, S3Server
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_MOST = 200_000_000
-"""Bytes: what the drivers hold before they send it, 48 MB as documents and as a message, or eight parts of 8 MiB."""
+"""Bytes: what the drivers hold before they send it, 24 MiB in several forms, or eight parts of 8 MiB."""
 
 
-@pytest.mark.parametrize("mib", [256, pytest.param(2048, marks=pytest.mark.soak)])
+SOAK = pytest.mark.soak
+
+
+@pytest.mark.parametrize("how", [[], pytest.param(["async"], marks=SOAK)], ids=["sync", "async"])
+@pytest.mark.parametrize("mib", [256, pytest.param(2048, marks=SOAK)])
 @pytest.mark.parametrize("store", ["gridfs", "directory", "s3"])
-def test_streams(store: str, mib: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_streams(store: str, mib: int, how: list[str], request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Putting and getting keeps a process near the memory it had before, whatever the size."""
     name = f"superorm_test_{uuid4().hex}"
     where = str(tmp_path)
@@ -35,7 +39,7 @@ def test_streams(store: str, mib: int, request: pytest.FixtureRequest, tmp_path:
     credentials = {name.upper(): value for name, value in CREDENTIALS.items()}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.artifacts.stream_process", where, str(mib), name],
+            [sys.executable, "-m", "tests.artifacts.stream_process", where, str(mib), name, *how],
             cwd=ROOT,
             env={**os.environ, **credentials},
             capture_output=True,
@@ -51,7 +55,7 @@ def test_streams(store: str, mib: int, request: pytest.FixtureRequest, tmp_path:
     print(f"{store}, {mib} MiB: {int(done.stdout) / 1e6:.0f} MB")
 
 
-@pytest.mark.parametrize("mib", [256, pytest.param(1024, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("mib", [256, pytest.param(1024, marks=SOAK)])
 def test_modules_are_mapped(mib: int, tmp_path: Path) -> None:
     """A torch module in a directory is used from its file: it takes hardly any memory of its own, and is there once."""
     for what in "save", "load":

@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +24,7 @@ from superorm import (
     Mapped,
     MappingError,
     MemoryVectorIndex,
+    Model,
     MongoArtifactStore,
     MongoDatabackend,
     MongoMetaDataStore,
@@ -132,6 +133,44 @@ def test_a_commit_of_other_classes_sends_nothing_more(heard: tuple[DB, Commands]
         with db.begin() as session:
             session.add(cls(title="second"))
         assert commands.sent == [f"insert {cls.__collection__}", "commitTransaction"]
+
+
+class Plus:
+    """A model that adds."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def predict(self, items: list[int]) -> list[int]:
+        return [item + self.number for item in items]
+
+
+def test_the_round_trips_of_a_small_model(heard: tuple[DB, Commands]) -> None:
+    """Those that the documentation counts."""
+    db, commands = heard
+
+    def sent(call: Callable[[], Any]) -> list[str]:
+        commands.sent.clear()
+        call()
+        return [command for command in commands.sent if "_superorm_artifacts." not in command]  # those are the store's
+
+    db.add(Model("first", Plus(0)))
+    added = [
+        "find _superorm_components",  # which version is the newest?
+        "find _superorm_blobs",  # are the bytes there?
+        "update _superorm_artifacts",  # an upload begins
+        "delete _superorm_artifacts",  # the transaction: the upload is over
+        "update _superorm_blobs",
+        "insert _superorm_components",
+        "commitTransaction",
+    ]
+    for name, number in ("m", 1), ("m", 2), ("other", 3):
+        assert sent(lambda name=name, number=number: db.add(Model(name, Plus(number)))) == added  # type: ignore[misc]
+        assert len(commands.sent) > len(added)
+    assert sent(lambda: db.add(Model("m", Plus(2)))) == commands.sent == ["find _superorm_components"]
+    assert sent(lambda: db.add(Model("shares", Plus(2)))) == commands.sent
+    assert [command for command in added if "_superorm_artifacts" not in command] == commands.sent
+    assert sent(lambda: db.load("model", "m")) == commands.sent == ["find _superorm_components"]
 
 
 def test_the_round_trips_of_a_new_artifact(heard: tuple[DB, Commands]) -> None:

@@ -87,7 +87,10 @@ with db.session() as session:
         {
             0: ENCODERS,
             1: "lines = ['a text', 'another']\n",
-            3: """
+            4: """
+assert ("encoder", 0) == (record.name, record.version)
+
+
 def mended(text):
     return encoder(text)[::-1]
 
@@ -96,7 +99,7 @@ db.add(Model("encoder", better_encoder))
 db.add(Model("reader", str.upper))
 assert ["encoder", "reader"] == db.show("model")
 """,
-            4: """
+            5: """
 assert [] == db.show("model")
 lost = db.check().orphans
 """,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -201,29 +201,47 @@ def at_each_command(world: GridFSWorld, operation: str, fault: str, always: bool
     """The fault at each of the operation's commands in turn."""
     commands = clean(world, operation)
     assert "find" in commands
-    for number, command in enumerate(commands, 1):
-        try:
-            failed = under_fault(
-                world,
-                OPERATIONS[operation],
-                NUMBER + number,
-                partial(world.faults.arm, fault, number, always),
-                world.disarm,
-                SuperormError,
-                LIMIT,
-            )
-            if fault == "slow":
-                assert failed is None
-        except BaseException as error:
-            error.add_note(f"{operation}, {fault} at command {number}, {command}")
-            raise
+    for number in range(1, len(commands) + 1):
+        at_command(world, operation, fault, always, number, commands)
     world.intact()
+
+
+def at_command(
+    world: GridFSWorld, operation: str, fault: str, always: bool, number: int, commands: Sequence[str]
+) -> None:
+    """The fault at one of the operation's commands."""
+    try:
+        failed = under_fault(
+            world,
+            OPERATIONS[operation],
+            NUMBER + number,
+            partial(world.faults.arm, fault, number, always),
+            world.disarm,
+            SuperormError,
+            LIMIT,
+        )
+        if fault == "slow":
+            assert failed is None
+    except BaseException as error:
+        error.add_note(f"{operation}, {fault} at command {number}, {commands[number - 1]}")
+        raise
 
 
 @pytest.mark.parametrize(("operation", "fault", "always"), cases())
 def test_at_each_command(world: GridFSWorld, operation: str, fault: str, always: bool) -> None:
     """All of it is done, or there is an error and nothing of it is."""
     at_each_command(world, operation, fault, always)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_at_one_command(world: GridFSWorld, operation: str) -> None:
+    """The other faults in short: each at another command."""
+    commands = clean(world, operation)
+    others = [fault for fault in (*ERRORS, *FAULTS) if (fault, "once") not in SHORT]
+    assert {"hangs", "slow", "cut"} <= {*others}
+    for n, fault in enumerate(others):
+        at_command(world, operation, fault, False, 1 + n * (len(commands) - 1) // (len(others) - 1), commands)
+    world.intact()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

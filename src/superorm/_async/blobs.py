@@ -151,6 +151,12 @@ class AsyncBlobs:
         reference = Reference(uploaded.sha256, uploaded.size, codec.name, codec.version)
         return self._keyring().sign(reference, owner)
 
+    def signed_anew(self, reference: Reference, owner: Owner) -> Reference | None:
+        """The reference signed with the first key, where another one of the keys has signed it; else None."""
+        keyring = self._keyring()
+        again = keyring.sign(reference, owner)
+        return again if again != reference and keyring.verifies(reference, owner) else None
+
     async def load(self, reference: Reference, owner: Owner, *, session: AsyncClientSession | None = None) -> Any:
         """The object that a reference of this owner refers to; the registry is read in a transaction, if any.
 

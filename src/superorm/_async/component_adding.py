@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from superorm.exc import (
     ArtifactError,
     ComponentError,
     ComponentNotFoundError,
+    CorruptArtifactError,
     DuplicateKeyError,
     StaleDocumentError,
 )
@@ -64,6 +66,8 @@ class _Planned:
     """By their hash: the same content is uploaded once."""
     needed: list[Named] = field(factory=list[Named])
     """Components that are there already and are counted on."""
+    signed: list[UpdateOp] = field(factory=list[UpdateOp])
+    """Signatures of what is there already by the first key, in the place of those by another one."""
 
 
 @define
@@ -108,7 +112,8 @@ class AsyncAdding:
     ) -> C:
         """Store the component, and the children that are given as objects; the component with its version.
 
-        Of what is there with the same content nothing is written. Models with a trainer are trained before anything is.
+        Of what is there with the same content nothing is written but a signature by the first key.
+        Models with a trainer are trained before anything is written.
         With `replace` the root takes the place of its version, by default the newest one, where that raises nothing
         for the record; with `upsert` it is added where there is none.
         """
@@ -123,6 +128,8 @@ class AsyncAdding:
             return await self._plan(tree, made, replaced)
 
         planned = await self._committed(plan, replace)
+        if planned.signed:
+            await self._metadata.write(Update(COLLECTION, planned.signed))
         for component in tree:
             record = planned.records[id(component)]
             if isinstance(component, Model) and component.trainer is not None:
@@ -217,6 +224,7 @@ class AsyncAdding:
             if newest is not None and newest.content == content:
                 planned.records[id(component)] = newest
                 planned.needed.append(newest.named)
+                planned.signed += self._signed_anew(newest)
                 continue
             record = ComponentRecord(
                 kind=component.kind,
@@ -264,6 +272,15 @@ class AsyncAdding:
         uploaded = planned.uploads.get(kept.sha256) or await self._blobs.upload(kept.data)
         record.artifact = self._blobs.reference(uploaded, kept.codec, record.owner).to_bson()
         planned.uploads[kept.sha256] = uploaded
+
+    def _signed_anew(self, record: ComponentRecord) -> list[UpdateOp]:
+        """What changes the record's signature where that is by another key than the first one."""
+        with suppress(CorruptArtifactError):  # which `check` tells
+            reference = record.reference
+            if reference is not None and (again := self._blobs.signed_anew(reference, record.owner)) is not None:
+                guard = {"_id": record.id, "artifact.signature": reference.signature}
+                return [UpdateOp(q=guard, u={"$set": {"artifact": again.to_bson()}})]
+        return []
 
     async def _replaced(self, root: Component, upsert: bool) -> ComponentRecord | None:
         """The record of what the component takes the place of. Raises `ComponentNotFoundError` without `upsert`."""

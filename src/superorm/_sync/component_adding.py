@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from superorm.exc import (
     ArtifactError,
     ComponentError,
     ComponentNotFoundError,
+    CorruptArtifactError,
     DuplicateKeyError,
     StaleDocumentError,
 )
@@ -65,6 +67,8 @@ class _Planned:
     """By their hash: the same content is uploaded once."""
     needed: list[Named] = field(factory=list[Named])
     """Components that are there already and are counted on."""
+    signed: list[UpdateOp] = field(factory=list[UpdateOp])
+    """Signatures of what is there already by the first key, in the place of those by another one."""
 
 
 @define
@@ -109,7 +113,8 @@ class Adding:
     ) -> C:
         """Store the component, and the children that are given as objects; the component with its version.
 
-        Of what is there with the same content nothing is written. Models with a trainer are trained before anything is.
+        Of what is there with the same content nothing is written but a signature by the first key.
+        Models with a trainer are trained before anything is written.
         With `replace` the root takes the place of its version, by default the newest one, where that raises nothing
         for the record; with `upsert` it is added where there is none.
         """
@@ -124,6 +129,8 @@ class Adding:
             return self._plan(tree, made, replaced)
 
         planned = self._committed(plan, replace)
+        if planned.signed:
+            self._metadata.write(Update(COLLECTION, planned.signed))
         for component in tree:
             record = planned.records[id(component)]
             if isinstance(component, Model) and component.trainer is not None:
@@ -218,6 +225,7 @@ class Adding:
             if newest is not None and newest.content == content:
                 planned.records[id(component)] = newest
                 planned.needed.append(newest.named)
+                planned.signed += self._signed_anew(newest)
                 continue
             record = ComponentRecord(
                 kind=component.kind,
@@ -265,6 +273,15 @@ class Adding:
         uploaded = planned.uploads.get(kept.sha256) or self._blobs.upload(kept.data)
         record.artifact = self._blobs.reference(uploaded, kept.codec, record.owner).to_bson()
         planned.uploads[kept.sha256] = uploaded
+
+    def _signed_anew(self, record: ComponentRecord) -> list[UpdateOp]:
+        """What changes the record's signature where that is by another key than the first one."""
+        with suppress(CorruptArtifactError):  # which `check` tells
+            reference = record.reference
+            if reference is not None and (again := self._blobs.signed_anew(reference, record.owner)) is not None:
+                guard = {"_id": record.id, "artifact.signature": reference.signature}
+                return [UpdateOp(q=guard, u={"$set": {"artifact": again.to_bson()}})]
+        return []
 
     def _replaced(self, root: Component, upsert: bool) -> ComponentRecord | None:
         """The record of what the component takes the place of. Raises `ComponentNotFoundError` without `upsert`."""

@@ -23,6 +23,8 @@ _PART_BYTES = 8 << 20
 """Of an upload or download that is cut into parts; smaller ones are not cut."""
 _AT_ONCE = 8
 """So many parts are on their way, and in memory, at the same time."""
+_DOWNLOADS = 3
+"""So often a part is asked for whose answer does not come whole; each of these calls is repeated too."""
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -67,10 +69,16 @@ class S3Objects:
             KeyError,  # an answer whose headers ended too early
             _SourceFailed,
         )
-        self._transfer = TransferConfig(
-            multipart_threshold=_PART_BYTES,
+        self._uploads = TransferConfig(
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_AT_ONCE
+        )
+        # Small blobs too are asked for by a range: where an answer is cut off, boto3 asks for it again,
+        # and of an object that it asks for as a whole it would give a pipe twice what has come before.
+        self._downloads = TransferConfig(
+            multipart_threshold=1,
             multipart_chunksize=_PART_BYTES,
             max_concurrency=_AT_ONCE,
+            num_download_attempts=_DOWNLOADS,
             io_chunksize=1 << 20,
             max_io_queue=_AT_ONCE,
         )
@@ -89,7 +97,7 @@ class S3Objects:
         try:
             if self._is_there(key):
                 raise ArtifactSavingError(f"{self._uri}: the key {key} is in use", key=key)
-            self._client.upload_fileobj(source, **self._named(key), Config=self._transfer)
+            self._client.upload_fileobj(source, **self._named(key), Config=self._uploads)
         except self._errors as error:
             if source.failure is not None:
                 raise source.failure from None
@@ -118,7 +126,7 @@ class S3Objects:
     def fetch(self, key: str, sink: IO[bytes]) -> None:
         """Write the blob's bytes, in order. Raises ``ArtifactNotFoundError``, ``ArtifactError``."""
         try:
-            self._client.download_fileobj(**self._named(key), Fileobj=sink, Config=self._transfer)
+            self._client.download_fileobj(**self._named(key), Fileobj=sink, Config=self._downloads)
         except self._errors as error:
             if _code(error) in _MISSING:
                 raise ArtifactNotFoundError(f"{self._uri} has no blob {key}", key=key) from error

@@ -10,9 +10,9 @@ from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 from superorm.exc import ArtifactSavingError
 
-__all__ = ["Chunks", "Hasher", "Readable", "hashed", "pieces"]
+__all__ = ["PIECE_BYTES", "Chunks", "Hasher", "Readable", "hashed", "pieces"]
 
-_PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20
 _PENDING = 16
 """So many pieces at most wait to be hashed: hashing is faster than any store, but for a moment."""
 
@@ -39,12 +39,12 @@ def pieces(chunks: Chunks) -> Iterator[bytes]:
     length = 0
     for chunk in _read(chunks) if isinstance(chunks, Readable) else chunks:
         whole = _bytes(chunk)
-        if not parts and len(whole) == _PIECE_BYTES:
+        if not parts and len(whole) == PIECE_BYTES:
             yield whole
             continue
         data = memoryview(whole)
-        while length + len(data) >= _PIECE_BYTES:
-            room = _PIECE_BYTES - length
+        while length + len(data) >= PIECE_BYTES:
+            room = PIECE_BYTES - length
             yield b"".join([*parts, data[:room]])
             data, parts, length = data[room:], [], 0
         if data:
@@ -55,7 +55,7 @@ def pieces(chunks: Chunks) -> Iterator[bytes]:
 
 
 def _read(file: Readable) -> Iterator[bytes]:
-    while data := _bytes(file.read(_PIECE_BYTES)):
+    while data := _bytes(file.read(PIECE_BYTES)):
         yield data
 
 

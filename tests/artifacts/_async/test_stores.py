@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -333,6 +334,24 @@ async def test_plain_objects(s3: S3Server) -> None:
     left = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
     assert ["models/below/k.blob", "models/notes.txt"] == left
     assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+    client.close()
+
+
+async def test_parts_go_at_once(s3: S3Server) -> None:
+    """A large blob's parts are sent beside each other, and fetched so: each waits here for the other one."""
+    client, bucket = s3.client(), s3.bucket()
+    meeting = threading.Barrier(2)
+
+    def meet(**_: Any) -> None:
+        meeting.wait(20)
+
+    for call in "UploadPart", "GetObject":
+        client.meta.events.register(f"before-call.s3.{call}", meet)
+    store = AsyncS3ArtifactStore(f"s3://{bucket}/models", client=client)
+    data = os.urandom(12 << 20)
+    assert len(data) == await store.put("k", [data[: 1 << 20], data[1 << 20 :]])
+    assert data == await read(store, "k")
+    assert not meeting.broken
     client.close()
 
 

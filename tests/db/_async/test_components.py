@@ -12,11 +12,15 @@ from superorm import (
     ArtifactSavingError,
     AsyncDB,
     ComponentNotFoundError,
+    ComponentRecord,
     ConfigurationError,
+    Metric,
     Model,
     PredictionError,
     UnsupportedError,
     UntrustedArtifactError,
+    func,
+    select,
 )
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -103,6 +107,26 @@ async def test_failures(db: AsyncDB) -> None:
     await db.add(Model("times", Times(2)))
     with pytest.raises(ComponentNotFoundError, match="versions 0"):
         await db.load("model", "times", version=7)
+
+
+async def test_components_are_found_by_selects(db: AsyncDB) -> None:
+    """Their records are mapped documents like others, of which each version is one."""
+    for name, factor, size in (("a", 2, 8), ("a", 3, 64), ("b", 2, 8)):
+        await db.add(Model(name, Times(factor), batch_size=size))
+    await db.add(Metric("a", len))  # type: ignore[arg-type]
+    await db.add(Model("gone", Times(9)))
+    await db.remove("model", "gone")
+    live = select(ComponentRecord).where(ComponentRecord.kind == "model", ComponentRecord.state == "live")
+    async with db.session() as session:
+        found = await session.scalars(live.order_by(ComponentRecord.name, ComponentRecord.version.desc()))
+        assert [("a", 1), ("a", 0), ("b", 0)] == [(one.name, one.version) for one in found]
+        small = live.where(ComponentRecord.params["batch_size"] < 10).order_by(ComponentRecord.name)
+        assert ["a", "b"] == [one.name for one in await session.scalars(small)]
+        shared = select(ComponentRecord.artifact["sha256"], func.count().label("n")).where(
+            ComponentRecord.kind == "model", ComponentRecord.state == "live"
+        )
+        rows = await session.execute(shared.group_by(ComponentRecord.artifact["sha256"]))
+        assert [1, 2] == sorted(row.n for row in rows)
 
 
 class Unpicklable:

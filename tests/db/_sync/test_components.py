@@ -13,11 +13,15 @@ from superorm import (
     ArtifactNotFoundError,
     ArtifactSavingError,
     ComponentNotFoundError,
+    ComponentRecord,
     ConfigurationError,
+    Metric,
     Model,
     PredictionError,
     UnsupportedError,
     UntrustedArtifactError,
+    func,
+    select,
 )
 from superorm.compile.plan import Find
 from superorm.unitofwork.writes import Update, UpdateOp
@@ -104,6 +108,26 @@ def test_failures(db: DB) -> None:
     db.add(Model("times", Times(2)))
     with pytest.raises(ComponentNotFoundError, match="versions 0"):
         db.load("model", "times", version=7)
+
+
+def test_components_are_found_by_selects(db: DB) -> None:
+    """Their records are mapped documents like others, of which each version is one."""
+    for name, factor, size in (("a", 2, 8), ("a", 3, 64), ("b", 2, 8)):
+        db.add(Model(name, Times(factor), batch_size=size))
+    db.add(Metric("a", len))  # type: ignore[arg-type]
+    db.add(Model("gone", Times(9)))
+    db.remove("model", "gone")
+    live = select(ComponentRecord).where(ComponentRecord.kind == "model", ComponentRecord.state == "live")
+    with db.session() as session:
+        found = session.scalars(live.order_by(ComponentRecord.name, ComponentRecord.version.desc()))
+        assert [("a", 1), ("a", 0), ("b", 0)] == [(one.name, one.version) for one in found]
+        small = live.where(ComponentRecord.params["batch_size"] < 10).order_by(ComponentRecord.name)
+        assert ["a", "b"] == [one.name for one in session.scalars(small)]
+        shared = select(ComponentRecord.artifact["sha256"], func.count().label("n")).where(
+            ComponentRecord.kind == "model", ComponentRecord.state == "live"
+        )
+        rows = session.execute(shared.group_by(ComponentRecord.artifact["sha256"]))
+        assert [1, 2] == sorted(row.n for row in rows)
 
 
 class Unpicklable:
