@@ -29,6 +29,8 @@ from superorm import (
 from superorm._sync.index_search import IndexSearch
 from superorm._sync.listener_computing import Computing
 from superorm._sync.listeners import Listeners
+from superorm._sync.vector_indexes import VectorIndexes
+from superorm.schema.vector_spec import VectorSpec
 from tests.databases import drop_database
 from tests.db.indexed import Film, encode
 
@@ -176,6 +178,43 @@ def test_an_index_that_another_program_removes(place: tuple[str, str, str]) -> N
         assert 1 == one.add(index()).version
         assert 3 == nearest(other)[0][0].id
         assert expected(other, 30) == [film.id for film, _ in nearest(other, 30)]
+
+
+def test_what_is_swept_beside_an_addition(place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sweeps has seen the collection of an index that is added, and not how far that is: it stays."""
+    made, looked, ended = threading.Event(), threading.Event(), threading.Event()
+    make, drop = Listeners._index, VectorIndexes.drop
+
+    def making(self: Listeners, *args: Any) -> dict[str, Any]:
+        told = make(self, *args)
+        made.set()
+        assert looked.wait(20)
+        return told
+
+    def dropping(self: VectorIndexes, spec: VectorSpec) -> None:
+        looked.set()
+        assert ended.wait(20)
+        drop(self, spec)
+
+    with opened(place) as one, opened(place) as other:
+        fill(one)
+        one.add(Model("another", len))
+        monkeypatch.setattr(Listeners, "_index", making)
+        monkeypatch.setattr(VectorIndexes, "drop", dropping)
+
+        def add() -> None:
+            one.add(index())
+            ended.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            added = threads.submit(add)
+            assert made.wait(20)
+            other.remove("model", "another")
+            looked.set()
+            added.result()
+        assert expected(one, 30) == [film.id for film, _ in nearest(one, 30)]
+        assert expected(other, 30) == [film.id for film, _ in nearest(other, 30)]
+        assert one.check(Film).ok
 
 
 def test_a_change_in_the_middle_of_a_search(place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:

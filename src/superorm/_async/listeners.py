@@ -42,7 +42,6 @@ __all__ = ["AsyncListeners", "removed"]
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
-_ALL_STATES: dict[str, Any] = {"_id": {"$gte": ""}, "kind": {"$in": ["listener", "state"]}}
 _CURSOR_NOT_FOUND = 43
 _AFTER_COMMIT = 5.0
 """Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
@@ -295,12 +294,11 @@ class AsyncListeners:
 
     async def _sweep_indexes(self) -> None:
         """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
-        # the collections before the states: what is begun meanwhile stays
-        collections = {name for name in await self.backend.collection_names() if is_vectors(name)}
-        states = await self.backend.read(Find(COLLECTION, _ALL_STATES))
-        kept_there = {one["index"]["collection"] for one in states if "index" in one}
-        made = {one["i"].rpartition(".")[0] for one in states if one["kind"] == "state"}
-        for collection in {*collections, *filter(is_vectors, made)} - kept_there:
+        states = await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "state"}, {"i": 1}))
+        made = {*await self.backend.collection_names(), *(one["i"].rpartition(".")[0] for one in states)}
+        # the components after what was made for them: who adds one stores it first
+        indexes = await self._components.records({"kind": VectorIndex.kind, "state": {"$ne": REMOVED}})
+        for collection in {*filter(is_vectors, made)} - {vectors_of(record.id) for record in indexes}:
             await self._vectors.drop(VectorSpec(collection, VECTOR, 1))
             await self.backend.drop_collection(collection)
 
