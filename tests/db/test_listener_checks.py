@@ -1,0 +1,202 @@
+"""The check of outputs, and their repair: what was interrupted, removed meanwhile, or changed by other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pymongo
+import pytest
+
+from superorm import DB, ComponentNotFoundError, Listener, Model, ValidationError, VectorIndex, select
+from superorm._sync.listener_filling import Filling
+from superorm._sync.listeners import Listeners
+from superorm._sync.vector_indexes import VectorIndexes
+from tests.databases import drop_database
+from tests.db.heard import Note, expected, fill, listener, opened, put, stored
+from tests.db.indexed import plain_database
+
+
+class Died(BaseException):
+    """A program dies."""
+
+
+def die(*_: Any) -> Any:
+    raise Died
+
+
+def double(text: str) -> int:
+    return 2 * len(text)
+
+
+def vector(text: str) -> list[float]:
+    return [float(len(text)), 1.0]
+
+
+def turned(text: str) -> list[float]:
+    return [1.0, float(len(text))]
+
+
+@pytest.fixture(params=["mongomock", "mongodb"])
+def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[str, str]]:
+    """A URL, and the name of a database that is dropped afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield (f"mongomock://{name}" if request.param == "mongomock" else mongodb_uri), name
+    if request.param != "mongomock":
+        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+            drop_database(client, name)
+            drop_database(client, f"_filesystem:{name}")
+
+
+@pytest.fixture
+def plain(place: tuple[str, str]) -> Iterator[Any]:
+    """The database without superorm."""
+    real = not place[0].startswith("mongomock")
+    database = plain_database(place[0], place[1], real=real)
+    yield database
+    if real:
+        database.client.close()
+
+
+def heard(name: str, function: Any) -> Listener:
+    return Listener(name, model=Model(name, function), select=select(Note), key=Note.text)
+
+
+def nearest(db: DB) -> list[int]:
+    with db.session() as session:
+        return [one.id for one in session.scalars(select(Note).like([1.0, 0.0], on="index", k=9)).all()]
+
+
+def test_a_later_version_that_was_interrupted(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The earlier one is read, and the check says so; a rebuild goes on with the later one, in any program."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 4)
+        db.add(heard("lengths", len))
+        with monkeypatch.context() as dying:
+            dying.setattr(Filling, "put", die)
+            with pytest.raises(Died):
+                db.add(heard("lengths", double))
+        put(other, 2, "changed")
+        assert {0: 0, 1: 1, 2: 7, 3: 3} == other.outputs("lengths")
+        (problem,) = other.check(Note).problems
+        assert problem.startswith("listener 'lengths' version 1: not all outputs were computed yet; ")
+        assert problem.endswith("db.rebuild('lengths') goes on with that, and version 0 is read meanwhile")
+        other.rebuild("lengths")
+        assert {0: 0, 1: 2, 2: 14, 3: 6} == db.outputs("lengths")
+        assert db.check(Note).ok
+
+
+def test_an_index_whose_later_version_was_interrupted(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches go on with the earlier one, until a rebuild has made the vectors of the later one."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 4)
+        db.add(VectorIndex("index", listener=heard("vectors", vector)))
+        db.add(heard("vectors", turned))
+        with monkeypatch.context() as dying:
+            dying.setattr(Filling, "put", die)
+            with pytest.raises(Died):
+                db.add(VectorIndex("index", listener="vectors"))
+        assert [3, 2, 1, 0] == nearest(other)
+        (problem,) = other.check(Note).problems
+        assert problem.startswith("vector_index 'index' version 1: not all outputs were computed yet; db.rebuild(")
+        other.rebuild("index")
+        assert [0, 1, 2, 3] == nearest(other)
+        assert other.check(Note).ok
+
+
+def test_an_addition_that_was_interrupted_before_it_was_announced(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored of it is reported; reading begins with the outputs."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 4)
+        with monkeypatch.context() as dying:
+            dying.setattr(Listeners, "add", die)
+            with pytest.raises(Died):
+                db.add(heard("lengths", len))
+        assert ["listener 'lengths' version 0: not all outputs were computed yet; reading them goes on with that"] == [
+            *other.check(Note).problems
+        ]
+        assert {0: 0, 1: 1, 2: 2, 3: 3} == other.outputs("lengths")
+        assert other.check(Note).ok
+
+
+@pytest.mark.parametrize(("cls", "at"), [(Listeners, "catch_up_before"), (VectorIndexes, "check")])
+def test_what_is_removed_beside_a_check(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch, cls: Any, at: str
+) -> None:
+    """It is no problem that it is not there any more."""
+    before, met = getattr(cls, at), list[str]()
+    with opened(place) as db, opened(place) as other:
+        fill(db, 4)
+        db.add(VectorIndex("index", listener=heard("vectors", vector)))
+
+        def meeting(self: Any, *args: Any, **options: Any) -> Any:
+            if not met:
+                met.append("met")
+                other.remove("vector_index", "index", recursive=True)
+            return before(self, *args, **options)
+
+        monkeypatch.setattr(cls, at, meeting)
+        assert [] == [*db.check(Note).problems]
+        assert ["met"] == met
+
+
+def test_outputs_that_another_program_lost_or_damaged(place: tuple[str, str], plain: Any) -> None:
+    """They are reported, told where they are read, and computed anew by a rebuild: with what depends on them."""
+    with opened(place) as db:
+        fill(db, 8)
+        db.add(heard("vectors", vector))
+        db.add(Listener("arrays", model=Model("arrays", np.array), listener="vectors"))
+        db.add(VectorIndex("index", listener="arrays"))
+        assert db.check(Note).ok
+        outputs = plain["_superorm_outputs"]
+        outputs.delete_one({"_id.listener": "vectors", "_id.key": 1})
+        outputs.update_one({"_id.listener": "vectors", "_id.key": 2}, {"$unset": {"output": 1}})
+        outputs.update_one({"_id.listener": "vectors", "_id.key": 3}, {"$unset": {"source": 1}})
+        outputs.update_one({"_id.listener": "arrays", "_id.key": 4}, {"$set": {"output": "garbage"}})
+        outputs.update_one({"_id.listener": "arrays", "_id.key": 5}, {"$set": {"output": None}})
+        outputs.update_one({"_id.listener": "arrays", "_id.key": 6}, {"$set": {"output.dtype": "garbage"}})
+        problems = db.check(Note).problems
+        for key, what in ((1, "is not of the document"), (2, "was changed by"), (3, "is not of the document")):
+            assert any(f"'vectors' version 0: the output of {key} {what}" in one for one in problems)
+        for key in (4, 5, 6):
+            assert any(f"'arrays' version 0: the output of {key} was changed by" in one for one in problems)
+        with pytest.raises(ValidationError, match="listener 'arrays' version 0 for 4 was changed by another program"):
+            db.outputs("arrays")[4]
+        for name in ("vectors", "arrays"):
+            db.rebuild(name)
+        assert {key: vector("x" * key) for key in range(8)} == db.outputs("vectors")
+        assert {key: vector("x" * key) for key in range(8)} == {
+            key: [*one] for key, one in db.outputs("arrays").items()
+        }
+        assert [7, 6, 5, 4, 3, 2, 1, 0] == nearest(db)
+        assert db.check(Note).ok
+
+
+def test_vectors_that_another_program_changed(place: tuple[str, str], plain: Any) -> None:
+    """An index holds what the outputs are, which is compared with them."""
+    with opened(place) as db:
+        fill(db, 8)
+        db.add(VectorIndex("index", listener=heard("vectors", vector)))
+        (collection,) = (name for name in plain.list_collection_names() if name.startswith("_superorm_outputs."))
+        other = plain[collection].find_one({"_id": 0})["v"]
+        plain[collection].update_one({"_id": 7}, {"$set": {"v": other}})
+        plain[collection].update_one({"_id": 6}, {"$unset": {"v": 1}})
+        problems = db.check(Note).problems
+        for key in (6, 7):
+            assert f"vector_index 'index' version 0: the output of {key} was changed by another program" in problems
+        db.rebuild("index")
+        assert [7, 6, 5, 4, 3, 2, 1, 0] == nearest(db)
+        assert db.check(Note).ok
+
+
+def test_a_rebuild_of_nothing(place: tuple[str, str]) -> None:
+    """There is neither a listener nor an index of that name."""
+    with opened(place) as db:
+        db.add(listener())
+        assert {} == stored(db) == expected(db)
+        with pytest.raises(ComponentNotFoundError, match="no vector_index 'nowhere'"):
+            db.rebuild("nowhere")
