@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -11,9 +12,11 @@ import pymongo
 import pytest
 
 from superorm import DB, ComponentNotFoundError, Listener, Model, ValidationError, VectorIndex, select
+from superorm._sync import listeners as module
 from superorm._sync.listener_filling import Filling
 from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
+from superorm.compile.plan import Find
 from tests.databases import drop_database
 from tests.db.heard import Note, expected, fill, listener, opened, put, stored
 from tests.db.indexed import plain_database
@@ -200,3 +203,53 @@ def test_a_rebuild_of_nothing(place: tuple[str, str]) -> None:
         assert {} == stored(db) == expected(db)
         with pytest.raises(ComponentNotFoundError, match="no vector_index 'nowhere'"):
             db.rebuild("nowhere")
+
+
+def test_an_earlier_output_that_comes_after_a_later_one(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without transactions a program may write it, and die, when others have computed the later one: that is found."""
+    with opened(place) as db, opened(place) as other:
+        fill(db, 3)
+        db.add(listener())
+        write, met = db.parts.data_backend.write, list[str]()
+
+        def meeting(plan: Any, **options: Any) -> Any:
+            if plan.collection != "_superorm_outputs" or met:
+                return write(plan, **options)
+            met.append("met")
+            if options.get("session") is None:
+                put(other, 1, "the newest text")
+            write(plan, **options)
+            raise Died
+
+        monkeypatch.setattr(db.parts.data_backend, "write", meeting)
+        with pytest.raises(Died):
+            put(db, 1, "a newer text")
+        assert ["met"] == met
+        assert expected(other) == dict(other.outputs("lengths"))
+        assert other.check(Note).ok
+        assert other.parts.data_backend.read(Find("_superorm_records", {"kind": "record"})) == []
+
+
+SLOWLY: list[Any] = []
+
+
+def slow(text: str) -> int:
+    if SLOWLY:
+        SLOWLY.pop()()
+        time.sleep(0.3)
+    return len(text)
+
+
+def test_a_slow_model_beside_others(place: tuple[str, str], plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a model takes is no time for which others are in the way: the outputs are compared once more."""
+    published = {"$inc": {"n": 1}}
+    monkeypatch.setattr(module, "_AFTER_COMMIT", 0.2)
+    with opened(place) as db:
+        fill(db, 3)
+        db.add(heard("lengths", slow))
+        SLOWLY[:] = [lambda: plain["_superorm_records"].update_one({"kind": "listener"}, published)]
+        put(db, 1, "changed")
+        assert [] == SLOWLY
+        assert {0: 0, 1: 7, 2: 2} == stored(db)

@@ -108,7 +108,7 @@ class AsyncComputing:
 
         Nothing is written over what somebody else publishes from later documents: who has read before begins again.
         Without transactions that is so as the documents are read again after the outputs are written, and the records
-        stay until these agree.
+        stay until these agree; one of its own too, as others may clear the given ones before an earlier output comes.
         """
         parts = list(key_batches(keys, BATCH))
         for part in parts:
@@ -127,13 +127,16 @@ class AsyncComputing:
         id, named, place = state.path.listener, state.named, kept(state)
         transactions = (await self._backend.capabilities()).transactions
         known: dict[bytes, tuple[dict[str, Any], bool]] = {}
-        cleared = [Delete(COLLECTION, [{"_id": {"$in": list(records)}}])] if records else []
+        done = list(records)
         attempt, deadline = 0, time.monotonic() + patience
         while not attempt or time.monotonic() < deadline:
             attempt += 1
+            cleared = [Delete(COLLECTION, [{"_id": {"$in": done}}])] if done else []
             async with self.moment() as session:
                 now = await self.state(id, session)
                 if now is None:
+                    for write in cleared:
+                        await self._backend.write(write)
                     return
                 difference = await self.difference(place, listener, keys, session, whole=whole)
             different = bool(difference.keys)
@@ -141,7 +144,9 @@ class AsyncComputing:
             if different:
                 if not transactions:  # before them, as this may end between, and after them, as others may be quick
                     writes += _told(now, difference.keys)
+                began = time.monotonic()
                 documents, _ = await self.outputs(place, named, listener, difference.sources, known)
+                deadline += time.monotonic() - began  # which others are not to blame for, and is not done again
                 if documents:
                     ops = [UpdateOp(q={"_id": one["_id"]}, u=_put(one), upsert=True) for one in documents]
                     writes.append(Update(place.collection, ops))
@@ -152,8 +157,13 @@ class AsyncComputing:
                 writes += cleared
             if not writes:
                 return
+            unsure: dict[VectorPath, Sequence[Any]] = (
+                {} if transactions or not different else {state.path: difference.keys}
+            )
             try:
-                await self.publish(state, now.n, writes, difference.keys)
+                async with self._vectors.recording(unsure) as left:
+                    done += left
+                    await self.publish(state, now.n, writes, difference.keys)
             except Moved:
                 continue
             except SuperormError as error:

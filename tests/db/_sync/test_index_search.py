@@ -109,6 +109,12 @@ def test_conditions_before(db: DB, plain: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(index_search, "SearchRequest", request)
     conditions_hold(db, plain, 60)
     assert 7 == looked[0] < looked[1]
+    looked.clear()
+    monkeypatch.setattr(index_search, "_ATTEMPTS", 2)  # these are for what others change meanwhile
+    far = [key for key, _ in brute(plain, QUERY, 1000)][-80:]
+    statement = select(Film, score()).where(Film.id.in_(far)).like(QUERY, on="by-plot", k=1)
+    assert far[:1] == [key for key, _ in found(db, statement)]
+    assert [1, 4, 16, 64] == looked
 
 
 def conditions_hold(db: DB, plain: Any, limit: int) -> None:
