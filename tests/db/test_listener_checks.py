@@ -147,6 +147,29 @@ def test_what_is_removed_beside_a_check(
         assert ["met"] == met
 
 
+def test_a_commit_beside_a_removal(
+    place: tuple[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That outputs cannot be computed which are about to go is no error; who reads them is told."""
+    sweep, met = Listeners.sweep, list[str]()
+    with opened(place) as db, opened(place) as other:
+        fill(db, 4)
+        db.add(heard("lengths", len))
+        outputs = other.outputs("lengths")
+
+        def meeting(self: Listeners) -> None:
+            put(other, 2, "changed")
+            with pytest.raises(ComponentNotFoundError, match="no listener 'lengths"):
+                outputs[2]
+            met.append("met")
+            sweep(self)
+
+        monkeypatch.setattr(Listeners, "sweep", meeting)
+        db.remove("listener", "lengths")
+        assert ["met"] == met
+        assert [] == [one for one in caplog.records if one.name == "superorm.listeners"]
+
+
 def test_outputs_that_another_program_lost_or_damaged(place: tuple[str, str], plain: Any) -> None:
     """They are reported, told where they are read, and computed anew by a rebuild: with what depends on them."""
     with opened(place) as db:

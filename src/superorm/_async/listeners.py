@@ -275,9 +275,7 @@ class AsyncListeners:
         """Drop what is left of listeners that were removed: outputs, records and states."""
         for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
             state = State.of(one)
-            named = state.named
-            wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
-            if await self.components.records(wanted, limit=1):
+            if await self._is_there(state.named):
                 continue
             told = UpdateOp(
                 q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
@@ -294,6 +292,11 @@ class AsyncListeners:
             self._chains.pop(one["_id"], None)
             self.vectors.forget_registered()
         await self._sweep_indexes()
+
+    async def _is_there(self, named: Named) -> bool:
+        """Whether a version was not removed; one that is hidden is there."""
+        wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
+        return bool(await self.components.records(wanted, limit=1))
 
     async def _sweep_indexes(self) -> None:
         """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
@@ -318,7 +321,11 @@ class AsyncListeners:
                 state = await self.state(id)
                 if state is not None:
                     ids += state.chained
-                    await self.compute_recorded(state, _AFTER_COMMIT)
+                    try:
+                        await self.compute_recorded(state, _AFTER_COMMIT)
+                    except ComponentNotFoundError:
+                        if await self._is_there(state.named):  # else it is being removed
+                            raise
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 

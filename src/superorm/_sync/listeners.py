@@ -274,9 +274,7 @@ class Listeners:
         """Drop what is left of listeners that were removed: outputs, records and states."""
         for one in self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
             state = State.of(one)
-            named = state.named
-            wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
-            if self.components.records(wanted, limit=1):
+            if self._is_there(state.named):
                 continue
             told = UpdateOp(
                 q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
@@ -293,6 +291,11 @@ class Listeners:
             self._chains.pop(one["_id"], None)
             self.vectors.forget_registered()
         self._sweep_indexes()
+
+    def _is_there(self, named: Named) -> bool:
+        """Whether a version was not removed; one that is hidden is there."""
+        wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
+        return bool(self.components.records(wanted, limit=1))
 
     def _sweep_indexes(self) -> None:
         """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
@@ -317,7 +320,11 @@ class Listeners:
                 state = self.state(id)
                 if state is not None:
                     ids += state.chained
-                    self.compute_recorded(state, _AFTER_COMMIT)
+                    try:
+                        self.compute_recorded(state, _AFTER_COMMIT)
+                    except ComponentNotFoundError:
+                        if self._is_there(state.named):  # else it is being removed
+                            raise
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
 
