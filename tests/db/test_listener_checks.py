@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,12 +13,23 @@ import numpy as np
 import pymongo
 import pytest
 
-from superorm import DB, ComponentNotFoundError, Listener, Model, ValidationError, VectorIndex, select
+from superorm import (
+    DB,
+    ComponentNotFoundError,
+    DuplicateKeyError,
+    Listener,
+    Model,
+    ValidationError,
+    VectorIndex,
+    select,
+)
 from superorm._sync import listeners as module
+from superorm._sync.listener_computing import Computing
 from superorm._sync.listener_filling import Filling
 from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.compile.plan import Find
+from superorm.vectors import upkeep
 from tests.databases import drop_database
 from tests.db.heard import Note, expected, fill, listener, opened, put, stored
 from tests.db.indexed import plain_database
@@ -276,3 +289,33 @@ def test_a_slow_model_beside_others(place: tuple[str, str], plain: Any, monkeypa
         put(db, 1, "changed")
         assert [] == SLOWLY
         assert {0: 0, 1: 7, 2: 2} == stored(db)
+
+
+def test_an_output_that_comes_when_others_have_ended(place: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who inserts the output of a document that is deleted by then, and dies, leaves it to the second comparison."""
+    texts = Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths")
+    insert, met = Computing.insert, list[str]()
+    with opened(place) as db, opened(place) as other:
+        fill(db, 3)
+        db.add(listener())
+
+        def meeting(self: Computing, outputs: Any) -> None:
+            if met:
+                insert(self, outputs)
+                return
+            met.append("met")
+            with other.begin() as session:
+                session.delete(session.get_one(Note, 0))
+            other.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
+            assert {1: "1", 2: "2"} == other.outputs("texts")
+            with suppress(DuplicateKeyError):  # by the second one
+                insert(self, outputs)
+            raise Died
+
+        monkeypatch.setattr(Computing, "insert", meeting)
+        with pytest.raises(Died):
+            db.add(texts)
+        assert {0, 1, 2} == {*stored(other, "texts")}
+        monkeypatch.setattr(upkeep, "KNOWN_AFTER", timedelta(0))
+        assert {1: "1", 2: "2"} == other.outputs("texts")
+        assert other.check(Note).ok

@@ -160,7 +160,7 @@ class Listeners:
             "fields": list(listener.listened.fields),
             "n": 0,
             "filled": False,
-            "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
+            "settled": False,
         }
         index = listener if isinstance(listener, VectorIndex) else None
         if index is None or self.state(id) is None:
