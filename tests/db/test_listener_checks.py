@@ -30,7 +30,7 @@ from superorm._sync.listeners import Listeners
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.compile.plan import Find
 from superorm.vectors import upkeep
-from tests.databases import drop_database
+from tests.databases import drop_database, give_back, take
 from tests.db.heard import Note, expected, fill, listener, opened, put, stored
 from tests.db.indexed import plain_database
 
@@ -181,6 +181,31 @@ def test_a_commit_beside_a_removal(
         db.remove("listener", "lengths")
         assert ["met"] == met
         assert [] == [one for one in caplog.records if one.name == "superorm.listeners"]
+
+
+def test_outputs_that_come_after_a_removal(mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who adds a listener, and dies before it hears that others removed it, leaves nothing for long."""
+    insert = Computing.insert
+    place = (mongodb_uri, take(mongodb_uri))
+    with opened(place) as db, opened(place) as other:
+        fill(db, 4)
+        db.add(heard("kept", len))
+
+        def meeting(self: Computing, outputs: Any) -> None:
+            other.remove("listener", "lengths")
+            insert(self, outputs)
+            raise Died
+
+        with monkeypatch.context() as dying:
+            dying.setattr(Computing, "insert", meeting)
+            with pytest.raises(Died):
+                db.add(listener())
+        assert 4 == len(stored(other))
+        other.gc()
+        assert {} == stored(other)
+        assert expected(other) == stored(other, "kept")
+        assert other.check(Note).ok
+    give_back(*place)
 
 
 def test_outputs_that_another_program_lost_or_damaged(place: tuple[str, str], plain: Any) -> None:

@@ -13,6 +13,7 @@ from attrs import evolve
 from superorm._async.components import AsyncComponents
 from superorm._async.listener_computing import BATCH, PATIENCE, AsyncComputing, Heard
 from superorm._async.listener_filling import AsyncFilling
+from superorm._async.listener_sweeping import AsyncSweeping
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
@@ -22,14 +23,13 @@ from superorm.components.base import Component, Named
 from superorm.components.kept import kept
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
-from superorm.components.outputs import OUTPUTS, VECTOR, State, is_vectors, state_id, vectors_of
-from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.components.outputs import OUTPUTS, State, state_id, vectors_of
+from superorm.components.records import LIVE, ComponentRecord
 from superorm.components.vector_index import VectorIndex
 from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, UnsupportedError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.listened import ListenerPath
-from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
@@ -55,6 +55,7 @@ class AsyncListeners:
         self.components = components
         self.vectors = vectors
         self.computing = AsyncComputing(backend, vectors)
+        self._sweeping = AsyncSweeping(backend, components, vectors, self.computing)
         self.state = self.computing.state
         self.moment = self.computing.moment
         self._loaded: dict[str, Heard] = {}
@@ -273,40 +274,9 @@ class AsyncListeners:
 
     async def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""
-        for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state = State.of(one)
-            if await self._is_there(state.named):
-                continue
-            told = UpdateOp(
-                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
-            )
-            await self.backend.write(Update(COLLECTION, [told]))
-            if state.spec is not None:  # of which nothing tells once there is no state
-                await self.vectors.drop(state.spec)
-                await self.computing.forget(kept(state))
-            # Once there is no state, nobody publishes outputs any more
-            await self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
-            await self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
-            await self.computing.forget(kept(state))
-            self._loaded.pop(one["_id"], None)
-            self._chains.pop(one["_id"], None)
-            self.vectors.forget_registered()
-        await self._sweep_indexes()
-
-    async def _is_there(self, named: Named) -> bool:
-        """Whether a version was not removed; one that is hidden is there."""
-        wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
-        return bool(await self.components.records(wanted, limit=1))
-
-    async def _sweep_indexes(self) -> None:
-        """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
-        states = await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "state"}, {"i": 1}))
-        made = {*await self.backend.collection_names(), *(one["i"].rpartition(".")[0] for one in states)}
-        # the components after what was made for them: who adds one stores it first
-        indexes = await self.components.records({"kind": VectorIndex.kind, "state": {"$ne": REMOVED}})
-        for collection in {*filter(is_vectors, made)} - {vectors_of(record.id) for record in indexes}:
-            await self.vectors.drop(VectorSpec(collection, VECTOR, 1))
-            await self.backend.drop_collection(collection)
+        for id in await self._sweeping.run():
+            self._loaded.pop(id, None)
+            self._chains.pop(id, None)
 
     # What changes
 
@@ -324,7 +294,7 @@ class AsyncListeners:
                     try:
                         await self.compute_recorded(state, _AFTER_COMMIT)
                     except ComponentNotFoundError:
-                        if await self._is_there(state.named):  # else it is being removed
+                        if await self._sweeping.is_there(state.named):  # else it is being removed
                             raise
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)

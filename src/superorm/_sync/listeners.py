@@ -15,6 +15,7 @@ from superorm._io.progress import Progress
 from superorm._sync.components import Components
 from superorm._sync.listener_computing import BATCH, PATIENCE, Computing, Heard
 from superorm._sync.listener_filling import Filling
+from superorm._sync.listener_sweeping import Sweeping
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.codec.keys import encode_key
 from superorm.codec.vectors import real_float32
@@ -23,14 +24,13 @@ from superorm.components.base import Component, Named
 from superorm.components.kept import kept
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
-from superorm.components.outputs import OUTPUTS, VECTOR, State, is_vectors, state_id, vectors_of
-from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.components.outputs import OUTPUTS, State, state_id, vectors_of
+from superorm.components.records import LIVE, ComponentRecord
 from superorm.components.vector_index import VectorIndex
 from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, UnsupportedError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
-from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors import upkeep
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
@@ -56,6 +56,7 @@ class Listeners:
         self.components = components
         self.vectors = vectors
         self.computing = Computing(backend, vectors)
+        self._sweeping = Sweeping(backend, components, vectors, self.computing)
         self.state = self.computing.state
         self.moment = self.computing.moment
         self._loaded: dict[str, Heard] = {}
@@ -272,40 +273,9 @@ class Listeners:
 
     def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""
-        for one in self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state = State.of(one)
-            if self._is_there(state.named):
-                continue
-            told = UpdateOp(
-                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
-            )
-            self.backend.write(Update(COLLECTION, [told]))
-            if state.spec is not None:  # of which nothing tells once there is no state
-                self.vectors.drop(state.spec)
-                self.computing.forget(kept(state))
-            # Once there is no state, nobody publishes outputs any more
-            self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
-            self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
-            self.computing.forget(kept(state))
-            self._loaded.pop(one["_id"], None)
-            self._chains.pop(one["_id"], None)
-            self.vectors.forget_registered()
-        self._sweep_indexes()
-
-    def _is_there(self, named: Named) -> bool:
-        """Whether a version was not removed; one that is hidden is there."""
-        wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
-        return bool(self.components.records(wanted, limit=1))
-
-    def _sweep_indexes(self) -> None:
-        """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
-        states = self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "state"}, {"i": 1}))
-        made = {*self.backend.collection_names(), *(one["i"].rpartition(".")[0] for one in states)}
-        # the components after what was made for them: who adds one stores it first
-        indexes = self.components.records({"kind": VectorIndex.kind, "state": {"$ne": REMOVED}})
-        for collection in {*filter(is_vectors, made)} - {vectors_of(record.id) for record in indexes}:
-            self.vectors.drop(VectorSpec(collection, VECTOR, 1))
-            self.backend.drop_collection(collection)
+        for id in self._sweeping.run():
+            self._loaded.pop(id, None)
+            self._chains.pop(id, None)
 
     # What changes
 
@@ -323,7 +293,7 @@ class Listeners:
                     try:
                         self.compute_recorded(state, _AFTER_COMMIT)
                     except ComponentNotFoundError:
-                        if self._is_there(state.named):  # else it is being removed
+                        if self._sweeping.is_there(state.named):  # else it is being removed
                             raise
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
