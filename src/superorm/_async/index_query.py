@@ -195,7 +195,9 @@ def _as_read(root: Listener, query: object) -> Any:
         return None
     try:
         stored = kind.to_bson(query)
-        document = bson.decode(bson.encode({"value": stored}, codec_options=CODEC_OPTIONS), CODEC_OPTIONS)
+        data = bson.encode({"value": stored}, codec_options=CODEC_OPTIONS)
     except (Misfit, *REFUSALS):
         return None
-    return None if stored is None else kind.from_bson(document["value"])
+    if stored is None:
+        return None
+    return kind.from_bson(bson.decode(data, CODEC_OPTIONS)["value"])  # pyright: ignore[reportUnknownMemberType]
