@@ -26,6 +26,7 @@ from superorm import (
     score,
     select,
 )
+from superorm._sync import listeners
 from superorm._sync.index_search import IndexSearch
 from superorm._sync.listener_computing import Computing
 from superorm._sync.listeners import Listeners
@@ -183,10 +184,10 @@ def test_an_index_that_another_program_removes(place: tuple[str, str, str]) -> N
 def test_what_is_swept_beside_an_addition(place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sweeps has seen the collection of an index that is added, and not how far that is: it stays."""
     made, looked, ended = threading.Event(), threading.Event(), threading.Event()
-    make, drop = Listeners._index, VectorIndexes.drop
+    make, drop = listeners.described, VectorIndexes.drop
 
-    def making(self: Listeners, *args: Any) -> dict[str, Any]:
-        told = make(self, *args)
+    def making(*args: Any) -> dict[str, Any]:
+        told = make(*args)
         made.set()
         assert looked.wait(20)
         return told
@@ -199,7 +200,7 @@ def test_what_is_swept_beside_an_addition(place: tuple[str, str, str], monkeypat
     with opened(place) as one, opened(place) as other:
         fill(one)
         one.add(Model("another", len))
-        monkeypatch.setattr(Listeners, "_index", making)
+        monkeypatch.setattr(listeners, "described", making)
         monkeypatch.setattr(VectorIndexes, "drop", dropping)
 
         def add() -> None:

@@ -13,17 +13,17 @@ from attrs import evolve
 from superorm._async.components import AsyncComponents
 from superorm._async.listener_computing import BATCH, PATIENCE, AsyncComputing, Heard
 from superorm._async.listener_filling import AsyncFilling
+from superorm._async.listener_indexes import described
 from superorm._async.listener_sweeping import AsyncSweeping
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
-from superorm.codec.vectors import real_float32
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.components.base import Component, Named
 from superorm.components.kept import kept
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
-from superorm.components.outputs import OUTPUTS, State, state_id, vectors_of
+from superorm.components.outputs import OUTPUTS, State, state_id
 from superorm.components.records import LIVE, ComponentRecord
 from superorm.components.vector_index import VectorIndex
 from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, UnsupportedError
@@ -164,17 +164,22 @@ class AsyncListeners:
             "filled": False,
             "settled": False,
         }
+        before: State | None = None
+        if listener.named_listener is not None:
+            before = await self.begin(await self.components.record(listener.named_listener, hidden=True))
         index = listener if isinstance(listener, VectorIndex) else None
         if index is None or await self.state(id) is None:
             if index is not None:
-                new["index"] = await self._index(record, index)
+                assert before is not None
+                if index.dim is None:
+                    await self.catch_up(before)
+                new["index"] = await described(self.backend, record, index, before)
             absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
             op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
             with suppress(DuplicateKeyError):
                 await self.backend.write(Update(COLLECTION, [op]))
         self.vectors.forget_registered()
-        if listener.named_listener is not None:
-            before = await self.begin(await self.components.record(listener.named_listener, hidden=True))
+        if before is not None:
             # Who publishes outputs with no record for this listener has read `n` before
             unknown = {"_id": before.path.listener, "chained": {"$ne": id}}
             op = UpdateOp(q=unknown, u={"$push": {"chained": id}, "$inc": {"n": 1}})
@@ -183,30 +188,6 @@ class AsyncListeners:
         if state is None:
             raise removed(record.named)
         return state
-
-    async def _index(self, record: ComponentRecord, index: VectorIndex) -> dict[str, Any]:
-        """What the state of a vector index tells of it; its collection is made. Raises `ConfigurationError`."""
-        dim = index.dim or await self._dim(index)
-        collection = vectors_of(record.id)
-        await self.backend.create_collection(collection)
-        return {"collection": collection, "dim": dim, "metric": index.metric}
-
-    async def _dim(self, index: VectorIndex) -> int:
-        """That of the first output. Raises `ConfigurationError` where there is none, or that is no vector."""
-        before = await self.begin(await self.components.record(index.named_listener, hidden=True))
-        await self.catch_up(before)
-        everything = kept(before).everything((await self.backend.capabilities()).backend)
-        some = Find(OUTPUTS, {"$and": [everything, {"output": {"$ne": None}}]}, limit=1)
-        found = await self.backend.read(some)
-        if not found:
-            index.refuse(f"the {index.named_listener} has no outputs yet, which would tell the dimension; give dim=")
-        (source,) = index.listened.sources(found)
-        vector = real_float32(source.value)
-        if vector is None or vector.ndim != 1 or not len(vector):
-            what = f"a {type(source.value).__name__}" if vector is None else f"of shape {vector.shape}"
-            name = index.listened.mapping.name
-            index.refuse(f"it indexes vectors, and the output for {name} {source.key!r} is {what}")
-        return len(vector)
 
     async def fill(self, state: State, progress: Progress | None = None, *, whole: bool = False) -> None:
         """Compute the outputs that are not there, or of other sources, and remove those without a document.
