@@ -30,9 +30,10 @@ from superorm._sync import listeners
 from superorm._sync.index_search import IndexSearch
 from superorm._sync.listener_computing import Computing
 from superorm._sync.listeners import Listeners
+from superorm._sync.vector_builds import TableBuilds
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.schema.vector_spec import VectorSpec
-from tests.databases import drop_database
+from tests.databases import drop_database, give_back, take
 from tests.db.indexed import Film, encode
 
 QUERY = encode("what is looked for")
@@ -216,6 +217,35 @@ def test_what_is_swept_beside_an_addition(place: tuple[str, str, str], monkeypat
         assert expected(one, 30) == [film.id for film, _ in nearest(one, 30)]
         assert expected(other, 30) == [film.id for film, _ in nearest(other, 30)]
         assert one.check(Film).ok
+
+
+def test_a_removal_while_the_vector_database_is_filled(
+    mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who adds the index is told that it was removed, and nothing of it stays."""
+    place, finish, met = (
+        (mongodb_uri, take(mongodb_uri), f"lancedb://{tmp_path}"),
+        TableBuilds.finish_build,
+        list[str](),
+    )
+    with opened(place) as one, opened(place) as other:
+        fill(one)
+
+        def meeting(self: TableBuilds, *args: Any) -> Any:
+            if not met:
+                met.append("met")
+                other.remove("vector_index", "by-plot", recursive=True)
+            return finish(self, *args)
+
+        monkeypatch.setattr(TableBuilds, "finish_build", meeting)
+        with pytest.raises(ComponentNotFoundError, match="the vector_index 'by-plot' version 0 was removed"):
+            one.add(index())
+        assert ["met"] == met
+        other.gc()
+        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+            assert [] == [name for name in client[place[1]].list_collection_names() if "_outputs." in name]
+            assert [] == [*client[place[1]]["_superorm_records"].find({"i": {"$regex": "_outputs"}})]
+    give_back(*place[:2])
 
 
 def test_a_change_in_the_middle_of_a_search(place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:

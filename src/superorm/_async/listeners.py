@@ -31,6 +31,7 @@ from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors import upkeep
+from superorm.vectors.errors import VersionLost
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
 
@@ -229,7 +230,13 @@ class AsyncListeners:
                 if not right:
                     await self.computing.tell(id, keys)
         if place.spec is not None:
-            await self.vectors.ensure(place.spec)
+            try:
+                await self.vectors.ensure(place.spec)
+            except VersionLost:
+                if await self._sweeping.is_there(named):
+                    raise
+                await self.computing.forget(place)
+                raise removed(named) from None
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not (await self.backend.write(Update(COLLECTION, [filled]))).matched:
             await self.computing.forget(place)

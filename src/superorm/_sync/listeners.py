@@ -32,6 +32,7 @@ from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.listened import ListenerPath
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors import upkeep
+from superorm.vectors.errors import VersionLost
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
 
@@ -228,7 +229,13 @@ class Listeners:
                 if not right:
                     self.computing.tell(id, keys)
         if place.spec is not None:
-            self.vectors.ensure(place.spec)
+            try:
+                self.vectors.ensure(place.spec)
+            except VersionLost:
+                if self._sweeping.is_there(named):
+                    raise
+                self.computing.forget(place)
+                raise removed(named) from None
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not self.backend.write(Update(COLLECTION, [filled])).matched:
             self.computing.forget(place)
