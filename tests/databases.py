@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from pymongo import MongoClient
 import superorm
 from superorm import DB
 
-__all__ = ["drop_database", "drop_free", "give_back", "new_db", "take"]
+__all__ = ["drop_database", "drop_free", "end_transactions", "give_back", "new_db", "take"]
 
 KEPT = {
     "_superorm_artifacts": {"_id_"},
@@ -54,6 +55,16 @@ def drop_free(uri: str) -> None:
     with MongoClient[dict[str, Any]](uri) as client:
         for name in _free.pop(uri, []):
             drop_database(client, name)
+
+
+def end_transactions(client: MongoClient[dict[str, Any]], name: str) -> None:
+    """End the transactions that the dead application with this name left open."""
+    every = [{"$currentOp": {"allUsers": True, "idleSessions": True}}, {"$match": {"appName": name}}]
+    deadline = time.monotonic() + 20
+    while found := [one for one in client.admin.aggregate(every) if "lsid" in one]:
+        assert time.monotonic() < deadline
+        client.admin.command("killAllSessionsByPattern", [{"lsid": one["lsid"]} for one in found])
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pymongo
 
 from superorm import connect, select
-from tests.databases import drop_database
+from tests.databases import drop_database, end_transactions
 from tests.db.artifact_writer import Blob
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,16 +38,6 @@ def killed(uri: str, database: str, rng: random.Random, *, first: bool) -> list[
         lines += process.stdout.readlines()
         assert -9 == process.wait()
     return [line.strip() for line in lines if line.endswith("\n")]
-
-
-def end_transactions(client: pymongo.MongoClient[dict[str, Any]], name: str) -> None:
-    """End the transactions that the dead application with this name left open."""
-    every = [{"$currentOp": {"allUsers": True, "idleSessions": True}}, {"$match": {"appName": name}}]
-    deadline = time.monotonic() + 20
-    while found := [one for one in client.admin.aggregate(every) if "lsid" in one]:
-        assert time.monotonic() < deadline
-        client.admin.command("killAllSessionsByPattern", [{"lsid": one["lsid"]} for one in found])
-        time.sleep(0.02)
 
 
 def test_every_committed_document_has_its_artifact(mongodb_uri: str) -> None:

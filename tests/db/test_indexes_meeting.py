@@ -26,10 +26,14 @@ from superorm import (
     score,
     select,
 )
+from superorm._sync import listeners
 from superorm._sync.index_search import IndexSearch
 from superorm._sync.listener_computing import Computing
 from superorm._sync.listeners import Listeners
-from tests.databases import drop_database
+from superorm._sync.vector_builds import TableBuilds
+from superorm._sync.vector_indexes import VectorIndexes
+from superorm.schema.vector_spec import VectorSpec
+from tests.databases import drop_database, give_back, take
 from tests.db.indexed import Film, encode
 
 QUERY = encode("what is looked for")
@@ -176,6 +180,72 @@ def test_an_index_that_another_program_removes(place: tuple[str, str, str]) -> N
         assert 1 == one.add(index()).version
         assert 3 == nearest(other)[0][0].id
         assert expected(other, 30) == [film.id for film, _ in nearest(other, 30)]
+
+
+def test_what_is_swept_beside_an_addition(place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sweeps has seen the collection of an index that is added, and not how far that is: it stays."""
+    made, looked, ended = threading.Event(), threading.Event(), threading.Event()
+    make, drop = listeners.described, VectorIndexes.drop
+
+    def making(*args: Any) -> dict[str, Any]:
+        told = make(*args)
+        made.set()
+        assert looked.wait(20)
+        return told
+
+    def dropping(self: VectorIndexes, spec: VectorSpec) -> None:
+        looked.set()
+        assert ended.wait(20)
+        drop(self, spec)
+
+    with opened(place) as one, opened(place) as other:
+        fill(one)
+        one.add(Model("another", len))
+        monkeypatch.setattr(listeners, "described", making)
+        monkeypatch.setattr(VectorIndexes, "drop", dropping)
+
+        def add() -> None:
+            one.add(index())
+            ended.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            added = threads.submit(add)
+            assert made.wait(20)
+            other.remove("model", "another")
+            looked.set()
+            added.result()
+        assert expected(one, 30) == [film.id for film, _ in nearest(one, 30)]
+        assert expected(other, 30) == [film.id for film, _ in nearest(other, 30)]
+        assert one.check(Film).ok
+
+
+def test_a_removal_while_the_vector_database_is_filled(
+    mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who adds the index is told that it was removed, and nothing of it stays."""
+    place, finish, met = (
+        (mongodb_uri, take(mongodb_uri), f"lancedb://{tmp_path}"),
+        TableBuilds.finish_build,
+        list[str](),
+    )
+    with opened(place) as one, opened(place) as other:
+        fill(one)
+
+        def meeting(self: TableBuilds, *args: Any) -> Any:
+            if not met:
+                met.append("met")
+                other.remove("vector_index", "by-plot", recursive=True)
+            return finish(self, *args)
+
+        monkeypatch.setattr(TableBuilds, "finish_build", meeting)
+        with pytest.raises(ComponentNotFoundError, match="the vector_index 'by-plot' version 0 was removed"):
+            one.add(index())
+        assert ["met"] == met
+        other.gc()
+        with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+            assert [] == [name for name in client[place[1]].list_collection_names() if "_outputs." in name]
+            assert [] == [*client[place[1]]["_superorm_records"].find({"i": {"$regex": "_outputs"}})]
+    give_back(*place[:2])
 
 
 def test_a_change_in_the_middle_of_a_search(place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:

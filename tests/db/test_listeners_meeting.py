@@ -13,44 +13,14 @@ from uuid import uuid4
 import pymongo
 import pytest
 
-from superorm import (
-    DB,
-    ComponentNotFoundError,
-    Document,
-    Listener,
-    Mapped,
-    Model,
-    PredictionError,
-    Session,
-    connect,
-    field,
-    insert,
-    select,
-)
+from superorm import ComponentNotFoundError, Listener, Model, PredictionError, insert, select
 from superorm._sync import listeners as module
 from superorm._sync.listener_computing import PATIENCE, Computing
 from superorm._sync.listener_filling import Filling
 from superorm._sync.listeners import Listeners
 from superorm.vectors import upkeep
 from tests.databases import drop_database
-
-
-class Note(Document):
-    """What is listened to."""
-
-    __collection__ = "heard_notes"
-
-    id: Mapped[int] = field(primary_key=True)
-    text: Mapped[str] = field(default="")
-
-
-class Bare(Document):
-    """Another class of the same collection, without what is listened to."""
-
-    __collection__ = "heard_notes"
-
-    id: Mapped[int] = field(primary_key=True)
-    other: Mapped[int] = field(default=0)
+from tests.db.heard import Bare, Note, expected, fill, listener, opened, put, stored
 
 
 @pytest.fixture(params=["mongomock", "mongodb"])
@@ -62,37 +32,6 @@ def place(request: pytest.FixtureRequest, mongodb_uri: str) -> Iterator[tuple[st
         with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
             drop_database(client, name)
             drop_database(client, f"_filesystem:{name}")
-
-
-def opened(place: tuple[str, str]) -> DB:
-    return connect(place[0], database=place[1], vector_database="memory://", signing_key="test-key")
-
-
-def listener() -> Listener:
-    return Listener("lengths", model=Model("length", len, fingerprint="len"), select=select(Note), key=Note.text)
-
-
-def fill(db: DB, count: int) -> None:
-    db.create_all(Note)
-    with db.begin() as session:
-        session.add_all([Note(id=n, text="x" * n) for n in range(count)])
-
-
-def stored(db: DB, name: str = "lengths") -> dict[Any, Any]:
-    """The outputs of a listener as they stand in the database."""
-    read = module.Find("_superorm_outputs", {"_id.listener": name})
-    return {one["_id"]["key"]: one["output"] for one in db.parts.data_backend.read(read)}
-
-
-def expected(db: DB) -> dict[Any, Any]:
-    return {one["_id"]: len(one["text"]) for one in db.parts.data_backend.read(module.Find("heard_notes"))}
-
-
-def put(db: DB, key: int, text: str) -> None:
-    def change(session: Session) -> None:
-        session.get_one(Note, key).text = text
-
-    db.run(change, attempts=100)
 
 
 def test_commits_at_once(mongodb_uri: str) -> None:
@@ -531,7 +470,7 @@ def test_a_listener_that_comes_while_the_outputs_before_it_are_computed(
             if not met:
                 met.append("met")
                 with monkeypatch.context() as stopped:
-                    stopped.setattr(Listeners, "_compute_recorded", lambda self, state: None)
+                    stopped.setattr(Listeners, "compute_recorded", lambda self, state: None)
                     other.add(Listener("texts", model=Model("text", repr, fingerprint="repr"), listener="lengths"))
             return found
 

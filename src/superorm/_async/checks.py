@@ -8,7 +8,7 @@ from superorm._async.artifact_references import AsyncFieldReferences
 from superorm._async.blobs import AsyncBlobs
 from superorm._async.components import AsyncComponents
 from superorm._async.create import declared_collections, look, mapped_documents, vector_specs
-from superorm._async.listeners import AsyncListeners
+from superorm._async.listener_checks import AsyncListenerChecks
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.compile.plan import Find
@@ -27,7 +27,7 @@ async def check(
     components: AsyncComponents,
     blobs: AsyncBlobs,
     vectors: AsyncVectorIndexes,
-    listeners: AsyncListeners,
+    listeners: AsyncListenerChecks,
     classes: Sequence[type],
 ) -> CheckReport:
     """Everything that is not as it should be. Nothing is changed but records that dead processes left open."""

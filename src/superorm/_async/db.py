@@ -21,6 +21,7 @@ from superorm._async.components import AsyncComponents
 from superorm._async.create import create_all
 from superorm._async.fitting import AsyncFitting
 from superorm._async.listener_adding import AsyncListenerAdding
+from superorm._async.listener_checks import AsyncListenerChecks
 from superorm._async.listeners import AsyncListeners
 from superorm._async.query import AsyncQueries
 from superorm._async.registry import AsyncRegistry
@@ -172,6 +173,7 @@ class AsyncDB(AsyncRegistry, Uncopied):
         self.queries = AsyncQueries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
         fitting = AsyncFitting(parts.data_backend, self.queries, self.compiled)
         self._adding = AsyncAdding(parts.metadata, self.blobs, self.components, self._snapshot, fitting)
+        self._checks = AsyncListenerChecks(self.components, self.vectors, self.listeners)
         self._listening = AsyncListenerAdding(self.components, self._adding, self._removal, self.listeners)
 
     def _keyring(self) -> Keyring:
@@ -335,7 +337,7 @@ class AsyncDB(AsyncRegistry, Uncopied):
         Without arguments all declared classes whose collections exist are checked.
         """
         await self.prepare()
-        return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, self.listeners, classes)
+        return await check(self.parts.data_backend, self.components, self.blobs, self.vectors, self._checks, classes)
 
     async def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
         """Remove blobs that nothing has referred to for the grace period; what was removed.
@@ -367,6 +369,8 @@ class AsyncDB(AsyncRegistry, Uncopied):
 
         The name of a `VectorIndex` stands for that: it is built anew from the listener's outputs as they are stored,
         which are computed first where that is recorded. They are never encoded anew: add the listener again for that.
+        The name of a `Listener` stands for its outputs: those are computed that are missing, damaged by another
+        program, or of other sources, in all versions.
 
         Raises `StatementError` for anything else, and to encode anew one that no model computes;
         `ComponentNotFoundError`, `PredictionError`, `VectorError`, and `BackendError` where others write too much.
@@ -379,7 +383,7 @@ class AsyncDB(AsyncRegistry, Uncopied):
                 )
             await self.prepare()
             with reporting(progress) as report:
-                await self.listeners.rebuild(on, report)
+                await self._checks.rebuild(on, report)
             return
         field = _vector_field(on)
         await self.prepare()
@@ -400,5 +404,5 @@ def _vector_field(on: Expr[Any, Any]) -> VectorField:
             if field.spec.path == path_of(on):
                 return field
     raise StatementError(
-        f"rebuild() takes a vector field such as Movie.embedding, or the name of a vector index, not {on!r}"
+        f"rebuild() takes a vector field such as Movie.embedding, or the name of a vector index or listener, not {on!r}"
     )

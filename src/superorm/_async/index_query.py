@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import bson
 from attrs import frozen
 
 from superorm._async.listener_computing import predicted
@@ -12,7 +13,7 @@ from superorm._async.listeners import removed
 from superorm._io import aio
 from superorm.codec.keys import encode_key
 from superorm.codec.outputs import output_of
-from superorm.codec.vectors import Vector, decode_vector
+from superorm.codec.vectors import Vector, decode_vector, real_float32
 from superorm.compile.plan import Find
 from superorm.components.base import Named
 from superorm.components.kept import Kept, kept
@@ -26,7 +27,7 @@ from superorm.schema.document import Document
 from superorm.schema.expression_types import type_of
 from superorm.schema.types.base import Misfit
 from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.encode import key_batches
+from superorm.unitofwork.encode import CODEC_OPTIONS, REFUSALS, key_batches
 from superorm.unitofwork.errors import key_value
 from superorm.unitofwork.like_query import check_words, is_vector, query_numbers
 
@@ -112,9 +113,10 @@ class AsyncIndexQueries:
                     component=chain.named.name,
                 )
             return vector, encode_key(key)
-        if is_vector(query):
+        value = query if chain.index.model is not None else _as_read(chain.listeners[0], query)
+        if is_vector(query) and _is_meant(chain, query, value):
             return query_numbers(query, "like() got"), None
-        return await self._encoded(chain, query), None
+        return await self._encoded(chain, query, value), None
 
     async def _vector_of(
         self, chain: Chain, key: Any, pending: Mapping[str, Any], session: AsyncClientSession | None
@@ -124,19 +126,18 @@ class AsyncIndexQueries:
         found = await self._backend.read(Find(chain.spec.collection, {"_id": key}), session=session)
         return decode_vector(found[0][chain.spec.path]) if found else None
 
-    async def _encoded(self, chain: Chain, query: object) -> Any:
-        """What the models make of it: the index's own, or those of the listeners, one after the other."""
+    async def _encoded(self, chain: Chain, query: object, value: Any) -> Any:
+        """What the models make of a value: the index's own, or those of the listeners, one after the other."""
         root, own = chain.listeners[0], chain.index.model
         given = f"like() got {type(query).__name__} {query!r:.80}"
         if query is None:
             raise StatementError(f"{given}; give a vector, a document, or what the models of the {chain.named} take")
-        if own is None and not _fits(root, query):
+        if value is None:
             raise StatementError(
                 f"{given}, but the {chain.named} is made from {root.key!r}; give a value of its type, a vector or a "
                 "document, or give the index a model of queries: VectorIndex(..., model=...)"
             )
         check_words(query)
-        value: Any = query
         for position, model in enumerate([own] if own is not None else [one.model for one in chain.listeners]):
             assert isinstance(model, Model)
             if position:  # as the listener reads it
@@ -173,10 +174,30 @@ class AsyncIndexQueries:
         return found
 
 
-def _fits(root: Listener, query: object) -> bool:
-    """Whether it is a value of the field that the listener's model is given."""
+def _is_meant(chain: Chain, query: object, value: object) -> bool:
+    """Whether a list or an array is a vector, and not the `value` that the models take: as one of the index is first.
+
+    A model of queries takes other lists than of numbers.
+    """
+    numbers = real_float32(query)
+    if numbers is not None and numbers.shape == (chain.spec.dim,):
+        return True
+    return value is None if chain.index.model is None else numbers is not None and numbers.ndim == 1
+
+
+def _as_read(root: Listener, query: object) -> Any:
+    """The query as it would be read from a document, in the field that the listener's model is given.
+
+    None where it is no value of that.
+    """
     kind = type_of(root.key)
+    if kind is None:
+        return None
     try:
-        return kind is not None and kind.to_bson(query) is not None
-    except Misfit:
-        return False
+        stored = kind.to_bson(query)
+        data = bson.encode({"value": stored}, codec_options=CODEC_OPTIONS)
+    except (Misfit, *REFUSALS):
+        return None
+    if stored is None:
+        return None
+    return kind.from_bson(bson.decode(data, CODEC_OPTIONS)["value"])  # pyright: ignore[reportUnknownMemberType]

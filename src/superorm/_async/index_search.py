@@ -141,9 +141,8 @@ class AsyncIndexSearch:
             look = await self._look(chain, session)
         query, leave_out = await self._queries.query(chain, look.pending, session)
         candidates = like.k if not self._plan.filter else _OVER * like.k
-        attempt = 0
+        attempt = 1
         while True:
-            attempt += 1
             last = attempt >= _ATTEMPTS
             request = SearchRequest(
                 spec=chain.spec,
@@ -160,6 +159,7 @@ class AsyncIndexSearch:
             if isinstance(found, _More):
                 candidates = found.candidates
             elif isinstance(found, _Again):
+                attempt += 1
                 await self._listeners.catch_up(state)
             else:
                 return found

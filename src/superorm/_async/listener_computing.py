@@ -52,13 +52,20 @@ class Difference:
     """What is to be published for some documents."""
 
     computed: list[Source] = field(factory=list[Source])
+    damaged: list[Source] = field(factory=list[Source])
+    """The sources of outputs that are there, but that another program changed."""
     gone: list[Any] = field(factory=list[Any])
     """The keys of outputs without a document."""
 
     @property
     def keys(self) -> list[Any]:
         """All keys."""
-        return [*(source.key for source in self.computed), *self.gone]
+        return [*(source.key for source in self.sources), *self.gone]
+
+    @property
+    def sources(self) -> list[Source]:
+        """Those that the model is to be asked for."""
+        return [*self.computed, *self.damaged]
 
 
 async def predicted(named: Named, listener: Heard, sources: Sequence[Source]) -> Sequence[Any]:
@@ -92,39 +99,54 @@ class AsyncComputing:
         keys: Sequence[Any],
         records: Sequence[Any] = (),
         patience: float = PATIENCE,
+        *,
+        whole: bool = False,
     ) -> None:
         """Bring the outputs of these documents up to date; then the records are removed.
 
+        With `whole` those too that another program damaged.
+
         Nothing is written over what somebody else publishes from later documents: who has read before begins again.
         Without transactions that is so as the documents are read again after the outputs are written, and the records
-        stay until these agree.
+        stay until these agree; one of its own too, as others may clear the given ones before an earlier output comes.
         """
         parts = list(key_batches(keys, BATCH))
         for part in parts:
             last = part is parts[-1]
-            await self._compute_part(state, listener, part, records if last else (), patience)
+            await self._compute_part(state, listener, part, records if last else (), patience, whole)
 
     async def _compute_part(
-        self, state: State, listener: Heard, keys: Sequence[Any], records: Sequence[Any], patience: float
+        self,
+        state: State,
+        listener: Heard,
+        keys: Sequence[Any],
+        records: Sequence[Any],
+        patience: float,
+        whole: bool,
     ) -> None:
         id, named, place = state.path.listener, state.named, kept(state)
         transactions = (await self._backend.capabilities()).transactions
         known: dict[bytes, tuple[dict[str, Any], bool]] = {}
-        cleared = [Delete(COLLECTION, [{"_id": {"$in": list(records)}}])] if records else []
+        done = list(records)
         attempt, deadline = 0, time.monotonic() + patience
         while not attempt or time.monotonic() < deadline:
             attempt += 1
+            cleared = [Delete(COLLECTION, [{"_id": {"$in": done}}])] if done else []
             async with self.moment() as session:
                 now = await self.state(id, session)
                 if now is None:
+                    for write in cleared:
+                        await self._backend.write(write)
                     return
-                difference = await self.difference(place, listener, keys, session)
-            different = bool(difference.computed or difference.gone)
+                difference = await self.difference(place, listener, keys, session, whole=whole)
+            different = bool(difference.keys)
             writes: list[Write] = []
             if different:
                 if not transactions:  # before them, as this may end between, and after them, as others may be quick
                     writes += _told(now, difference.keys)
-                documents, _ = await self.outputs(place, named, listener, difference.computed, known)
+                began = time.monotonic()
+                documents, _ = await self.outputs(place, named, listener, difference.sources, known)
+                deadline += time.monotonic() - began  # which others are not to blame for, and is not done again
                 if documents:
                     ops = [UpdateOp(q={"_id": one["_id"]}, u=_put(one), upsert=True) for one in documents]
                     writes.append(Update(place.collection, ops))
@@ -135,8 +157,13 @@ class AsyncComputing:
                 writes += cleared
             if not writes:
                 return
+            unsure: dict[VectorPath, Sequence[Any]] = (
+                {} if transactions or not different else {state.path: difference.keys}
+            )
             try:
-                await self.publish(state, now.n, writes, difference.keys)
+                async with self._vectors.recording(unsure) as left:
+                    done += left
+                    await self.publish(state, now.n, writes, difference.keys)
             except Moved:
                 continue
             except SuperormError as error:
@@ -149,20 +176,31 @@ class AsyncComputing:
         raise BackendError(f"others publish outputs of the {named} all the time; what is left is recorded")
 
     async def difference(
-        self, place: Kept, listener: Heard, keys: Sequence[Any], session: AsyncClientSession | None
+        self,
+        place: Kept,
+        listener: Heard,
+        keys: Sequence[Any],
+        session: AsyncClientSession | None,
+        *,
+        whole: bool = False,
     ) -> Difference:
-        """Which outputs are not those of the documents."""
+        """Which outputs are not those of the documents; with `whole` also which are none any more."""
         sources = listener.listened.sources(
             await self._backend.read(listener.listened.find_among(keys), session=session)
         )
-        there = Find(place.collection, place.among(keys), {"source": 1})
+        there = Find(place.collection, place.among(keys), None if whole else {"source": 1})
         outputs = await self._backend.read(there, session=session)
-        stored = {encode_key(place.key_of(one)): one["source"] for one in outputs}
-        wanted = {encode_key(source.key) for source in sources}
-        return Difference(
-            [source for source in sources if stored.get(encode_key(source.key)) != source.hash],
-            [key for one in outputs if encode_key(key := place.key_of(one)) not in wanted],
-        )
+        stored = {encode_key(place.key_of(one)): one for one in outputs}
+        found, wanted = Difference(), set[str]()
+        for source in sources:
+            wanted.add(key := encode_key(source.key))
+            one = stored.get(key)
+            if one is None or one.get("source") != source.hash:
+                found.computed.append(source)
+            elif whole and not place.is_whole(one, source):
+                found.damaged.append(source)
+        found.gone += [place.key_of(one) for key, one in stored.items() if key not in wanted]
+        return found
 
     async def outputs(
         self,

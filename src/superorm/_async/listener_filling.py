@@ -37,15 +37,19 @@ class AsyncFilling:
     part. Nothing is written over what somebody else publishes. But a document that was read may be deleted, and that
     be published, before its output is inserted; and listeners to these outputs, which count as publishing when they
     come, are not told: at the end `is_right` says whether there was anybody.
+    With `whole`, what another program damaged is computed anew.
     """
 
-    def __init__(self, computing: AsyncComputing, state: State, listener: Heard, n: int | None) -> None:
+    def __init__(
+        self, computing: AsyncComputing, state: State, listener: Heard, n: int | None, *, whole: bool = False
+    ) -> None:
         self.done = 0
         """How many documents have their outputs."""
         self._computing = computing
         self._state = state
         self._listener = listener
         self._n = n
+        self._whole = whole
         self._plain = kept(state).spec is None
         self._part: _Part | None = None
         self._publishing = aio.Ahead(self._publish, patient=True)
@@ -98,7 +102,7 @@ class AsyncFilling:
         await self._publishing.close()
 
     async def _compute(self, keys: Sequence[Any]) -> None:
-        await self._computing.compute(self._state, self._listener, keys)
+        await self._computing.compute(self._state, self._listener, keys, whole=self._whole)
         self.done += len(keys)
 
     async def _publish(self) -> bool:

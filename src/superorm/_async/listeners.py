@@ -13,24 +13,25 @@ from attrs import evolve
 from superorm._async.components import AsyncComponents
 from superorm._async.listener_computing import BATCH, PATIENCE, AsyncComputing, Heard
 from superorm._async.listener_filling import AsyncFilling
+from superorm._async.listener_indexes import described
+from superorm._async.listener_sweeping import AsyncSweeping
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._io.progress import Progress
 from superorm.codec.keys import encode_key
-from superorm.codec.vectors import real_float32
 from superorm.compile.plan import Aggregate, Count, Find
 from superorm.components.base import Component, Named
 from superorm.components.kept import kept
 from superorm.components.kinds import kind_named
 from superorm.components.listener import Listener
-from superorm.components.outputs import OUTPUTS, VECTOR, State, is_vectors, state_id, vectors_of
-from superorm.components.records import LIVE, REMOVED, ComponentRecord
+from superorm.components.outputs import OUTPUTS, State, state_id
+from superorm.components.records import LIVE, ComponentRecord
 from superorm.components.vector_index import VectorIndex
-from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, SuperormError, UnsupportedError
+from superorm.exc import BackendError, ComponentNotFoundError, DuplicateKeyError, UnsupportedError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.listened import ListenerPath
-from superorm.schema.vector_spec import VectorSpec
-from superorm.unitofwork.writes import Delete, Update, UpdateOp
+from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors import upkeep
+from superorm.vectors.errors import VersionLost
 from superorm.vectors.owner import is_dead
 from superorm.vectors.records import COLLECTION
 
@@ -42,7 +43,6 @@ __all__ = ["AsyncListeners", "removed"]
 _log = logging.getLogger("superorm.listeners")
 
 _RECORDS = 50
-_ALL_STATES: dict[str, Any] = {"_id": {"$gte": ""}, "kind": {"$in": ["listener", "state"]}}
 _CURSOR_NOT_FOUND = 43
 _AFTER_COMMIT = 5.0
 """Seconds for which a commit tries to publish what it recorded; later that is for whoever reads the outputs."""
@@ -53,11 +53,12 @@ class AsyncListeners:
 
     def __init__(self, backend: AsyncDataBackend, components: AsyncComponents, vectors: AsyncVectorIndexes) -> None:
         self.backend = backend
-        self._components = components
-        self._vectors = vectors
-        self._computing = AsyncComputing(backend, vectors)
-        self.state = self._computing.state
-        self.moment = self._computing.moment
+        self.components = components
+        self.vectors = vectors
+        self.computing = AsyncComputing(backend, vectors)
+        self._sweeping = AsyncSweeping(backend, components, vectors, self.computing)
+        self.state = self.computing.state
+        self.moment = self.computing.moment
         self._loaded: dict[str, Heard] = {}
         self._chains: dict[str, tuple[str, ...]] = {}
 
@@ -66,7 +67,7 @@ class AsyncListeners:
 
         Raises `ComponentNotFoundError`, and of an index as `add` does.
         """
-        live = await self._components.records({"kind": kind, "name": name, "state": LIVE})
+        live = await self.components.records({"kind": kind, "name": name, "state": LIVE})
         ids = [state_id(record.id) for record in live]
         filled = {
             one["_id"]: one for one in await self.backend.read(Find(COLLECTION, {"_id": {"$in": ids}, "filled": True}))
@@ -74,7 +75,7 @@ class AsyncListeners:
         for id in ids:  # the newest first
             if id in filled:
                 return State.of(filled[id])
-        return await self._begin(await self._components.record(Named(kind, name)))
+        return await self.begin(await self.components.record(Named(kind, name)))
 
     async def version(self, name: str, session: AsyncClientSession | None) -> int:
         """That of the outputs of a listener, which are brought up to date, but not for an open transaction.
@@ -96,7 +97,7 @@ class AsyncListeners:
         """The listener, or index, with its models, none of which is ever replaced."""
         id = state.path.listener
         if id not in self._loaded:
-            record = await self._components.record(state.named, hidden=True)
+            record = await self.components.record(state.named, hidden=True)
             self._loaded[id] = await self._restored(record)
         return self._loaded[id]
 
@@ -109,7 +110,7 @@ class AsyncListeners:
         if id not in self._chains:
             found, below = [id], (await self.load(state)).named_listener
             while below is not None:
-                record = await self._components.record(below, hidden=True)
+                record = await self.components.record(below, hidden=True)
                 found.append(state_id(record.id))
                 below = (await self._restored(record)).named_listener
             self._chains[id] = tuple(found)
@@ -119,9 +120,9 @@ class AsyncListeners:
         children: list[Component] = []
         for child in record.needs:
             if child.kind == Listener.kind:
-                children.append(await self._restored(await self._components.record(child, hidden=True)))
+                children.append(await self._restored(await self.components.record(child, hidden=True)))
             else:
-                children.append(await self._components.load(child.kind, child.name, child.version, hidden=True))
+                children.append(await self.components.load(child.kind, child.name, child.version, hidden=True))
         listener = kind_named(record.kind).restore(record.name, None, record.params, children)
         assert isinstance(listener, Heard)
         listener.version = record.version
@@ -136,17 +137,17 @@ class AsyncListeners:
         `ComponentNotFoundError` where it is removed meanwhile,
         and `ConfigurationError` for a vector index of which nothing tells the dimension.
         """
-        state = await self._begin(await self._components.record(named))
+        state = await self.begin(await self.components.record(named))
         if not state.filled:
-            await self._catch_up_before(state)
-            await self._fill(state, progress)
+            await self.catch_up_before(state)
+            await self.fill(state, progress)
 
     async def is_filled(self, named: Named) -> bool:
         """Whether the outputs of a listener are all there, whoever computed them."""
-        state = await self.state(state_id((await self._components.record(named)).id))
+        state = await self.state(state_id((await self.components.record(named)).id))
         return state is not None and state.filled
 
-    async def _begin(self, record: ComponentRecord) -> State:
+    async def begin(self, record: ComponentRecord) -> State:
         """Register the listener: from now on changes are recorded here, and soon by other programs."""
         id = state_id(record.id)
         listener = self._loaded[id] = await self._restored(record)
@@ -162,19 +163,24 @@ class AsyncListeners:
             "fields": list(listener.listened.fields),
             "n": 0,
             "filled": False,
-            "settled": listener.named_listener is not None,  # who publishes outputs knows who listens to them
+            "settled": False,
         }
+        before: State | None = None
+        if listener.named_listener is not None:
+            before = await self.begin(await self.components.record(listener.named_listener, hidden=True))
         index = listener if isinstance(listener, VectorIndex) else None
         if index is None or await self.state(id) is None:
             if index is not None:
-                new["index"] = await self._index(record, index)
+                assert before is not None
+                if index.dim is None:
+                    await self.catch_up(before)
+                new["index"] = await described(self.backend, record, index, before)
             absent = {"_id": id, "since": {"$exists": False}}  # so that the server's clock is read once
             op = UpdateOp(q=absent, u={"$setOnInsert": new, "$currentDate": {"since": True}}, upsert=True)
             with suppress(DuplicateKeyError):
                 await self.backend.write(Update(COLLECTION, [op]))
-        self._vectors.forget_registered()
-        if listener.named_listener is not None:
-            before = await self._begin(await self._components.record(listener.named_listener, hidden=True))
+        self.vectors.forget_registered()
+        if before is not None:
             # Who publishes outputs with no record for this listener has read `n` before
             unknown = {"_id": before.path.listener, "chained": {"$ne": id}}
             op = UpdateOp(q=unknown, u={"$push": {"chained": id}, "$inc": {"n": 1}})
@@ -184,32 +190,11 @@ class AsyncListeners:
             raise removed(record.named)
         return state
 
-    async def _index(self, record: ComponentRecord, index: VectorIndex) -> dict[str, Any]:
-        """What the state of a vector index tells of it; its collection is made. Raises `ConfigurationError`."""
-        dim = index.dim or await self._dim(index)
-        collection = vectors_of(record.id)
-        await self.backend.create_collection(collection)
-        return {"collection": collection, "dim": dim, "metric": index.metric}
+    async def fill(self, state: State, progress: Progress | None = None, *, whole: bool = False) -> None:
+        """Compute the outputs that are not there, or of other sources, and remove those without a document.
 
-    async def _dim(self, index: VectorIndex) -> int:
-        """That of the first output. Raises `ConfigurationError` where there is none, or that is no vector."""
-        before = await self._begin(await self._components.record(index.named_listener, hidden=True))
-        await self.catch_up(before)
-        everything = kept(before).everything((await self.backend.capabilities()).backend)
-        some = Find(OUTPUTS, {"$and": [everything, {"output": {"$ne": None}}]}, limit=1)
-        found = await self.backend.read(some)
-        if not found:
-            index.refuse(f"the {index.named_listener} has no outputs yet, which would tell the dimension; give dim=")
-        (source,) = index.listened.sources(found)
-        vector = real_float32(source.value)
-        if vector is None or vector.ndim != 1 or not len(vector):
-            what = f"a {type(source.value).__name__}" if vector is None else f"of shape {vector.shape}"
-            name = index.listened.mapping.name
-            index.refuse(f"it indexes vectors, and the output for {name} {source.key!r} is {what}")
-        return len(vector)
-
-    async def _fill(self, state: State, progress: Progress | None = None) -> None:
-        """Compute the outputs that are not there, or of other sources, and remove those without a document."""
+        With `whole` those too that another program damaged.
+        """
         id, named, listener = state.path.listener, state.named, await self.load(state)
         listened, backend, place = listener.listened, (await self.backend.capabilities()).backend, kept(state)
         everything = Find(place.collection, place.everything(backend), {"_id": 1})
@@ -224,8 +209,8 @@ class AsyncListeners:
 
         n, before = now.n if now is not None and empty else None, 0
         # What was read since `n` is published as it is only as long as nobody else publishes
-        async with aclosing(AsyncFilling(self._computing, state, listener, n)) as filling:
-            async for found, read in self._parts(find):
+        async with aclosing(AsyncFilling(self.computing, state, listener, n, whole=whole)) as filling:
+            async for found, read in self.parts(find):
                 if read <= before:
                     await filling.begin_anew()
                 before = read
@@ -239,19 +224,25 @@ class AsyncListeners:
                 report(filling.done)
             right = await filling.is_right()
         if not (empty and right):
-            async for found, _ in self._parts(everything):
+            async for found, _ in self.parts(everything):
                 keys = [place.key_of(one) for one in found]
-                await self._computing.compute(state, listener, keys)
+                await self.computing.compute(state, listener, keys)
                 if not right:
-                    await self._computing.tell(id, keys)
+                    await self.computing.tell(id, keys)
         if place.spec is not None:
-            await self._vectors.ensure(place.spec)
+            try:
+                await self.vectors.ensure(place.spec)
+            except VersionLost:
+                if await self._sweeping.is_there(named):
+                    raise
+                await self.computing.forget(place)
+                raise removed(named) from None
         filled = UpdateOp(q={"_id": id}, u={"$set": {"filled": True}})
         if not (await self.backend.write(Update(COLLECTION, [filled]))).matched:
-            await self._computing.forget(place)
+            await self.computing.forget(place)
             raise removed(named)
 
-    async def _parts(self, plan: Find) -> AsyncGenerator[tuple[list[dict[str, Any]], int]]:
+    async def parts(self, plan: Find) -> AsyncGenerator[tuple[list[dict[str, Any]], int]]:
         """What is read, in parts, with how many were read so far.
 
         It begins anew where the server has given up the cursor, as it does ten minutes after the last part:
@@ -271,38 +262,9 @@ class AsyncListeners:
 
     async def sweep(self) -> None:
         """Drop what is left of listeners that were removed: outputs, records and states."""
-        for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state = State.of(one)
-            named = state.named
-            wanted = {"kind": named.kind, "name": named.name, "version": named.version, "state": {"$ne": REMOVED}}
-            if await self._components.records(wanted, limit=1):
-                continue
-            told = UpdateOp(
-                q={"chained": one["_id"]}, u={"$pull": {"chained": one["_id"]}, "$inc": {"n": 1}}, multi=True
-            )
-            await self.backend.write(Update(COLLECTION, [told]))
-            if state.spec is not None:  # of which nothing tells once there is no state
-                await self._vectors.drop(state.spec)
-                await self._computing.forget(kept(state))
-            # Once there is no state, nobody publishes outputs any more
-            await self.backend.write(Delete(COLLECTION, [{"_id": one["_id"]}]))
-            await self.backend.write(Delete(COLLECTION, [{"i": one["_id"]}]))
-            await self._computing.forget(kept(state))
-            self._loaded.pop(one["_id"], None)
-            self._chains.pop(one["_id"], None)
-            self._vectors.forget_registered()
-        await self._sweep_indexes()
-
-    async def _sweep_indexes(self) -> None:
-        """Drop what was made for vector indexes meanwhile that were removed: by those who had not heard of that."""
-        # the collections before the states: what is begun meanwhile stays
-        collections = {name for name in await self.backend.collection_names() if is_vectors(name)}
-        states = await self.backend.read(Find(COLLECTION, _ALL_STATES))
-        kept_there = {one["index"]["collection"] for one in states if "index" in one}
-        made = {one["i"].rpartition(".")[0] for one in states if one["kind"] == "state"}
-        for collection in {*collections, *filter(is_vectors, made)} - kept_there:
-            await self._vectors.drop(VectorSpec(collection, VECTOR, 1))
-            await self.backend.drop_collection(collection)
+        for id in await self._sweeping.run():
+            self._loaded.pop(id, None)
+            self._chains.pop(id, None)
 
     # What changes
 
@@ -317,105 +279,53 @@ class AsyncListeners:
                 state = await self.state(id)
                 if state is not None:
                     ids += state.chained
-                    await self._compute_recorded(state, _AFTER_COMMIT)
+                    try:
+                        await self.compute_recorded(state, _AFTER_COMMIT)
+                    except ComponentNotFoundError:
+                        if await self._sweeping.is_there(state.named):  # else it is being removed
+                            raise
             except Exception as error:  # noqa: BLE001 - logged, reported by check, and raised by `catch_up`
                 _log.error("the outputs of the %s could not be computed: %s", id, error, exc_info=error)
-
-    async def rebuild(self, name: str, progress: Progress | None) -> None:
-        """Compare all vectors of an index with the outputs again, and have the vector database load them anew.
-
-        Raises `ComponentNotFoundError`, and as `catch_up` does.
-        """
-        state = await self.named(name, VectorIndex.kind)
-        assert state.spec is not None
-        await self.catch_up(state)
-        await self._fill(state)
-        await self._vectors.rebuild(state.spec, progress)
-
-    async def check(self) -> list[str]:
-        """What is wrong with the outputs, once those are computed that are recorded to be."""
-        problems: list[str] = []
-        for one in await self.backend.read(Find(COLLECTION, {"_id": {"$gte": ""}, "kind": "listener"})):
-            state = State.of(one)
-            if not state.filled:
-                problems.append(f"{state.named}: not all outputs were computed yet; reading them goes on with that")
-                continue
-            try:
-                await self._catch_up_before(state, fill=False)
-                await self._compute_recorded(state)
-            except Exception as error:  # noqa: BLE001 - told, whatever the model raises
-                problems.append(f"{state.named}: its outputs could not be computed: {error}")
-            try:
-                problems += await self._differences(state)
-            except SuperormError as unreadable:
-                problems.append(f"{state.named}: {unreadable}")
-            if state.spec is not None:
-                problems += [str(problem) for problem in await self._vectors.check(state.spec)]
-        return problems
-
-    async def _differences(self, state: State) -> list[str]:
-        id, named, listener = state.path.listener, state.named, await self.load(state)
-        listened, place = listener.listened, kept(state)
-        backend = (await self.backend.capabilities()).backend
-        recorded = Find(COLLECTION, {"i": id, "kind": "record"}, {"keys": 1})
-        problems: list[str] = []
-        stored = Find(place.collection, place.everything(backend), {"_id": 1})
-        for read in (listened.find(backend), stored):
-            async with aclosing(self.backend.stream(read, batch_size=BATCH)) as parts:
-                async for found in parts:
-                    keys = [place.key_of(one) if read is stored else listened.key_of(one) for one in found]
-                    async with self._computing.moment() as session:
-                        difference = await self._computing.difference(place, listener, keys, session)
-                        pending = await self.backend.read(recorded, session=session)
-                    known = {encode_key(key) for one in pending for key in one["keys"]}
-                    wrong = (
-                        [] if read is stored else [(one.key, "is not of the document") for one in difference.computed]
-                    )
-                    wrong += [(key, "has no document") for key in difference.gone] if read is stored else []
-                    problems += [
-                        f"{named}: the output of {key!r} {what}" for key, what in wrong if encode_key(key) not in known
-                    ]
-        return problems
 
     async def catch_up(self, state: State) -> None:
         """Compute all that is recorded, and what is not there yet.
 
         Raises `PredictionError`, `ValidationError`, and the errors of loading.
         """
-        await self._catch_up_before(state)
+        await self.catch_up_before(state)
         id = state.path.listener
         if not state.filled or (not state.settled and await self._is_known(id)):
-            await self._fill(state)
+            await self.fill(state)
             if state.filled:
                 settled = UpdateOp(q={"_id": id}, u={"$set": {"settled": True}})
                 await self.backend.write(Update(COLLECTION, [settled]))
-        await self._compute_recorded(state)
+        await self.compute_recorded(state)
 
-    async def _catch_up_before(self, state: State, *, fill: bool = True) -> None:
+    async def catch_up_before(self, state: State, *, fill: bool = True) -> None:
         """The same for the listener to whose outputs this one listens; without `fill` only what is recorded."""
         named = (await self.load(state)).named_listener
         if named is None:
             return
-        record = await self._components.record(named, hidden=True)
-        before = await self.state(state_id(record.id)) or await self._begin(record)
+        record = await self.components.record(named, hidden=True)
+        before = await self.state(state_id(record.id)) or await self.begin(record)
         if fill:
             await self.catch_up(before)
         else:
-            await self._catch_up_before(before, fill=False)
-            await self._compute_recorded(before)
+            await self.catch_up_before(before, fill=False)
+            await self.compute_recorded(before)
 
-    async def _compute_recorded(self, state: State, patience: float = PATIENCE) -> None:
+    async def compute_recorded(self, state: State, patience: float = PATIENCE) -> None:
         """What is recorded by now: who records more meanwhile computes that."""
         more = True
         while more and (records := await self._pending(state.path.listener)):
             keys = {encode_key(key): key for record in records for key in record["keys"]}
             done = [record["_id"] for record in records]
-            await self._computing.compute(state, await self.load(state), list(keys.values()), done, patience)
+            await self.computing.compute(state, await self.load(state), list(keys.values()), done, patience)
             more = len(records) == _RECORDS
 
     async def _pending(self, id: str) -> list[dict[str, Any]]:
         """Some of the records whose documents are written; those of dead processes may be."""
-        async with self._computing.moment() as session:
+        async with self.computing.moment() as session:
             written = Find(COLLECTION, {"i": id, "kind": "record", "open": None}, limit=_RECORDS)
             found = await self.backend.read(written, session=session)
             if found or session is not None:  # with transactions none is open

@@ -33,6 +33,7 @@ from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_record
 from superorm.vectors.request import Hits, Problem, SearchRequest
 
 if TYPE_CHECKING:
+    from bson import ObjectId
     from pymongo.asynchronous.client_session import AsyncClientSession
 
     from superorm.protocols._async.parts import AsyncDataBackend
@@ -146,8 +147,10 @@ class AsyncVectorIndexes:
         return [Insert(COLLECTION, documents)] if documents else []
 
     @asynccontextmanager
-    async def recording(self, touched: Mapping[VectorPath, Sequence[Any]]) -> AsyncGenerator[None]:
+    async def recording(self, touched: Mapping[VectorPath, Sequence[Any]]) -> AsyncGenerator[Sequence[ObjectId]]:
         """Around the writing of documents where there are no transactions: the records are open until it is done.
+
+        It gives their ``_id``.
 
         They are marked done even when the writing fails: some of them, and of the documents, may have been written.
         """
@@ -160,7 +163,7 @@ class AsyncVectorIndexes:
             try:
                 if documents:
                     await self.backend.write(Insert(COLLECTION, documents))
-                yield
+                yield ids
             finally:
                 await self._close_records(ids)
         finally:

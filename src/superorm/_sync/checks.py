@@ -9,7 +9,7 @@ from superorm._sync.artifact_references import FieldReferences
 from superorm._sync.blobs import Blobs
 from superorm._sync.components import Components
 from superorm._sync.create import declared_collections, look, mapped_documents, vector_specs
-from superorm._sync.listeners import Listeners
+from superorm._sync.listener_checks import ListenerChecks
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm.artifacts.reference import Reference
 from superorm.compile.plan import Find
@@ -28,7 +28,7 @@ def check(
     components: Components,
     blobs: Blobs,
     vectors: VectorIndexes,
-    listeners: Listeners,
+    listeners: ListenerChecks,
     classes: Sequence[type],
 ) -> CheckReport:
     """Everything that is not as it should be. Nothing is changed but records that dead processes left open."""

@@ -25,6 +25,7 @@ from superorm._sync.components import Components
 from superorm._sync.create import create_all
 from superorm._sync.fitting import Fitting
 from superorm._sync.listener_adding import ListenerAdding
+from superorm._sync.listener_checks import ListenerChecks
 from superorm._sync.listeners import Listeners
 from superorm._sync.query import Queries
 from superorm._sync.registry import Registry
@@ -173,6 +174,7 @@ class DB(Registry, Uncopied):
         self.queries = Queries(parts.data_backend, self.vectors, self.vector_models, self.listeners)
         fitting = Fitting(parts.data_backend, self.queries, self.compiled)
         self._adding = Adding(parts.metadata, self.blobs, self.components, self._snapshot, fitting)
+        self._checks = ListenerChecks(self.components, self.vectors, self.listeners)
         self._listening = ListenerAdding(self.components, self._adding, self._removal, self.listeners)
 
     def _keyring(self) -> Keyring:
@@ -336,7 +338,7 @@ class DB(Registry, Uncopied):
         Without arguments all declared classes whose collections exist are checked.
         """
         self.prepare()
-        return check(self.parts.data_backend, self.components, self.blobs, self.vectors, self.listeners, classes)
+        return check(self.parts.data_backend, self.components, self.blobs, self.vectors, self._checks, classes)
 
     def gc(self, grace: timedelta = timedelta(hours=1)) -> GcReport:
         """Remove blobs that nothing has referred to for the grace period; what was removed.
@@ -368,6 +370,8 @@ class DB(Registry, Uncopied):
 
         The name of a `VectorIndex` stands for that: it is built anew from the listener's outputs as they are stored,
         which are computed first where that is recorded. They are never encoded anew: add the listener again for that.
+        The name of a `Listener` stands for its outputs: those are computed that are missing, damaged by another
+        program, or of other sources, in all versions.
 
         Raises `StatementError` for anything else, and to encode anew one that no model computes;
         `ComponentNotFoundError`, `PredictionError`, `VectorError`, and `BackendError` where others write too much.
@@ -380,7 +384,7 @@ class DB(Registry, Uncopied):
                 )
             self.prepare()
             with reporting(progress) as report:
-                self.listeners.rebuild(on, report)
+                self._checks.rebuild(on, report)
             return
         field = _vector_field(on)
         self.prepare()
@@ -401,5 +405,5 @@ def _vector_field(on: Expr[Any, Any]) -> VectorField:
             if field.spec.path == path_of(on):
                 return field
     raise StatementError(
-        f"rebuild() takes a vector field such as Movie.embedding, or the name of a vector index, not {on!r}"
+        f"rebuild() takes a vector field such as Movie.embedding, or the name of a vector index or listener, not {on!r}"
     )

@@ -142,9 +142,8 @@ class IndexSearch:
             look = self._look(chain, session)
         query, leave_out = self._queries.query(chain, look.pending, session)
         candidates = like.k if not self._plan.filter else _OVER * like.k
-        attempt = 0
+        attempt = 1
         while True:
-            attempt += 1
             last = attempt >= _ATTEMPTS
             request = SearchRequest(
                 spec=chain.spec,
@@ -161,6 +160,7 @@ class IndexSearch:
             if isinstance(found, _More):
                 candidates = found.candidates
             elif isinstance(found, _Again):
+                attempt += 1
                 self._listeners.catch_up(state)
             else:
                 return found

@@ -38,15 +38,19 @@ class Filling:
     part. Nothing is written over what somebody else publishes. But a document that was read may be deleted, and that
     be published, before its output is inserted; and listeners to these outputs, which count as publishing when they
     come, are not told: at the end `is_right` says whether there was anybody.
+    With `whole`, what another program damaged is computed anew.
     """
 
-    def __init__(self, computing: Computing, state: State, listener: Heard, n: int | None) -> None:
+    def __init__(
+        self, computing: Computing, state: State, listener: Heard, n: int | None, *, whole: bool = False
+    ) -> None:
         self.done = 0
         """How many documents have their outputs."""
         self._computing = computing
         self._state = state
         self._listener = listener
         self._n = n
+        self._whole = whole
         self._plain = kept(state).spec is None
         self._part: _Part | None = None
         self._publishing = sio.Ahead(self._publish, patient=True)
@@ -99,7 +103,7 @@ class Filling:
         self._publishing.close()
 
     def _compute(self, keys: Sequence[Any]) -> None:
-        self._computing.compute(self._state, self._listener, keys)
+        self._computing.compute(self._state, self._listener, keys, whole=self._whole)
         self.done += len(keys)
 
     def _publish(self) -> bool:

@@ -34,6 +34,7 @@ from superorm.vectors.records import COLLECTION, Look, Need, need_of, new_record
 from superorm.vectors.request import Hits, Problem, SearchRequest
 
 if TYPE_CHECKING:
+    from bson import ObjectId
     from pymongo.synchronous.client_session import ClientSession
 
     from superorm.protocols._sync.parts import DataBackend
@@ -145,8 +146,10 @@ class VectorIndexes:
         return [Insert(COLLECTION, documents)] if documents else []
 
     @contextmanager
-    def recording(self, touched: Mapping[VectorPath, Sequence[Any]]) -> Generator[None]:
+    def recording(self, touched: Mapping[VectorPath, Sequence[Any]]) -> Generator[Sequence[ObjectId]]:
         """Around the writing of documents where there are no transactions: the records are open until it is done.
+
+        It gives their ``_id``.
 
         They are marked done even when the writing fails: some of them, and of the documents, may have been written.
         """
@@ -159,7 +162,7 @@ class VectorIndexes:
             try:
                 if documents:
                     self.backend.write(Insert(COLLECTION, documents))
-                yield
+                yield ids
             finally:
                 self._close_records(ids)
         finally:

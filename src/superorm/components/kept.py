@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 from attrs import frozen
 
-from superorm.codec.vectors import encode_vector, real_float32
+from superorm.codec.outputs import output_of
+from superorm.codec.vectors import decode_vector, encode_vector, real_float32
 from superorm.components.base import Named
+from superorm.components.listened import Source
 from superorm.components.outputs import OUTPUTS, State, all_outputs, among, output_id, stored_output
-from superorm.exc import PredictionError
+from superorm.exc import PredictionError, ValidationError
 from superorm.schema.vector_spec import VectorSpec
 
 __all__ = ["Kept", "kept"]
@@ -51,6 +53,10 @@ class Kept(Protocol):
         """
         ...
 
+    def is_whole(self, stored: Mapping[str, Any], source: Source) -> bool:
+        """Whether what is kept is still an output as far as can be told without a model: that of the source."""
+        ...
+
 
 @frozen
 class _Outputs:
@@ -74,6 +80,13 @@ class _Outputs:
 
     def stored(self, mapping: str, key: Any, output: Any) -> tuple[dict[str, Any], bool]:
         return stored_output(self.named, key, output)
+
+    def is_whole(self, stored: Mapping[str, Any], source: Source) -> bool:
+        try:
+            output_of(stored)
+        except ValidationError:
+            return False
+        return stored.get("output") is not None or ("output" in stored and "form" not in stored)
 
 
 @frozen
@@ -112,6 +125,10 @@ class _Vectors:
         raise PredictionError(
             f"the {self.named} cannot hold the output for {mapping} {key!r}: it is {what}", component=self.named.name
         )
+
+    def is_whole(self, stored: Mapping[str, Any], source: Source) -> bool:
+        vector, given = decode_vector(stored.get(self.spec.path)), real_float32(source.value)
+        return vector is not None and given is not None and np.array_equal(vector, given)
 
 
 def kept(state: State) -> Kept:

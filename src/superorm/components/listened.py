@@ -99,7 +99,7 @@ class Outputs:
         return found["_id"]["key"]
 
     def sources(self, found: Sequence[Mapping[str, Any]]) -> list[Source]:
-        return [Source(self.key_of(one), output_of(one), _hash(one)) for one in found if one["output"] is not None]
+        return [Source(self.key_of(one), output_of(one), _hash(one)) for one in found if one.get("output") is not None]
 
 
 @define(eq=False, slots=False)

@@ -12,7 +12,8 @@ Each listener has a *state* among the records of vector indexes, in `COLLECTION`
 
 `n` counts publications: who publishes outputs increases it, and starts again where somebody else did meanwhile.
 `filled` says that there are outputs for all documents, `settled` that these were compared with the documents again
-once every program knew of the listener; `chained` are the ``_id`` of the states of listeners to its outputs.
+once every program knew of the listener, and what those who died beside its first outputs were writing had come;
+`chained` are the ``_id`` of the states of listeners to its outputs.
 A vector index has one too, with its `index`, ``{collection, dim, metric}``: it keeps the outputs of a listener
 in that collection of its own, ``{_id: <the document's _id>, source, v: <vector>}``, which is indexed as documents are.
 What is to be computed anew is recorded as for vector indexes,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from superorm import (
     AsyncDB,
     AsyncSession,
     ComponentNotFoundError,
+    Document,
     Listener,
+    Mapped,
     Model,
     PredictionError,
     Select,
@@ -23,6 +27,7 @@ from superorm import (
     VectorError,
     VectorIndex,
     delete,
+    field,
     func,
     score,
     select,
@@ -109,6 +114,12 @@ async def test_conditions_before(db: AsyncDB, plain: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(index_search, "SearchRequest", request)
     await conditions_hold(db, plain, 60)
     assert 7 == looked[0] < looked[1]
+    looked.clear()
+    monkeypatch.setattr(index_search, "_ATTEMPTS", 2)  # these are for what others change meanwhile
+    far = [key for key, _ in brute(plain, QUERY, 1000)][-80:]
+    statement = select(Film, score()).where(Film.id.in_(far)).like(QUERY, on="by-plot", k=1)
+    assert far[:1] == [key for key, _ in await found(db, statement)]
+    assert [1, 4, 16, 64] == looked
 
 
 async def conditions_hold(db: AsyncDB, plain: Any, limit: int) -> None:
@@ -287,6 +298,101 @@ async def test_a_model_of_queries(db: AsyncDB, plain: Any) -> None:
     loaded = await db.load("vector_index", "by-words")
     assert isinstance(loaded.model, Model)
     assert "of_words" == loaded.model.name
+
+
+class Level(Enum):
+    LOW = "low"
+    HIGH = "high"
+
+
+class Probe(Document):
+    """What models are given as lists, as arrays, and as what is not stored as it is."""
+
+    __collection__ = "indexed_probes"
+
+    id: Mapped[int] = field(primary_key=True)
+    words: Mapped[list[str]] = field(factory=list)
+    numbers: Mapped[list[float]] = field(factory=list)
+    grid: Mapped[np.ndarray | None] = field(default=None)
+    level: Mapped[Level] = field(default=Level.LOW)
+    at: Mapped[datetime] = field(default=datetime(2020, 1, 1, tzinfo=UTC))
+    weight: Mapped[float] = field(default=0.0)
+
+
+def of_list(values: list[Any]) -> np.ndarray:
+    assert type(values) is list
+    return encode(" ".join(map(str, values)))
+
+
+def of_grid(grid: np.ndarray) -> np.ndarray:
+    assert grid.shape == (2, 4)
+    return encode(str(grid.tolist()))
+
+
+def of_level(level: Level) -> np.ndarray:
+    return encode(level.value)
+
+
+def of_time(time: datetime) -> np.ndarray:
+    assert time.microsecond % 1000 == 0
+    assert time.utcoffset() == timedelta(0)
+    return encode(str(time.timestamp()))
+
+
+def of_weight(weight: float) -> np.ndarray:
+    assert type(weight) is float
+    return encode(str(weight))
+
+
+async def test_models_that_take_lists_and_other_values(db: AsyncDB) -> None:
+    """They are given what is searched for as they are given the documents' values; a vector is one all the same."""
+    time = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
+    here = time.astimezone(timezone(timedelta(hours=3)))
+    grid = np.arange(8.0).reshape(2, 4)
+    await db.create_all(Probe)
+    async with db.begin() as session:
+        session.add_all([Probe(id=n, words=[f"w{n}"], numbers=[float(n)] * (1 + n), weight=n) for n in range(8)])
+        session.add(
+            Probe(id=100, words=["a", "b"], numbers=[1.0, 2.0], grid=grid, level=Level.HIGH, at=time, weight=7.5)
+        )
+        session.add(
+            Probe(
+                id=101,
+                words=["z"] * DIM,
+                numbers=[3.0] * DIM,
+                grid=grid + 1,
+                at=datetime(2021, 1, 1, tzinfo=UTC),
+                weight=9,
+            )
+        )
+    fields: list[tuple[Any, Any, Any, Any]] = [
+        (Probe.words, of_list, ["a", "b"], "a b"),
+        (Probe.numbers, of_list, [1, 2], "1.0 2.0"),
+        (Probe.grid, of_grid, grid, str(grid.tolist())),
+        (Probe.level, of_level, Level.HIGH, "high"),
+        (Probe.at, of_time, here, str(time.replace(microsecond=123000).timestamp())),
+        (Probe.weight, of_weight, 9, "9.0"),
+    ]
+    for key, function, query, text in fields:
+        name = key._path
+        await db.add(Listener(name, model=Model(name, function), select=select(Probe), key=key))
+        await db.add(VectorIndex(f"by-{name}", listener=name))
+        async with AsyncSession(db) as session:
+            for given in (query, encode(text), [*encode(text).tolist()]):
+                statement = select(Probe, score()).like(given, on=f"by-{name}", k=1)
+                ((probe, value),) = (await session.execute(statement)).all()
+                assert (101 if key is Probe.weight else 100) == probe.id
+                assert pytest.approx(1, abs=1e-6) == value
+    async with AsyncSession(db) as session:  # as many numbers as the index has dimensions
+        found = await session.execute(select(Probe, score()).like([3.0] * DIM, on="by-numbers", k=1))
+        assert (await session.get_one(Probe, 101)).numbers == [3.0] * DIM
+        assert found.all()[0][1] < 0.999
+    await db.add(VectorIndex("by-pair", listener="words", model=Model("pair", of_list, fingerprint="pair")))
+    async with AsyncSession(db) as session:
+        probe = (await session.scalars(select(Probe).like(["a", "b"], on="by-pair", k=1))).one()
+        assert 100 == probe.id
+        with pytest.raises(VectorError, match=r"the query has shape \(2,\), but the index has 6"):
+            await session.execute(select(Probe).like([1.0, 2.0], on="by-pair", k=1))
 
 
 BAD: list[tuple[Any, type[SuperormError], str]] = [
