@@ -43,6 +43,8 @@ class AsyncReading:
         work = self._work
         stored = key_value(mapping, key)
         known = work.tracker.identities.of(mapping).get(identity(stored))
+        if known is not None and id(known) in work.tracker.deleted and work.tracker.new:
+            known = None  # a new object may take its place
         if known is not None and not self._must_read(mapping, known):
             if work.events.loads.unheard:
                 work.events.loads.given((known,))

@@ -355,6 +355,27 @@ async def test_get_flushes_first_where_there_are_transactions(db: AsyncDB, real:
             await session.get(Keyed, "z")
 
 
+async def test_get_of_what_takes_the_place_of_a_deleted_object(db: AsyncDB, real: bool) -> None:
+    """The new object is found as any other one is, and not added once more."""
+    async with db.begin() as session:
+        session.add(Keyed(id="a", email="old"))
+    async with db.session() as session:
+        old = await session.get_one(Keyed, "a")
+        session.delete(old)
+        assert await session.get(Keyed, "a") is None
+        new = Keyed(id="a", email="new")
+        session.add(new)
+        assert (new if real else None) is await session.get(Keyed, "a")
+        assert (new if real else None) is await session.get(Keyed, "a", options=[])
+        await session.commit()
+        assert new is await session.get(Keyed, "a")
+        session.delete(new)
+        session.add(Keyed(id="b"))
+        assert await session.get(Keyed, "a") is None
+        await session.commit()
+        assert ["b"] == (await session.scalars(select(Keyed.id))).all()
+
+
 async def test_get_by_keys_that_are_stored_as_something_else(db: AsyncDB) -> None:
     """A compound key, a date and an Enum are found by their Python values, as the one object."""
 

@@ -356,6 +356,27 @@ def test_get_flushes_first_where_there_are_transactions(db: DB, real: bool) -> N
             session.get(Keyed, "z")
 
 
+def test_get_of_what_takes_the_place_of_a_deleted_object(db: DB, real: bool) -> None:
+    """The new object is found as any other one is, and not added once more."""
+    with db.begin() as session:
+        session.add(Keyed(id="a", email="old"))
+    with db.session() as session:
+        old = session.get_one(Keyed, "a")
+        session.delete(old)
+        assert session.get(Keyed, "a") is None
+        new = Keyed(id="a", email="new")
+        session.add(new)
+        assert (new if real else None) is session.get(Keyed, "a")
+        assert (new if real else None) is session.get(Keyed, "a", options=[])
+        session.commit()
+        assert new is session.get(Keyed, "a")
+        session.delete(new)
+        session.add(Keyed(id="b"))
+        assert session.get(Keyed, "a") is None
+        session.commit()
+        assert ["b"] == session.scalars(select(Keyed.id)).all()
+
+
 def test_get_by_keys_that_are_stored_as_something_else(db: DB) -> None:
     """A compound key, a date and an Enum are found by their Python values, as the one object."""
 
