@@ -18,6 +18,8 @@ from superorm._sync import listeners as module
 from superorm._sync.listener_computing import PATIENCE, Computing
 from superorm._sync.listener_filling import Filling
 from superorm._sync.listeners import Listeners
+from superorm.compile.plan import Find
+from superorm.unitofwork.writes import Delete, Update, UpdateOp
 from superorm.vectors import upkeep
 from tests.databases import drop_database
 from tests.db.heard import Bare, Note, expected, fill, listener, opened, put, stored
@@ -149,8 +151,8 @@ def test_check_tells_what_is_wrong(place: tuple[str, str]) -> None:
         fill(db, 3)
         db.add(listener())
         backend = db.parts.data_backend
-        backend.write(module.Update("heard_notes", [module.UpdateOp(q={"_id": 1}, u={"$set": {"text": "behind"}})]))
-        backend.write(module.Delete("heard_notes", [{"_id": 2}]))
+        backend.write(Update("heard_notes", [UpdateOp(q={"_id": 1}, u={"$set": {"text": "behind"}})]))
+        backend.write(Delete("heard_notes", [{"_id": 2}]))
         problems = db.check(Note).problems
         assert ["the output of 1 is not of the document", "the output of 2 has no document"] == [
             problem.rpartition(": ")[2] for problem in problems
@@ -407,9 +409,7 @@ def test_a_listener_that_is_removed_during_its_backfill(
         with pytest.raises(ComponentNotFoundError, match="'lengths' version 0 was removed"):
             db.add(Listener("lengths", model=model, select=select(Note), key=Note.text))
         assert {} == stored(db)
-        assert [] == db.parts.data_backend.read(
-            module.Find("_superorm_records", {"kind": {"$in": ["listener", "record"]}})
-        )
+        assert [] == db.parts.data_backend.read(Find("_superorm_records", {"kind": {"$in": ["listener", "record"]}}))
         assert [] == db.show("model")
 
 
