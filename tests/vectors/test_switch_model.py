@@ -40,8 +40,10 @@ class World(NamedTuple):
     """What publication `n` made."""
     lock: int | None = None
     computed: int = 0
-    """The commits of computed vectors: each is in conflict with a switch that has begun."""
+    """The commits of computed vectors, or writes to fences: each is in conflict with a switch that has begun."""
     crashes: int = 1
+    fences: frozenset[int] = frozenset()
+    """The writers that have written to a fence, and stand still before their commit arrives."""
 
     @property
     def pending(self) -> frozenset[int]:
@@ -100,15 +102,22 @@ Step = Iterator[tuple[World, tuple[Any, ...] | None]]
 
 
 def writer(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
-    """Reads which version is in use, computes, and commits where it still is.
+    """Reads which version is in use, computes, and commits where it still is, or where its fence is still there.
 
     Who was slow to look at that writes to what the switch writes, and so is in conflict with it.
+    Who stands still before the commit has written to a fence, and is committed as it is, or given up by the server.
     """
     pc, writes, *rest = at
     (key, source), *later = writes
     again = ("version", tuple(later)) if later else None
     if pc == "version":
         yield w, ("commit", writes, w.version)
+    elif pc == "sent":
+        held = w._replace(fences=w.fences - {me})
+        if w.crashes:
+            yield held._replace(crashes=0), ("version", writes)
+        records = w.records | {(len(w.records), key, False)}
+        yield held.put(key, Stored(source, (source, rest[0])), records=records), again
     elif rest[0] != w.version and source is not None and not broken & {"stale", pc}:
         yield w, ("version", writes)
     else:
@@ -118,6 +127,7 @@ def writer(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> St
         yield w.put(key, doc, records=records, computed=w.computed + conflicts), again
         if pc == "commit" and source is not None:
             yield w, ("slow", writes, rest[0])
+            yield w._replace(fences=w.fences | {me}, computed=w.computed + 1), ("sent", writes, rest[0])
 
 
 def applier(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> Step:
@@ -176,6 +186,8 @@ def encoder(w: World, me: int, at: tuple[Any, ...], broken: frozenset[str]) -> S
             yield w._replace(lock=me), ("read", mine, *rest)
     elif pc == "read" and w.version >= mine and "again" not in broken:
         yield w._replace(lock=None), ("begin", mine)
+    elif pc == "read" and w.fences and "fenced" not in broken:
+        return
     elif pc == "read":
         (noted,) = rest
         fresh = [key for id, key, _ in w.records if id not in noted and "fresh" not in broken]
@@ -272,6 +284,7 @@ def test_switching(actors: dict[str, tuple[Any, ...]]) -> None:
         ("noted", CHANGES),
         ("conflict", CHANGES),
         ("slow", CHANGES),
+        ("fenced", CHANGES),
         ("together", CHANGES),
         ("order", CHANGES),
         ("overwritten", CHANGES),

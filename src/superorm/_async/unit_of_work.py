@@ -14,9 +14,11 @@ from superorm._async.events import ROUNDS, AsyncEvents, Pending
 from superorm._async.recomputing import computed_of, recompute_outdated, refresh
 from superorm._async.related import AsyncRelated
 from superorm._async.transaction import AsyncTransaction
+from superorm._async.vector_fences import passing
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.artifacts.fields import Loaded, loaded, released
+from superorm.backends.errors import has_error_label
 from superorm.exc import PendingRollbackError, SessionError, SuperormError
 from superorm.protocols.concerns import SessionOptions
 from superorm.schema.mapping import ClassMap
@@ -179,6 +181,8 @@ class AsyncUnitOfWork(AsyncTransaction):
             except _Superseded:
                 await aio.shielded(self.abort)
                 self.forget()
+                self.encoded.ended(committed=False)
+                self.encoded.fences.clear()  # these may have gone too
                 self.encoded.made = {}
                 self.artifacts.aborted()
             finally:
@@ -258,19 +262,34 @@ class AsyncUnitOfWork(AsyncTransaction):
                 await refresh(self, field.mapping.collection, keys)
 
     async def write_records(self, records: Sequence[Insert]) -> None:
-        """The same, and by the same command a look whether another version of a model was announced."""
+        """The same, and by the same command a look whether another version of a model was announced.
+
+        Before a commit its fences too, behind which no other version comes.
+        """
         models, encoded = self.db.vector_models, self.encoded
         look = await models.look(encoded) if records else None
-        if look is None:
+        unfenced = encoded.unfenced if records and self.committing else {}
+        if look is None and not unfenced:
             await super().write_records(records)
             return
         documents = [document for record in records for document in record.documents]
         new = [UpdateOp(q={"_id": one["_id"]}, u={"$setOnInsert": one}, upsert=True) for one in documents]
-        done = await self.backend.write(Update(COLLECTION, [look, *new]), session=self.server_session)
-        if done.matched > len(new):
-            models.found(encoded, look["q"]["token"], self.began)
-        elif await models.superseded(encoded, look["q"]["token"]) and self._unlooked:
-            raise _Superseded
+        looks = [*([] if look is None else [look]), *passing(unfenced)]
+        encoded.fenced.update(unfenced)
+        try:
+            done = await self.backend.write(Update(COLLECTION, [*looks, *new]), session=self.server_session)
+        except SuperormError as error:
+            if unfenced and self._unlooked and has_error_label(error, "TransientTransactionError"):  # a switch
+                raise _Superseded from error
+            raise
+        token = None if look is None else look["q"]["token"]
+        if done.matched < len(looks) + len(new):
+            encoded.lost = encoded.lost or bool(unfenced)
+            superseded = await models.superseded(encoded, token)
+            if self._unlooked and (superseded or encoded.lost):
+                raise _Superseded
+        elif look is not None:
+            models.found(encoded, token, self.began)
 
     async def _write(self, plan: FlushPlan) -> None:
         backend = self.backend
@@ -327,9 +346,15 @@ class AsyncUnitOfWork(AsyncTransaction):
     def _committed(self) -> None:
         self.tracker.committed()
         self.history.committed()
+        self._let_go_of_fences(committed=True)
         self.encoded.clear()
         self.artifacts.committed()
         self.notify()
+
+    def _let_go_of_fences(self, *, committed: bool) -> None:
+        self.encoded.ended(committed=committed)
+        if self.encoded.fences:
+            self.db.vector_models.fences.give_back(self.encoded.fences)
 
     async def rollback(self) -> None:
         """Give up what was not committed; a cancellation does not cut it off."""
@@ -364,8 +389,9 @@ class AsyncUnitOfWork(AsyncTransaction):
         with self.artifacts.changes.known():
             never_stored = self.tracker.rolled_back(doubtful=self.doubtful)
         self.history.rolled_back(doubtful=self.doubtful, never_stored=never_stored)
-        self.forget()
+        self._let_go_of_fences(committed=False)
         self.encoded.clear()
+        self.forget()
         self.artifacts.rolled_back()
         self._failed = None
 

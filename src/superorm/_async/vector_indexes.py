@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from superorm._async.vector_ahead import AsyncAhead
 from superorm._async.vector_background import AsyncVectorBackground
+from superorm._async.vector_fences import all_fences
 from superorm._async.vector_listing import AsyncMatchingLists, Listing
 from superorm._async.vector_quick import asked_of_memory, quick_search
 from superorm._async.vector_records import AsyncVectorRecords
@@ -304,6 +305,7 @@ class AsyncVectorIndexes:
         self._background.forget(spec)
         await self.copies.drop(spec)
         await self.backend.write(Delete(COLLECTION, [{"i": spec.name}]))
+        await self.backend.write(all_fences(spec.name))
 
     async def check(self, spec: VectorSpec) -> list[Problem]:
         """What is wrong with the index.

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from superorm._async.components import AsyncComponents
 from superorm._async.vector_announcements import AsyncAnnouncements, look
+from superorm._async.vector_fences import AsyncFences, passing
 from superorm._io import aio
 from superorm._io.progress import Progress
 from superorm.compile.plan import Find
@@ -20,9 +21,9 @@ from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError
 from superorm.protocols._async.parts import AsyncDataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import Need, Vector, as_vectors, blame, checked, in_batches, inputs_of, put
-from superorm.unitofwork.encoded import Encoded, RecordedModel
+from superorm.unitofwork.encoded import Encoded, Fence, RecordedModel
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors.records import INDEXES
+from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -50,6 +51,7 @@ class AsyncVectorModels:
         self._made: dict[str, RecordedModel] = {}
         self._models: dict[tuple[str, int], Model] = {}
         self.announcements = AsyncAnnouncements(backend)
+        self.fences = AsyncFences(backend)
 
     async def query_model(self, spec: VectorSpec, name: str, version: int | None) -> tuple[Model, int | None]:
         """The model that encodes a query, and the recorded version: the one given, or else the index's.
@@ -58,7 +60,7 @@ class AsyncVectorModels:
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
         if version is None:
-            made = (await self._recorded([(spec, name)])).get(spec.name)
+            made = (await self._recorded([(spec, name)], {})).get(spec.name)
             if made is None:
                 return await self.load(name, await self._first(spec, name)), None
             version = made.version
@@ -120,13 +122,15 @@ class AsyncVectorModels:
         return self.announcements.knows(made.token) and not (made.switching or made.overdue)
 
     async def _recorded(
-        self, fields: Sequence[tuple[VectorSpec, str]], unlooked: bool = False
+        self, fields: Sequence[tuple[VectorSpec, str]], fences: Mapping[str, Fence], unlooked: bool = False
     ) -> dict[str, RecordedModel]:
         """What the vectors of each index are made with, by index; left out where there are none yet."""
         found: dict[str, RecordedModel] = {}
         unknown: list[str] = []
         for spec, name in fields:
-            made = self._made.get(spec.name)
+            made, fence = self._made.get(spec.name), fences.get(spec.name)
+            if made is not None and fence is not None and made.at < fence.at:
+                made = None
             likely = unlooked and made is not None and made.model == name and self._tells(made)
             if made is not None and (likely or await self._holds(made)):
                 found[spec.name] = made
@@ -144,6 +148,8 @@ class AsyncVectorModels:
         token = await self.announcements.token()  # before the reading: what is announced meanwhile changes it
         read = await self._read(list(dict.fromkeys(indexes)), None)
         found = {index: evolve(made, token=token) for index, made in read.items()}
+        before, now = _versions_of(self._made), _versions_of(found)
+        self.fences.forget(index for index in found if index in before and before[index] != now[index])
         self._made |= found
         return found
 
@@ -183,7 +189,7 @@ class AsyncVectorModels:
         """
         if not needs:
             return
-        recorded, versions = await self._versions(needs, wait=wait, unlooked=unlooked)
+        recorded, versions = await self._versions(needs, encoded, wait=wait, unlooked=unlooked)
         found: list[tuple[Need, list[Vector]]] = []
         try:
             for name, version in dict.fromkeys(versions):
@@ -221,15 +227,23 @@ class AsyncVectorModels:
                     as_vectors(need, inputs, [known[text] for text in inputs])
 
     async def _versions(
-        self, needs: Sequence[Need], *, wait: bool = False, unlooked: bool = False
+        self, needs: Sequence[Need], encoded: Encoded | None = None, *, wait: bool = False, unlooked: bool = False
     ) -> tuple[dict[str, RecordedModel], list[tuple[str, int]]]:
-        """What is recorded of the indexes, and for each need the model and version to ask."""
+        """What is recorded of the indexes, since those who computed hold their fences; the model and version to ask."""
         need = needs[0]
+        names = [one.spec.name for one in needs]
+        fences = dict[str, Fence]() if encoded is None else encoded.fences
         try:
-            recorded = await self._recorded([((need := one).spec, one.model) for one in needs], unlooked)
+            if encoded is not None:
+                await self.fences.take(fences, names)
+            recorded = await self._recorded([((need := one).spec, one.model) for one in needs], fences, unlooked)
             while wait and any(made.switching for made in recorded.values()):
+                fences.clear()  # they go with the switch
                 await aio.sleep(_PAUSE)
-                recorded = await self._recorded([(one.spec, one.model) for one in needs])
+                recorded = await self._recorded([(one.spec, one.model) for one in needs], fences)
+                if encoded is not None and not any(made.switching for made in recorded.values()):
+                    await self.fences.take(fences, names)
+                    recorded = await self._recorded([(one.spec, one.model) for one in needs], fences)
             newest: dict[str, int] = {}
             for need in needs:
                 if need.spec.name not in recorded and need.model not in newest:
@@ -326,10 +340,19 @@ class AsyncVectorModels:
     async def confirm(self, encoded: Encoded, session: AsyncClientSession) -> None:
         """Before a transaction with computed vectors is committed: that they are of the versions still in use.
 
-        Where another is about to come, or may have been announced while this was read slowly, that transaction and
-        this one will be in conflict. Raises `StaleDocumentError`.
+        Where another is about to come, or may have been announced while this was read slowly, or a fence was gone,
+        that transaction and this one will be in conflict. Raises `StaleDocumentError`.
         """
-        doubtful = {index: made for index, made in encoded.made.items() if not await self._holds(made)}
+        doubtful = {index: made for index, made in encoded.made.items() if encoded.lost or not await self._holds(made)}
+        await self._confirm(doubtful, session, lost=encoded.lost)
+        if unfenced := encoded.unfenced:
+            done = await self._backend.write(Update(COLLECTION, passing(unfenced)), session=session)
+            encoded.fenced.update(unfenced)
+            if done.matched < len(unfenced):
+                encoded.lost = True
+                await self._confirm(encoded.made, session, lost=True)
+
+    async def _confirm(self, doubtful: Mapping[str, RecordedModel], session: AsyncClientSession, *, lost: bool) -> None:
         now = await self.read(doubtful) if doubtful else {}
         for index, made in doubtful.items():
             found = now.get(index)
@@ -339,7 +362,7 @@ class AsyncVectorModels:
                     "while this session computed some; roll back and do it again, as db.run() does"
                 )
         for index in doubtful:
-            if not await self._holds(now[index]):
+            if lost or not await self._holds(now[index]):
                 change: dict[str, Any] = {"$inc": {"writers": 1}}
                 if now[index].overdue:  # the announcement goes with this commit
                     change["$unset"] = {"switching": ""}

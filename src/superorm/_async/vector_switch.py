@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from superorm._async.vector_fences import all_fences
 from superorm._async.vector_indexes import AsyncVectorIndexes
 from superorm._async.vector_models import LEASE, AsyncVectorModels
 from superorm._async.vector_move import repeated
@@ -202,6 +203,7 @@ class AsyncSwitch:
     async def _record(
         self, session: AsyncClientSession, moving: Moving, recorded: Mapping[str, Any] | None, until: float
     ) -> None:
+        await self._backend.write(all_fences(self._spec.name), session=session)
         now = {"kind": "index", "model": moving.model, "version": moving.version, "moving": True}
         filter: dict[str, Any] = {"_id": self._spec.name}
         if recorded is None:

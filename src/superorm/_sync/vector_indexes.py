@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from superorm._io.progress import Progress
 from superorm._sync.vector_ahead import Ahead
 from superorm._sync.vector_background import VectorBackground
+from superorm._sync.vector_fences import all_fences
 from superorm._sync.vector_listing import Listing, MatchingLists
 from superorm._sync.vector_quick import asked_of_memory, quick_search
 from superorm._sync.vector_records import VectorRecords
@@ -299,6 +300,7 @@ class VectorIndexes:
         self._background.forget(spec)
         self.copies.drop(spec)
         self.backend.write(Delete(COLLECTION, [{"i": spec.name}]))
+        self.backend.write(all_fences(spec.name))
 
     def check(self, spec: VectorSpec) -> list[Problem]:
         """What is wrong with the index.

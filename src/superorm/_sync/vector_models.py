@@ -14,6 +14,7 @@ from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.components import Components
 from superorm._sync.vector_announcements import Announcements, look
+from superorm._sync.vector_fences import Fences, passing
 from superorm.compile.plan import Find
 from superorm.components.base import Named
 from superorm.components.model import Model
@@ -21,9 +22,9 @@ from superorm.exc import ConfigurationError, PredictionError, StaleDocumentError
 from superorm.protocols._sync.parts import DataBackend
 from superorm.schema.vector_spec import VectorSpec
 from superorm.unitofwork.computed import Need, Vector, as_vectors, blame, checked, in_batches, inputs_of, put
-from superorm.unitofwork.encoded import Encoded, RecordedModel
+from superorm.unitofwork.encoded import Encoded, Fence, RecordedModel
 from superorm.unitofwork.writes import Update, UpdateOp
-from superorm.vectors.records import INDEXES
+from superorm.vectors.records import COLLECTION, INDEXES
 
 if TYPE_CHECKING:
     from pymongo.synchronous.client_session import ClientSession
@@ -51,6 +52,7 @@ class VectorModels:
         self._made: dict[str, RecordedModel] = {}
         self._models: dict[tuple[str, int], Model] = {}
         self.announcements = Announcements(backend)
+        self.fences = Fences(backend)
 
     def query_model(self, spec: VectorSpec, name: str, version: int | None) -> tuple[Model, int | None]:
         """The model that encodes a query, and the recorded version: the one given, or else the index's.
@@ -59,7 +61,7 @@ class VectorModels:
         Raises `ComponentNotFoundError`, and `ConfigurationError` where the index was made with another model.
         """
         if version is None:
-            made = self._recorded([(spec, name)]).get(spec.name)
+            made = self._recorded([(spec, name)], {}).get(spec.name)
             if made is None:
                 return self.load(name, self._first(spec, name)), None
             version = made.version
@@ -120,12 +122,16 @@ class VectorModels:
         """Whether a transaction can look by itself whether what was read is still so."""
         return self.announcements.knows(made.token) and not (made.switching or made.overdue)
 
-    def _recorded(self, fields: Sequence[tuple[VectorSpec, str]], unlooked: bool = False) -> dict[str, RecordedModel]:
+    def _recorded(
+        self, fields: Sequence[tuple[VectorSpec, str]], fences: Mapping[str, Fence], unlooked: bool = False
+    ) -> dict[str, RecordedModel]:
         """What the vectors of each index are made with, by index; left out where there are none yet."""
         found: dict[str, RecordedModel] = {}
         unknown: list[str] = []
         for spec, name in fields:
-            made = self._made.get(spec.name)
+            made, fence = self._made.get(spec.name), fences.get(spec.name)
+            if made is not None and fence is not None and made.at < fence.at:
+                made = None
             likely = unlooked and made is not None and made.model == name and self._tells(made)
             if made is not None and (likely or self._holds(made)):
                 found[spec.name] = made
@@ -143,6 +149,8 @@ class VectorModels:
         token = self.announcements.token()  # before the reading: what is announced meanwhile changes it
         read = self._read(list(dict.fromkeys(indexes)), None)
         found = {index: evolve(made, token=token) for index, made in read.items()}
+        before, now = _versions_of(self._made), _versions_of(found)
+        self.fences.forget(index for index in found if index in before and before[index] != now[index])
         self._made |= found
         return found
 
@@ -182,7 +190,7 @@ class VectorModels:
         """
         if not needs:
             return
-        recorded, versions = self._versions(needs, wait=wait, unlooked=unlooked)
+        recorded, versions = self._versions(needs, encoded, wait=wait, unlooked=unlooked)
         found: list[tuple[Need, list[Vector]]] = []
         try:
             for name, version in dict.fromkeys(versions):
@@ -220,15 +228,23 @@ class VectorModels:
                     as_vectors(need, inputs, [known[text] for text in inputs])
 
     def _versions(
-        self, needs: Sequence[Need], *, wait: bool = False, unlooked: bool = False
+        self, needs: Sequence[Need], encoded: Encoded | None = None, *, wait: bool = False, unlooked: bool = False
     ) -> tuple[dict[str, RecordedModel], list[tuple[str, int]]]:
-        """What is recorded of the indexes, and for each need the model and version to ask."""
+        """What is recorded of the indexes, since those who computed hold their fences; the model and version to ask."""
         need = needs[0]
+        names = [one.spec.name for one in needs]
+        fences = dict[str, Fence]() if encoded is None else encoded.fences
         try:
-            recorded = self._recorded([((need := one).spec, one.model) for one in needs], unlooked)
+            if encoded is not None:
+                self.fences.take(fences, names)
+            recorded = self._recorded([((need := one).spec, one.model) for one in needs], fences, unlooked)
             while wait and any(made.switching for made in recorded.values()):
+                fences.clear()  # they go with the switch
                 sio.sleep(_PAUSE)
-                recorded = self._recorded([(one.spec, one.model) for one in needs])
+                recorded = self._recorded([(one.spec, one.model) for one in needs], fences)
+                if encoded is not None and not any(made.switching for made in recorded.values()):
+                    self.fences.take(fences, names)
+                    recorded = self._recorded([(one.spec, one.model) for one in needs], fences)
             newest: dict[str, int] = {}
             for need in needs:
                 if need.spec.name not in recorded and need.model not in newest:
@@ -325,10 +341,19 @@ class VectorModels:
     def confirm(self, encoded: Encoded, session: ClientSession) -> None:
         """Before a transaction with computed vectors is committed: that they are of the versions still in use.
 
-        Where another is about to come, or may have been announced while this was read slowly, that transaction and
-        this one will be in conflict. Raises `StaleDocumentError`.
+        Where another is about to come, or may have been announced while this was read slowly, or a fence was gone,
+        that transaction and this one will be in conflict. Raises `StaleDocumentError`.
         """
-        doubtful = {index: made for index, made in encoded.made.items() if not self._holds(made)}
+        doubtful = {index: made for index, made in encoded.made.items() if encoded.lost or not self._holds(made)}
+        self._confirm(doubtful, session, lost=encoded.lost)
+        if unfenced := encoded.unfenced:
+            done = self._backend.write(Update(COLLECTION, passing(unfenced)), session=session)
+            encoded.fenced.update(unfenced)
+            if done.matched < len(unfenced):
+                encoded.lost = True
+                self._confirm(encoded.made, session, lost=True)
+
+    def _confirm(self, doubtful: Mapping[str, RecordedModel], session: ClientSession, *, lost: bool) -> None:
         now = self.read(doubtful) if doubtful else {}
         for index, made in doubtful.items():
             found = now.get(index)
@@ -338,7 +363,7 @@ class VectorModels:
                     "while this session computed some; roll back and do it again, as db.run() does"
                 )
         for index in doubtful:
-            if not self._holds(now[index]):
+            if lost or not self._holds(now[index]):
                 change: dict[str, Any] = {"$inc": {"writers": 1}}
                 if now[index].overdue:  # the announcement goes with this commit
                     change["$unset"] = {"switching": ""}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._io import sio
 from superorm._io.progress import Progress
+from superorm._sync.vector_fences import all_fences
 from superorm._sync.vector_indexes import VectorIndexes
 from superorm._sync.vector_models import LEASE, VectorModels
 from superorm._sync.vector_move import repeated
@@ -195,6 +196,7 @@ class Switch:
             raise _Behind
 
     def _record(self, session: ClientSession, moving: Moving, recorded: Mapping[str, Any] | None, until: float) -> None:
+        self._backend.write(all_fences(self._spec.name), session=session)
         now = {"kind": "index", "model": moving.model, "version": moving.version, "moving": True}
         filter: dict[str, Any] = {"_id": self._spec.name}
         if recorded is None:

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from superorm.codec.vectors import as_float32
 
-__all__ = ["Encoded", "RecordedModel"]
+__all__ = ["Encoded", "Fence", "RecordedModel"]
 
 _ROOM = 64 << 20
 """Bytes of texts and vectors that are remembered."""
@@ -33,6 +33,15 @@ class RecordedModel:
     """While it stands in the database nothing was announced since this was read; None where it does not say so."""
 
 
+@frozen
+class Fence:
+    """A document that a transaction writes to before it is committed, and that a switch of its index removes."""
+
+    id: str
+    at: float
+    """Since when it has been there (seconds, monotonic)."""
+
+
 @define(eq=False)
 class Encoded:
     """Texts with the outputs of models, so that none is asked twice in a unit of work; and the versions used."""
@@ -42,6 +51,12 @@ class Encoded:
     """By index, as it was first read."""
     full: bool = False
     """Whether there was no room for something."""
+    fences: dict[str, Fence] = field(factory=dict[str, Fence])
+    """By index, those that are held."""
+    fenced: set[str] = field(factory=set[str])
+    """The indexes to whose fences the transaction has written."""
+    lost: bool = False
+    """Whether one of these was gone."""
     _outputs: dict[tuple[str, int], dict[str, Any]] = field(factory=dict[tuple[str, int], dict[str, Any]])
 
     def outputs(self, model: str, version: int) -> Mapping[str, Any]:
@@ -64,6 +79,19 @@ class Encoded:
                 self.full = True
                 return texts[:number]
         return texts
+
+    @property
+    def unfenced(self) -> dict[str, Fence]:
+        """The fences that are still to be written to, by index."""
+        return {index: fence for index, fence in self.fences.items() if index not in self.fenced}
+
+    def ended(self, *, committed: bool) -> None:
+        """The transaction has; of one that was not committed the server may not know that yet, and holds its fences."""
+        if self.lost or not committed:
+            for index in self.fenced:
+                self.fences.pop(index, None)
+        self.fenced.clear()
+        self.lost = False
 
     def clear(self) -> None:
         """Forget all."""

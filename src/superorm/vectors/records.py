@@ -17,7 +17,7 @@ One document of it says whether the version of a model was announced to change, 
 
     {_id: "models", kind: "models", token: ObjectId}
 
-The token is another one after each announcement.
+The token is another one after each announcement. Fences lie there too: see `superorm._async.vector_fences`.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from superorm import (
     vector,
 )
 from superorm._async import vector_models, vector_switch
+from superorm._async.transaction import AsyncTransaction
 from superorm._io import aio
 from tests.databases import drop_database
 
@@ -191,6 +192,61 @@ async def test_a_commit_that_reads_the_version_slowly(place: Place, monkeypatch:
         assert len(attempts) == 2
         assert len(fenced) == 1
         assert {1: 10.0, 2: 20.0, 3: 30.0} == place.stored()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_a_commit_that_stands_still(place: Place, monkeypatch: pytest.MonkeyPatch, flushed: bool) -> None:
+    """However long nothing is sent once all is written, another version comes after it, and finds it."""
+    async with place.process() as here, place.process() as there:
+        done: list[bool] = []
+
+        async def switch() -> None:
+            await newer(there, 10)
+            done.append(True)
+
+        running, stalls = aio.Background(switch, 0.0), [False, False, True]
+        end = AsyncTransaction.end
+
+        async def stands_still(transaction: AsyncTransaction) -> None:
+            if transaction.db is here and stalls.pop():
+                running.wake(at_once=True)
+                await aio.sleep(20 * LEASE)
+                assert not done
+            await end(transaction)
+
+        monkeypatch.setattr(AsyncTransaction, "end", stands_still)
+        async with here.session() as session:
+            session.add(Length(id=3, text="xxx"))
+            if flushed:
+                await session.flush()
+            await session.commit()
+        await running.stop()
+        assert [True] == done
+        assert {1: 10.0, 2: 20.0, 3: 30.0} == place.stored()
+        async with here.begin() as session:  # its fence has gone
+            session.add(Length(id=4, text="four"))
+        async with here.begin() as session:
+            session.add(Length(id=5, text="five5"))
+        assert {1: 10.0, 2: 20.0, 3: 30.0, 4: 40.0, 5: 50.0} == place.stored()
+
+
+async def test_writers_beside_each_other(place: Place) -> None:
+    """Each writes to a fence of its own, so that they are not in conflict; later ones take these."""
+    with pymongo.MongoClient[Any](place.uri) as client:
+        before = client[place.name]["_superorm_records"].count_documents({"kind": "fence"})
+    async with place.process() as here:
+        for first in (3, 5):
+            async with here.session() as one, here.session() as two:
+                for key, session in ((first, one), (first + 1, two)):
+                    session.add(Length(id=key, text="x" * key))
+                    await session.flush()
+                    await here.vector_models.confirm(session._work.encoded, session._work.server_session)  # type: ignore[arg-type]
+                await two.commit()
+                await one.commit()
+    with pymongo.MongoClient[Any](place.uri) as client:
+        fences = client[place.name]["_superorm_records"].find({"_id": {"$regex": "^later_lengths.vec#fence:"}})
+        assert before + 2 == len([*fences])
+    assert {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 5.0, 6: 6.0} == place.stored()
 
 
 def drop_token(place: Place) -> None:

@@ -27,6 +27,7 @@ from superorm import (
 )
 from superorm._io import sio
 from superorm._sync import vector_models, vector_switch
+from superorm._sync.transaction import Transaction
 from tests.databases import drop_database
 
 LEASE = 0.1
@@ -191,6 +192,61 @@ def test_a_commit_that_reads_the_version_slowly(place: Place, monkeypatch: pytes
         assert len(attempts) == 2
         assert len(fenced) == 1
         assert {1: 10.0, 2: 20.0, 3: 30.0} == place.stored()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_commit_that_stands_still(place: Place, monkeypatch: pytest.MonkeyPatch, flushed: bool) -> None:
+    """However long nothing is sent once all is written, another version comes after it, and finds it."""
+    with place.process() as here, place.process() as there:
+        done: list[bool] = []
+
+        def switch() -> None:
+            newer(there, 10)
+            done.append(True)
+
+        running, stalls = sio.Background(switch, 0.0), [False, False, True]
+        end = Transaction.end
+
+        def stands_still(transaction: Transaction) -> None:
+            if transaction.db is here and stalls.pop():
+                running.wake(at_once=True)
+                sio.sleep(20 * LEASE)
+                assert not done
+            end(transaction)
+
+        monkeypatch.setattr(Transaction, "end", stands_still)
+        with here.session() as session:
+            session.add(Length(id=3, text="xxx"))
+            if flushed:
+                session.flush()
+            session.commit()
+        running.stop()
+        assert [True] == done
+        assert {1: 10.0, 2: 20.0, 3: 30.0} == place.stored()
+        with here.begin() as session:  # its fence has gone
+            session.add(Length(id=4, text="four"))
+        with here.begin() as session:
+            session.add(Length(id=5, text="five5"))
+        assert {1: 10.0, 2: 20.0, 3: 30.0, 4: 40.0, 5: 50.0} == place.stored()
+
+
+def test_writers_beside_each_other(place: Place) -> None:
+    """Each writes to a fence of its own, so that they are not in conflict; later ones take these."""
+    with pymongo.MongoClient[Any](place.uri) as client:
+        before = client[place.name]["_superorm_records"].count_documents({"kind": "fence"})
+    with place.process() as here:
+        for first in (3, 5):
+            with here.session() as one, here.session() as two:
+                for key, session in ((first, one), (first + 1, two)):
+                    session.add(Length(id=key, text="x" * key))
+                    session.flush()
+                    here.vector_models.confirm(session._work.encoded, session._work.server_session)  # type: ignore[arg-type]
+                two.commit()
+                one.commit()
+    with pymongo.MongoClient[Any](place.uri) as client:
+        fences = client[place.name]["_superorm_records"].find({"_id": {"$regex": "^later_lengths.vec#fence:"}})
+        assert before + 2 == len([*fences])
+    assert {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 5.0, 6: 6.0} == place.stored()
 
 
 def drop_token(place: Place) -> None:
