@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import astuple, define, field, frozen
 from bson import ObjectId
 
 from superorm._async.blobs import AsyncBlobs, Uploaded, is_blob_conflict
+from superorm._async.component_removal import references_of, removal_of
 from superorm._async.components import AsyncComponents
 from superorm._async.fitting import AsyncFitting, Fitted
 from superorm._async.metadata_units import unit
@@ -23,7 +24,8 @@ from superorm.components.base import Child, Component, Named, ObjectComponent
 from superorm.components.dataset import Dataset
 from superorm.components.family import family
 from superorm.components.model import Model
-from superorm.components.records import COLLECTION, LIVE, ComponentRecord, content_of
+from superorm.components.records import COLLECTION, LIVE, REMOVED, ComponentRecord, content_of
+from superorm.components.removal import plan_removal
 from superorm.components.training import Fit, Training
 from superorm.exc import (
     ArtifactError,
@@ -37,6 +39,9 @@ from superorm.expr.statements import Select
 from superorm.protocols._async.parts import AsyncMetaDataStore
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
 
 __all__ = ["AsyncAdding"]
 
@@ -66,6 +71,10 @@ class _Planned:
     """By their hash: the same content is uploaded once."""
     needed: list[Named] = field(factory=list[Named])
     """Components that are there already and are counted on."""
+    kept: list[Named] = field(factory=list[Named])
+    """Others that are counted on, though they may be hidden."""
+    released: Sequence[ComponentRecord] = ()
+    """What only the replaced one needed, and goes with it."""
     signed: list[UpdateOp] = field(factory=list[UpdateOp])
     """Signatures of what is there already by the first key, in the place of those by another one."""
 
@@ -163,7 +172,7 @@ class AsyncAdding:
             highest = await self._components.highest(record.kind, record.name)
             version = record.version + 1 if highest is None else highest.version + 1
             same = {name: getattr(record, name) for name in ("kind", "name", "content", "params", "children")}
-            planned = _Planned(new=[ComponentRecord(**same, version=version, fit=fitted.fit.to_bson())], needed=[named])
+            planned = _Planned(new=[ComponentRecord(**same, version=version, fit=fitted.fit.to_bson())], kept=[named])
             await self._upload(planned, planned.new[0], encoded)
             return planned
 
@@ -248,7 +257,19 @@ class AsyncAdding:
                 record in planned.new and id(component) in made.encoded
             ):  # after all training: it is to be committed soon
                 await self._upload(planned, record, made.encoded[id(component)])
+        if replaced is not None and planned.new and planned.new[-1].id == replaced.id:
+            planned.released = await self._released(replaced, planned.new)
         return planned
+
+    async def _released(self, replaced: ComponentRecord, new: Sequence[ComponentRecord]) -> Sequence[ComponentRecord]:
+        """The training that only the replaced component needed, with what is hidden and only that needed."""
+        trainings = [need for need in replaced.needs if need.kind == Training.kind and need not in new[-1].needs]
+        if not trainings:
+            return ()
+        records = [*new, *(one for one in await self._components.records() if one.id != replaced.id)]
+        used = {need for record in records for need in record.needs}
+        targets = [record for record in records if record.named in trainings and record.named not in used]
+        return plan_removal(records, targets, {}).removed
 
     async def _fit(self, model: Model, training: Training, planned: _Planned, made: _Made) -> dict[str, Any]:
         """Train the model, unless that was done with the same metrics and dataset before; what came of it."""
@@ -334,6 +355,14 @@ class AsyncAdding:
             raise
         return _Encoded(codec, data, await aio.in_thread(_sha256, data))
 
+    async def _remove(self, released: Sequence[ComponentRecord], session: AsyncClientSession | None) -> None:
+        """Raises `StaleDocumentError` where somebody else has counted on one since."""
+        for record in released:
+            op = removal_of(record)
+            if (await self._metadata.write(Update(COLLECTION, [op]), session=session)).matched != 1:
+                raise StaleDocumentError(f"the {record.named} was changed at the same time; try again")
+        await self._blobs.unused(references_of(released), session)
+
     async def _commit(self, planned: _Planned) -> None:
         """Write all that was planned, as one; without transactions undo it where a part of it fails.
 
@@ -348,7 +377,8 @@ class AsyncAdding:
             guard = {"_id": values.pop("_id"), "state": LIVE, "touched": replaced.touched}
             update = Update(COLLECTION, [UpdateOp(q=guard, u={"$set": values})])
         # What is needed is touched after it is counted on: a removal in between is noticed by one of the two.
-        touches = [_touch(named) for named in dict.fromkeys(planned.needed)]
+        touches = [_touch(named, LIVE) for named in dict.fromkeys(planned.needed)]
+        touches += [_touch(named, {"$ne": REMOVED}) for named in planned.kept]
         async with unit(self._metadata) as session:
             await self._blobs.register(list(planned.uploads.values()), session=session)
             try:
@@ -366,6 +396,7 @@ class AsyncAdding:
                         raise StaleDocumentError(f"the {planned.new[-1].named} was changed at the same time; try again")
                     if replaced is not None and replaced.reference is not None:
                         await self._blobs.unused([replaced.reference], session)
+                    await self._remove(planned.released, session)
             except BaseException:
                 if session is None and new:
                     made = [{"_id": one["_id"]} for one in reversed(new)]
@@ -373,8 +404,8 @@ class AsyncAdding:
                 raise
 
 
-def _touch(named: Named) -> UpdateOp:
-    guard = {"kind": named.kind, "name": named.name, "version": named.version, "state": LIVE}
+def _touch(named: Named, state: object) -> UpdateOp:
+    guard = {"kind": named.kind, "name": named.name, "version": named.version, "state": state}
     return UpdateOp(q=guard, u={"$set": {"touched": ObjectId()}})
 
 

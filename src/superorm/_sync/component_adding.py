@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import astuple, define, field, frozen
 from bson import ObjectId
@@ -15,6 +15,7 @@ from bson import ObjectId
 from superorm._io import sio
 from superorm._io.progress import Progress
 from superorm._sync.blobs import Blobs, Uploaded, is_blob_conflict
+from superorm._sync.component_removal import references_of, removal_of
 from superorm._sync.components import Components
 from superorm._sync.fitting import Fitted, Fitting
 from superorm._sync.metadata_units import unit
@@ -24,7 +25,8 @@ from superorm.components.base import Child, Component, Named, ObjectComponent
 from superorm.components.dataset import Dataset
 from superorm.components.family import family
 from superorm.components.model import Model
-from superorm.components.records import COLLECTION, LIVE, ComponentRecord, content_of
+from superorm.components.records import COLLECTION, LIVE, REMOVED, ComponentRecord, content_of
+from superorm.components.removal import plan_removal
 from superorm.components.training import Fit, Training
 from superorm.exc import (
     ArtifactError,
@@ -38,6 +40,9 @@ from superorm.expr.statements import Select
 from superorm.protocols._sync.parts import MetaDataStore
 from superorm.schema.mapping import class_map
 from superorm.unitofwork.writes import Delete, Insert, Update, UpdateOp
+
+if TYPE_CHECKING:
+    from pymongo.synchronous.client_session import ClientSession
 
 __all__ = ["Adding"]
 
@@ -67,6 +72,10 @@ class _Planned:
     """By their hash: the same content is uploaded once."""
     needed: list[Named] = field(factory=list[Named])
     """Components that are there already and are counted on."""
+    kept: list[Named] = field(factory=list[Named])
+    """Others that are counted on, though they may be hidden."""
+    released: Sequence[ComponentRecord] = ()
+    """What only the replaced one needed, and goes with it."""
     signed: list[UpdateOp] = field(factory=list[UpdateOp])
     """Signatures of what is there already by the first key, in the place of those by another one."""
 
@@ -164,7 +173,7 @@ class Adding:
             highest = self._components.highest(record.kind, record.name)
             version = record.version + 1 if highest is None else highest.version + 1
             same = {name: getattr(record, name) for name in ("kind", "name", "content", "params", "children")}
-            planned = _Planned(new=[ComponentRecord(**same, version=version, fit=fitted.fit.to_bson())], needed=[named])
+            planned = _Planned(new=[ComponentRecord(**same, version=version, fit=fitted.fit.to_bson())], kept=[named])
             self._upload(planned, planned.new[0], encoded)
             return planned
 
@@ -249,7 +258,19 @@ class Adding:
                 record in planned.new and id(component) in made.encoded
             ):  # after all training: it is to be committed soon
                 self._upload(planned, record, made.encoded[id(component)])
+        if replaced is not None and planned.new and planned.new[-1].id == replaced.id:
+            planned.released = self._released(replaced, planned.new)
         return planned
+
+    def _released(self, replaced: ComponentRecord, new: Sequence[ComponentRecord]) -> Sequence[ComponentRecord]:
+        """The training that only the replaced component needed, with what is hidden and only that needed."""
+        trainings = [need for need in replaced.needs if need.kind == Training.kind and need not in new[-1].needs]
+        if not trainings:
+            return ()
+        records = [*new, *(one for one in self._components.records() if one.id != replaced.id)]
+        used = {need for record in records for need in record.needs}
+        targets = [record for record in records if record.named in trainings and record.named not in used]
+        return plan_removal(records, targets, {}).removed
 
     def _fit(self, model: Model, training: Training, planned: _Planned, made: _Made) -> dict[str, Any]:
         """Train the model, unless that was done with the same metrics and dataset before; what came of it."""
@@ -335,6 +356,14 @@ class Adding:
             raise
         return _Encoded(codec, data, sio.in_thread(_sha256, data))
 
+    def _remove(self, released: Sequence[ComponentRecord], session: ClientSession | None) -> None:
+        """Raises `StaleDocumentError` where somebody else has counted on one since."""
+        for record in released:
+            op = removal_of(record)
+            if self._metadata.write(Update(COLLECTION, [op]), session=session).matched != 1:
+                raise StaleDocumentError(f"the {record.named} was changed at the same time; try again")
+        self._blobs.unused(references_of(released), session)
+
     def _commit(self, planned: _Planned) -> None:
         """Write all that was planned, as one; without transactions undo it where a part of it fails.
 
@@ -349,7 +378,8 @@ class Adding:
             guard = {"_id": values.pop("_id"), "state": LIVE, "touched": replaced.touched}
             update = Update(COLLECTION, [UpdateOp(q=guard, u={"$set": values})])
         # What is needed is touched after it is counted on: a removal in between is noticed by one of the two.
-        touches = [_touch(named) for named in dict.fromkeys(planned.needed)]
+        touches = [_touch(named, LIVE) for named in dict.fromkeys(planned.needed)]
+        touches += [_touch(named, {"$ne": REMOVED}) for named in planned.kept]
         with unit(self._metadata) as session:
             self._blobs.register(list(planned.uploads.values()), session=session)
             try:
@@ -367,6 +397,7 @@ class Adding:
                         raise StaleDocumentError(f"the {planned.new[-1].named} was changed at the same time; try again")
                     if replaced is not None and replaced.reference is not None:
                         self._blobs.unused([replaced.reference], session)
+                    self._remove(planned.released, session)
             except BaseException:
                 if session is None and new:
                     made = [{"_id": one["_id"]} for one in reversed(new)]
@@ -374,8 +405,8 @@ class Adding:
                 raise
 
 
-def _touch(named: Named) -> UpdateOp:
-    guard = {"kind": named.kind, "name": named.name, "version": named.version, "state": LIVE}
+def _touch(named: Named, state: object) -> UpdateOp:
+    guard = {"kind": named.kind, "name": named.name, "version": named.version, "state": state}
     return UpdateOp(q=guard, u={"$set": {"touched": ObjectId()}})
 
 

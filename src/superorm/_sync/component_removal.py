@@ -26,7 +26,7 @@ from superorm.protocols._sync.parts import DataBackend, MetaDataStore
 from superorm.unitofwork.writes import Update, UpdateOp
 from superorm.vectors.records import INDEXES
 
-__all__ = ["Removing"]
+__all__ = ["Removing", "references_of", "removal_of"]
 
 _ATTEMPTS = 20
 _HEARD = (Listener.kind, VectorIndex.kind)
@@ -72,11 +72,11 @@ class Removing:
                 and wanted.version in {None, record.version}
             ]
             plan = plan_removal(records, targets, indexes, force=force, recursive=recursive)
-            ops = [*map(_removal, plan.removed), *(_change(record, HIDDEN) for record in plan.hidden)]
+            ops = [*map(removal_of, plan.removed), *(_change(record, HIDDEN) for record in plan.hidden)]
             for op in ops:  # one by one: where one is refused, what it needs is still there
                 if self._metadata.write(Update(COLLECTION, [op]), session=session).matched != 1:
                     raise StaleDocumentError("a component was changed at the same time; remove it again")
-            self._blobs.unused(_references(plan.removed), session)
+            self._blobs.unused(references_of(plan.removed), session)
         return plan
 
     def indexes(self) -> dict[Named, list[str]]:
@@ -109,7 +109,7 @@ class Removing:
             )
 
 
-def _references(records: Sequence[ComponentRecord]) -> list[Reference]:
+def references_of(records: Sequence[ComponentRecord]) -> list[Reference]:
     """What they referred to; a record whose reference cannot be read has nothing to begin a grace period for."""
     found: list[Reference] = []
     for record in records:
@@ -119,7 +119,8 @@ def _references(records: Sequence[ComponentRecord]) -> list[Reference]:
     return found
 
 
-def _removal(record: ComponentRecord) -> UpdateOp:
+def removal_of(record: ComponentRecord) -> UpdateOp:
+    """What removes it, unless it was changed since it was read."""
     nothing: dict[str, object] = {"content": "", "artifact": None, "params": {}, "children": [], "fit": None}
     return _change(record, REMOVED, nothing)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -476,9 +477,41 @@ async def test_replacing(db: AsyncDB) -> None:
     replaced = await db.replace(Model("m", DummyRegressor(strategy="constant", constant=2.0), trainer=trainer))
     assert (0, [2.0]) == (replaced.version, replaced.predict([[0.0, 0.0]]))
     assert [2.0] == await other.predict("m", [[0.0, 0.0]])
+    assert {"model": {"m": [0]}, "training": {"m": [1]}} == await shown(db)
     await db.replace(Model("m", LinearRegression().fit([[0.0, 0.0]], [3.0])))
     assert [3.0] == await other.predict("m", [[0.0, 0.0]])
     assert "metrics" not in await db.show("model", "m", 0)
+    assert {"model": {"m": [0]}} == await shown(db)
+    report = await db.check()
+    assert report.ok
+    await db.gc(grace=timedelta(0))
+    await db.gc(grace=timedelta(0))
+    assert [] == list((await db.check()).orphans)
+
+
+async def test_replacing_one_of_two_that_were_trained_alike(db: AsyncDB) -> None:
+    """What the other one was made from stays, and it can be trained anew; so can one whose training is hidden."""
+    await fill(db)
+    trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height)
+    await db.add(Model("m", DummyRegressor(strategy="constant", constant=1.0), trainer=trainer))
+    assert 1 == (await db.fit("m")).version
+    two = Model("m", DummyRegressor(strategy="constant", constant=2.0), trainer=trainer)
+    two.version = 0
+    await db.replace(two)
+    assert {"model": {"m": [0, 1]}, "training": {"m": [0, 1]}} == await shown(db)
+    with pytest.warns(UserWarning, match="hidden but kept, as needed by the model 'm' version 1"):
+        await db.remove("training", "m", 0, force=True)
+    assert {"model": {"m": [0, 1]}, "training": {"m": [1]}} == await shown(db)
+    assert (2, [1.0]) == ((anew := await db.fit("m", 1)).version, anew.predict([[0.0, 0.0]]))
+    plain = Model("m", LinearRegression().fit([[0.0, 0.0]], [3.0]))
+    for version in (1, 2):
+        plain.version = version
+        await db.replace(plain)
+        with pytest.raises(ComponentError, match="without a trainer"):
+            await db.fit("m", version)
+    assert {"model": {"m": [0, 1, 2]}, "training": {"m": [1]}} == await shown(db)
+    records = await db.components.records({"kind": "training", "state": "hidden"})
+    assert [] == list(records)
     assert (await db.check()).ok
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -477,9 +478,41 @@ def test_replacing(db: DB) -> None:
     replaced = db.replace(Model("m", DummyRegressor(strategy="constant", constant=2.0), trainer=trainer))
     assert (0, [2.0]) == (replaced.version, replaced.predict([[0.0, 0.0]]))
     assert [2.0] == other.predict("m", [[0.0, 0.0]])
+    assert {"model": {"m": [0]}, "training": {"m": [1]}} == shown(db)
     db.replace(Model("m", LinearRegression().fit([[0.0, 0.0]], [3.0])))
     assert [3.0] == other.predict("m", [[0.0, 0.0]])
     assert "metrics" not in db.show("model", "m", 0)
+    assert {"model": {"m": [0]}} == shown(db)
+    report = db.check()
+    assert report.ok
+    db.gc(grace=timedelta(0))
+    db.gc(grace=timedelta(0))
+    assert [] == list(db.check().orphans)
+
+
+def test_replacing_one_of_two_that_were_trained_alike(db: DB) -> None:
+    """What the other one was made from stays, and it can be trained anew; so can one whose training is hidden."""
+    fill(db)
+    trainer = Trainer(select=TO_LEARN, key=Flower.sizes, target=Flower.height)
+    db.add(Model("m", DummyRegressor(strategy="constant", constant=1.0), trainer=trainer))
+    assert 1 == db.fit("m").version
+    two = Model("m", DummyRegressor(strategy="constant", constant=2.0), trainer=trainer)
+    two.version = 0
+    db.replace(two)
+    assert {"model": {"m": [0, 1]}, "training": {"m": [0, 1]}} == shown(db)
+    with pytest.warns(UserWarning, match="hidden but kept, as needed by the model 'm' version 1"):
+        db.remove("training", "m", 0, force=True)
+    assert {"model": {"m": [0, 1]}, "training": {"m": [1]}} == shown(db)
+    assert (2, [1.0]) == ((anew := db.fit("m", 1)).version, anew.predict([[0.0, 0.0]]))
+    plain = Model("m", LinearRegression().fit([[0.0, 0.0]], [3.0]))
+    for version in (1, 2):
+        plain.version = version
+        db.replace(plain)
+        with pytest.raises(ComponentError, match="without a trainer"):
+            db.fit("m", version)
+    assert {"model": {"m": [0, 1, 2]}, "training": {"m": [1]}} == shown(db)
+    records = db.components.records({"kind": "training", "state": "hidden"})
+    assert [] == list(records)
     assert db.check().ok
 
 
