@@ -49,9 +49,9 @@ class AsyncBlobFacts:
         """Make the collection, which a transaction should not have to."""
         await self._metadata.create_collection(FACTS)
 
-    async def registry(self) -> str:
-        """The registry's name, which is made once."""
-        if self._registry is None:
+    async def registry(self, *, anew: bool = False) -> str:
+        """The registry's name, which is made once; read anew in case that somebody dropped it."""
+        if self._registry is None or anew:
             await self._once(identify())
             (found,) = await self._metadata.read(Find(FACTS, {"_id": IDENTITY}))
             self._registry = str(found["id"])

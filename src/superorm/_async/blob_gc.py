@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._async.blob_facts import AsyncBlobFacts
 from superorm._async.metadata_units import unit
-from superorm.artifacts.collecting import Place, clear, condemn, end, forget, garbage, is_due, mark, unclaim
+from superorm.artifacts.collecting import (
+    Place,
+    clear,
+    condemn,
+    end,
+    forget,
+    garbage,
+    is_due,
+    is_of,
+    mark,
+    unclaim,
+)
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
@@ -30,6 +41,8 @@ class AsyncCollection:
     So are those facts of it by which who uploaded it could go on with it.
     A commit that refers to a blob writes its entry, and one that uploads it writes the upload's, or a claim to it,
     before it writes documents: however long its transaction is open, a collection leaves both alone until it ends.
+    Blobs that were registered under another name are left where they are:
+    what said where references to them may be was lost with that name.
     """
 
     def __init__(
@@ -44,9 +57,11 @@ class AsyncCollection:
     async def run(self) -> Sequence[str]:
         """Remove what may go; the physical keys of what went."""
         now = await self._facts.now()
+        registry = await self._facts.registry(anew=True)
         places = await self._facts.places()
         for blob in await self._metadata.read(Find(REGISTRY)):
-            if blob["state"] == "condemned" or await self._condemned(blob, places, now):
+            own = is_of(registry, blob["key"])
+            if blob["state"] == "condemned" or (own and await self._condemned(blob, places, now)):
                 await self._delete(blob["key"])
                 await self._alone(forget(blob))
         await self._give_up_uploads(now)

@@ -50,9 +50,9 @@ class BlobFacts:
         """Make the collection, which a transaction should not have to."""
         self._metadata.create_collection(FACTS)
 
-    def registry(self) -> str:
-        """The registry's name, which is made once."""
-        if self._registry is None:
+    def registry(self, *, anew: bool = False) -> str:
+        """The registry's name, which is made once; read anew in case that somebody dropped it."""
+        if self._registry is None or anew:
             self._once(identify())
             (found,) = self._metadata.read(Find(FACTS, {"_id": IDENTITY}))
             self._registry = str(found["id"])

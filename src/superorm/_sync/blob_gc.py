@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from superorm._sync.blob_facts import BlobFacts
 from superorm._sync.metadata_units import unit
-from superorm.artifacts.collecting import Place, clear, condemn, end, forget, garbage, is_due, mark, unclaim
+from superorm.artifacts.collecting import (
+    Place,
+    clear,
+    condemn,
+    end,
+    forget,
+    garbage,
+    is_due,
+    is_of,
+    mark,
+    unclaim,
+)
 from superorm.artifacts.registry import REGISTRY, is_blob_conflict
 from superorm.compile.plan import Find
 from superorm.exc import SuperormError
@@ -31,6 +42,8 @@ class Collection:
     So are those facts of it by which who uploaded it could go on with it.
     A commit that refers to a blob writes its entry, and one that uploads it writes the upload's, or a claim to it,
     before it writes documents: however long its transaction is open, a collection leaves both alone until it ends.
+    Blobs that were registered under another name are left where they are:
+    what said where references to them may be was lost with that name.
     """
 
     def __init__(self, metadata: MetaDataStore, store: ArtifactStore, facts: BlobFacts, grace: timedelta) -> None:
@@ -43,9 +56,11 @@ class Collection:
     def run(self) -> Sequence[str]:
         """Remove what may go; the physical keys of what went."""
         now = self._facts.now()
+        registry = self._facts.registry(anew=True)
         places = self._facts.places()
         for blob in self._metadata.read(Find(REGISTRY)):
-            if blob["state"] == "condemned" or self._condemned(blob, places, now):
+            own = is_of(registry, blob["key"])
+            if blob["state"] == "condemned" or (own and self._condemned(blob, places, now)):
                 self._delete(blob["key"])
                 self._alone(forget(blob))
         self._give_up_uploads(now)

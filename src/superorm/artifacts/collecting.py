@@ -28,6 +28,7 @@ __all__ = [
     "give_up",
     "identify",
     "is_due",
+    "is_of",
     "mark",
     "new_key",
     "register_place",
@@ -84,6 +85,11 @@ def tell_time() -> Update:
 def new_key(registry: str) -> str:
     """A physical key that was never used."""
     return f"{registry}-{secrets.token_hex(16)}"
+
+
+def is_of(registry: str, key: str) -> bool:
+    """Whether a physical key was made under this name."""
+    return key.startswith(f"{registry}-")
 
 
 def begin(key: str) -> Update:
@@ -174,8 +180,4 @@ def garbage(
     before it begins and registered as that is removed, what is in neither will never be in either.
     """
     known = {*uploads, *registered}
-    return [
-        key
-        for key, uploaded in stored
-        if key.startswith(f"{registry}-") and key not in known and now - uploaded >= grace
-    ]
+    return [key for key, uploaded in stored if is_of(registry, key) and key not in known and now - uploaded >= grace]

@@ -272,3 +272,31 @@ async def test_the_metadata_is_dropped(db: AsyncDB, mongodb_uri: str) -> None:
     async with db.session() as session:
         slide = await session.get_one(Slide, "after", options=[undefer(Slide.data)])
         assert b"after" == slide.data
+
+
+async def test_what_is_known_of_references_is_dropped(db: AsyncDB, mongodb_uri: str) -> None:
+    """Blobs of before are left where they are, as nobody can tell who refers to them; new ones are collected."""
+    async with db.begin() as session:
+        session.add_all([Slide(name="one", data=b"kept"), Slide(name="two", data=b"kept, too")])
+    metadata: Any = db.parts.metadata
+    before = {key for key, _ in await db.parts.artifact_store.keys()}
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+        plain[metadata.name].drop_collection(FACTS)
+    options: Any = {"database": metadata.name, "vector_database": "memory://", "signing_key": "test-key"}
+    async with connect_async(mongodb_uri, **options) as other, connect_async(mongodb_uri, **options) as third:
+        for collecting in (db, third, other):
+            await collecting.gc(NOW)
+            await collecting.gc(NOW)
+        async with other.begin() as session:
+            session.add_all([Slide(name="again", data=b"kept"), Slide(name="new", data=b"new")])
+        async with other.begin() as session:
+            for name in ("two", "new"):
+                session.delete(await session.get_one(Slide, name))
+        for collecting in (third, db):
+            await collecting.gc(NOW)
+            await collecting.gc(NOW)
+        assert before == {key for key, _ in await db.parts.artifact_store.keys()}
+        async with third.session() as session:
+            for name in ("one", "again"):
+                assert b"kept" == (await session.get_one(Slide, name, options=[undefer(Slide.data)])).data
+        assert (await third.check(Slide)).ok

@@ -266,3 +266,31 @@ def test_the_metadata_is_dropped(db: DB, mongodb_uri: str) -> None:
     with db.session() as session:
         slide = session.get_one(Slide, "after", options=[undefer(Slide.data)])
         assert b"after" == slide.data
+
+
+def test_what_is_known_of_references_is_dropped(db: DB, mongodb_uri: str) -> None:
+    """Blobs of before are left where they are, as nobody can tell who refers to them; new ones are collected."""
+    with db.begin() as session:
+        session.add_all([Slide(name="one", data=b"kept"), Slide(name="two", data=b"kept, too")])
+    metadata: Any = db.parts.metadata
+    before = {key for key, _ in db.parts.artifact_store.keys()}
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
+        plain[metadata.name].drop_collection(FACTS)
+    options: Any = {"database": metadata.name, "vector_database": "memory://", "signing_key": "test-key"}
+    with connect(mongodb_uri, **options) as other, connect(mongodb_uri, **options) as third:
+        for collecting in (db, third, other):
+            collecting.gc(NOW)
+            collecting.gc(NOW)
+        with other.begin() as session:
+            session.add_all([Slide(name="again", data=b"kept"), Slide(name="new", data=b"new")])
+        with other.begin() as session:
+            for name in ("two", "new"):
+                session.delete(session.get_one(Slide, name))
+        for collecting in (third, db):
+            collecting.gc(NOW)
+            collecting.gc(NOW)
+        assert before == {key for key, _ in db.parts.artifact_store.keys()}
+        with third.session() as session:
+            for name in ("one", "again"):
+                assert b"kept" == session.get_one(Slide, name, options=[undefer(Slide.data)]).data
+        assert third.check(Slide).ok
