@@ -279,7 +279,7 @@ async def test_what_is_known_of_references_is_dropped(db: AsyncDB, mongodb_uri: 
     async with db.begin() as session:
         session.add_all([Slide(name="one", data=b"kept"), Slide(name="two", data=b"kept, too")])
     metadata: Any = db.parts.metadata
-    before = {key for key, _ in await db.parts.artifact_store.keys()}
+    before = dict(await db.parts.artifact_store.keys())
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
         plain[metadata.name].drop_collection(FACTS)
     options: Any = {"database": metadata.name, "vector_database": "memory://", "signing_key": "test-key"}
@@ -295,7 +295,7 @@ async def test_what_is_known_of_references_is_dropped(db: AsyncDB, mongodb_uri: 
         for collecting in (third, db):
             await collecting.gc(NOW)
             await collecting.gc(NOW)
-        assert before == {key for key, _ in await db.parts.artifact_store.keys()}
+        assert before == dict(await db.parts.artifact_store.keys())
         async with third.session() as session:
             for name in ("one", "again"):
                 assert b"kept" == (await session.get_one(Slide, name, options=[undefer(Slide.data)])).data

@@ -273,7 +273,7 @@ def test_what_is_known_of_references_is_dropped(db: DB, mongodb_uri: str) -> Non
     with db.begin() as session:
         session.add_all([Slide(name="one", data=b"kept"), Slide(name="two", data=b"kept, too")])
     metadata: Any = db.parts.metadata
-    before = {key for key, _ in db.parts.artifact_store.keys()}
+    before = dict(db.parts.artifact_store.keys())
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as plain:
         plain[metadata.name].drop_collection(FACTS)
     options: Any = {"database": metadata.name, "vector_database": "memory://", "signing_key": "test-key"}
@@ -289,7 +289,7 @@ def test_what_is_known_of_references_is_dropped(db: DB, mongodb_uri: str) -> Non
         for collecting in (third, db):
             collecting.gc(NOW)
             collecting.gc(NOW)
-        assert before == {key for key, _ in db.parts.artifact_store.keys()}
+        assert before == dict(db.parts.artifact_store.keys())
         with third.session() as session:
             for name in ("one", "again"):
                 assert b"kept" == session.get_one(Slide, name, options=[undefer(Slide.data)]).data
